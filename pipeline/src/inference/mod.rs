@@ -1,0 +1,4 @@
+//! Stub.
+/// Stub.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {}

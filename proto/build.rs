@@ -1,0 +1,17 @@
+//! Compiles the protobuf files with protox, a compiler written in Rust: no `protoc` is needed.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = ["firesteel/v1/records.proto", "firesteel/v1/inference.proto"];
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(files, ["proto"])?;
+
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    let mut config = tonic_prost_build::Config::new();
+    config.bytes(["."]);
+    tonic_prost_build::configure()
+        .file_descriptor_set_path(out.join("firesteel_descriptor.bin"))
+        .compile_fds_with_config(descriptors.clone(), config)?;
+    // The descriptor set serves gRPC reflection.
+    std::fs::write(out.join("firesteel_descriptor.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Why bytes are not a record. Each of these is permanent: the same bytes fail the same way again.
+
+/// A record that breaks the data contract.
+#[derive(Debug, thiserror::Error, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes are not a protobuf message of this type.
+    #[error("not a {message}: {source}")]
+    Malformed {
+        /// The message that was expected.
+        message: &'static str,
+        /// What prost says.
+        source: prost::DecodeError,
+    },
+    /// The record has no bytes at all.
+    #[error("empty record where a {message} was expected")]
+    Empty {
+        /// The message that was expected.
+        message: &'static str,
+    },
+    /// A field that the contract demands is not there.
+    #[error("field {field} is missing")]
+    Missing {
+        /// The field's protobuf name.
+        field: &'static str,
+    },
+    /// Not eight lower-case hexadecimal digits.
+    #[error("producer id {value:?} is not 8 lower-case hexadecimal digits")]
+    ProducerId {
+        /// What stood there, cut to 64 characters.
+        value: String,
+    },
+    /// Not `{producer_id}:{sequence}`.
+    #[error("image id {value:?} is not PRODUCER:SEQUENCE")]
+    ImageId {
+        /// What stood there, cut to 64 characters.
+        value: String,
+    },
+    /// A class that is not one of the ten.
+    #[error("unknown label {value:?} in field {field}: expected one of {}", crate::Label::NAMES.join(", "))]
+    UnknownLabel {
+        /// The field's protobuf name.
+        field: &'static str,
+        /// What stood there, cut to 64 characters.
+        value: String,
+    },
+    /// An encoding number that this version does not know.
+    #[error("unknown image encoding {value}")]
+    UnknownEncoding {
+        /// The number on the wire.
+        value: i32,
+    },
+    /// An image of zero bytes.
+    #[error("the image has no data")]
+    EmptyImage,
+    /// A time outside the years 1 to 9999, or with a negative or too large fraction.
+    #[error("field {field} is not a valid time")]
+    Time {
+        /// The field's protobuf name.
+        field: &'static str,
+    },
+    /// Not a finite number from 0 to 1.
+    #[error("confidence {value} is not within 0 and 1")]
+    Confidence {
+        /// What stood there.
+        value: f32,
+    },
+}
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A short, stable name of the kind of error: the `error.class` header of a dead letter, a metric's label.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "malformed",
+            Self::Empty { .. } => "empty-record",
+            Self::Missing { .. } => "missing-field",
+            Self::ProducerId { .. } => "bad-producer-id",
+            Self::ImageId { .. } => "bad-image-id",
+            Self::UnknownLabel { .. } => "unknown-label",
+            Self::UnknownEncoding { .. } => "unknown-encoding",
+            Self::EmptyImage => "empty-image",
+            Self::Time { .. } => "bad-time",
+            Self::Confidence { .. } => "bad-confidence",
+        }
+    }
+}
+
+/// Cuts what came from outside to a length that fits a log line.
+pub(crate) fn excerpt(value: &str) -> String {
+    value.chars().take(64).collect()
+}
