@@ -1,1 +1,32 @@
-//! Stub.
+//! Firesteel's engine: SQL and map / reduce-by-key over MongoDB, distributed by Ballista.
+//!
+//! ```text
+//!  Session ── SQL or dataflow ──▶ logical plan ──codec──▶ scheduler ──codec──▶ executors
+//!     │                                                      │ plans `_id` ranges    │ read one range each,
+//!     └── embedded: both in this process, over loopback      ▼ at one cluster time   ▼ BSON → Arrow
+//!                                                         MongoDB ◀──────────────────┘
+//! ```
+//!
+//! A [`Session`] runs queries on an embedded engine or on a cluster; the two differ only in where scheduler and
+//! executors live. All three roles build their state with one function and share one plan codec, so that a plan
+//! means the same everywhere. Ballista's generic types stay inside this crate: a crate that names them is slow to
+//! compile.
+//!
+//! Plans and session settings never carry credentials. A plan names a connection, and every process resolves the
+//! name from its own [`Config`].
+
+mod codec;
+mod config;
+pub mod dataflow;
+mod error;
+mod mongodb;
+pub mod prelude;
+pub mod report;
+mod session;
+
+pub use config::{
+    Config, DEFAULT_CONNECTION, MONGODB_URI_SETTING, MongoConnection, SCHEDULER_SETTING, ScanConfig,
+};
+pub use error::{Error, Result};
+pub use mongodb::predictions_schema;
+pub use session::Session;

@@ -1,4 +1,12 @@
 //! The error of this crate.
+//!
+//! Each variant names what the reader needs to act on it (address, setting, topic, partition, offset,
+//! collection, file) and keeps its cause as `source`. [`Error::kind`] classifies once; retry, dead letter and
+//! exit code follow from that.
+
+use mongodb::error::{Error as MongoError, ErrorKind as MongoErrorKind};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::path::PathBuf;
 
 /// What can go wrong in the pipeline.
 #[derive(Debug, thiserror::Error)]
@@ -7,7 +15,378 @@ pub enum Error {
     /// The model, its weights, or the inference server.
     #[error(transparent)]
     Inference(#[from] crate::inference::Error),
+
+    /// A call to the inference server that gave no answer.
+    #[error(transparent)]
+    InferenceCall(#[from] crate::inference::ClientError),
+
+    /// Kafka did not answer in time.
+    #[error(
+        "{role}: cannot reach Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP, flag --kafka-bootstrap)"
+    )]
+    KafkaUnreachable {
+        /// Who tried: `producer`, `consume-images`, …
+        role: String,
+        /// The bootstrap servers.
+        address: String,
+        /// What librdkafka said.
+        source: Box<KafkaError>,
+    },
+
+    /// A Kafka client property that librdkafka, or the delivery guarantee, does not allow.
+    #[error("Kafka property {property} cannot be set so: {reason}")]
+    KafkaProperty {
+        /// The property's librdkafka name. Its value is left out on purpose: it may be a secret.
+        property: String,
+        /// Why not.
+        reason: String,
+    },
+
+    /// A Kafka client could not be made.
+    #[error("cannot make a Kafka client for {address}")]
+    KafkaClient {
+        /// The bootstrap servers.
+        address: String,
+        /// What librdkafka said.
+        source: Box<KafkaError>,
+    },
+
+    /// A topic could not be created, deleted or looked up.
+    #[error("cannot {action} topic {topic}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// `create`, `delete`, `describe`.
+        action: &'static str,
+        /// What the broker said.
+        source: Box<KafkaError>,
+    },
+
+    /// A consumer group's offsets could not be read, set or removed.
+    #[error("cannot {action} consumer group {group}")]
+    Group {
+        /// The group.
+        group: String,
+        /// `position`, `delete`.
+        action: &'static str,
+        /// What the broker said.
+        source: Box<KafkaError>,
+    },
+
+    /// A record did not get its acknowledgement.
+    #[error("Kafka at {address} did not acknowledge a record for topic {topic}")]
+    Publish {
+        /// The bootstrap servers.
+        address: String,
+        /// The topic.
+        topic: String,
+        /// What librdkafka said.
+        source: Box<KafkaError>,
+    },
+
+    /// A subscription failed in a way that polling again does not mend.
+    #[error("group {group} cannot consume topic {topic} from Kafka at {address}")]
+    Consume {
+        /// The bootstrap servers.
+        address: String,
+        /// The topic.
+        topic: String,
+        /// The group.
+        group: String,
+        /// What librdkafka said.
+        source: Box<KafkaError>,
+    },
+
+    /// MongoDB did not answer in time.
+    #[error("{role}: cannot reach MongoDB at {address} (setting FIRESTEEL_MONGODB_URI, flag --mongodb-uri)")]
+    MongoUnreachable {
+        /// Who tried.
+        role: String,
+        /// The address without credentials or options.
+        address: String,
+        /// What the driver said.
+        source: Box<MongoError>,
+    },
+
+    /// The MongoDB connection string cannot be used.
+    #[error("setting FIRESTEEL_MONGODB_URI ({address}) is not a MongoDB connection string: {reason}")]
+    MongoUri {
+        /// The address without credentials or options.
+        address: String,
+        /// What the driver said.
+        reason: String,
+    },
+
+    /// A collection could not be prepared or written to.
+    #[error("cannot {action} MongoDB collection {database}.{collection}")]
+    Mongo {
+        /// `create`, `index`, `write`, `read`.
+        action: &'static str,
+        /// The database.
+        database: String,
+        /// The collection.
+        collection: String,
+        /// What the driver or the server said.
+        source: Box<MongoError>,
+    },
+
+    /// MongoDB took a batch but did not confirm it as durable, or refused documents for a passing reason.
+    #[error("MongoDB did not confirm a write to {database}.{collection} (code {code}): {message}")]
+    MongoUnconfirmed {
+        /// The database.
+        database: String,
+        /// The collection.
+        collection: String,
+        /// The server's error code; 0 when none came.
+        code: i32,
+        /// What the server said.
+        message: String,
+    },
+
+    /// The inference server did not answer in time.
+    #[error(
+        "{role}: cannot reach the inference server at {address} (setting FIRESTEEL_INFERENCE_URL, flag --inference-url)"
+    )]
+    InferenceUnreachable {
+        /// Who tried.
+        role: String,
+        /// The server's URL.
+        address: String,
+        /// What the client said.
+        source: Box<crate::inference::ClientError>,
+    },
+
+    /// A data set file that cannot be read.
+    #[error("cannot read data set {path}", path = .path.display())]
+    DatasetFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
+    /// A data set file that is not Parquet.
+    #[error("data set {path} is not a readable Parquet file", path = .path.display())]
+    DatasetFormat {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        source: parquet::errors::ParquetError,
+    },
+
+    /// A data set without a column, or with one of another type.
+    #[error("data set {path}: column {column} must be {expected}, found {found}", path = .path.display())]
+    DatasetColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: &'static str,
+        /// The type that it must have.
+        expected: &'static str,
+        /// The type that it has, or `no such column`.
+        found: String,
+    },
+
+    /// A row of the data set that breaks the contract.
+    #[error("data set {path}: row {row}: {reason}", path = .path.display())]
+    DatasetRow {
+        /// The file.
+        path: PathBuf,
+        /// The row, from 0.
+        row: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A configuration that cannot work.
+    #[error("setting {setting}: {reason}")]
+    Setting {
+        /// The setting's name.
+        setting: &'static str,
+        /// Why not.
+        reason: String,
+    },
+
+    /// The ledger of acknowledged ids could not be written.
+    #[error("cannot write ledger {path}", path = .path.display())]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
+    /// A task of this process died.
+    #[error("{task} stopped unexpectedly")]
+    Stopped {
+        /// Which.
+        task: &'static str,
+    },
 }
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an error calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The same call may succeed later: retry.
+    Transient,
+    /// The same call fails the same way again: give up on it.
+    Permanent,
+    /// A setting, a file or an argument is wrong: only the caller can mend it.
+    Caller,
+}
+
+impl Error {
+    /// Classifies once; everything that reacts to an error reacts to this.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::KafkaUnreachable { .. }
+            | Self::MongoUnreachable { .. }
+            | Self::InferenceUnreachable { .. }
+            | Self::MongoUnconfirmed { .. } => ErrorKind::Transient,
+            Self::KafkaProperty { .. }
+            | Self::KafkaClient { .. }
+            | Self::MongoUri { .. }
+            | Self::DatasetFile { .. }
+            | Self::DatasetFormat { .. }
+            | Self::DatasetColumn { .. }
+            | Self::DatasetRow { .. }
+            | Self::Setting { .. }
+            | Self::Ledger { .. } => ErrorKind::Caller,
+            Self::Topic { source, .. }
+            | Self::Group { source, .. }
+            | Self::Publish { source, .. }
+            | Self::Consume { source, .. } => kafka_kind(source),
+            Self::Mongo { source, .. } => mongo_kind(source),
+            Self::InferenceCall(error) if error.is_transient() => ErrorKind::Transient,
+            Self::InferenceCall(_) => ErrorKind::Caller,
+            Self::Inference(_) | Self::Stopped { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.kind() == ErrorKind::Transient
+    }
+}
+
+/// The message of an error with those of its causes, for a log line or a header.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let message = cause.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Kafka's codes fall in three groups; one that is not known is worth another try, because giving up loses data.
+pub(crate) fn kafka_kind(error: &KafkaError) -> ErrorKind {
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code() {
+        Some(
+            Code::MessageSizeTooLarge
+            | Code::InvalidMessageSize
+            | Code::InvalidRecord
+            | Code::InvalidMessage
+            | Code::InvalidTimestamp,
+        ) => ErrorKind::Permanent,
+        Some(
+            Code::InvalidTopic
+            | Code::UnknownTopic
+            | Code::InvalidPartitions
+            | Code::InvalidReplicationFactor
+            | Code::InvalidConfig
+            | Code::PolicyViolation
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::UnsupportedSASLMechanism
+            | Code::InvalidArgument,
+        ) => ErrorKind::Caller,
+        Some(_) => ErrorKind::Transient,
+        None => match error {
+            KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => {
+                ErrorKind::Caller
+            }
+            _ => ErrorKind::Transient,
+        },
+    }
+}
+
+/// Server codes after which the same command may succeed: elections, shutdowns, time-outs, write conflicts,
+/// unsatisfied write concerns, a full disk.
+const MONGO_TRANSIENT_CODES: [i32; 22] = [
+    6, 7, 24, 50, 64, 79, 89, 91, 100, 112, 133, 134, 189, 202, 262, 9001, 10_107, 11_600, 11_602, 13_435,
+    13_436, 14_031,
+];
+
+/// Whether a server's error code passes with time.
+pub(crate) fn mongo_code_is_transient(code: i32) -> bool {
+    MONGO_TRANSIENT_CODES.contains(&code) || code == 10_058
+}
+
+pub(crate) fn mongo_kind(error: &MongoError) -> ErrorKind {
+    if error.contains_label(mongodb::error::RETRYABLE_WRITE_ERROR)
+        || error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
+    {
+        return ErrorKind::Transient;
+    }
+    match error.kind.as_ref() {
+        MongoErrorKind::Io(_)
+        | MongoErrorKind::ConnectionPoolCleared { .. }
+        | MongoErrorKind::ServerSelection { .. }
+        | MongoErrorKind::DnsResolve { .. } => ErrorKind::Transient,
+        MongoErrorKind::Authentication { .. }
+        | MongoErrorKind::InvalidArgument { .. }
+        | MongoErrorKind::InvalidTlsConfig { .. } => ErrorKind::Caller,
+        // 13 Unauthorized, 18 AuthenticationFailed, 73 InvalidNamespace.
+        MongoErrorKind::Command(command) if [13, 18, 73].contains(&command.code) => ErrorKind::Caller,
+        MongoErrorKind::Command(command) if mongo_code_is_transient(command.code) => ErrorKind::Transient,
+        _ => ErrorKind::Permanent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_down_is_transient_and_a_record_that_is_too_big_is_not() {
+        let check = |code, kind| {
+            let source = Box::new(KafkaError::MessageProduction(code));
+            let error = Error::Publish { address: "a:1".into(), topic: "t".into(), source };
+            assert_eq!(error.kind(), kind, "{code:?}");
+        };
+        check(RDKafkaErrorCode::MessageTimedOut, ErrorKind::Transient);
+        check(RDKafkaErrorCode::AllBrokersDown, ErrorKind::Transient);
+        check(RDKafkaErrorCode::NotEnoughReplicas, ErrorKind::Transient);
+        check(RDKafkaErrorCode::MessageSizeTooLarge, ErrorKind::Permanent);
+        check(RDKafkaErrorCode::TopicAuthorizationFailed, ErrorKind::Caller);
+    }
+
+    #[test]
+    fn an_unreachable_broker_is_named_with_its_setting_and_its_role() {
+        let error = Error::KafkaUnreachable {
+            role: "producer".into(),
+            address: "localhost:9092".into(),
+            source: Box::new(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)),
+        };
+        let text = chain(&error);
+        for part in ["producer", "localhost:9092", "FIRESTEEL_KAFKA_BOOTSTRAP", "--kafka-bootstrap"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}

@@ -3,8 +3,27 @@
 //! `producer` → topic `images` → `consumer::images` → `inference` (gRPC) → topic `predictions` →
 //! `consumer::predictions` → `sink` (MongoDB). Each component is a `run(config, …, shutdown)` that ends when
 //! its work is done or its token is cancelled; signals, environment and exit codes are the binary's business.
+//!
+//! # What is guaranteed
+//!
+//! An image that its producer saw acknowledged ends up exactly once as a document of MongoDB or at least once as
+//! a dead letter, never as both and never as neither, whichever process dies at whichever moment:
+//!
+//! * the producer counts an image only when every in-sync replica has it (`acks=all`, idempotent);
+//! * a consumer commits an offset only when what came out of it, and out of every record before it, is durable;
+//! * the document's `_id` was minted by the producer and the write is an upsert, so a repeated record changes
+//!   nothing that is counted;
+//! * whether a record can ever succeed is decided from its bytes alone, so a repeated record takes the same way.
+//!
+//! Order is not promised: images are classified and stored concurrently.
 
+pub mod backoff;
+pub mod consumer;
+pub mod dataset;
 mod error;
 pub mod inference;
+pub mod kafka;
+pub mod producer;
+pub mod sink;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result, chain};

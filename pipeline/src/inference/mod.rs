@@ -1,4 +1,33 @@
-//! Stub.
-/// Stub.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {}
+//! Inference: a server that names what is in a picture, and the client that the image consumer uses.
+//!
+//! bytes → `decode` → `batcher` (a batch is whatever queued while the model was busy) → a [`Model`] on its own
+//! thread → answer. [`server`] puts gRPC in front of it, [`Client`] is the other end. A model is built from
+//! [`Weights`] (a checked safetensors file) by way of [`Network`] (plain data, batch norm already folded), so a
+//! faster [`Model`] replaces only the last step.
+
+pub mod batcher;
+pub mod client;
+pub mod decode;
+mod error;
+pub mod evaluate;
+pub mod model;
+pub mod network;
+pub mod plain;
+mod queue;
+pub mod resnet;
+pub mod server;
+mod service;
+pub mod stats;
+pub mod weights;
+
+pub use client::{Answer, Client, ClientError, ClientOptions};
+pub use decode::{Decoder, Rejection};
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, Sample, evaluate};
+pub use model::{Classification, Model, ModelInfo};
+pub use network::Network;
+pub use plain::PlainResNet;
+pub use resnet::ResNet;
+pub use server::{Config, Ready, Server, run};
+pub use stats::Stats;
+pub use weights::Weights;

@@ -1,0 +1,48 @@
+# Firesteel: `make demo` runs the main job on a fresh machine, `make test` the whole test suite.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The binary is target/release/firesteel, unless cargo was told of another target folder.
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+FIRESTEEL := $(TARGET)/release/firesteel
+# Kafka and MongoDB as `make services` left them: the settings that the binary and the tests read.
+SERVICES := set -a; . $(or $(FIRESTEEL_DEV_DIR),.dev)/services.env; set +a
+CARGO := cargo
+LOCKED := --locked
+
+.PHONY: help demo test build services services-down services-status verify fmt clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
+
+demo: services build ## The main job: Kafka and MongoDB up, the binary built, 4 x 1,000 images through it
+	@$(SERVICES); exec $(FIRESTEEL) demo $(DEMO)
+
+build: ## The binary at target/release/firesteel
+	@dev/toolchain
+	$(CARGO) build --release $(LOCKED) --package firesteel --bin firesteel
+
+services: ## Kafka and MongoDB: those that the settings name, else by Docker Compose, else fetched and started here
+	@dev/services up
+
+services-down: ## Stops what `make services` started
+	@dev/services down
+
+services-status: ## What runs where
+	@dev/services status
+
+test: services ## All tests, against real Kafka and MongoDB
+	@dev/toolchain
+	@$(SERVICES); export FIRESTEEL_TEST_REQUIRE_SERVICES=1; dev/test
+
+verify: ## Formatting, lints, docs, dependencies, files and edges
+	@dev/toolchain
+	dev/verify
+
+fmt: ## Formats the code
+	$(CARGO) fmt --all
+
+clean: services-down ## Removes builds; what was downloaded stays in .dev
+	$(CARGO) clean

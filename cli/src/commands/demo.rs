@@ -1,0 +1,344 @@
+//! `firesteel demo`: the whole job in one process, on producers of its own.
+//!
+//! Producers → Kafka → image consumer → inference server → Kafka → prediction consumer → MongoDB, each the same
+//! component that the role of that name runs, then the report. The consumers get groups of this run, placed at the
+//! ends of the topics before the first image is sent, so that what an earlier run left is not read again; the
+//! report is filtered to the producers of this run. Whichever way it ends, every component is joined and the
+//! groups are removed.
+
+use crate::args::{DemoArgs, Format};
+use crate::commands::report;
+use crate::progress::Progress;
+use crate::{Context, Outcome, output};
+use anyhow::{Context as _, bail, ensure};
+use firesteel_engine::report::Report;
+use firesteel_pipeline::consumer::{self, images, predictions};
+use firesteel_pipeline::inference::{self, Server};
+use firesteel_pipeline::kafka::{self, KafkaConfig, TopicSpec};
+use firesteel_pipeline::producer::{self, Summary};
+use firesteel_pipeline::sink::MongoSink;
+use firesteel_proto::ProducerId;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+const ROLE: &str = "demo";
+const TICK: Duration = Duration::from_millis(200);
+/// How long nothing may move, with nothing under way, before images count as lost.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// How long components may take to finish what is under way.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How long removing a consumer group may take.
+const TIDY_WITHIN: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outcome> {
+    if let Some(path) = &args.report {
+        output::check_writable(path)?;
+    }
+    let kafka = args.kafka.config()?;
+    let mut flow = Flow::new(&args, kafka);
+    let shutdown = context.signals.shutdown.clone();
+    let driven = tokio::select! {
+        driven = flow.drive(&args, &context) => driven,
+        () = shutdown.cancelled() => Ok(None),
+    };
+    flow.stop().await;
+    let Some(summary) = driven? else {
+        eprintln!("interrupted: {}; nothing is left running", flow.position());
+        return Ok(Outcome::Interrupted);
+    };
+
+    let job = report::make(report::engine(&args.mongo), None, &flow.producers);
+    let report = tokio::select! {
+        report = job => report?,
+        () = shutdown.cancelled() => return Ok(Outcome::Interrupted),
+    };
+    output::print(&output::render(&report, Format::Table)?)?;
+    if let Some(path) = &args.report {
+        output::save(&report, path)?;
+    }
+    verify(&report, &summary, flow.dead_letters())?;
+    where_next(&args, &flow.producers);
+    Ok(Outcome::Done)
+}
+
+/// Every acknowledged image has to be in the report once, or to be a dead letter.
+fn verify(report: &Report, summary: &Summary, dead_letters: u64) -> anyhow::Result<()> {
+    let counted = |id: ProducerId| {
+        let id = id.to_string();
+        report.producers.iter().find(|row| row.producer_id == id).map_or(0, |row| row.total_inferences)
+    };
+    let mut missing = 0;
+    for share in &summary.producers {
+        let counted = counted(share.producer);
+        ensure!(
+            counted <= share.acknowledged,
+            "producer {} has {counted} predictions for {} images: some are counted twice",
+            share.producer,
+            share.acknowledged
+        );
+        missing += share.acknowledged - counted;
+    }
+    ensure!(
+        missing <= dead_letters,
+        "{missing} acknowledged images are not in the report, and there are {dead_letters} dead letters"
+    );
+    if missing > 0 {
+        eprintln!("{missing} images are dead letters: their topic's headers say why");
+    }
+    Ok(())
+}
+
+fn where_next(args: &DemoArgs, producers: &[ProducerId]) {
+    let program = std::env::args().next().unwrap_or_else(|| "firesteel".to_owned());
+    let ids = producers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    eprintln!(
+        "\nWhere to look next:\n  \
+         {program} report --producer {ids}   these producers again\n  \
+         {program} report                    all producers so far, --format json or csv for programs\n  \
+         {program} help                      each role on its own\n  \
+         MongoDB: database {}, collection predictions\n  \
+         make services-down                  stops Kafka and MongoDB, where `make services` started them",
+        args.mongo.mongodb_database
+    );
+}
+
+/// The components of one run, and what is needed to end them.
+struct Flow {
+    producers: Vec<ProducerId>,
+    total: u64,
+    kafka: KafkaConfig,
+    groups: [String; 2],
+    /// Those of them that the broker knows.
+    placed: Vec<String>,
+    produced: Arc<producer::Stats>,
+    classified: Arc<consumer::Stats>,
+    stored: Arc<consumer::Stats>,
+    tasks: JoinSet<anyhow::Result<Ended>>,
+    /// Stops producers and consumers.
+    work: CancellationToken,
+    /// Stops the inference server, which the image consumer needs until it has stopped itself.
+    serve: CancellationToken,
+}
+
+/// Why a component returned.
+enum Ended {
+    Produced(Summary),
+    Stopped(&'static str),
+}
+
+impl Flow {
+    fn new(args: &DemoArgs, kafka: KafkaConfig) -> Self {
+        let producers = producer::random_ids(args.load.producers as usize);
+        let run = producers.first().map_or_else(String::new, ToString::to_string);
+        Self {
+            total: args.load.images.saturating_mul(producers.len() as u64),
+            groups: ["images", "predictions"].map(|topic| format!("firesteel-demo-{run}-{topic}")),
+            placed: Vec::new(),
+            producers,
+            kafka,
+            produced: Arc::default(),
+            classified: Arc::default(),
+            stored: Arc::default(),
+            tasks: JoinSet::new(),
+            work: CancellationToken::new(),
+            serve: CancellationToken::new(),
+        }
+    }
+
+    /// Starts everything and watches it until every image has arrived.
+    async fn drive(&mut self, args: &DemoArgs, context: &Context) -> anyhow::Result<Option<Summary>> {
+        let started = Instant::now();
+        let (topics, sink) = tokio::try_join!(self.place_groups(args), async {
+            let sink = MongoSink::new(&args.mongo.sink(), ROLE).await?;
+            sink.prepare().await?;
+            anyhow::Ok(sink)
+        })?;
+        let address = self.start_inference(args).await?;
+        eprintln!(
+            "{} producers x {} images -> Kafka {} -> ResNet-18 at {address} -> Kafka -> MongoDB (ready in {:.1} s)",
+            self.producers.len(),
+            args.load.images,
+            args.kafka.kafka_bootstrap,
+            started.elapsed().as_secs_f64()
+        );
+        self.start_consumers(args, address, &topics);
+        self.start_producers(args);
+
+        let stages = [("produced", self.total), ("classified", self.total), ("stored", self.total)];
+        let mut progress = Progress::new(&context.bars, &stages);
+        let watched = self.watch(&sink, &mut progress).await;
+        progress.finish();
+        watched.map(Some)
+    }
+
+    /// Creates the topics, and puts the groups of this run at their ends.
+    async fn place_groups(&mut self, args: &DemoArgs) -> anyhow::Result<[String; 2]> {
+        let topics = [args.kafka.images_topic.clone(), args.kafka.predictions_topic.clone()];
+        let dead_letters = topics.each_ref().map(|topic| kafka::dead_letter_topic(topic));
+        let specs = topics.iter().chain(&dead_letters).map(|name| TopicSpec {
+            name: name.clone(),
+            partitions: args.kafka.kafka_partitions,
+            replication: args.kafka.kafka_replication,
+        });
+        kafka::ensure_topics(&self.kafka, ROLE, &specs.collect::<Vec<_>>()).await?;
+        for (group, topic) in self.groups.iter().zip(&topics) {
+            let ends = kafka::watermarks(&self.kafka, topic).await?;
+            let ends = ends.into_iter().map(|(partition, (_, end))| (partition, end)).collect();
+            self.placed.push(group.clone());
+            kafka::commit_offsets(&self.kafka, group, topic, &ends).await?;
+        }
+        Ok(topics)
+    }
+
+    async fn start_inference(&mut self, args: &DemoArgs) -> anyhow::Result<SocketAddr> {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = Server::bind(inference::Config { listen, ..args.model.server() }).await?;
+        let (address, ready) = (server.address(), server.ready());
+        let serve = self.serve.clone();
+        self.tasks.spawn(async move {
+            server.run(serve).await?;
+            Ok(Ended::Stopped("the inference server"))
+        });
+        if !ready.wait().await {
+            // The task knows why.
+            match self.tasks.join_next().await {
+                Some(ended) => ended.context("the inference server died")??,
+                None => bail!("the inference server did not start"),
+            };
+        }
+        Ok(address)
+    }
+
+    fn start_consumers(&mut self, args: &DemoArgs, inference: SocketAddr, topics: &[String; 2]) {
+        let [images_topic, predictions_topic] = topics.clone();
+        let [images_group, predictions_group] = self.groups.clone();
+        let config = images::Config {
+            kafka: self.kafka.clone(),
+            inference_url: format!("http://{inference}"),
+            group: images_group,
+            images_topic,
+            predictions_topic: predictions_topic.clone(),
+            partitions: args.kafka.kafka_partitions,
+            replication: args.kafka.kafka_replication,
+            fail_fast: true,
+            ..images::Config::default()
+        };
+        let consumer = images::run(config, Arc::clone(&self.classified), self.work.clone());
+        self.tasks.spawn(async move {
+            consumer.await?;
+            Ok(Ended::Stopped("the image consumer"))
+        });
+        let config = predictions::Config {
+            kafka: self.kafka.clone(),
+            mongo: args.mongo.sink(),
+            group: predictions_group,
+            predictions_topic,
+            partitions: args.kafka.kafka_partitions,
+            replication: args.kafka.kafka_replication,
+            fail_fast: true,
+            ..predictions::Config::default()
+        };
+        let consumer = predictions::run(config, Arc::clone(&self.stored), self.work.clone());
+        self.tasks.spawn(async move {
+            consumer.await?;
+            Ok(Ended::Stopped("the prediction consumer"))
+        });
+    }
+
+    fn start_producers(&mut self, args: &DemoArgs) {
+        let config = producer::Config {
+            kafka: self.kafka.clone(),
+            topic: args.kafka.images_topic.clone(),
+            partitions: args.kafka.kafka_partitions,
+            replication: args.kafka.kafka_replication,
+            producers: self.producers.len(),
+            ids: self.producers.clone(),
+            images: args.load.images,
+            rate: args.load.rate,
+            dataset: args.load.dataset.clone(),
+            ..producer::Config::default()
+        };
+        let producers = producer::run(config, Arc::clone(&self.produced), self.work.clone());
+        self.tasks.spawn(async move { Ok(Ended::Produced(producers.await?)) });
+    }
+
+    /// Until every acknowledged image is a document or a dead letter.
+    async fn watch(&mut self, sink: &MongoSink, progress: &mut Progress) -> anyhow::Result<Summary> {
+        let mut summary: Option<Summary> = None;
+        let mut moved = (Instant::now(), [0; 3]);
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => match ended.context("a component died")?? {
+                    Ended::Produced(done) => summary = Some(done),
+                    Ended::Stopped(who) => bail!("{who} stopped by itself"),
+                },
+                _ = ticks.tick() => {}
+            }
+            let done = self.done();
+            progress.update(&done);
+            if done != moved.1 {
+                moved = (Instant::now(), done);
+            }
+            let Some(produced) = &summary else { continue };
+            let expected = produced.acknowledged();
+            if done[2] + self.dead_letters() < expected {
+                continue;
+            }
+            // The counters also see records of others, and those that came twice: the collection decides.
+            let stored = sink.count(&self.producers).await?;
+            let idle = self.classified.snapshot().in_flight == 0 && self.stored.snapshot().in_flight == 0;
+            if stored >= expected || (idle && stored + self.dead_letters() >= expected) {
+                if let Some(summary) = summary {
+                    return Ok(summary);
+                }
+            } else if idle && moved.0.elapsed() > STALLED_AFTER {
+                bail!("of {expected} acknowledged images only {stored} arrived in MongoDB, and nothing is under way");
+            }
+        }
+    }
+
+    fn done(&self) -> [u64; 3] {
+        let produced = self.produced.acknowledged.load(Ordering::Relaxed);
+        [produced, self.classified.snapshot().succeeded, self.stored.snapshot().succeeded]
+    }
+
+    fn dead_letters(&self) -> u64 {
+        self.classified.snapshot().dead_lettered + self.stored.snapshot().dead_lettered
+    }
+
+    /// How far the run came, in words.
+    fn position(&self) -> String {
+        let [produced, classified, stored] = self.done();
+        format!("of {} images {produced} were produced, {classified} classified, {stored} stored", self.total)
+    }
+
+    /// Ends every component, consumers before the server that they need, and removes the groups.
+    async fn stop(&mut self) {
+        self.work.cancel();
+        // The server is the only task left once the rest has been joined.
+        let mut in_time = self.join(1).await;
+        self.serve.cancel();
+        in_time &= self.join(0).await;
+        if !in_time {
+            tracing::warn!("components did not stop within {} s and are dropped", STOP_WITHIN.as_secs());
+            self.tasks.shutdown().await;
+        }
+        for group in self.placed.drain(..) {
+            let deleted = tokio::time::timeout(TIDY_WITHIN, kafka::delete_group(&self.kafka, &group)).await;
+            if !matches!(deleted, Ok(Ok(()))) {
+                tracing::warn!(group, "could not remove the consumer group of this run");
+            }
+        }
+    }
+
+    /// Waits until no more than `left` components run; whether that came in time.
+    async fn join(&mut self, left: usize) -> bool {
+        let joined = async { while self.tasks.len() > left && self.tasks.join_next().await.is_some() {} };
+        tokio::time::timeout(STOP_WITHIN, joined).await.is_ok()
+    }
+}

@@ -1,0 +1,106 @@
+//! Progress on standard error: bars on a terminal, a line every two seconds elsewhere.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+/// How often a plain line is printed.
+const LINE_EVERY: Duration = Duration::from_secs(2);
+
+/// What one stage of a run has to do and has done.
+struct Stage {
+    name: &'static str,
+    total: u64,
+    done: u64,
+    bar: ProgressBar,
+}
+
+/// The stages of a run, from the first to the last; the last one's rate is the run's.
+pub(crate) struct Progress {
+    stages: Vec<Stage>,
+    bars: MultiProgress,
+    terminal: bool,
+    started: Instant,
+    line: Option<Instant>,
+}
+
+impl Progress {
+    /// `stages`: name and number of images.
+    pub(crate) fn new(bars: &MultiProgress, stages: &[(&'static str, u64)]) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let style = ProgressStyle::with_template(
+            "{prefix:>11} [{bar:32}] {human_pos}/{human_len} {per_sec:>14} ETA {eta}",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+        let stages = stages.iter().map(|&(name, total)| {
+            let bar = if terminal { bars.add(ProgressBar::new(total)) } else { ProgressBar::hidden() };
+            bar.set_style(style.clone());
+            bar.set_prefix(name);
+            Stage { name, total, done: 0, bar }
+        });
+        Self { stages: stages.collect(), bars: bars.clone(), terminal, started: Instant::now(), line: None }
+    }
+
+    /// Shows how far each stage is, in the order of `new`.
+    pub(crate) fn update(&mut self, done: &[u64]) {
+        let mut moved = false;
+        for (stage, &done) in self.stages.iter_mut().zip(done) {
+            let done = done.min(stage.total);
+            if done != stage.done {
+                stage.done = done;
+                stage.bar.set_position(done);
+                moved = true;
+            }
+        }
+        let due = self.line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
+        if !self.terminal && moved && due {
+            self.line = Some(Instant::now());
+            eprintln!("{}", self.text());
+        }
+    }
+
+    /// Takes the bars away and says in one line how far it came.
+    pub(crate) fn finish(self) {
+        let text = self.text();
+        for stage in &self.stages {
+            stage.bar.finish_and_clear();
+        }
+        // The bars redraw over what is printed beside them: through them, or after they are gone.
+        let _ = self.bars.clear();
+        eprintln!("{text}");
+    }
+
+    fn text(&self) -> String {
+        let stages = self.stages.iter().map(|stage| format!("{} {}/{}", stage.name, stage.done, stage.total));
+        let seconds = self.started.elapsed().as_secs_f64();
+        let tail = self.stages.last().map_or_else(String::new, |last| pace(last.done, last.total, seconds));
+        format!("{}{tail}", stages.collect::<Vec<_>>().join("  "))
+    }
+}
+
+/// The rate so far, and how long the rest takes at that rate.
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn pace(done: u64, total: u64, seconds: f64) -> String {
+    if done == 0 || seconds <= 0.0 {
+        return String::new();
+    }
+    let rate = done as f64 / seconds;
+    if done >= total {
+        return format!("  {rate:.1} images/s  in {seconds:.1} s");
+    }
+    let left = (total - done) as f64 / rate;
+    format!("  {rate:.1} images/s  ETA {left:.0} s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pace;
+
+    #[test]
+    fn a_pace_is_said_once_there_is_one() {
+        assert_eq!(pace(0, 10, 1.0), "");
+        assert_eq!(pace(5, 10, 2.0), "  2.5 images/s  ETA 2 s");
+        assert_eq!(pace(10, 10, 4.0), "  2.5 images/s  in 4.0 s");
+    }
+}

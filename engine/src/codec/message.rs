@@ -1,0 +1,117 @@
+//! The frame around our messages, and the conversions between them and the types they stand for.
+
+use std::sync::Arc;
+
+use bson::{Document, Timestamp};
+use datafusion_proto::protobuf;
+use prost::Message;
+
+use super::{WIRE_VERSION, wire};
+use crate::config::ScanConfig;
+use crate::mongodb::ScanSpec;
+use crate::{Error, Result};
+
+/// The tag of a protobuf field is never `F`: that would be wire type 6, which does not exist.
+const MAGIC: &[u8; 4] = b"FSTL";
+
+/// Appends a message in its frame.
+pub(super) fn frame(message: &impl Message, buffer: &mut Vec<u8>) {
+    buffer.extend_from_slice(MAGIC);
+    buffer.extend_from_slice(&message.encode_to_vec());
+}
+
+/// The message in a frame; `None` where the bytes are not ours.
+pub(super) fn unframe<M: Message + Default>(bytes: &[u8]) -> Result<Option<M>> {
+    let Some(message) = bytes.strip_prefix(MAGIC) else { return Ok(None) };
+    M::decode(message).map(Some).map_err(damaged)
+}
+
+/// Refuses a plan of another version.
+pub(super) fn check_version(found: u32) -> Result<()> {
+    if found == WIRE_VERSION { Ok(()) } else { Err(Error::PlanVersion { found, supported: WIRE_VERSION }) }
+}
+
+/// A message without a kind was made by a newer process.
+pub(super) fn unknown_kind() -> Error {
+    Error::PlanDecode { message: "it holds a kind of node that this process does not know".to_owned() }
+}
+
+fn damaged(error: impl std::fmt::Display) -> Error {
+    Error::PlanDecode { message: error.to_string() }
+}
+
+fn to_usize(value: u64) -> Result<usize> {
+    usize::try_from(value).map_err(damaged)
+}
+
+impl From<&ScanConfig> for wire::ScanOptions {
+    fn from(config: &ScanConfig) -> Self {
+        Self {
+            batch_rows: config.batch_rows as u64,
+            max_partitions: config.max_partitions.map(|partitions| partitions as u64),
+            min_documents_per_partition: config.min_documents_per_partition,
+            filter_pushdown: config.filter_pushdown,
+        }
+    }
+}
+
+impl TryFrom<wire::ScanOptions> for ScanConfig {
+    type Error = Error;
+
+    fn try_from(options: wire::ScanOptions) -> Result<Self> {
+        Ok(Self {
+            batch_rows: to_usize(options.batch_rows)?,
+            max_partitions: options.max_partitions.map(to_usize).transpose()?,
+            min_documents_per_partition: options.min_documents_per_partition,
+            filter_pushdown: options.filter_pushdown,
+        })
+    }
+}
+
+impl TryFrom<&ScanSpec> for wire::MongoScan {
+    type Error = Error;
+
+    fn try_from(spec: &ScanSpec) -> Result<Self> {
+        let schema = protobuf::Schema::try_from(spec.schema.as_ref()).map_err(damaged)?;
+        let filter = spec.filter.as_ref().map(Document::to_vec).transpose().map_err(damaged)?;
+        Ok(Self {
+            connection: spec.connection.clone(),
+            database: spec.database.clone(),
+            collection: spec.collection.clone(),
+            schema: schema.encode_to_vec(),
+            filter: filter.unwrap_or_default(),
+            cluster_time: spec
+                .cluster_time
+                .map(|Timestamp { time, increment }| wire::ClusterTime { time, increment }),
+            limit: spec.limit,
+            batch_rows: spec.batch_rows as u64,
+            clustered: spec.clustered,
+        })
+    }
+}
+
+impl TryFrom<wire::MongoScan> for ScanSpec {
+    type Error = Error;
+
+    fn try_from(scan: wire::MongoScan) -> Result<Self> {
+        let schema = protobuf::Schema::decode(scan.schema.as_slice()).map_err(damaged)?;
+        let schema = arrow::datatypes::Schema::try_from(&schema).map_err(damaged)?;
+        let filter = match scan.filter.as_slice() {
+            [] => None,
+            bytes => Some(Document::from_reader(bytes).map_err(damaged)?),
+        };
+        Ok(Self {
+            connection: scan.connection,
+            database: scan.database,
+            collection: scan.collection,
+            schema: Arc::new(schema),
+            filter,
+            cluster_time: scan
+                .cluster_time
+                .map(|wire::ClusterTime { time, increment }| Timestamp { time, increment }),
+            limit: scan.limit,
+            batch_rows: to_usize(scan.batch_rows)?,
+            clustered: scan.clustered,
+        })
+    }
+}

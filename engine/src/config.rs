@@ -1,0 +1,140 @@
+//! The engine's configuration: plain data that the caller fills in, passed explicitly and never global.
+//!
+//! Credentials stay here. A plan or a session setting carries only the *name* of a connection; each process
+//! looks the name up in the registry that it built from its own [`Config`].
+
+use std::fmt;
+use std::time::Duration;
+
+/// The name under which plans refer to the connection of [`Config::mongodb`].
+pub const DEFAULT_CONNECTION: &str = "default";
+
+/// The setting that names the MongoDB server, for error messages.
+pub const MONGODB_URI_SETTING: &str = "FIRESTEEL_MONGODB_URI";
+
+/// The setting that names the cluster's scheduler, for error messages.
+pub const SCHEDULER_SETTING: &str = "FIRESTEEL_SCHEDULER";
+
+/// What a [`Session`](crate::Session) needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The MongoDB server behind the table `predictions`.
+    pub mongodb: MongoConnection,
+    /// How many tasks the embedded engine runs at once. `None`: the number of processors.
+    pub vcores: Option<usize>,
+    /// How many partitions a shuffle has. `None`: as many as `vcores`.
+    pub partitions: Option<usize>,
+    /// How MongoDB collections are read.
+    pub scan: ScanConfig,
+    /// How long a server may take to answer at first before it counts as unreachable.
+    pub connect_timeout: Duration,
+}
+
+impl Config {
+    /// A configuration for `database` on the server at `uri`; every other field has its default.
+    pub fn new(uri: impl Into<String>, database: impl Into<String>) -> Self {
+        Self { mongodb: MongoConnection { uri: uri.into(), database: database.into() }, ..Self::default() }
+    }
+
+    /// `vcores`, or the number of processors; at least 1.
+    pub(crate) fn resolved_vcores(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.vcores.unwrap_or_else(processors).max(1)
+    }
+
+    /// `partitions`, or as many as there are vcores; at least 1.
+    pub(crate) fn resolved_partitions(&self) -> usize {
+        self.partitions.unwrap_or_else(|| self.resolved_vcores()).max(1)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mongodb: MongoConnection {
+                uri: "mongodb://localhost:27017".to_owned(),
+                database: "firesteel".to_owned(),
+            },
+            vcores: None,
+            partitions: None,
+            scan: ScanConfig::default(),
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Where a MongoDB database is, with the credentials to read it. `Debug` shows only the hosts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MongoConnection {
+    /// A MongoDB connection string, which may hold a password.
+    pub uri: String,
+    /// The database that holds the collections.
+    pub database: String,
+}
+
+impl MongoConnection {
+    /// The hosts of the connection string, without user, password and options.
+    ///
+    /// Only what lies between the credentials and the path is kept, so that a malformed string reveals
+    /// nothing either.
+    pub fn address(&self) -> String {
+        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
+        // The last `@` ends the credentials, whatever an unescaped password holds.
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
+        rest.split(['/', '?']).next().unwrap_or_default().to_owned()
+    }
+}
+
+impl fmt::Debug for MongoConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoConnection")
+            .field("address", &self.address())
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a MongoDB collection is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanConfig {
+    /// Rows in an Arrow batch, and documents that the server is asked for at a time.
+    pub batch_rows: usize,
+    /// The most partitions of a scan. `None`: as many as the session has partitions.
+    pub max_partitions: Option<usize>,
+    /// A partition is not made for fewer documents than this.
+    pub min_documents_per_partition: u64,
+    /// Whether filters are evaluated by the server where that is exact.
+    pub filter_pushdown: bool,
+}
+
+impl Default for ScanConfig {
+    fn default() -> Self {
+        Self {
+            batch_rows: 8192,
+            max_partitions: None,
+            min_documents_per_partition: 20_000,
+            filter_pushdown: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_and_a_debug_print_hold_no_credentials() {
+        let cases = [
+            ("mongodb://localhost:27017", "localhost:27017"),
+            ("mongodb://user:se@cret@a:1,b:2/admin?replicaSet=rs0", "a:1,b:2"),
+            ("mongodb+srv://user:secret@cluster.example.org/?w=majority", "cluster.example.org"),
+            ("user:secret@host", "host"),
+            ("", ""),
+        ];
+        for (uri, address) in cases {
+            let config = Config::new(uri, "firesteel");
+            assert_eq!(config.mongodb.address(), address, "{uri}");
+            assert!(!format!("{config:?}").contains("cret"), "{uri}");
+        }
+    }
+}

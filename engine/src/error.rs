@@ -1,0 +1,252 @@
+//! Every way in which the engine can fail, as named variants that carry what a caller needs to react.
+//!
+//! Inside a query an error travels as `DataFusionError::External` and stays structural. Between processes
+//! Ballista carries only text, so [`Error::from_job`] reads the two variants that a caller reacts to back out
+//! of the text.
+
+use datafusion::error::DataFusionError;
+
+/// The engine's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A server does not answer.
+    #[error("cannot reach {role} at {address}: {message}; check {setting}")]
+    Unreachable {
+        /// What the server is to us, such as `MongoDB`.
+        role: &'static str,
+        /// Host and port, without credentials.
+        address: String,
+        /// The setting that holds the address.
+        setting: &'static str,
+        /// What the driver said.
+        message: String,
+    },
+    /// A setting has a value that cannot be used. The value is not repeated: it may hold a password.
+    #[error("{setting} cannot be used: {message}")]
+    InvalidSetting {
+        /// The name of the setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A table's declared schema cannot be read from a collection.
+    #[error("the schema of collection `{collection}` cannot be used: field `{field}`: {message}")]
+    InvalidSchema {
+        /// The collection.
+        collection: String,
+        /// The offending field.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A document holds a value of another type than the schema declares.
+    #[error(
+        "a document does not match the schema: collection `{collection}`, _id `{id}`, field `{field}`: \
+         expected `{expected}`, found `{found}`"
+    )]
+    SchemaMismatch {
+        /// The collection.
+        collection: String,
+        /// The document's `_id`.
+        id: String,
+        /// The field.
+        field: String,
+        /// The declared type.
+        expected: String,
+        /// The BSON type that was found.
+        found: String,
+    },
+    /// The snapshot that a query reads at is gone from the server.
+    #[error(
+        "the snapshot of collection `{collection}` is no longer available: the query took longer than the \
+         server keeps history (minSnapshotHistoryWindowInSeconds, 300 s by default): {message}"
+    )]
+    SnapshotUnavailable {
+        /// The collection.
+        collection: String,
+        /// What the server said.
+        message: String,
+    },
+    /// A MongoDB operation failed in a way that trying again does not cure.
+    #[error("MongoDB operation `{operation}` on `{collection}` failed: {message}")]
+    MongoDb {
+        /// The command.
+        operation: &'static str,
+        /// The collection.
+        collection: String,
+        /// What the server or the driver said.
+        message: String,
+    },
+    /// A plan names a connection that this process does not have.
+    #[error("this process has no connection named `{name}`")]
+    UnknownConnection {
+        /// The name in the plan.
+        name: String,
+    },
+    /// A plan was made by another version of Firesteel.
+    #[error("a plan of wire version {found} cannot be read here: this process speaks version {supported}")]
+    PlanVersion {
+        /// The version in the plan.
+        found: u32,
+        /// The version of this process.
+        supported: u32,
+    },
+    /// A plan's bytes are damaged.
+    #[error("a plan cannot be decoded: {message}")]
+    PlanDecode {
+        /// What is wrong.
+        message: String,
+    },
+    /// A result has not the columns that the caller asked for.
+    #[error("column {column} of the result is {found}, not {expected}")]
+    ResultType {
+        /// The column's position, from 0.
+        column: usize,
+        /// The type that was asked for.
+        expected: &'static str,
+        /// The Arrow type of the result.
+        found: String,
+    },
+    /// A reduction does not say how to reduce each part of the value.
+    #[error("the value has {values} parts, but there are {reducers} reducers")]
+    Reducers {
+        /// Parts of the value.
+        values: usize,
+        /// Reducers.
+        reducers: usize,
+    },
+    /// The embedded engine did not start.
+    #[error("the embedded engine cannot start: {message}")]
+    Embedded {
+        /// What went wrong.
+        message: String,
+    },
+    /// A job failed on the cluster for a reason that has no variant of its own.
+    #[error("the job failed: {message}")]
+    Job {
+        /// The cluster's words.
+        message: String,
+    },
+    /// A query is wrong, or it failed in this process.
+    #[error("{}", .0.strip_backtrace())]
+    Query(#[source] DataFusionError),
+}
+
+impl Error {
+    /// Reads an error back out of the text in which the cluster reports a failed job.
+    pub(crate) fn from_job(message: &str) -> Self {
+        parse_snapshot(message)
+            .or_else(|| parse_mismatch(message))
+            .unwrap_or_else(|| Self::Job { message: message.to_owned() })
+    }
+}
+
+/// The text between `prefix` and the first `suffix` after it, and what follows.
+fn between<'a>(text: &'a str, prefix: &str, suffix: &str) -> Option<(&'a str, &'a str)> {
+    let start = text.find(prefix)? + prefix.len();
+    let end = start + text[start..].find(suffix)?;
+    Some((&text[start..end], &text[end + suffix.len()..]))
+}
+
+fn parse_snapshot(text: &str) -> Option<Error> {
+    let (collection, rest) = between(text, "the snapshot of collection `", "` is no longer available: ")?;
+    let (_, message) = rest.split_once("by default): ")?;
+    Some(Error::SnapshotUnavailable { collection: collection.to_owned(), message: message.to_owned() })
+}
+
+fn parse_mismatch(text: &str) -> Option<Error> {
+    let (collection, rest) = between(text, "a document does not match the schema: collection `", "`, _id `")?;
+    let (id, rest) = between(rest, "", "`, field `")?;
+    let (field, rest) = between(rest, "", "`: expected `")?;
+    let (expected, rest) = between(rest, "", "`, found `")?;
+    let (found, _) = between(rest, "", "`")?;
+    Some(Error::SchemaMismatch {
+        collection: collection.to_owned(),
+        id: id.to_owned(),
+        field: field.to_owned(),
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    })
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(source) => match source.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(other) => Self::Query(DataFusionError::External(other)),
+            },
+            // What is worth another try travels as an I/O error, see below.
+            DataFusionError::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<Self>()) => {
+                match error.downcast::<Self>() {
+                    Ok(ours) => ours,
+                    Err(other) => Self::Query(DataFusionError::IoError(other)),
+                }
+            }
+            DataFusionError::Context(_, inner)
+                if matches!(*inner, DataFusionError::External(_) | DataFusionError::IoError(_)) =>
+            {
+                Self::from(*inner)
+            }
+            // Ballista's client reports every failed job like this.
+            DataFusionError::Execution(message) if message.starts_with("Job ") => Self::from_job(&message),
+            other => Self::Query(other),
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Query(inner) => inner,
+            // Only an I/O error at the root is tried again by the scheduler.
+            unreachable @ Error::Unreachable { .. } => Self::IoError(std::io::Error::other(unreachable)),
+            other => Self::External(Box::new(other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_reacts_to_survives_the_text_of_a_failed_job() {
+        let mismatch = Error::SchemaMismatch {
+            collection: "predictions".into(),
+            id: "ab12cd34:7".into(),
+            field: "correct".into(),
+            expected: "Boolean".into(),
+            found: "string".into(),
+        };
+        let told = format!("Job 7 failed: External error: {mismatch}");
+        match Error::from(DataFusionError::Execution(told)) {
+            Error::SchemaMismatch { collection, id, field, expected, found } => {
+                assert_eq!(
+                    (collection.as_str(), id.as_str(), field.as_str(), expected.as_str(), found.as_str()),
+                    ("predictions", "ab12cd34:7", "correct", "Boolean", "string")
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+
+        let gone = Error::SnapshotUnavailable { collection: "predictions".into(), message: "too old".into() };
+        let told = format!("Job 7 failed: {gone}");
+        assert!(matches!(Error::from(DataFusionError::Execution(told)),
+            Error::SnapshotUnavailable { collection, message } if collection == "predictions" && message == "too old"));
+
+        let told = "Job 7 failed: disk full".to_owned();
+        assert!(matches!(Error::from(DataFusionError::Execution(told)), Error::Job { .. }));
+    }
+
+    #[test]
+    fn an_error_stays_structural_through_datafusion() {
+        let error = DataFusionError::from(Error::UnknownConnection { name: "other".into() });
+        let wrapped = error.context("while planning");
+        assert!(matches!(Error::from(wrapped), Error::UnknownConnection { name } if name == "other"));
+    }
+}

@@ -1,0 +1,199 @@
+//! Named connections: the only place that knows addresses and credentials.
+//!
+//! Plans carry a connection's name. Each process builds its own registry from its own settings, so a plan that is
+//! read, logged or replayed gives nothing away. A client is made on first use and shared by all scans.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bson::{Document, Timestamp, doc};
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Database};
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
+
+use super::fault;
+use crate::config::{DEFAULT_CONNECTION, MONGODB_URI_SETTING, MongoConnection};
+use crate::{Config, Error, Result};
+
+/// How many recent queries keep the cluster time that they read at.
+const REMEMBERED_QUERIES: usize = 256;
+
+/// The connections of this process, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    by_name: HashMap<String, Arc<Connection>>,
+}
+
+impl Connections {
+    /// The registry of a process with this configuration. Clients live on `runtime`.
+    pub(crate) fn new(config: &Config, runtime: Handle) -> Self {
+        let connection = Connection {
+            settings: config.mongodb.clone(),
+            timeout: config.connect_timeout,
+            runtime,
+            client: OnceCell::new(),
+            reads: Mutex::default(),
+        };
+        Self { by_name: HashMap::from([(DEFAULT_CONNECTION.to_owned(), Arc::new(connection))]) }
+    }
+
+    /// The connection that a plan calls `name`.
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<Connection>> {
+        self.by_name.get(name).cloned().ok_or_else(|| Error::UnknownConnection { name: name.to_owned() })
+    }
+}
+
+/// One server, or one replica set.
+pub(crate) struct Connection {
+    settings: MongoConnection,
+    timeout: Duration,
+    /// Where the driver's background tasks run. It has to outlive every scan.
+    runtime: Handle,
+    client: OnceCell<Client>,
+    /// Which cluster time recent queries read at: all scans of a query read at one.
+    reads: Mutex<VecDeque<(QueryKey, Option<Timestamp>)>>,
+}
+
+/// Names one query of one session.
+pub(crate) type QueryKey = (String, i64);
+
+impl Connection {
+    /// A handle to `database`.
+    pub(crate) async fn database(&self, database: &str) -> Result<Database> {
+        Ok(self.client().await?.database(database))
+    }
+
+    /// Checks that the server answers. The error names the address and the setting.
+    pub(crate) async fn check(&self) -> Result<()> {
+        self.admin(doc! { "ping": 1 }).await.map(drop)
+    }
+
+    /// The cluster time at which `query` reads: now, the first time a query is seen. `None` on a server without
+    /// snapshots, which a standalone `mongod` is.
+    pub(crate) async fn read_time(&self, query: Option<QueryKey>) -> Result<Option<Timestamp>> {
+        let known = |key: &QueryKey| {
+            let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+            reads.iter().find(|(known, _)| known == key).map(|(_, time)| *time)
+        };
+        if let Some(time) = query.as_ref().and_then(known) {
+            return Ok(time);
+        }
+        let time = snapshot_time(&self.admin(doc! { "hello": 1 }).await?);
+        let Some(key) = query else { return Ok(time) };
+
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another scan of the query may have been faster.
+        if let Some((_, time)) = reads.iter().find(|(known, _)| *known == key) {
+            return Ok(*time);
+        }
+        reads.push_back((key, time));
+        if reads.len() > REMEMBERED_QUERIES {
+            reads.pop_front();
+        }
+        Ok(time)
+    }
+
+    async fn admin(&self, command: Document) -> Result<Document> {
+        let client = self.client().await?;
+        let admin = client.database("admin");
+        let answer = admin.run_command(command);
+        // The driver's own limit is the server selection timeout; this one holds whatever it does.
+        match tokio::time::timeout(self.timeout + Duration::from_secs(2), answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.unreachable(fault::text(&error))),
+            Err(_) => Err(self.unreachable("no answer in time".to_owned())),
+        }
+    }
+
+    async fn client(&self) -> Result<&Client> {
+        self.client
+            .get_or_try_init(|| async {
+                let (uri, timeout) = (self.settings.uri.clone(), self.timeout);
+                let connect = async move {
+                    let mut options = ClientOptions::parse(uri).await?;
+                    options.app_name.get_or_insert_with(|| "firesteel".to_owned());
+                    options.connect_timeout.get_or_insert(timeout);
+                    options.server_selection_timeout.get_or_insert(timeout);
+                    Client::with_options(options)
+                };
+                // A `mongodb+srv` address is looked up here, which may hang.
+                let connect = self.runtime.spawn(tokio::time::timeout(timeout, connect));
+                match connect.await {
+                    Ok(Ok(Ok(client))) => Ok(client),
+                    Ok(Ok(Err(error))) => Err(Error::InvalidSetting {
+                        setting: MONGODB_URI_SETTING,
+                        message: self.redact(&fault::text(&error)),
+                    }),
+                    Ok(Err(_)) => Err(self.unreachable("its name was not resolved in time".to_owned())),
+                    Err(_) => Err(self.unreachable("the engine is shutting down".to_owned())),
+                }
+            })
+            .await
+    }
+
+    fn unreachable(&self, message: String) -> Error {
+        Error::Unreachable {
+            role: "MongoDB",
+            address: self.settings.address(),
+            setting: MONGODB_URI_SETTING,
+            message: self.redact(&message),
+        }
+    }
+
+    /// Takes the credentials of the connection string out of a message.
+    fn redact(&self, message: &str) -> String {
+        let uri = &self.settings.uri;
+        let rest = uri.split_once("://").map_or(uri.as_str(), |(_, rest)| rest);
+        let Some((credentials, _)) = rest.rsplit_once('@') else { return message.to_owned() };
+        let mut message = message.replace(credentials, "…");
+        if let Some((_, password)) = credentials.split_once(':').filter(|(_, password)| !password.is_empty())
+        {
+            message = message.replace(password, "…");
+        }
+        message
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The time of the last operation, where the server is a member of a replica set or a router of a sharded cluster.
+fn snapshot_time(hello: &Document) -> Option<Timestamp> {
+    let replicated = hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
+    if replicated { hello.get_timestamp("operationTime").ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_replicated_servers_have_snapshots() {
+        let time = Timestamp { time: 7, increment: 1 };
+        for (hello, expected) in [
+            (doc! { "setName": "rs0", "operationTime": time }, Some(time)),
+            (doc! { "msg": "isdbgrid", "operationTime": time }, Some(time)),
+            (doc! { "operationTime": time }, None),
+            (doc! { "setName": "rs0" }, None),
+        ] {
+            assert_eq!(snapshot_time(&hello), expected, "{hello}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unusable_address_is_told_without_its_password() {
+        let config = Config::new("mongodb://me:hunter2@local host:x/?a=b", "firesteel");
+        let connections = Connections::new(&config, Handle::current());
+        let error = connections.get(DEFAULT_CONNECTION).unwrap().check().await.unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(told.contains(MONGODB_URI_SETTING), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+        assert!(matches!(connections.get("other"), Err(Error::UnknownConnection { .. })));
+    }
+}

@@ -1,0 +1,33 @@
+//! The MongoDB source: a collection as a table that is scanned in partitions, at one snapshot.
+//!
+//! ```text
+//!  table ──scan()──▶ planning: cluster time, size, sampled boundaries ──▶ ranges of `_id`
+//!                                                                            │ one descriptor a partition
+//!  batches ◀── decode ◀── raw BSON batches ◀── reader ◀── find command ◀── scan node
+//! ```
+//!
+//! Guarantees, each with a test against a real server: every document is read exactly once, whatever the BSON
+//! type of its `_id`; on a replica set all partitions of all scans of a query read at one cluster time; a filter is
+//! evaluated by the server only where that gives what DataFusion would.
+//!
+//! A standalone server has no cluster time: there the partitions are plain reads, and a document that is written
+//! meanwhile may or may not be seen.
+
+mod connection;
+mod decode;
+mod fault;
+mod filter;
+mod find;
+mod planning;
+mod ranges;
+mod reader;
+mod scan;
+mod schema;
+mod table;
+
+pub(crate) use connection::Connections;
+#[cfg(test)]
+pub(crate) use find::IdRange;
+pub(crate) use scan::{MongoScanExec, ScanSpec};
+pub use schema::predictions_schema;
+pub(crate) use table::MongoTable;

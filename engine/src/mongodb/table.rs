@@ -1,0 +1,109 @@
+//! A collection as a table provider.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::connection::{Connections, QueryKey};
+use super::scan::{MongoScanExec, ScanSpec};
+use super::{filter, planning, schema};
+use crate::config::ScanConfig;
+
+/// Where a collection is, and how it is read. It holds a connection's name, never its address.
+#[derive(Clone, Debug)]
+pub(crate) struct MongoTable {
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) connection: String,
+    pub(crate) database: String,
+    pub(crate) collection: String,
+    pub(crate) schema: SchemaRef,
+    pub(crate) scan: ScanConfig,
+}
+
+impl MongoTable {
+    /// A table over `collection` with an explicit schema.
+    pub(crate) fn new(
+        connections: Arc<Connections>,
+        connection: &str,
+        database: &str,
+        collection: &str,
+        schema: SchemaRef,
+        scan: ScanConfig,
+    ) -> crate::Result<Self> {
+        schema::validate(collection, &schema)?;
+        Ok(Self {
+            connections,
+            connection: connection.to_owned(),
+            database: database.to_owned(),
+            collection: collection.to_owned(),
+            schema,
+            scan,
+        })
+    }
+
+    fn support(&self, filter: &Expr) -> TableProviderFilterPushDown {
+        if self.scan.filter_pushdown {
+            filter::support(filter, &self.schema)
+        } else {
+            TableProviderFilterPushDown::Unsupported
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for MongoTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(filters.iter().map(|filter| self.support(filter)).collect())
+    }
+
+    /// Runs where the query is planned: in the scheduler.
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
+        };
+        let connection = self.connections.get(&self.connection)?;
+        let cluster_time = connection.read_time(query_key(state)).await?;
+        let partitions = self.scan.max_partitions.unwrap_or_else(|| state.config().target_partitions());
+        let database = connection.database(&self.database).await?;
+        let layout = planning::layout(&database, &self.collection, partitions, &self.scan).await?;
+        let pushed = if self.scan.filter_pushdown { filters } else { &[] };
+        let spec = ScanSpec {
+            connection: self.connection.clone(),
+            database: self.database.clone(),
+            collection: self.collection.clone(),
+            schema,
+            filter: filter::conjunction(pushed, &self.schema),
+            cluster_time,
+            limit: limit.and_then(|limit| u64::try_from(limit).ok()),
+            batch_rows: self.scan.batch_rows.max(1),
+            clustered: layout.clustered,
+        };
+        Ok(Arc::new(MongoScanExec::over(spec, connection, &layout.ranges)?))
+    }
+}
+
+/// Names the query that is being planned: all its scans are planned with one state, which is stamped once.
+fn query_key(state: &dyn Session) -> Option<QueryKey> {
+    let started = state.execution_props().query_execution_start_time?;
+    Some((state.session_id().to_owned(), started.timestamp_nanos_opt()?))
+}

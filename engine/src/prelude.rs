@@ -1,0 +1,6 @@
+//! What a program over the engine usually imports.
+
+pub use datafusion::prelude::{col, lit};
+
+pub use crate::dataflow::{ExprExt, Reducer, not};
+pub use crate::{Config, Session};

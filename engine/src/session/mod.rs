@@ -1,0 +1,204 @@
+//! A session: what a program runs queries through, on an embedded engine or on a cluster.
+
+mod embedded;
+mod state;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::prelude::SessionContext;
+use tokio::runtime::Handle;
+
+use self::embedded::Embedded;
+use crate::config::{DEFAULT_CONNECTION, SCHEDULER_SETTING};
+use crate::dataflow::Dataset;
+use crate::mongodb::{Connections, MongoTable};
+use crate::{Config, Error, Result};
+
+/// The port of a scheduler whose address names none.
+const DEFAULT_SCHEDULER_PORT: u16 = 50050;
+
+/// A handle to the engine. Clones are cheap and share everything.
+///
+/// The table `predictions` is there from the start. Nothing connects to MongoDB before a table is asked for.
+#[derive(Clone, Debug)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    context: Context,
+    config: Config,
+    connections: Arc<Connections>,
+    /// The engine in this process; `None` on a cluster, and after a shutdown.
+    embedded: tokio::sync::Mutex<Option<Embedded>>,
+    /// Whether tables are read by this process, so that it can tell whether their server answers.
+    reads_here: bool,
+}
+
+/// DataFusion's context has no `Debug` worth printing.
+struct Context(SessionContext);
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SessionContext").field(&self.0.session_id()).finish()
+    }
+}
+
+impl Session {
+    /// Starts an engine in this process: a scheduler and one executor, over loopback on ports that the system picks.
+    ///
+    /// It runs on threads of its own, with stacks large enough for deep plans, and leaves nothing behind after
+    /// [`Session::shutdown`] or when the last clone is dropped.
+    pub async fn embedded(config: Config) -> Result<Self> {
+        let (embedded, connections) = Embedded::start(&config).await?;
+        let url = embedded.scheduler_url().to_owned();
+        Self::open(config, connections, &url, Some(embedded))
+    }
+
+    /// Connects to the cluster whose scheduler is at `address`, such as `df://localhost:50050`.
+    ///
+    /// Scheduler and executors resolve the connection to MongoDB from their own settings.
+    pub async fn connect(address: &str, config: Config) -> Result<Self> {
+        let (host, port) = parse_address(address)?;
+        let reach = tokio::net::TcpStream::connect((host.as_str(), port));
+        let failure = match tokio::time::timeout(config.connect_timeout, reach).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        if let Some(message) = failure {
+            return Err(Error::Unreachable {
+                role: "the scheduler",
+                address: format!("{host}:{port}"),
+                setting: SCHEDULER_SETTING,
+                message,
+            });
+        }
+        let connections = Arc::new(Connections::new(&config, Handle::current()));
+        // An IPv6 address needs its brackets back.
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        Self::open(config, connections, &format!("http://{host}:{port}"), None)
+    }
+
+    fn open(
+        config: Config,
+        connections: Arc<Connections>,
+        scheduler_url: &str,
+        embedded: Option<Embedded>,
+    ) -> Result<Self> {
+        let role = state::Role::Client { scheduler_url };
+        let state = state::session_state(role, state::session_config(&config, &connections), &connections)?;
+        let context = SessionContext::new_with_state(state);
+        let reads_here = embedded.is_some();
+        let inner = Inner {
+            context: Context(context),
+            config,
+            connections,
+            embedded: tokio::sync::Mutex::new(embedded),
+            reads_here,
+        };
+        let session = Self { inner: Arc::new(inner) };
+        session.register_collection("predictions", "predictions", crate::predictions_schema())?;
+        Ok(session)
+    }
+
+    /// Registers `collection` of the configured database as the table `name`, read with `schema`.
+    ///
+    /// Field types may be Boolean, Int32, Int64, Float64, Utf8, Binary and Timestamp in milliseconds.
+    pub fn register_collection(&self, name: &str, collection: &str, schema: SchemaRef) -> Result<()> {
+        let inner = &self.inner;
+        let table = MongoTable::new(
+            Arc::clone(&inner.connections),
+            DEFAULT_CONNECTION,
+            &inner.config.mongodb.database,
+            collection,
+            schema,
+            inner.config.scan.clone(),
+        )?;
+        inner.context.0.register_table(name, Arc::new(table))?;
+        Ok(())
+    }
+
+    /// The rows of a table.
+    ///
+    /// On an embedded engine a table of MongoDB is an [`Error::Unreachable`] here where its server does not answer.
+    pub async fn table(&self, name: &str) -> Result<Dataset> {
+        let frame = self.inner.context.0.table(name).await?;
+        self.check_sources(frame.logical_plan()).await?;
+        Ok(Dataset::new(frame))
+    }
+
+    /// The result of a query in SQL, not yet run.
+    pub async fn sql(&self, query: &str) -> Result<Dataset> {
+        let frame = self.inner.context.0.sql(query).await?;
+        self.check_sources(frame.logical_plan()).await?;
+        Ok(Dataset::new(frame))
+    }
+
+    /// Ends the engine of this session, with all its threads and files. Further queries fail. On a cluster this only
+    /// lets go of it.
+    pub async fn shutdown(&self) {
+        let embedded = self.inner.embedded.lock().await.take();
+        if let Some(embedded) = embedded {
+            embedded.stop().await;
+        }
+    }
+
+    /// Checks the servers behind the tables of a plan, for an error that says what to do about it.
+    async fn check_sources(&self, plan: &datafusion::logical_expr::LogicalPlan) -> Result<()> {
+        if !self.inner.reads_here {
+            return Ok(());
+        }
+        for name in state::connections_of(plan)? {
+            self.inner.connections.get(&name)?.check().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Host and port of `df://host:port`.
+fn parse_address(address: &str) -> Result<(String, u16)> {
+    let invalid = |message: String| Error::InvalidSetting { setting: SCHEDULER_SETTING, message };
+    let url = url::Url::parse(address).map_err(|error| invalid(error.to_string()))?;
+    if !matches!(url.scheme(), "df" | "http" | "https") {
+        return Err(invalid(format!("it starts with {}:// and not with df://", url.scheme())));
+    }
+    let host = url
+        .host_str()
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| invalid("it names no host".to_owned()))?;
+    Ok((host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(DEFAULT_SCHEDULER_PORT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_perhaps_a_port() {
+        for (address, expected) in [
+            ("df://localhost:50050", Some(("localhost", 50050))),
+            ("df://scheduler", Some(("scheduler", 50050))),
+            ("df://[::1]:7", Some(("::1", 7))),
+            ("localhost:50050", None),
+            ("mongodb://localhost", None),
+            ("df://", None),
+            ("", None),
+        ] {
+            let parsed = parse_address(address).ok();
+            assert_eq!(parsed.as_ref().map(|(host, port)| (host.as_str(), *port)), expected, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_scheduler_that_is_not_there_names_address_and_setting() {
+        let error = Session::connect("df://127.0.0.1:1", Config::default()).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Unreachable { address, setting, .. }
+                if address == "127.0.0.1:1" && *setting == SCHEDULER_SETTING),
+            "{error}"
+        );
+    }
+}

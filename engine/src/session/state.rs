@@ -1,0 +1,87 @@
+//! The one place where a session's state is made: for the client, the scheduler and the executors.
+//!
+//! A plan means the same everywhere only if all three know the same functions, codecs and options. Ballista's own
+//! helpers drop functions that a state already has, and its default executor lacks the array functions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ballista_core::extension::{
+    SessionConfigExt, ballista_aggregate_functions, ballista_scalar_functions, ballista_window_functions,
+};
+use ballista_core::optimizer::ballista_default_optimizer_rules;
+use ballista_core::planner::BallistaQueryPlanner;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source_as_provider;
+use datafusion::error::Result;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionConfig;
+use datafusion_proto::protobuf::LogicalPlanNode;
+
+use crate::mongodb::{Connections, MongoTable};
+use crate::{Config, codec};
+
+/// The largest gRPC message, in bytes, on every side: the default of 16 MiB is too small for a batch of images.
+pub(super) const MAX_MESSAGE: usize = 128 * 1024 * 1024;
+
+/// Whom a state is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Role<'a> {
+    /// Sends its plans to the scheduler at this address.
+    Client {
+        /// Such as `http://localhost:50050`.
+        scheduler_url: &'a str,
+    },
+    /// Plans itself, or runs a part of a plan.
+    Server,
+}
+
+/// The options of a session.
+pub(crate) fn session_config(config: &Config, connections: &Arc<Connections>) -> SessionConfig {
+    SessionConfig::new_with_ballista()
+        .with_target_partitions(config.resolved_partitions())
+        .with_ballista_grpc_client_max_message_size(MAX_MESSAGE)
+        .with_ballista_logical_extension_codec(codec::logical(connections))
+        .with_ballista_physical_extension_codec(codec::physical(connections))
+}
+
+/// The state of a session with these options.
+pub(crate) fn session_state(
+    role: Role<'_>,
+    config: SessionConfig,
+    connections: &Arc<Connections>,
+) -> Result<SessionState> {
+    let options = config.ballista_config();
+    let mut builder = SessionStateBuilder::new()
+        .with_default_features()
+        .with_config(config)
+        .with_optimizer_rules(ballista_default_optimizer_rules())
+        .with_scalar_functions(ballista_scalar_functions())
+        .with_aggregate_functions(ballista_aggregate_functions())
+        .with_window_functions(ballista_window_functions());
+    if let Role::Client { scheduler_url } = role {
+        let planner = BallistaQueryPlanner::<LogicalPlanNode>::with_extension(
+            scheduler_url.to_owned(),
+            options,
+            codec::logical(connections),
+        );
+        builder = builder.with_query_planner(Arc::new(planner));
+    }
+    Ok(builder.build())
+}
+
+/// The names of the connections that a plan's tables use.
+pub(super) fn connections_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(table) = provider.downcast_ref::<MongoTable>()
+        {
+            names.insert(table.connection.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(names)
+}

@@ -1,0 +1,57 @@
+//! What `EXPLAIN` shows: partitions, columns, filters, limit and how the documents are read.
+
+use firesteel_engine::prelude::*;
+
+use crate::{Fixture, predictions};
+
+/// The scans of a physical plan, one a line, without what differs between runs.
+fn scans(plan: &str, database: &str) -> String {
+    // The distributed plan repeats them.
+    let physical = plan.split("distributed_plan").next().unwrap_or_default();
+    let lines = physical.lines().map(str::trim).filter(|line| line.starts_with("MongoScanExec"));
+    lines.map(|line| line.replace(database, "db")).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_shows_partitions_and_what_is_pushed() -> anyhow::Result<()> {
+    let Some(fixture) = Fixture::start("plans").await? else { return Ok(()) };
+    fixture.fill("predictions", true, &predictions(1_000, 3)).await?;
+    let explain = async |sql: &str| {
+        let plan = fixture.session.sql(sql).await?.explain().await?;
+        anyhow::Ok((scans(&plan, &fixture.config.mongodb.database), plan))
+    };
+
+    let (scan, plan) =
+        explain("SELECT label, count(*) FROM predictions WHERE producer_id = 'ab000001' GROUP BY label")
+            .await?;
+    insta::assert_snapshot!(scan, @r#"MongoScanExec: collection=db.predictions, partitions=4, projection=[label], filter={ "producer_id": { "$eq": "ab000001" } }, read=snapshot"#);
+    assert!(!plan.contains("FilterExec"), "an exact filter is not evaluated twice: {plan}");
+    assert!(plan.contains("DataSourceExec: partitions=4"), "{plan}");
+
+    let (scan, plan) =
+        explain("SELECT count(*) FROM predictions WHERE confidence < 0.7 AND NOT correct").await?;
+    insta::assert_snapshot!(scan, @r#"MongoScanExec: collection=db.predictions, partitions=4, projection=[confidence], filter={ "$and": [{ "confidence": { "$lte": 0.7 } }, { "correct": false }] }, read=snapshot"#);
+    assert!(plan.contains("FilterExec: confidence"), "an inexact filter is: {plan}");
+
+    let (scan, _) = explain("SELECT _id, label FROM predictions WHERE label <> predicted").await?;
+    insta::assert_snapshot!(scan, @"MongoScanExec: collection=db.predictions, partitions=4, projection=[_id, label, predicted], read=snapshot");
+
+    let (scan, _) = explain("SELECT label FROM predictions LIMIT 3").await?;
+    insta::assert_snapshot!(scan, @"MongoScanExec: collection=db.predictions, partitions=4, projection=[label], limit=3, read=snapshot");
+
+    let (scan, _) = explain("SELECT count(*) FROM predictions").await?;
+    insta::assert_snapshot!(scan, @"MongoScanExec: collection=db.predictions, partitions=4, projection=[], read=snapshot");
+
+    let dataflow = fixture
+        .session
+        .table("predictions")
+        .await?
+        .map(col("label"), lit(1))
+        .count_by_key()?
+        .explain()
+        .await?;
+    let sql = explain("SELECT label, count(1) AS count FROM predictions GROUP BY label").await?;
+    assert_eq!(scans(&dataflow, &fixture.config.mongodb.database), sql.0);
+    fixture.session.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Where a record goes that can never succeed: `{topic}.dead-letter`, bytes and key unchanged.
+//!
+//! The headers say where it came from and why: `source.topic`, `source.partition`, `source.offset`, `error.class`
+//! (short and stable), `error.message`. The headers that the record came with are kept before them. The record's
+//! offset is complete only when the dead letter is acknowledged by all in-sync replicas; a broker that is down is
+//! waited for. A letter that is itself too large for the topic is sent with its value cut and a header
+//! `source.size`; the whole record is then still to be found at `source.offset`.
+
+use super::retry::Retry;
+use super::source::Record;
+use super::stats::add;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::{Message, Publisher, dead_letter_topic};
+use rdkafka::message::{Header, OwnedHeaders};
+
+/// Well below Kafka's usual limit of 1 MiB a record.
+const CUT_TO: usize = 256 * 1024;
+/// An error message is for people.
+const MAX_MESSAGE: usize = 1_000;
+
+/// Why a record can never succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reason {
+    pub(crate) class: &'static str,
+    pub(crate) message: String,
+}
+
+impl From<firesteel_proto::Error> for Reason {
+    fn from(error: firesteel_proto::Error) -> Self {
+        Self { class: error.class(), message: error.to_string() }
+    }
+}
+
+/// Publishes the dead letter of `record` and completes it. `false` when the shutdown came first.
+///
+/// # Errors
+/// [`Error::Publish`] when the topic refuses the letter for good.
+pub(crate) async fn bury(
+    publisher: &Publisher,
+    retry: Retry<'_>,
+    record: Record,
+    reason: &Reason,
+) -> Result<bool> {
+    let topic = dead_letter_topic(&record.topic);
+    let size = record.payload.as_ref().map_or(0, bytes::Bytes::len);
+    let send = async |headers: OwnedHeaders, payload: Option<&[u8]>| {
+        retry
+            .run(|| {
+                let headers = Some(headers.clone());
+                publisher.publish(Message { topic: &topic, key: record.key.as_deref(), payload, headers })
+            })
+            .await
+    };
+    let headers = headers(&record, reason);
+    let mut sent = send(headers.clone(), record.payload.as_deref()).await;
+    if is_too_large(&sent) && size > CUT_TO {
+        let size = size.to_string();
+        let headers = headers.insert(header("source.size", &size));
+        sent = send(headers, record.payload.as_deref().map(|bytes| &bytes[..CUT_TO])).await;
+    }
+    let Some(at) = sent? else { return Ok(false) };
+    tracing::warn!(
+        topic = %record.topic, partition = record.partition, offset = record.offset, class = reason.class,
+        reason = reason.message, dead_letter_offset = at.offset, "record sent to the dead-letter topic",
+    );
+    add(&retry.stats.dead_lettered, 1);
+    record.ticket.complete();
+    Ok(true)
+}
+
+fn is_too_large<T>(sent: &Result<T>) -> bool {
+    matches!(sent, Err(error @ Error::Publish { .. }) if error.kind() == ErrorKind::Permanent)
+}
+
+fn headers(record: &Record, reason: &Reason) -> OwnedHeaders {
+    let message: String = reason.message.chars().take(MAX_MESSAGE).collect();
+    record
+        .headers
+        .clone()
+        .unwrap_or_default()
+        .insert(header("source.topic", &record.topic))
+        .insert(header("source.partition", &record.partition.to_string()))
+        .insert(header("source.offset", &record.offset.to_string()))
+        .insert(header("error.class", reason.class))
+        .insert(header("error.message", &message))
+}
+
+fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
+    Header { key, value: Some(value) }
+}

@@ -1,0 +1,232 @@
+//! Predictions become documents: Kafka `predictions` → [`Sink`].
+//!
+//! A batch is whatever queued while the last bulk write was under way, up to `max_batch` records and
+//! `max_batch_bytes`; no timer is involved, so an idle stream is written at once and a busy one in large batches.
+//! A batch is complete when the sink has confirmed it as durable. A record that is no prediction, or that the sink
+//! refuses for good, is a dead letter. While MongoDB is down the batch in hand is written again and again, and the
+//! bound on records in flight stops the polling.
+
+use super::dead_letter::{Reason, bury};
+use super::retry::{Outage, Retry};
+use super::source::{Record, Source};
+use super::stats::add;
+use super::{Stats, source, startup};
+use crate::backoff;
+use crate::error::Result;
+use crate::kafka::{KafkaConfig, Publisher, TopicSpec, dead_letter_topic};
+use crate::sink::{MongoConfig, MongoSink, Sink};
+use firesteel_proto::PredictionRecord;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const ROLE: &str = "consume-predictions";
+
+/// How the prediction consumer works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to reach Kafka.
+    pub kafka: KafkaConfig,
+    /// Where predictions are kept.
+    pub mongo: MongoConfig,
+    /// The consumer group.
+    pub group: String,
+    /// Where predictions come from.
+    pub predictions_topic: String,
+    /// Partitions of topics that have to be created.
+    pub partitions: i32,
+    /// Replicas of topics that have to be created; -1 is the broker's default.
+    pub replication: i32,
+    /// Records received and not yet complete, at most. At least twice `max_batch` keeps the writer busy.
+    pub max_in_flight: usize,
+    /// Records in one bulk write, at most.
+    pub max_batch: usize,
+    /// Bytes of records in one bulk write, at most, unless a single record is larger.
+    pub max_batch_bytes: usize,
+    /// How often offsets are committed.
+    pub commit_interval: Duration,
+    /// Between two tries at a dependency that is down.
+    pub backoff: backoff::Config,
+    /// End with an error when a dependency does not answer within 10 s of the start, instead of waiting for it.
+    pub fail_fast: bool,
+    /// How long work under way may take to finish after the shutdown began.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            kafka: KafkaConfig::default(),
+            mongo: MongoConfig::default(),
+            group: "firesteel-predictions".to_owned(),
+            predictions_topic: "predictions".to_owned(),
+            partitions: TopicSpec::DEFAULT_PARTITIONS,
+            replication: -1,
+            max_in_flight: 4_096,
+            max_batch: 1_000,
+            max_batch_bytes: 8 * 1024 * 1024,
+            commit_interval: Duration::from_secs(1),
+            backoff: backoff::Config::default(),
+            fail_fast: false,
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Consumes until `shutdown`, then finishes the batch in hand within the grace, commits and leaves the group.
+///
+/// # Errors
+/// A configuration that cannot work; with `fail_fast` also a dependency that does not answer within 10 s. Without
+/// it, dependencies that are down are waited for.
+pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
+    let outage = Outage::new(ROLE, "MongoDB");
+    let start = Retry { backoff: &config.backoff, outage: &outage, stats: &stats, shutdown: &shutdown };
+    let contact = startup::first_contact(start, config.fail_fast, || async {
+        // Resolving a name of `mongodb+srv` is part of reaching the server, so it is retried too.
+        let sink = MongoSink::new(&config.mongo, ROLE).await?;
+        sink.prepare().await?;
+        Ok(sink)
+    });
+    let Some(sink) = contact.await? else { return Ok(()) };
+    run_with(config, &sink, stats, shutdown).await
+}
+
+/// The same with a sink of the caller's; `config.mongo` is not looked at.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    sink: &dyn Sink,
+    stats: Arc<Stats>,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let kafka = Arc::new(Outage::new(ROLE, "Kafka"));
+    let topics = [config.predictions_topic.clone(), dead_letter_topic(&config.predictions_topic)]
+        .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
+    let start = Retry { backoff: &config.backoff, outage: &kafka, stats: &stats, shutdown: &shutdown };
+    if !startup::topics(&config.kafka, ROLE, &topics, start, config.fail_fast).await? {
+        return Ok(());
+    }
+    let source = source::Config {
+        kafka: config.kafka.clone(),
+        role: ROLE,
+        topic: config.predictions_topic.clone(),
+        group: config.group.clone(),
+        max_in_flight: config.max_in_flight,
+        commit_interval: config.commit_interval,
+    };
+    let mut source = Source::start(source, Arc::clone(&stats), Arc::clone(&kafka))?;
+    tracing::info!(role = ROLE, topic = config.predictions_topic, group = config.group, "consuming");
+    let hurry = CancellationToken::new();
+    let writer = Writer {
+        publisher: Publisher::new(&config.kafka, ROLE, Duration::from_secs(30))?,
+        mongo: Outage::new(ROLE, "MongoDB"),
+        sink,
+        kafka,
+        stats,
+        hurry: hurry.clone(),
+        config,
+    };
+    let result = {
+        let work = writer.run(&mut source, &shutdown);
+        tokio::pin!(work);
+        tokio::select! {
+            result = &mut work => result,
+            () = shutdown.cancelled() => {
+                let grace = tokio::time::timeout(writer.config.shutdown_grace, &mut work).await;
+                // After the grace, retries end, and with them the batch in hand.
+                match grace {
+                    Ok(result) => result,
+                    Err(_) => {
+                        hurry.cancel();
+                        work.await
+                    }
+                }
+            }
+        }
+    };
+    let closed = source.close().await;
+    result.and(closed)
+}
+
+struct Writer<'a> {
+    config: Config,
+    sink: &'a dyn Sink,
+    publisher: Publisher,
+    mongo: Outage,
+    kafka: Arc<Outage>,
+    stats: Arc<Stats>,
+    hurry: CancellationToken,
+}
+
+impl Writer<'_> {
+    async fn run(&self, source: &mut Source, shutdown: &CancellationToken) -> Result<()> {
+        // A record that did not fit in the last batch any more.
+        let mut left = None;
+        loop {
+            let first = match left.take() {
+                Some(record) => Some(record),
+                None => tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => None,
+                    record = source.recv() => record,
+                },
+            };
+            let Some(first) = first.filter(|_| !shutdown.is_cancelled()) else { return Ok(()) };
+            let batch;
+            (batch, left) = self.gather(first, source);
+            self.store(batch).await?;
+        }
+    }
+
+    /// What is there already, within the limits, and the record that would have broken them.
+    fn gather(&self, first: Record, source: &mut Source) -> (Vec<Record>, Option<Record>) {
+        let size = |record: &Record| record.payload.as_ref().map_or(0, bytes::Bytes::len);
+        let mut bytes = size(&first);
+        let mut batch = vec![first];
+        while batch.len() < self.config.max_batch {
+            let Some(record) = source.try_recv() else { break };
+            bytes += size(&record);
+            if bytes > self.config.max_batch_bytes {
+                return (batch, Some(record));
+            }
+            batch.push(record);
+        }
+        (batch, None)
+    }
+
+    async fn store(&self, batch: Vec<Record>) -> Result<()> {
+        let (mut records, mut predictions, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        for record in batch {
+            match PredictionRecord::decode(record.payload.as_deref().unwrap_or_default()) {
+                Ok(prediction) => {
+                    predictions.push(prediction);
+                    records.push(Some(record));
+                }
+                Err(error) => dead.push((record, Reason::from(error))),
+            }
+        }
+        if !predictions.is_empty() {
+            let written = self.retry(&self.mongo).run(|| self.sink.write(&predictions)).await?;
+            let Some(refused) = written else { return Ok(()) };
+            for refusal in refused {
+                if let Some(record) = records.get_mut(refusal.index).and_then(Option::take) {
+                    dead.push((record, Reason { class: "refused-by-store", message: refusal.message }));
+                }
+            }
+            for record in records.into_iter().flatten() {
+                add(&self.stats.succeeded, 1);
+                record.ticket.complete();
+            }
+        }
+        let letters = dead.into_iter().map(async |(record, reason)| {
+            bury(&self.publisher, self.retry(&self.kafka), record, &reason).await.map(drop)
+        });
+        futures::future::try_join_all(letters).await.map(drop)
+    }
+
+    fn retry<'a>(&'a self, outage: &'a Outage) -> Retry<'a> {
+        Retry { backoff: &self.config.backoff, outage, stats: &self.stats, shutdown: &self.hurry }
+    }
+}

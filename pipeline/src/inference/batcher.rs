@@ -1,0 +1,398 @@
+//! Batches by back-pressure: a batch is whatever queued while the model was busy, up to `max_batch`. No timer.
+//!
+//! ```text
+//! caller ─ Room ─▶ decode queue ─▶ decode threads ─▶ ready queue ─▶ model threads ─▶ reply to the caller
+//! ```
+//!
+//! A [`Room`] is one of `queue` places; who has none waits (or is refused), so everything inside is bounded. Decoding
+//! has threads of its own: it blocks neither the async runtime nor the model, which finds pixels ready when it is
+//! free. A model that fails fails its batch; a model that panics fails everything under way and ends the
+//! batcher, for nobody knows what state it left. Nothing ever waits for an answer that cannot come: a job
+//! dropped anywhere closes its caller's channel.
+
+use super::decode::{Decoder, Rejection};
+use super::error::{Error, Result};
+use super::model::{Classification, Model, ModelInfo, classify};
+use super::queue::Queue;
+use super::stats::Stats;
+use bytes::Bytes;
+use firesteel_proto::Encoding;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// How much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Images that the model gets at once, at most.
+    pub max_batch: usize,
+    /// Images accepted and not yet answered, at most.
+    pub queue: usize,
+    /// Threads that decode.
+    pub decode_threads: usize,
+    /// Bytes that an encoded image may have.
+    pub max_image_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_batch: 64, queue: 256, decode_threads: 1, max_image_bytes: 1 << 20 }
+    }
+}
+
+/// Why an accepted request has no classification.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClassifyError {
+    /// The image is at fault, for ever.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// No place in the queue at this moment.
+    #[error("the queue is full: {limit} images are waiting")]
+    Full {
+        /// The places there are.
+        limit: usize,
+    },
+    /// The batcher takes nothing more.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The model is at fault, not the image.
+    #[error("{0}")]
+    Model(Arc<Error>),
+}
+
+/// A place in the queue, free again when this is dropped.
+#[derive(Debug)]
+pub struct Room {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Owns the threads.
+#[derive(Debug)]
+pub struct Batcher {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What callers hold. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    info: ModelInfo,
+    options: Options,
+    stats: Arc<Stats>,
+    room: Arc<Semaphore>,
+    encoded: Queue<Job<Encoded>>,
+    ready: Queue<Job<Vec<u8>>>,
+    /// Decode threads still running; the last one closes `ready`.
+    decoding: AtomicUsize,
+    /// What the model's panic said.
+    failure: OnceLock<String>,
+    failed: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Encoded {
+    encoding: Encoding,
+    data: Bytes,
+}
+
+#[derive(Debug)]
+struct Job<T> {
+    image: T,
+    reply: oneshot::Sender<Result<Classification, ClassifyError>>,
+    room: Room,
+}
+
+impl<T> Job<T> {
+    /// Frees the place before the caller learns that it may send another.
+    fn answer(self, answer: Result<Classification, ClassifyError>) {
+        drop(self.room);
+        // The caller may have gone; then nobody is told.
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl Batcher {
+    /// Starts one thread for each of `models` (at least one; all alike) and the decode threads.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a number that is 0, [`Error::Thread`].
+    pub fn start(models: Vec<Box<dyn Model>>, options: Options, stats: Arc<Stats>) -> Result<Self> {
+        let Options { max_batch, queue, decode_threads, max_image_bytes } = options;
+        let Some(info) = models.first().map(|model| model.info().clone()) else {
+            return Err(Error::Setting { setting: "threads", value: "0".to_owned(), expected: "at least 1" });
+        };
+        for (setting, value) in [
+            ("max_batch", max_batch),
+            ("queue", queue),
+            ("decode_threads", decode_threads),
+            ("max_image_bytes", max_image_bytes),
+        ] {
+            if value == 0 {
+                return Err(Error::Setting { setting, value: "0".to_owned(), expected: "at least 1" });
+            }
+        }
+        let edge = |setting, value: usize| {
+            let expected = "a size that an image can have";
+            u32::try_from(value).map_err(|_| Error::Setting { setting, value: value.to_string(), expected })
+        };
+        let decoder = Decoder {
+            width: edge("width", info.width)?,
+            height: edge("height", info.height)?,
+            max_bytes: max_image_bytes,
+        };
+        let shared = Arc::new(Shared {
+            info,
+            options,
+            stats,
+            room: Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS))),
+            encoded: Queue::new(),
+            ready: Queue::new(),
+            decoding: AtomicUsize::new(decode_threads),
+            failure: OnceLock::new(),
+            failed: CancellationToken::new(),
+        });
+        // Built first: if a thread cannot be started, dropping this ends those that were.
+        let mut batcher = Self { handle: Handle { shared: Arc::clone(&shared) }, threads: Vec::new() };
+        for index in 0..decode_threads {
+            let shared = Arc::clone(&shared);
+            batcher.spawn(format!("decode-{index}"), move || shared.decode(decoder))?;
+        }
+        for (index, model) in models.into_iter().enumerate() {
+            let shared = Arc::clone(&shared);
+            batcher.spawn(format!("model-{index}"), move || shared.infer(model))?;
+        }
+        Ok(batcher)
+    }
+
+    fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = std::thread::Builder::new().name(name).spawn(work);
+        self.threads.push(thread.map_err(|source| Error::Thread { source })?);
+        Ok(())
+    }
+
+    /// A handle for callers.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Takes nothing more, answers what was accepted, and ends the threads.
+    pub async fn shutdown(mut self) {
+        self.close();
+        let threads = std::mem::take(&mut self.threads);
+        let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        if tokio::task::spawn_blocking(join).await.is_err() {
+            tracing::warn!("the inference threads could not be joined");
+        }
+    }
+
+    fn close(&self) {
+        self.handle.shared.room.close();
+        self.handle.shared.encoded.close();
+    }
+}
+
+impl Drop for Batcher {
+    /// Without [`Batcher::shutdown`] the threads still end, by themselves, once what was accepted is answered.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Handle {
+    /// The model's description.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        &self.shared.info
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.shared.stats
+    }
+
+    /// How the batcher was set up.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        self.shared.options
+    }
+
+    /// Waits for a place in the queue.
+    ///
+    /// # Errors
+    /// When there will never be one: shutting down, or the model is gone.
+    pub async fn room(&self) -> Result<Room, ClassifyError> {
+        let room = Arc::clone(&self.shared.room).acquire_owned().await;
+        room.map(|permit| Room { _permit: permit }).map_err(|_| self.closed())
+    }
+
+    /// A place in the queue if there is one now.
+    ///
+    /// # Errors
+    /// [`ClassifyError::Full`], or as [`Handle::room`].
+    pub fn try_room(&self) -> Result<Room, ClassifyError> {
+        match Arc::clone(&self.shared.room).try_acquire_owned() {
+            Ok(permit) => Ok(Room { _permit: permit }),
+            Err(tokio::sync::TryAcquireError::NoPermits) => {
+                Stats::add(&self.shared.stats.refused, 1);
+                Err(ClassifyError::Full { limit: self.shared.options.queue })
+            }
+            Err(tokio::sync::TryAcquireError::Closed) => Err(self.closed()),
+        }
+    }
+
+    /// Classifies one image; waits for a place first.
+    ///
+    /// # Errors
+    /// The image's [`Rejection`], the model's failure, or shutting down.
+    pub async fn classify(&self, encoding: Encoding, data: Bytes) -> Result<Classification, ClassifyError> {
+        self.classify_in(self.room().await?, encoding, data).await
+    }
+
+    /// Classifies one image that has its place already.
+    ///
+    /// # Errors
+    /// As [`Handle::classify`].
+    pub async fn classify_in(
+        &self,
+        room: Room,
+        encoding: Encoding,
+        data: Bytes,
+    ) -> Result<Classification, ClassifyError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job { image: Encoded { encoding, data }, reply, room };
+        Stats::add(&self.shared.stats.queued, 1);
+        if self.shared.encoded.push(job).is_err() {
+            Stats::subtract(&self.shared.stats.queued, 1);
+            return Err(self.closed());
+        }
+        answer.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    /// Ends when the model has panicked; then nothing will be answered any more.
+    pub async fn failed(&self) -> Error {
+        self.shared.failed.cancelled().await;
+        self.shared.panicked()
+    }
+
+    fn closed(&self) -> ClassifyError {
+        match self.shared.failure.get() {
+            Some(_) => ClassifyError::Model(Arc::new(self.shared.panicked())),
+            None => ClassifyError::ShuttingDown,
+        }
+    }
+}
+
+impl Shared {
+    /// The life of a decode thread.
+    fn decode(&self, decoder: Decoder) {
+        let mut taken = Vec::with_capacity(1);
+        while self.encoded.take(1, &mut taken) {
+            for job in taken.drain(..) {
+                self.decode_one(decoder, job);
+            }
+        }
+        if self.decoding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.ready.close();
+        }
+    }
+
+    fn decode_one(&self, decoder: Decoder, job: Job<Encoded>) {
+        let Job { image: Encoded { encoding, data }, reply, room } = job;
+        // The decoders are not ours. Should one panic, the same bytes would make it panic again: a rejection.
+        let decoded = catch_unwind(|| decoder.decode(encoding, &data)).unwrap_or_else(|panic| {
+            let reason = format!("the decoder panicked: {}", message(panic.as_ref()));
+            tracing::error!(bytes = data.len(), %reason, "image decoder panicked");
+            Err(Rejection::Unreadable { format: "such", reason })
+        });
+        match decoded {
+            Ok(image) => {
+                Stats::add(&self.stats.ready, 1);
+                if let Err(job) = self.ready.push(Job { image, reply, room }) {
+                    Stats::subtract(&self.stats.ready, 1);
+                    Stats::subtract(&self.stats.queued, 1);
+                    drop(job);
+                }
+            }
+            Err(rejection) => {
+                Stats::subtract(&self.stats.queued, 1);
+                Stats::add(&self.stats.rejections, 1);
+                Job { image: (), reply, room }.answer(Err(rejection.into()));
+            }
+        }
+    }
+
+    /// The life of a model thread.
+    fn infer(&self, mut model: Box<dyn Model>) {
+        let (mut batch, mut pixels) = (Vec::new(), Vec::new());
+        while self.ready.take(self.options.max_batch, &mut batch) {
+            Stats::subtract(&self.stats.ready, batch.len());
+            Stats::subtract(&self.stats.queued, batch.len());
+            // Whoever has gone meanwhile needs no answer.
+            batch.retain(|job| !job.reply.is_closed());
+            if batch.is_empty() {
+                continue;
+            }
+            pixels.clear();
+            batch.iter().for_each(|job| pixels.extend_from_slice(&job.image));
+            let start = Instant::now();
+            let run = catch_unwind(AssertUnwindSafe(|| classify(model.as_mut(), &pixels, batch.len())));
+            let nanos = usize::try_from(start.elapsed().as_nanos()).unwrap_or(usize::MAX);
+            Stats::add(&self.stats.busy_nanos, nanos);
+            match run {
+                Ok(Ok(answers)) => {
+                    Stats::add(&self.stats.images, batch.len());
+                    Stats::add(&self.stats.batches, 1);
+                    for (job, answer) in batch.drain(..).zip(answers) {
+                        job.answer(Ok(answer));
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, images = batch.len(), "the model failed on a batch");
+                    self.fail(&mut batch, &Arc::new(error));
+                }
+                Err(panic) => {
+                    let message = message(panic.as_ref());
+                    tracing::error!(%message, images = batch.len(), "the model panicked");
+                    self.failure.get_or_init(|| message);
+                    self.room.close();
+                    self.encoded.abandon();
+                    self.ready.abandon();
+                    self.failed.cancel();
+                    self.fail(&mut batch, &Arc::new(self.panicked()));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn panicked(&self) -> Error {
+        let message = self.failure.get().cloned().unwrap_or_default();
+        Error::Panicked { model: self.info.name.clone(), message }
+    }
+
+    fn fail(&self, batch: &mut Vec<Job<Vec<u8>>>, error: &Arc<Error>) {
+        Stats::add(&self.stats.failures, batch.len());
+        for job in batch.drain(..) {
+            job.answer(Err(ClassifyError::Model(Arc::clone(error))));
+        }
+    }
+}
+
+/// What a panic said, if it said it in words.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,168 @@
+//! What can go wrong with a model, its weights, or the server around it. A bad *image* is not an error of
+//! this kind: it is a [`Rejection`](super::Rejection), an answer like any other.
+
+use super::client::ClientError;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The model, its weights, the inference server or its client.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The weights file cannot be read.
+    #[error("cannot read the weights {}: {source}", path.display())]
+    ReadWeights {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The bytes are no safetensors file.
+    #[error("{origin} is not a safetensors file: {source}")]
+    NotSafetensors {
+        /// The file, or "the built-in weights".
+        origin: String,
+        /// What the format's reader says.
+        source: safetensors::SafeTensorError,
+    },
+    /// The file's metadata lacks a key, or says something that cannot be.
+    #[error("{origin}: metadata {key:?} {problem}")]
+    Metadata {
+        /// The file, or "the built-in weights".
+        origin: String,
+        /// The metadata's key.
+        key: &'static str,
+        /// What is wrong with it, as the rest of a sentence.
+        problem: String,
+    },
+    /// A tensor that the network needs is not there.
+    #[error("{origin}: tensor {name:?} is missing, expected with shape {expected:?}")]
+    MissingTensor {
+        /// The file, or "the built-in weights".
+        origin: String,
+        /// The tensor.
+        name: String,
+        /// Its shape in this network.
+        expected: Vec<usize>,
+    },
+    /// A tensor that this network does not have.
+    #[error("{origin}: tensor {name:?} with shape {shape:?} is not part of a ResNet-18")]
+    UnexpectedTensor {
+        /// The file, or "the built-in weights".
+        origin: String,
+        /// The tensor.
+        name: String,
+        /// Its shape in the file.
+        shape: Vec<usize>,
+    },
+    /// A tensor of another shape.
+    #[error("{origin}: tensor {name:?} has shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// The file, or "the built-in weights".
+        origin: String,
+        /// The tensor.
+        name: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// Its shape in this network.
+        expected: Vec<usize>,
+    },
+    /// A tensor of a type that cannot be read as f32.
+    #[error("{origin}: tensor {name:?} has dtype {found}, expected F32, F16 or BF16")]
+    Dtype {
+        /// The file, or "the built-in weights".
+        origin: String,
+        /// The tensor.
+        name: String,
+        /// Its type in the file.
+        found: String,
+    },
+    /// A tensor that holds an infinity, a NaN, or a negative variance.
+    #[error("{origin}: tensor {name:?} holds {value} at element {index}: the file is damaged")]
+    BadValue {
+        /// The file, or "the built-in weights".
+        origin: String,
+        /// The tensor.
+        name: String,
+        /// The first such element.
+        index: usize,
+        /// What stands there.
+        value: f32,
+    },
+    /// The model's classes are not those that the pipeline's records can carry.
+    #[error("{model}: its classes are not the data contract's: expected {}, found {}", firesteel_proto::Label::NAMES.join(", "), found.join(", "))]
+    Labels {
+        /// The model.
+        model: String,
+        /// Its classes, in the order of its outputs.
+        found: Vec<String>,
+    },
+    /// The tensor library failed.
+    #[error("{model} failed: {source}")]
+    Compute {
+        /// The model.
+        model: String,
+        /// What candle says.
+        source: candle_core::Error,
+    },
+    /// The model's output cannot be used.
+    #[error("{model} {problem}")]
+    Output {
+        /// The model.
+        model: String,
+        /// What is wrong with it, as the rest of a sentence.
+        problem: String,
+    },
+    /// The model's code panicked: its state is unknown, so the server stops.
+    #[error("{model} panicked: {message}")]
+    Panicked {
+        /// The model.
+        model: String,
+        /// The panic's message.
+        message: String,
+    },
+    /// A number in the configuration that cannot work.
+    #[error("inference server: {setting} is {value}, expected {expected}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What was given.
+        value: String,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// The server cannot have its address.
+    #[error("inference server: cannot listen on {address} (setting listen): {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A thread of the server cannot be started.
+    #[error("inference server: cannot start a thread: {source}")]
+    Thread {
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// gRPC reflection refused the service's own description.
+    #[error("inference server: reflection: {source}")]
+    Reflection {
+        /// What tonic says.
+        source: tonic_reflection::server::Error,
+    },
+    /// The server stopped by itself.
+    #[error("inference server on {address}: {source}")]
+    Serve {
+        /// Where it listened.
+        address: SocketAddr,
+        /// What tonic says.
+        source: tonic::transport::Error,
+    },
+    /// The client's side.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// A result of this module.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,85 @@
+//! The same network in candle's own operations, channels-first: slow, short, and obviously right.
+//!
+//! It is the oracle that faster implementations are tested against, and "candle as it comes" in the benchmarks.
+
+use super::error::{Error, Result};
+use super::model::{Model, ModelInfo};
+use super::network::{Conv, Network};
+use super::resnet::normalised;
+use candle_core::{Device, Module, Tensor};
+use candle_nn::{Conv2d, Conv2dConfig, Linear};
+
+/// The network in `conv2d`, `relu`, `mean` and `Linear`.
+#[derive(Debug, Clone)]
+pub struct PlainResNet {
+    info: ModelInfo,
+    stem: Conv2d,
+    pool: bool,
+    blocks: Vec<(Conv2d, Conv2d, Option<Conv2d>)>,
+    fc: Linear,
+}
+
+impl PlainResNet {
+    /// Hands the weights to candle's modules.
+    ///
+    /// # Errors
+    /// [`Error::Compute`] when candle fails.
+    pub fn new(network: &Network) -> Result<Self> {
+        let info = network.info_at("f32-plain");
+        let build = || -> candle_core::Result<Self> {
+            let blocks = network.blocks.iter().map(|block| {
+                let shortcut = block.shortcut.as_ref().map(conv).transpose()?;
+                Ok((conv(&block.conv1)?, conv(&block.conv2)?, shortcut))
+            });
+            let (classes, inputs) =
+                (network.fc.bias.len(), network.fc.weight.len() / network.fc.bias.len().max(1));
+            let weight = Tensor::from_slice(&network.fc.weight, (classes, inputs), &Device::Cpu)?;
+            let bias = Tensor::from_slice(&network.fc.bias, classes, &Device::Cpu)?;
+            Ok(Self {
+                stem: conv(&network.stem)?,
+                pool: network.pool,
+                blocks: blocks.collect::<candle_core::Result<_>>()?,
+                fc: Linear::new(weight, Some(bias)),
+                info: info.clone(),
+            })
+        };
+        build().map_err(|source| Error::Compute { model: info.name.clone(), source })
+    }
+
+    fn run(&self, pixels: &[u8]) -> candle_core::Result<Vec<f32>> {
+        let ModelInfo { height, width, .. } = self.info;
+        let table = normalised(&self.info);
+        let values: Vec<f32> =
+            pixels.iter().enumerate().map(|(i, p)| table[i % 3][usize::from(*p)]).collect();
+        let count = pixels.len() / self.info.image_len();
+        let x = Tensor::from_vec(values, (count, height, width, 3), &Device::Cpu)?;
+        let mut x = self.stem.forward(&x.permute((0, 3, 1, 2))?.contiguous()?)?.relu()?;
+        if self.pool {
+            x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?.max_pool2d_with_stride(3, 2)?;
+        }
+        for (conv1, conv2, shortcut) in &self.blocks {
+            let hidden = conv2.forward(&conv1.forward(&x)?.relu()?)?;
+            let short = shortcut.as_ref().map_or_else(|| Ok(x.clone()), |conv| conv.forward(&x))?;
+            x = (hidden + short)?.relu()?;
+        }
+        self.fc.forward(&x.mean((2, 3))?)?.flatten_all()?.to_vec1()
+    }
+}
+
+impl Model for PlainResNet {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
+        self.run(pixels).map_err(|source| Error::Compute { model: self.info.name.clone(), source })
+    }
+}
+
+fn conv(conv: &Conv) -> candle_core::Result<Conv2d> {
+    let shape = (conv.outputs, conv.inputs, conv.kernel, conv.kernel);
+    let weight = Tensor::from_slice(&conv.weight, shape, &Device::Cpu)?;
+    let bias = Tensor::from_slice(&conv.bias, conv.outputs, &Device::Cpu)?;
+    let config = Conv2dConfig { padding: conv.padding(), stride: conv.stride, ..Conv2dConfig::default() };
+    Ok(Conv2d::new(weight, Some(bias), config))
+}

@@ -1,0 +1,255 @@
+//! The inference server: configuration, start, readiness, shutdown.
+//!
+//! It listens at once and answers health checks while the model loads (NOT_SERVING, and UNAVAILABLE to `Classify`),
+//! then is SERVING. When its token is cancelled it says NOT_SERVING, takes no further request, answers what it has
+//! accepted and ends; whoever keeps a connection open longer than `drain_timeout` is cut off. A model that panics
+//! ends the server with an error: a supervisor restarts it.
+
+use super::batcher::{Batcher, Options};
+use super::error::{Error, Result};
+use super::model::Model;
+use super::network::Network;
+use super::resnet::ResNet;
+use super::service::Service;
+use super::stats::Stats;
+use super::weights::Weights;
+use firesteel_proto::inference::{InferenceServer, SERVICE_NAME};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+/// What a server needs to know. Numbers are at least 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen. `0.0.0.0:50060`; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// A safetensors file; none: the weights inside the binary.
+    pub weights: Option<PathBuf>,
+    /// Images that the model gets at once, at most. 64.
+    pub max_batch: usize,
+    /// Images accepted and not yet answered, at most, over all connections. 256.
+    pub queue: usize,
+    /// Bytes of one gRPC message, at most; a larger one ends its call with OUT_OF_RANGE. 4 MiB.
+    pub max_message_bytes: usize,
+    /// Bytes of one encoded image, at most; a larger one is rejected by itself. 1 MiB.
+    pub max_image_bytes: usize,
+    /// Model threads. 1: the model already uses every core for one batch.
+    pub threads: usize,
+    /// Threads that decode images. 1.
+    pub decode_threads: usize,
+    /// How long open connections may delay the end. 20 s.
+    pub drain_timeout: Duration,
+    /// Serve a model whose classes are not the ten of the data contract, too. Its answers are no predictions that the
+    /// pipeline can store. `false`.
+    pub any_classes: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let Options { max_batch, queue, decode_threads, max_image_bytes } = Options::default();
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50_060)),
+            weights: None,
+            max_batch,
+            queue,
+            max_message_bytes: 4 << 20,
+            max_image_bytes,
+            threads: 1,
+            decode_threads,
+            drain_timeout: Duration::from_secs(20),
+            any_classes: false,
+        }
+    }
+}
+
+/// Serves until `shutdown` is cancelled.
+///
+/// # Errors
+/// An address that is taken, weights that do not fit, a model that panics.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+    Server::bind(config).await?.run(shutdown).await
+}
+
+type Loader = Box<dyn FnOnce(&Config) -> Result<Vec<Box<dyn Model>>> + Send>;
+
+/// A server that has its address and does not run yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: Config,
+    stats: Arc<Stats>,
+    ready: watch::Sender<bool>,
+    load: Loader,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Learns when a server has loaded its model.
+#[derive(Debug, Clone)]
+pub struct Ready(watch::Receiver<bool>);
+
+impl Ready {
+    /// Waits until the server answers: `true`; `false` if it ended before that.
+    pub async fn wait(mut self) -> bool {
+        self.0.wait_for(|ready| *ready).await.is_ok()
+    }
+}
+
+impl Server {
+    /// Takes the address of the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Bind`], which names it.
+    pub async fn bind(config: Config) -> Result<Self> {
+        let address = config.listen;
+        let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
+        Self::on(listener, config)
+    }
+
+    /// Serves on a socket that is bound already; `config.listen` is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Bind`] if the socket has no address.
+    pub fn on(listener: TcpListener, config: Config) -> Result<Self> {
+        let address =
+            listener.local_addr().map_err(|source| Error::Bind { address: config.listen, source })?;
+        let (ready, _) = watch::channel(false);
+        Ok(Self { listener, address, config, stats: Arc::default(), ready, load: Box::new(load) })
+    }
+
+    /// Serves the models that `load` makes (one a thread, all alike) instead of the weights of the configuration.
+    #[must_use]
+    pub fn with_models(
+        mut self,
+        load: impl FnOnce(&Config) -> Result<Vec<Box<dyn Model>>> + Send + 'static,
+    ) -> Self {
+        self.load = Box::new(load);
+        self
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Something to wait for until it can answer.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        Ready(self.ready.subscribe())
+    }
+
+    /// Loads the model and serves until `shutdown` is cancelled.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let Self { listener, address, config, stats, ready, load } = self;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        say(&health, ServingStatus::NotServing).await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(firesteel_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|source| Error::Reflection { source })?;
+        let draining = CancellationToken::new();
+        let service = Service { handle: Arc::default(), draining: draining.clone() };
+        let handle = Arc::clone(&service.handle);
+        let serving = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(InferenceServer::new(service).max_decoding_message_size(config.max_message_bytes))
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                draining.clone().cancelled_owned(),
+            );
+        let mut serving = AbortOnDropHandle::new(tokio::spawn(serving));
+        let drain_timeout = config.drain_timeout;
+        let batcher = start(load, config, stats).await?;
+        let model = batcher.handle();
+        tracing::info!(%address, model = %model.info().name, "inference server is ready");
+        // Nobody else sets it.
+        let _ = handle.set(model.clone());
+        say(&health, ServingStatus::Serving).await;
+        ready.send_replace(true);
+
+        let mut outcome = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            error = model.failed() => Err(error),
+            served = &mut serving => return ended(served, address),
+        };
+        say(&health, ServingStatus::NotServing).await;
+        draining.cancel();
+        match tokio::time::timeout(drain_timeout, serving).await {
+            Ok(served) => outcome = outcome.and(ended(served, address)),
+            Err(_) => tracing::warn!(?drain_timeout, "connections were still open and have been cut"),
+        }
+        batcher.shutdown().await;
+        let stats = model.stats();
+        tracing::info!(
+            images = stats.images(),
+            rejections = stats.rejections(),
+            "inference server has stopped"
+        );
+        outcome
+    }
+}
+
+/// Loads the model off the runtime's threads and starts the batcher.
+async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batcher> {
+    let options = Options {
+        max_batch: config.max_batch,
+        queue: config.queue,
+        decode_threads: config.decode_threads,
+        max_image_bytes: config.max_image_bytes,
+    };
+    let start = move || {
+        let models = load(&config)?;
+        if let (Some(model), false) = (models.first(), config.any_classes) {
+            model.info().require_contract_labels()?;
+        }
+        Batcher::start(models, options, stats)
+    };
+    tokio::task::spawn_blocking(start).await.unwrap_or_else(|e| {
+        Err(Error::Panicked { model: "loading the model".to_owned(), message: e.to_string() })
+    })
+}
+
+/// The model of the configuration, once for each thread; the copies share their weights.
+fn load(config: &Config) -> Result<Vec<Box<dyn Model>>> {
+    let model = ResNet::new(&Network::read(Weights::load(config.weights.as_deref())?)?)?;
+    Ok((0..config.threads).map(|_| Box::new(model.clone()) as Box<dyn Model>).collect())
+}
+
+/// Says the same of the service and of the whole server.
+async fn say(health: &HealthReporter, status: ServingStatus) {
+    health.set_service_status("", status).await;
+    health.set_service_status(SERVICE_NAME, status).await;
+}
+
+fn ended(served: Result<Result<(), tonic::transport::Error>, JoinError>, address: SocketAddr) -> Result<()> {
+    match served {
+        Ok(served) => served.map_err(|source| Error::Serve { address, source }),
+        Err(e) => Err(Error::Panicked { model: "the gRPC server".to_owned(), message: e.to_string() }),
+    }
+}

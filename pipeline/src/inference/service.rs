@@ -1,0 +1,192 @@
+//! The gRPC methods: requests to the batcher, answers back.
+//!
+//! Unary `Classify` is refused (RESOURCE_EXHAUSTED) when the queue is full. `ClassifyStream` waits instead: it holds at
+//! most one request that has no place yet and reads no further, so HTTP/2 flow control stops the sender; and it
+//! holds at most `queue` answers that the client has not taken, so a slow reader stops only itself. On shutdown both
+//! take nothing more and answer what they have read.
+
+use super::batcher::{ClassifyError, Handle};
+use super::decode::Rejection;
+use super::model::{Classification, ModelInfo};
+use super::stats::Stats;
+use firesteel_proto::inference::{self as rpc, ClassifyRequest, ClassifyResponse, Inference, Outcome};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+/// The service behind the generated server.
+#[derive(Debug, Clone)]
+pub(super) struct Service {
+    /// Empty while the model loads.
+    pub(super) handle: Arc<OnceLock<Handle>>,
+    /// Cancelled when the server stops taking requests.
+    pub(super) draining: CancellationToken,
+}
+
+impl Service {
+    fn handle(&self) -> Result<&Handle, Status> {
+        if self.draining.is_cancelled() {
+            return Err(shutting_down());
+        }
+        self.handle.get().ok_or_else(|| Status::unavailable("the model is still loading"))
+    }
+}
+
+#[tonic::async_trait]
+impl Inference for Service {
+    async fn classify(
+        &self,
+        request: Request<ClassifyRequest>,
+    ) -> Result<Response<ClassifyResponse>, Status> {
+        let handle = self.handle()?;
+        let request = request.into_inner();
+        let id = request.id;
+        let (encoding, data) = match request.into_image() {
+            Ok(image) => image,
+            Err(error) => {
+                Stats::add(&handle.stats().rejections, 1);
+                return Err(Status::invalid_argument(error.to_string()));
+            }
+        };
+        let room = handle.try_room().map_err(status)?;
+        let said = handle.classify_in(room, encoding, data).await.map_err(status)?;
+        Ok(Response::new(response(id, classified(handle.info(), said))))
+    }
+
+    type ClassifyStreamStream = ReceiverStream<Result<ClassifyResponse, Status>>;
+
+    async fn classify_stream(
+        &self,
+        request: Request<Streaming<ClassifyRequest>>,
+    ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
+        let handle = self.handle()?.clone();
+        let (answers, outgoing) = mpsc::channel(1);
+        let call = Call { handle, answers, tasks: JoinSet::new() };
+        tokio::spawn(call.run(request.into_inner(), self.draining.clone()));
+        Ok(Response::new(ReceiverStream::new(outgoing)))
+    }
+}
+
+/// One `ClassifyStream` call: a task for each image under way.
+struct Call {
+    handle: Handle,
+    answers: mpsc::Sender<Result<ClassifyResponse, Status>>,
+    tasks: JoinSet<Result<(), Status>>,
+}
+
+impl Call {
+    async fn run(mut self, mut requests: Streaming<ClassifyRequest>, draining: CancellationToken) {
+        let mut end = self.read(&mut requests, &draining).await;
+        // What was accepted is answered, unless the model is gone or the client is.
+        while let (false, Some(done)) = (is_final(&end), self.tasks.join_next().await) {
+            if let Err(failure) = finished(done) {
+                end = Err(failure);
+            }
+        }
+        if let Err(status) = end {
+            let _ = self.answers.send(Err(status)).await;
+        }
+    }
+
+    /// Reads requests until the client ends the call or something else does.
+    async fn read(
+        &mut self,
+        requests: &mut Streaming<ClassifyRequest>,
+        draining: &CancellationToken,
+    ) -> Result<(), Status> {
+        let limit = self.handle.options().queue;
+        loop {
+            while self.tasks.len() >= limit {
+                if let Some(done) = self.tasks.join_next().await {
+                    finished(done)?;
+                }
+            }
+            let request = tokio::select! {
+                biased;
+                () = draining.cancelled() => return Err(shutting_down()),
+                () = self.answers.closed() => return Err(Status::cancelled("the client has gone")),
+                Some(done) = self.tasks.join_next() => {
+                    finished(done)?;
+                    continue;
+                }
+                request = requests.message() => request?,
+            };
+            let Some(request) = request else { return Ok(()) };
+            self.accept(request).await?;
+        }
+    }
+
+    async fn accept(&mut self, request: ClassifyRequest) -> Result<(), Status> {
+        let id = request.id;
+        let (handle, answers) = (self.handle.clone(), self.answers.clone());
+        match request.into_image() {
+            Ok((encoding, data)) => {
+                let room = handle.room().await.map_err(status)?;
+                self.tasks.spawn(async move {
+                    let outcome = match handle.classify_in(room, encoding, data).await {
+                        Ok(said) => classified(handle.info(), said),
+                        Err(ClassifyError::Rejected(why)) => rejected(why.to_string()),
+                        Err(error) => return Err(status(error)),
+                    };
+                    send(&answers, response(id, outcome)).await
+                });
+            }
+            Err(error) => {
+                Stats::add(&handle.stats().rejections, 1);
+                self.tasks
+                    .spawn(async move { send(&answers, response(id, rejected(error.to_string()))).await });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn send(
+    answers: &mpsc::Sender<Result<ClassifyResponse, Status>>,
+    response: ClassifyResponse,
+) -> Result<(), Status> {
+    answers.send(Ok(response)).await.map_err(|_| Status::cancelled("the client has gone"))
+}
+
+fn finished(done: Result<Result<(), Status>, JoinError>) -> Result<(), Status> {
+    done.unwrap_or_else(|_| Err(Status::internal("a request's task failed")))
+}
+
+/// Whether the rest of a call's images need no answers: they would only fail alike.
+fn is_final(end: &Result<(), Status>) -> bool {
+    matches!(end, Err(status) if matches!(status.code(), tonic::Code::Internal | tonic::Code::Cancelled))
+}
+
+fn shutting_down() -> Status {
+    Status::unavailable("the server is shutting down")
+}
+
+fn response(id: u64, outcome: Outcome) -> ClassifyResponse {
+    ClassifyResponse { id, outcome: Some(outcome) }
+}
+
+fn classified(info: &ModelInfo, said: Classification) -> Outcome {
+    Outcome::Classification(rpc::Classification {
+        label: info.classes.get(said.class).cloned().unwrap_or_default(),
+        confidence: said.confidence,
+        model: info.name.clone(),
+    })
+}
+
+fn rejected(reason: String) -> Outcome {
+    Outcome::Rejection(rpc::Rejection { reason })
+}
+
+fn status(error: ClassifyError) -> Status {
+    let text = error.to_string();
+    match error {
+        ClassifyError::Rejected(Rejection::TooLarge { .. }) => Status::out_of_range(text),
+        ClassifyError::Rejected(_) => Status::invalid_argument(text),
+        ClassifyError::Full { .. } => Status::resource_exhausted(text),
+        ClassifyError::ShuttingDown => Status::unavailable(text),
+        ClassifyError::Model(_) => Status::internal(text),
+    }
+}

@@ -1,0 +1,159 @@
+//! Reads a safetensors file into plain f32 tensors, checking everything that can be wrong with it.
+//!
+//! The shipped weights are part of the binary, so one file is the whole server; `--weights FILE` reads another.
+//! Whatever the storage type (f32, f16, bf16), what comes out is f32. A network takes its tensors out by name and
+//! shape ([`Weights::take`]) and calls [`Weights::finish`], which refuses what is left over.
+
+use super::error::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// The shipped weights; see `assets/MODEL_CARD.md`.
+const SHIPPED: &[u8] = include_bytes!("../../assets/resnet18-cifar10.safetensors");
+
+/// The tensors of one file that nobody has taken yet, and its metadata.
+#[derive(Debug)]
+pub struct Weights {
+    origin: String,
+    name: String,
+    metadata: HashMap<String, String>,
+    tensors: BTreeMap<String, Array>,
+}
+
+/// A tensor as plain data, row-major.
+#[derive(Debug, Clone, PartialEq)]
+struct Array {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Weights {
+    /// The weights inside this binary.
+    ///
+    /// # Errors
+    /// None while the binary is intact.
+    pub fn shipped() -> Result<Self> {
+        Self::parse("the built-in weights", "resnet18-cifar10", SHIPPED)
+    }
+
+    /// The weights in the file `path`, or those inside this binary.
+    ///
+    /// # Errors
+    /// An unreadable file, or one that is no safetensors file of floats.
+    pub fn load(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Self::shipped() };
+        let bytes =
+            std::fs::read(path).map_err(|source| Error::ReadWeights { path: path.to_owned(), source })?;
+        let stem = path.file_stem().map_or_else(|| "weights".into(), |s| s.to_string_lossy());
+        Self::parse(&path.display().to_string(), &stem, &bytes)
+    }
+
+    /// Weights from memory: `origin` names them in errors, `name` in predictions unless the metadata has a `name`.
+    ///
+    /// # Errors
+    /// As [`Weights::load`].
+    pub fn parse(origin: &str, name: &str, bytes: &[u8]) -> Result<Self> {
+        let broken = |source| Error::NotSafetensors { origin: origin.to_owned(), source };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+        let file = SafeTensors::deserialize(bytes).map_err(broken)?;
+        let mut tensors = BTreeMap::new();
+        for (tensor, view) in file.iter() {
+            // PyTorch's count of training steps: an integer that no forward pass reads.
+            if tensor.ends_with(".num_batches_tracked") {
+                continue;
+            }
+            let values = floats(origin, tensor, &view)?;
+            if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+                let (origin, name, value) = (origin.to_owned(), tensor.to_owned(), values[index]);
+                return Err(Error::BadValue { origin, name, index, value });
+            }
+            tensors.insert(tensor.to_owned(), Array { shape: view.shape().to_vec(), values });
+        }
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let name = metadata.get("name").map_or(name, String::as_str).to_owned();
+        Ok(Self { origin: origin.to_owned(), name, metadata, tensors })
+    }
+
+    /// What predictions call these weights.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where they come from, for errors.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The shape of a tensor that has not been taken.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|array| array.shape.as_slice())
+    }
+
+    /// Takes out tensor `name`, which has to have shape `expected`; row-major values.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], or [`Error::Shape`] with both shapes.
+    pub fn take(&mut self, name: &str, expected: &[usize]) -> Result<Vec<f32>> {
+        let (origin, expected) = (self.origin.clone(), expected.to_vec());
+        match self.tensors.remove(name) {
+            None => Err(Error::MissingTensor { origin, name: name.to_owned(), expected }),
+            Some(Array { shape: found, .. }) if found != expected => {
+                Err(Error::Shape { origin, name: name.to_owned(), found, expected })
+            }
+            Some(array) => Ok(array.values),
+        }
+    }
+
+    /// Ends the reading: whatever has not been taken does not belong here.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedTensor`] with the first such tensor in alphabetical order.
+    pub fn finish(self) -> Result<()> {
+        match self.tensors.into_iter().next() {
+            None => Ok(()),
+            Some((name, Array { shape, .. })) => {
+                Err(Error::UnexpectedTensor { origin: self.origin, name, shape })
+            }
+        }
+    }
+
+    /// The metadata under `key`, if the file has it.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// The metadata under `key`.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`] when it is missing.
+    pub fn require(&self, key: &'static str) -> Result<&str> {
+        self.metadata(key).ok_or_else(|| self.bad(key, "is missing".to_owned()))
+    }
+
+    /// An error about metadata `key`; `problem` ends the sentence that starts with the key.
+    #[must_use]
+    pub fn bad(&self, key: &'static str, problem: String) -> Error {
+        Error::Metadata { origin: self.origin.clone(), key, problem }
+    }
+}
+
+fn floats(origin: &str, name: &str, view: &safetensors::tensor::TensorView<'_>) -> Result<Vec<f32>> {
+    let dtype = match view.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        other => {
+            let found = format!("{other:?}");
+            return Err(Error::Dtype { origin: origin.to_owned(), name: name.to_owned(), found });
+        }
+    };
+    Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
+        .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1())
+        .map_err(|source| Error::Compute { model: format!("{origin}: reading tensor {name:?}"), source })
+}

@@ -1,0 +1,215 @@
+//! What is asked of the cluster: whether it answers, that topics exist, how far they reach, where a group stands.
+//!
+//! librdkafka's calls block, so each runs on a blocking thread; none takes longer than
+//! [`REACHABLE_WITHIN`](super::REACHABLE_WITHIN) and a little.
+
+use super::{Context, KafkaConfig, REACHABLE_WITHIN, client_error};
+use crate::error::{Error, Result};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The first and the next offset of every partition of a topic.
+pub type Watermarks = BTreeMap<i32, (i64, i64)>;
+
+/// A topic that must exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it is created with. A topic that exists keeps its own.
+    pub partitions: i32,
+    /// How many replicas it is created with; -1 is the broker's default.
+    pub replication: i32,
+}
+
+impl TopicSpec {
+    /// Enough for eight consumers of a group to share the work.
+    pub const DEFAULT_PARTITIONS: i32 = 8;
+
+    /// A topic with the default numbers.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), partitions: Self::DEFAULT_PARTITIONS, replication: -1 }
+    }
+
+    /// The same with another number of partitions.
+    #[must_use]
+    pub fn with_partitions(self, partitions: i32) -> Self {
+        Self { partitions, ..self }
+    }
+}
+
+/// Where records of `topic` go that can never succeed.
+#[must_use]
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dead-letter")
+}
+
+/// Asks the cluster for its metadata.
+///
+/// # Errors
+/// [`Error::KafkaUnreachable`] when no broker answers within 10 s, naming address, setting and `role`.
+pub async fn check(config: &KafkaConfig, role: &str) -> Result<()> {
+    topic_names(config, role).await.map(drop)
+}
+
+/// Creates the topics that do not exist yet. Two processes may do so at the same time.
+///
+/// # Errors
+/// [`Error::KafkaUnreachable`], or [`Error::Topic`] with what the broker said.
+pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec]) -> Result<()> {
+    let present = topic_names(config, role).await?;
+    let missing: Vec<&TopicSpec> = topics.iter().filter(|t| !present.contains(&t.name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let new: Vec<NewTopic<'_>> = missing
+        .iter()
+        .map(|t| NewTopic::new(&t.name, t.partitions, TopicReplication::Fixed(t.replication)))
+        .collect();
+    let failed = |topic: &str, source| Error::Topic { topic: topic.to_owned(), action: "create", source: Box::new(source) };
+    let names = missing.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
+    let admin = admin(config, role)?;
+    let results = admin.create_topics(&new, &options()).await.map_err(|source| failed(&names, source))?;
+    for result in results {
+        match result {
+            Ok(topic) => tracing::info!(topic, "topic created"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(failed(&topic, KafkaError::AdminOp(code))),
+        }
+    }
+    // The controller has decided; wait until the broker that we asked knows it too.
+    let deadline = Instant::now() + REACHABLE_WITHIN;
+    loop {
+        let present = topic_names(config, role).await?;
+        match missing.iter().find(|t| !present.contains(&t.name)) {
+            None => return Ok(()),
+            Some(topic) if Instant::now() > deadline => {
+                let source = KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition);
+                return Err(failed(&topic.name, source));
+            }
+            Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Deletes topics; one that is not there is fine.
+///
+/// # Errors
+/// [`Error::Topic`] with what the broker said.
+pub async fn delete_topics(config: &KafkaConfig, topics: &[&str]) -> Result<()> {
+    let failed = |topic: &str, source| Error::Topic { topic: topic.to_owned(), action: "delete", source: Box::new(source) };
+    let admin = admin(config, "admin")?;
+    let results = admin
+        .delete_topics(topics, &options())
+        .await
+        .map_err(|source| failed(&topics.join(", "), source))?;
+    for result in results {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {}
+            Err((topic, code)) => return Err(failed(&topic, KafkaError::AdminOp(code))),
+        }
+    }
+    Ok(())
+}
+
+/// The first and the next offset of every partition of `topic`.
+///
+/// # Errors
+/// [`Error::Topic`]; a topic that does not exist is an error too.
+pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks> {
+    let failed = |source| Error::Topic { topic: topic.to_owned(), action: "describe", source: Box::new(source) };
+    let client: BaseConsumer<Context> = plain_client(config, "admin", None)?;
+    let name = topic.to_owned();
+    blocking(move || {
+        let metadata = client.fetch_metadata(Some(&name), REACHABLE_WITHIN)?;
+        let found = metadata.topics().iter().find(|t| t.name() == name);
+        let partitions: Vec<i32> = found
+            .filter(|t| t.error().is_none())
+            .map(|t| t.partitions().iter().map(|p| p.id()).collect())
+            .ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))?;
+        partitions
+            .into_iter()
+            .map(|p| Ok((p, client.fetch_watermarks(&name, p, REACHABLE_WITHIN)?)))
+            .collect::<Result<Watermarks, KafkaError>>()
+    })
+    .await?
+    .map_err(failed)
+}
+
+/// Sets where `group`, which must have no member, goes on in `topic`. The demo starts a new group at the end of
+/// what earlier runs left: `commit_offsets(…, watermarks(…).map(next))`.
+///
+/// # Errors
+/// [`Error::Group`] with what the broker said.
+pub async fn commit_offsets(
+    config: &KafkaConfig,
+    group: &str,
+    topic: &str,
+    offsets: &BTreeMap<i32, i64>,
+) -> Result<()> {
+    let failed = |source| Error::Group { group: group.to_owned(), action: "position", source: Box::new(source) };
+    let client: BaseConsumer<Context> = plain_client(config, "admin", Some(group))?;
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).map_err(failed)?;
+    }
+    blocking(move || client.commit(&list, CommitMode::Sync)).await?.map_err(failed)
+}
+
+/// Removes a group and its offsets; one that is not there is fine.
+///
+/// # Errors
+/// [`Error::Group`], for instance while it still has members.
+pub async fn delete_group(config: &KafkaConfig, group: &str) -> Result<()> {
+    let failed = |source| Error::Group { group: group.to_owned(), action: "delete", source: Box::new(source) };
+    let results = admin(config, "admin")?.delete_groups(&[group], &options()).await.map_err(failed)?;
+    for result in results {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => {}
+            Err((_, code)) => return Err(failed(KafkaError::AdminOp(code))),
+        }
+    }
+    Ok(())
+}
+
+/// The names of all topics. Asking for all, not for one, never makes a broker create what is asked about.
+async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
+    let client: BaseConsumer<Context> = plain_client(config, role, None)?;
+    let unreachable = |source| Error::KafkaUnreachable {
+        role: role.to_owned(),
+        address: config.bootstrap.clone(),
+        source: Box::new(source),
+    };
+    blocking(move || client.fetch_metadata(None, REACHABLE_WITHIN))
+        .await?
+        .map(|metadata| metadata.topics().iter().map(|t| t.name().to_owned()).collect())
+        .map_err(unreachable)
+}
+
+/// A client that joins no group; with `group` it may commit offsets for it.
+fn plain_client(config: &KafkaConfig, role: &str, group: Option<&str>) -> Result<BaseConsumer<Context>> {
+    let client = match group {
+        Some(group) => config.consumer(role, group)?,
+        None => config.client(role)?,
+    };
+    client.create_with_context(Context).map_err(|source| client_error(config, source))
+}
+
+fn admin(config: &KafkaConfig, role: &str) -> Result<AdminClient<Context>> {
+    config.client(role)?.create_with_context(Context).map_err(|source| client_error(config, source))
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(REACHABLE_WITHIN + Duration::from_secs(5)))
+        .operation_timeout(Some(REACHABLE_WITHIN))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped { task: "a Kafka request" })
+}

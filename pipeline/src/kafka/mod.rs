@@ -1,0 +1,22 @@
+//! Everything this crate asks of Kafka besides consuming: how clients are configured (`config`), what is asked of
+//! the cluster (`admin`: reachable, topics, watermarks, groups) and acknowledged publishing (`publisher`).
+//!
+//! Only this module and `consumer::source` make librdkafka clients, so the settings that the delivery guarantee
+//! rests on (`acks=all`, idempotence, manual offsets) are set in one place and cannot be overridden from outside.
+
+mod admin;
+mod config;
+mod publisher;
+
+pub use admin::{
+    TopicSpec, Watermarks, check, commit_offsets, dead_letter_topic, delete_group, delete_topics,
+    ensure_topics, watermarks,
+};
+pub use config::KafkaConfig;
+pub(crate) use config::{Context, client_error};
+pub use publisher::{Acknowledged, Message, Publisher};
+
+use std::time::Duration;
+
+/// How long a dependency may take to answer before it counts as unreachable.
+pub const REACHABLE_WITHIN: Duration = Duration::from_secs(10);

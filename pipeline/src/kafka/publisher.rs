@@ -1,0 +1,146 @@
+//! Publishing with an acknowledgement: a record counts as published when every in-sync replica has it.
+//!
+//! [`Publisher::enqueue`] hands a record to librdkafka in call order and returns a future of its acknowledgement,
+//! so that a caller overlaps as many as it chooses to hold; [`Publisher::publish`] is both in one. librdkafka
+//! resends within the delivery time-out (idempotently: no doubles, no reordering); after it the caller decides.
+//! An idempotent client that met a fatal error is useless for ever, so it is replaced by a new one.
+
+use super::{Context, KafkaConfig, client_error};
+use crate::error::{Error, Result};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// A record to publish.
+#[derive(Debug, Clone, Default)]
+pub struct Message<'a> {
+    /// Where to.
+    pub topic: &'a str,
+    /// Decides the partition: equal keys stay together.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub payload: Option<&'a [u8]>,
+    /// Headers.
+    pub headers: Option<OwnedHeaders>,
+}
+
+/// Where a record came to lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The partition.
+    pub partition: i32,
+    /// The offset in it.
+    pub offset: i64,
+}
+
+/// A handle on an idempotent producer. Clones share it.
+#[derive(Clone)]
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: KafkaConfig,
+    role: String,
+    delivery_timeout: Duration,
+    client: RwLock<FutureProducer<Context>>,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// Makes the client; it connects on its own, and again after every outage.
+    ///
+    /// # Errors
+    /// [`Error::KafkaProperty`] or [`Error::KafkaClient`] for a configuration that cannot be used.
+    pub fn new(config: &KafkaConfig, role: &str, delivery_timeout: Duration) -> Result<Self> {
+        let client = make(config, role, delivery_timeout)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                config: config.clone(),
+                role: role.to_owned(),
+                delivery_timeout,
+                client: RwLock::new(client),
+            }),
+        })
+    }
+
+    /// Hands a record to the client, waiting only while the client's queue is full; the future that comes back
+    /// is done when the record is acknowledged or has failed.
+    ///
+    /// # Errors
+    /// [`Error::Publish`], here or in the future.
+    pub async fn enqueue(
+        &self,
+        message: Message<'_>,
+    ) -> Result<impl Future<Output = Result<Acknowledged>> + Send + use<>> {
+        let topic = message.topic.to_owned();
+        let delivery = loop {
+            match self.try_enqueue(message.clone()) {
+                Ok(delivery) => break delivery,
+                Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(source) => return Err(self.failed(&topic, source)),
+            }
+        };
+        let publisher = self.clone();
+        Ok(async move {
+            match delivery.await {
+                Ok(Ok(at)) => Ok(Acknowledged { partition: at.partition, offset: at.offset }),
+                Ok(Err((source, _))) => Err(publisher.failed(&topic, source)),
+                Err(_) => Err(publisher.failed(&topic, KafkaError::Canceled)),
+            }
+        })
+    }
+
+    /// Publishes one record and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// [`Error::Publish`].
+    pub async fn publish(&self, message: Message<'_>) -> Result<Acknowledged> {
+        self.enqueue(message).await?.await
+    }
+
+    fn try_enqueue(&self, message: Message<'_>) -> Result<DeliveryFuture, KafkaError> {
+        let mut record = FutureRecord::<[u8], [u8]>::to(message.topic);
+        record.key = message.key;
+        record.payload = message.payload;
+        record.headers = message.headers;
+        let client = self.shared.client.read().unwrap_or_else(PoisonError::into_inner);
+        client.send_result(record).map_err(|(error, _)| error)
+    }
+
+    /// Names the failure; replaces a client that can no longer be used.
+    fn failed(&self, topic: &str, source: KafkaError) -> Error {
+        let shared = &self.shared;
+        let fatal =
+            || shared.client.read().unwrap_or_else(PoisonError::into_inner).client().fatal_error();
+        if let Some((code, reason)) = fatal() {
+            let mut client = shared.client.write().unwrap_or_else(PoisonError::into_inner);
+            // Another task may have replaced it while this one waited for the lock.
+            if client.client().fatal_error().is_some() {
+                tracing::warn!(?code, reason, "Kafka client met a fatal error, replacing it");
+                match make(&shared.config, &shared.role, shared.delivery_timeout) {
+                    Ok(new) => *client = new,
+                    Err(error) => tracing::warn!(%error, "cannot replace the Kafka client"),
+                }
+            }
+        }
+        Error::Publish { address: shared.config.bootstrap.clone(), topic: topic.to_owned(), source: Box::new(source) }
+    }
+}
+
+fn make(config: &KafkaConfig, role: &str, delivery_timeout: Duration) -> Result<FutureProducer<Context>> {
+    config
+        .producer(role, delivery_timeout)?
+        .create_with_context(Context)
+        .map_err(|source| client_error(config, source))
+}

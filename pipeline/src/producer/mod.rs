@@ -1,0 +1,318 @@
+//! Producers: N simulated sources that publish CIFAR-10 images to Kafka.
+//!
+//! data set → row by [`dataset::row`] → [`ImageRecord`] → Kafka, keyed by producer. Each producer holds at most
+//! `max_in_flight` unacknowledged images; an image counts, and enters the ledger, only when every in-sync replica
+//! has it (`acks=all`, idempotent). Image *i* of a producer is due at *i / rate* after the start, so a late image
+//! does not delay the ones after it. A broker outage is ridden out up to the delivery time-out.
+
+mod ledger;
+mod pace;
+
+use crate::dataset::{self, Dataset};
+use crate::error::{Error, Result};
+use crate::kafka::{
+    Acknowledged, KafkaConfig, Message, Publisher, TopicSpec, dead_letter_topic, ensure_topics,
+};
+use firesteel_proto::{Encoding, ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use ledger::Ledger;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+const ROLE: &str = "produce";
+
+/// What to produce, and how.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to reach Kafka.
+    pub kafka: KafkaConfig,
+    /// Where images go.
+    pub topic: String,
+    /// Partitions of topics that have to be created.
+    pub partitions: i32,
+    /// Replicas of topics that have to be created; -1 is the broker's default.
+    pub replication: i32,
+    /// How many producers.
+    pub producers: usize,
+    /// Their ids, one each; empty for random ones.
+    pub ids: Vec<ProducerId>,
+    /// Images of each producer.
+    pub images: u64,
+    /// Images per second of each producer; 0 is as fast as Kafka takes them.
+    pub rate: f64,
+    /// A data set file; the shipped one if none.
+    pub dataset: Option<PathBuf>,
+    /// A file that the id of every acknowledged image is appended to.
+    pub ledger: Option<PathBuf>,
+    /// Unacknowledged images of one producer, at most.
+    pub max_in_flight: usize,
+    /// How long Kafka may take to acknowledge an image, outages included, before the run fails.
+    pub delivery_timeout: Duration,
+    /// How long images under way may take to be acknowledged after the shutdown began.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            kafka: KafkaConfig::default(),
+            topic: "images".to_owned(),
+            partitions: TopicSpec::DEFAULT_PARTITIONS,
+            replication: -1,
+            producers: 4,
+            ids: Vec::new(),
+            images: 1_000,
+            rate: 0.0,
+            dataset: None,
+            ledger: None,
+            max_in_flight: 1_000,
+            delivery_timeout: Duration::from_secs(120),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the producers count: read by progress bars while they run.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Images handed to the Kafka client.
+    pub sent: AtomicU64,
+    /// Images that every in-sync replica has.
+    pub acknowledged: AtomicU64,
+    /// Bytes of the acknowledged records.
+    pub bytes: AtomicU64,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Each producer's share, in the order of the producers.
+    pub producers: Vec<Share>,
+    /// From the first image to the last acknowledgement.
+    pub elapsed: Duration,
+}
+
+/// One producer's share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Who.
+    pub producer: ProducerId,
+    /// Its acknowledged images.
+    pub acknowledged: u64,
+    /// The bytes of their records.
+    pub bytes: u64,
+}
+
+impl Summary {
+    /// Acknowledged images of all producers.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.producers.iter().map(|share| share.acknowledged).sum()
+    }
+
+    /// Bytes of all acknowledged records.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.producers.iter().map(|share| share.bytes).sum()
+    }
+}
+
+/// `count` different random ids.
+#[must_use]
+pub fn random_ids(count: usize) -> Vec<ProducerId> {
+    let mut ids = BTreeSet::new();
+    let mut order = Vec::with_capacity(count);
+    while order.len() < count {
+        let id = ProducerId(rand::random());
+        if ids.insert(id) {
+            order.push(id);
+        }
+    }
+    order
+}
+
+/// Produces until every image is acknowledged, or until `shutdown`, after which images under way get the grace to
+/// be acknowledged. The summary counts what was acknowledged in either case.
+///
+/// # Errors
+/// Kafka unreachable within 10 s, an image not acknowledged within the delivery time-out, a data set or ledger
+/// that cannot be used, a setting that cannot work.
+pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<Summary> {
+    let ids = ids(&config)?;
+    pace::check(config.rate)?;
+    let path = config.dataset.clone();
+    let dataset = tokio::task::spawn_blocking(move || Dataset::load(path.as_deref()))
+        .await
+        .map_err(|_| Error::Stopped { task: "loading the data set" })??;
+    let ledger = config.ledger.as_deref().map(Ledger::open).transpose()?;
+    let topics = [config.topic.clone(), dead_letter_topic(&config.topic)]
+        .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
+    ensure_topics(&config.kafka, ROLE, &topics).await?;
+    let publisher = Publisher::new(&config.kafka, ROLE, config.delivery_timeout)?;
+
+    let start = Instant::now();
+    // Cancelled when one producer fails: the others stop as in a shutdown.
+    let stop = shutdown.child_token();
+    let run = Arc::new(Run { config, dataset, ledger, publisher, stats, stop, start });
+    let mut tasks = JoinSet::new();
+    for (index, id) in ids.iter().enumerate() {
+        let run = Arc::clone(&run);
+        let id = *id;
+        tasks.spawn(async move { (index, run.produce(index as u64, id).await) });
+    }
+    let mut shares: Vec<Share> =
+        ids.iter().map(|id| Share { producer: *id, acknowledged: 0, bytes: 0 }).collect();
+    let mut failure = None;
+    while let Some(done) = tasks.join_next().await {
+        let result = match done {
+            Ok((index, Ok(share))) => {
+                shares[index] = share;
+                continue;
+            }
+            Ok((_, Err(error))) => error,
+            Err(_) => Error::Stopped { task: "a producer" },
+        };
+        run.stop.cancel();
+        failure.get_or_insert(result);
+    }
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(Summary { producers: shares, elapsed: start.elapsed() }),
+    }
+}
+
+fn ids(config: &Config) -> Result<Vec<ProducerId>> {
+    if config.ids.is_empty() {
+        return Ok(random_ids(config.producers));
+    }
+    let different: BTreeSet<_> = config.ids.iter().collect();
+    if config.ids.len() != config.producers || different.len() != config.producers {
+        let reason = format!("{} producers need as many different ids", config.producers);
+        return Err(Error::Setting { setting: "producer ids", reason });
+    }
+    Ok(config.ids.clone())
+}
+
+struct Run {
+    config: Config,
+    dataset: Dataset,
+    ledger: Option<Ledger>,
+    publisher: Publisher,
+    stats: Arc<Stats>,
+    stop: CancellationToken,
+    start: Instant,
+}
+
+impl Run {
+    /// One producer, from its first image to its last acknowledgement.
+    async fn produce(&self, index: u64, id: ProducerId) -> Result<Share> {
+        let mut share = Share { producer: id, acknowledged: 0, bytes: 0 };
+        let mut waiting = FuturesUnordered::new();
+        let mut next = 0;
+        while next < self.config.images {
+            let due = self.start + pace::due(self.config.rate, next);
+            let room = waiting.len() < self.config.max_in_flight.max(1);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(sent) = waiting.next() => self.acknowledge(&mut share, sent)?,
+                () = pace::wait_until(due), if room => {
+                    let id = ImageId { producer: id, sequence: Sequence(next) };
+                    waiting.push(self.send(index, id).await?);
+                    next += 1;
+                }
+            }
+        }
+        let grace = tokio::time::sleep(self.config.shutdown_grace);
+        tokio::pin!(grace);
+        // The grace counts from the shutdown, not from the last image.
+        let over = async {
+            self.stop.cancelled().await;
+            grace.as_mut().reset(tokio::time::Instant::now() + self.config.shutdown_grace);
+            grace.await;
+        };
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                biased;
+                sent = waiting.next() => match sent {
+                    Some(sent) => self.acknowledge(&mut share, sent)?,
+                    None => return Ok(share),
+                },
+                () = &mut over => {
+                    tracing::warn!(producer = %id, images = waiting.len(), "stopped before Kafka acknowledged all images");
+                    return Ok(share);
+                }
+            }
+        }
+    }
+
+    /// Hands an image to the client, in the order of the calls; the future is done with the acknowledgement.
+    async fn send(
+        &self,
+        producer: u64,
+        id: ImageId,
+    ) -> Result<impl Future<Output = Result<(ImageId, usize)>> + Send + use<>> {
+        let images = self.dataset.images();
+        let image = &images[dataset::row(producer, self.config.images, id.sequence.0, images.len())];
+        let record = ImageRecord {
+            id,
+            produced_at: Timestamp::now(),
+            label: image.label,
+            encoding: Encoding::Jpeg,
+            data: image.jpeg.clone(),
+        };
+        let (key, payload) = (id.producer.to_string(), record.encode());
+        let message = Message {
+            topic: &self.config.topic,
+            key: Some(key.as_bytes()),
+            payload: Some(&payload),
+            headers: None,
+        };
+        let acknowledged = self.publisher.enqueue(message).await?;
+        self.stats.sent.fetch_add(1, Ordering::Relaxed);
+        let bytes = payload.len();
+        Ok(async move {
+            let Acknowledged { .. } = acknowledged.await?;
+            Ok((id, bytes))
+        })
+    }
+
+    fn acknowledge(&self, share: &mut Share, sent: Result<(ImageId, usize)>) -> Result<()> {
+        let (id, bytes) = sent?;
+        if let Some(ledger) = &self.ledger {
+            ledger.append(id)?;
+        }
+        share.acknowledged += 1;
+        share.bytes += bytes as u64;
+        self.stats.acknowledged.fetch_add(1, Ordering::Relaxed);
+        self.stats.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_different_and_as_many_as_producers() {
+        let random = random_ids(1_000);
+        assert_eq!(random.iter().collect::<BTreeSet<_>>().len(), 1_000);
+        let check = |given: &[u32], producers, fine| {
+            let ids = given.iter().map(|id| ProducerId(*id)).collect();
+            let config = Config { ids, producers, ..Config::default() };
+            assert_eq!(super::ids(&config).is_ok(), fine, "{given:?} of {producers}");
+        };
+        check(&[], 3, true);
+        check(&[1, 2], 2, true);
+        check(&[1, 1], 2, false);
+        check(&[1], 2, false);
+    }
+}

@@ -1,0 +1,56 @@
+//! What every sink must do. One suite, run against each implementation: the in-memory one by a unit test, MongoDB
+//! by the integration tests.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test suite")]
+
+use super::Sink;
+use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
+use std::collections::BTreeMap;
+
+/// A prediction of image `sequence` of producer `producer`, made at `inferred_at`.
+#[must_use]
+pub fn prediction(producer: u32, sequence: u64, inferred_at: i64) -> PredictionRecord {
+    PredictionRecord {
+        id: ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) },
+        label: Label::ALL[usize::try_from(sequence % 10).unwrap()],
+        predicted: Label::ALL[usize::try_from((sequence * 7) % 10).unwrap()],
+        confidence: 0.5,
+        model: "conformance".to_owned(),
+        produced_at: Timestamp(1_000),
+        inferred_at: Timestamp(inferred_at),
+    }
+}
+
+/// Runs the suite against an empty sink; `read` returns everything it keeps.
+pub async fn suite(sink: &dyn Sink, read: impl AsyncFn() -> Vec<PredictionRecord>) {
+    let mut expected = BTreeMap::new();
+    let mut check = async |what: &str, batch: Vec<PredictionRecord>| {
+        assert_eq!(sink.write(&batch).await.unwrap(), [], "{what}: nothing is refused");
+        expected.extend(batch.into_iter().map(|record| (record.id, record)));
+        let mut kept = read().await;
+        kept.sort_by_key(|record| record.id);
+        assert_eq!(kept, expected.values().cloned().collect::<Vec<_>>(), "{what}");
+    };
+    let first: Vec<_> = (0..100).map(|sequence| prediction(1, sequence, 2_000)).collect();
+
+    check("an empty batch writes nothing", Vec::new()).await;
+    check("a batch is written", first.clone()).await;
+    check("writing twice is writing once", first.clone()).await;
+    check("other producers' images are other documents", vec![prediction(2, 0, 2_000)]).await;
+    check("a later prediction replaces an earlier one", vec![prediction(1, 5, 3_000)]).await;
+    check(
+        "of two predictions in one batch the later one stays",
+        vec![prediction(3, 1, 1), prediction(3, 2, 1), prediction(3, 1, 9)],
+    )
+    .await;
+    check("a batch may mix new and known images", {
+        (50..150).map(|sequence| prediction(1, sequence, 4_000)).collect()
+    })
+    .await;
+    check("the largest ids and times fit", vec![PredictionRecord {
+        id: ImageId { producer: ProducerId(u32::MAX), sequence: Sequence(i64::MAX as u64) },
+        produced_at: Timestamp(253_402_300_799_999),
+        confidence: 1.0,
+        ..prediction(4, 0, 0)
+    }])
+    .await;
+}

@@ -1,0 +1,118 @@
+//! An inference server that answers by a rule and fails when it is told to.
+//!
+//! The rule: the class is the sum of the image's bytes modulo ten; an image whose sum is divisible by `reject` is
+//! rejected. While it is down, every call ends as UNAVAILABLE.
+
+use firesteel_proto::Label;
+use firesteel_proto::inference::{
+    Classification, ClassifyRequest, ClassifyResponse, Inference, InferenceServer, Outcome, Rejection,
+};
+use futures::Stream;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Request, Response, Status, Streaming};
+
+#[derive(Debug, Default)]
+struct State {
+    down: AtomicBool,
+    refused: AtomicU64,
+    answered: AtomicU64,
+    reject: u64,
+}
+
+pub(crate) struct FakeInference {
+    pub(crate) url: String,
+    state: Arc<State>,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl FakeInference {
+    /// Rejects images whose byte sum is divisible by `reject`; 0 rejects none.
+    pub(crate) async fn start(reject: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let state = Arc::new(State { reject, ..State::default() });
+        let service = InferenceServer::new(Service { state: Arc::clone(&state) });
+        let server = tokio::spawn(async move {
+            let server = tonic::transport::Server::builder().add_service(service);
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("served");
+        });
+        Self { url, state, _server: AbortOnDropHandle::new(server) }
+    }
+
+    /// Ends every call as UNAVAILABLE, those that are under way at their next image.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Calls and images that were refused while it was down.
+    pub(crate) fn refused(&self) -> u64 {
+        self.state.refused.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn answered(&self) -> u64 {
+        self.state.answered.load(Ordering::SeqCst)
+    }
+}
+
+fn sum(data: &[u8]) -> u64 {
+    data.iter().map(|byte| u64::from(*byte)).sum()
+}
+
+/// What the server names an image.
+pub(crate) fn label_of(data: &[u8]) -> Label {
+    Label::ALL[(sum(data) % 10) as usize]
+}
+
+/// Whether the server rejects an image.
+pub(crate) fn is_rejected(data: &[u8], reject: u64) -> bool {
+    reject > 0 && sum(data).is_multiple_of(reject)
+}
+
+struct Service {
+    state: Arc<State>,
+}
+
+impl State {
+    fn answer(&self, request: &ClassifyRequest) -> Result<ClassifyResponse, Status> {
+        if self.down.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(Status::unavailable("told to be down"));
+        }
+        self.answered.fetch_add(1, Ordering::SeqCst);
+        let outcome = if is_rejected(&request.data, self.reject) {
+            Outcome::Rejection(Rejection { reason: "told to reject".to_owned() })
+        } else {
+            let label = label_of(&request.data).name().to_owned();
+            Outcome::Classification(Classification { label, confidence: 0.75, model: "fake".to_owned() })
+        };
+        Ok(ClassifyResponse { id: request.id, outcome: Some(outcome) })
+    }
+}
+
+#[tonic::async_trait]
+impl Inference for Service {
+    async fn classify(&self, request: Request<ClassifyRequest>) -> Result<Response<ClassifyResponse>, Status> {
+        self.state.answer(request.get_ref()).map(Response::new)
+    }
+
+    type ClassifyStreamStream = Pin<Box<dyn Stream<Item = Result<ClassifyResponse, Status>> + Send>>;
+
+    async fn classify_stream(
+        &self,
+        request: Request<Streaming<ClassifyRequest>>,
+    ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
+        if self.state.down.load(Ordering::SeqCst) {
+            self.state.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(Status::unavailable("told to be down"));
+        }
+        let state = Arc::clone(&self.state);
+        let answers = request.into_inner().map(move |request| state.answer(&request?));
+        Ok(Response::new(Box::pin(answers)))
+    }
+}

@@ -1,0 +1,220 @@
+//! What each test has to itself: topics, groups, a database, and components that run until they are stopped.
+
+use firesteel_pipeline::consumer::{Stats, images, predictions};
+use firesteel_pipeline::kafka::{KafkaConfig, Message, Publisher, dead_letter_topic};
+use firesteel_pipeline::sink::MongoConfig;
+use firesteel_pipeline::{Result, backoff, producer};
+use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
+use firesteel_testkit::{SOON, Services, TempDatabase, TempTopics, unique};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct World {
+    pub(crate) kafka: KafkaConfig,
+    pub(crate) mongo: MongoConfig,
+    pub(crate) images: String,
+    pub(crate) predictions: String,
+    group: String,
+    _topics: TempTopics,
+    _database: TempDatabase,
+}
+
+impl World {
+    /// A world for one test; `None` where there are no servers.
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        let services = Services::from_env()?;
+        let (images, predictions) = (unique(&format!("{name}-images")), unique(&format!("{name}-predictions")));
+        let all = [
+            images.clone(),
+            predictions.clone(),
+            dead_letter_topic(&images),
+            dead_letter_topic(&predictions),
+        ];
+        let database = TempDatabase::new(&services.mongodb_uri, name);
+        let mongo = MongoConfig {
+            uri: services.mongodb_uri.clone(),
+            database: database.name.clone(),
+            ..MongoConfig::default()
+        };
+        Some(Self {
+            kafka: KafkaConfig::new(services.kafka_bootstrap.clone()),
+            mongo,
+            images,
+            predictions,
+            group: unique(name),
+            _topics: TempTopics::new(&services.kafka_bootstrap, all),
+            _database: database,
+        })
+    }
+
+    pub(crate) fn producer(&self, ledger: &Path) -> producer::Config {
+        producer::Config {
+            kafka: self.kafka.clone(),
+            topic: self.images.clone(),
+            partitions: 4,
+            ledger: Some(ledger.to_owned()),
+            ..producer::Config::default()
+        }
+    }
+
+    pub(crate) fn image_consumer(&self, inference_url: &str) -> images::Config {
+        images::Config {
+            kafka: self.kafka.clone(),
+            inference_url: inference_url.to_owned(),
+            group: format!("{}-images", self.group),
+            images_topic: self.images.clone(),
+            predictions_topic: self.predictions.clone(),
+            partitions: 4,
+            commit_interval: Duration::from_millis(100),
+            backoff: quick(),
+            ..images::Config::default()
+        }
+    }
+
+    pub(crate) fn prediction_consumer(&self) -> predictions::Config {
+        predictions::Config {
+            kafka: self.kafka.clone(),
+            mongo: self.mongo.clone(),
+            group: self.prediction_group(),
+            predictions_topic: self.predictions.clone(),
+            partitions: 4,
+            commit_interval: Duration::from_millis(100),
+            backoff: quick(),
+            ..predictions::Config::default()
+        }
+    }
+
+    pub(crate) fn prediction_group(&self) -> String {
+        format!("{}-predictions", self.group)
+    }
+
+    /// The collection's documents, read back into records.
+    pub(crate) async fn documents(&self) -> Vec<PredictionRecord> {
+        let client = mongodb::Client::with_uri_str(&self.mongo.uri).await.expect("MongoDB");
+        read_back(&client.database(&self.mongo.database), &self.mongo.collection).await
+    }
+
+    pub(crate) async fn document_ids(&self) -> BTreeSet<ImageId> {
+        let documents = self.documents().await;
+        let ids: BTreeSet<_> = documents.iter().map(|record| record.id).collect();
+        assert_eq!(ids.len(), documents.len(), "an _id is unique");
+        ids
+    }
+
+    /// Publishes values as they are, keyed `key`.
+    pub(crate) async fn publish<'a>(
+        &self,
+        topic: &str,
+        values: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) {
+        let publisher = Publisher::new(&self.kafka, "test", SOON).expect("a publisher");
+        let mut waiting = Vec::new();
+        for (key, payload) in values {
+            let message = Message { topic, key: Some(key), payload, headers: None };
+            waiting.push(publisher.enqueue(message).await.expect("queued"));
+        }
+        for sent in waiting {
+            sent.await.expect("acknowledged");
+        }
+    }
+
+    pub(crate) async fn publish_predictions(&self, records: &[PredictionRecord]) {
+        let encoded: Vec<_> = records.iter().map(|r| (r.id.producer.to_string(), r.encode())).collect();
+        let values = encoded.iter().map(|(key, value)| (key.as_bytes(), Some(value.as_slice())));
+        self.publish(&self.predictions, values).await;
+    }
+}
+
+fn quick() -> backoff::Config {
+    backoff::Config { maximum: Duration::from_millis(500), ..backoff::Config::default() }
+}
+
+/// `count` predictions of producer `producer`.
+pub(crate) fn some_predictions(producer: u32, count: u64) -> Vec<PredictionRecord> {
+    (0..count)
+        .map(|sequence| PredictionRecord {
+            id: ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) },
+            label: Label::ALL[(sequence % 10) as usize],
+            predicted: Label::ALL[(sequence % 7) as usize],
+            confidence: 0.25,
+            model: "test".to_owned(),
+            produced_at: Timestamp(1_700_000_000_000),
+            inferred_at: Timestamp(1_700_000_000_001),
+        })
+        .collect()
+}
+
+pub(crate) fn ids(records: &[PredictionRecord]) -> BTreeSet<ImageId> {
+    records.iter().map(|record| record.id).collect()
+}
+
+pub(crate) async fn read_back(database: &mongodb::Database, collection: &str) -> Vec<PredictionRecord> {
+    use futures::TryStreamExt;
+    let cursor = database.collection::<bson::Document>(collection).find(bson::doc! {}).await.expect("a cursor");
+    let documents: Vec<bson::Document> = cursor.try_collect().await.expect("documents");
+    documents.iter().map(read_document).collect()
+}
+
+fn read_document(document: &bson::Document) -> PredictionRecord {
+    let text = |key| document.get_str(key).expect(key);
+    let time = |key| Timestamp(document.get_datetime(key).expect(key).timestamp_millis());
+    let id: ImageId = text("_id").parse().expect("an id");
+    assert_eq!(text("producer_id"), id.producer.to_string());
+    assert_eq!(document.get_i64("sequence").expect("sequence") as u64, id.sequence.0);
+    let record = PredictionRecord {
+        id,
+        label: Label::parse("label", text("label")).expect("label"),
+        predicted: Label::parse("predicted", text("predicted")).expect("predicted"),
+        confidence: document.get_f64("confidence").expect("confidence") as f32,
+        model: text("model").to_owned(),
+        produced_at: time("produced_at"),
+        inferred_at: time("inferred_at"),
+    };
+    assert_eq!(document.get_bool("correct").expect("correct"), record.correct());
+    record
+}
+
+/// The ids of a ledger, one each.
+pub(crate) fn read_ledger(path: &Path) -> BTreeSet<ImageId> {
+    let text = std::fs::read_to_string(path).expect("a ledger");
+    let ids: BTreeSet<ImageId> = text.lines().map(|line| line.parse().expect("an id")).collect();
+    assert_eq!(ids.len(), text.lines().count(), "an id is acknowledged once");
+    ids
+}
+
+/// A consumer that runs until it is stopped.
+pub(crate) struct Running {
+    pub(crate) stats: Arc<Stats>,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Running {
+    pub(crate) fn start<F>(run: impl FnOnce(Arc<Stats>, CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let (stats, shutdown) = (Arc::new(Stats::default()), CancellationToken::new());
+        let task = tokio::spawn(run(Arc::clone(&stats), shutdown.clone()));
+        Self { stats, shutdown, task }
+    }
+
+    pub(crate) fn images(config: images::Config) -> Self {
+        Self::start(|stats, shutdown| images::run(config, stats, shutdown))
+    }
+
+    pub(crate) fn predictions(config: predictions::Config) -> Self {
+        Self::start(|stats, shutdown| predictions::run(config, stats, shutdown))
+    }
+
+    /// Ends it as Ctrl-C would.
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(SOON, self.task).await.expect("ends in time").expect("no panic").expect("no error");
+        assert_eq!(self.stats.snapshot().in_flight, 0, "nothing is left in flight");
+    }
+}
