@@ -28,15 +28,33 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct GlobalArgs {
     /// The settings file [default: firesteel.toml, where there is one]
-    #[arg(long, global = true, value_name = "FILE", env = "FIRESTEEL_CONFIG", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FIRESTEEL_CONFIG",
+        help_heading = "Global options"
+    )]
     pub(crate) config: Option<PathBuf>,
     /// What to log to standard error: error, warn, info, debug, trace, or directives such as
     /// `info,firesteel_pipeline=debug` [default: info; warn for demo, produce and report]
-    #[arg(long, global = true, value_name = "FILTER", env = "FIRESTEEL_LOG", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "FIRESTEEL_LOG",
+        help_heading = "Global options"
+    )]
     pub(crate) log: Option<String>,
     /// How log lines look
-    #[arg(long, global = true, value_name = "FORMAT", env = "FIRESTEEL_LOG_FORMAT", default_value = "text",
-          help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "FIRESTEEL_LOG_FORMAT",
+        default_value = "text",
+        help_heading = "Global options"
+    )]
     pub(crate) log_format: LogFormat,
 }
 
@@ -77,12 +95,22 @@ pub(crate) enum Command {
 #[command(next_help_heading = "Kafka")]
 pub(crate) struct KafkaArgs {
     /// Kafka's address, or several with commas in between
-    #[arg(long, value_name = "HOST:PORT", env = "FIRESTEEL_KAFKA_BOOTSTRAP", default_value = "localhost:9092")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "FIRESTEEL_KAFKA_BOOTSTRAP",
+        default_value = "localhost:9092"
+    )]
     pub(crate) kafka_bootstrap: String,
     /// A librdkafka property, for TLS and SASL; may be given several times. Passwords: by the environment
     /// (comma-separated) or the settings file (table [kafka.properties]) only
-    #[arg(long = "kafka-property", value_name = "NAME=VALUE", env = "FIRESTEEL_KAFKA_PROPERTIES",
-          value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long = "kafka-property",
+        value_name = "NAME=VALUE",
+        env = "FIRESTEEL_KAFKA_PROPERTIES",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub(crate) kafka_properties: Vec<String>,
     /// The topic of the images; what can never be classified goes to this name with .dead-letter behind it
     #[arg(long, value_name = "TOPIC", env = "FIRESTEEL_IMAGES_TOPIC", default_value = "images")]
@@ -104,8 +132,13 @@ pub(crate) struct KafkaArgs {
 #[command(next_help_heading = "MongoDB")]
 pub(crate) struct MongoArgs {
     /// MongoDB's address. One with a password: by the environment or the settings file only
-    #[arg(long, value_name = "URI", env = "FIRESTEEL_MONGODB_URI", default_value = "mongodb://localhost:27017",
-          hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URI",
+        env = "FIRESTEEL_MONGODB_URI",
+        default_value = "mongodb://localhost:27017",
+        hide_env_values = true
+    )]
     pub(crate) mongodb_uri: String,
     /// The database of the collection `predictions`
     #[arg(long, value_name = "NAME", env = "FIRESTEEL_MONGODB_DATABASE", default_value = "firesteel")]
@@ -178,8 +211,13 @@ pub(crate) struct ProduceArgs {
 #[derive(Debug, Args)]
 pub(crate) struct InferenceServerArgs {
     /// Where to listen
-    #[arg(long, value_name = "ADDRESS:PORT", env = "FIRESTEEL_INFERENCE_LISTEN", default_value = "127.0.0.1:50060",
-          help_heading = "Server")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "FIRESTEEL_INFERENCE_LISTEN",
+        default_value = "127.0.0.1:50060",
+        help_heading = "Server"
+    )]
     pub(crate) listen: std::net::SocketAddr,
     /// How many images may wait for the model; a unary call beyond that is told RESOURCE_EXHAUSTED
     #[arg(long, value_name = "N", env = "FIRESTEEL_INFERENCE_QUEUE", default_value_t = 1024,
@@ -192,12 +230,22 @@ pub(crate) struct InferenceServerArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ConsumeImagesArgs {
     /// The inference server's address
-    #[arg(long, value_name = "URL", env = "FIRESTEEL_INFERENCE_URL", default_value = "http://localhost:50060",
-          help_heading = "Inference")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FIRESTEEL_INFERENCE_URL",
+        default_value = "http://localhost:50060",
+        help_heading = "Inference"
+    )]
     pub(crate) inference_url: String,
     /// The consumer group
-    #[arg(long, value_name = "GROUP", env = "FIRESTEEL_IMAGES_GROUP", default_value = "firesteel-images",
-          help_heading = "Consumer")]
+    #[arg(
+        long,
+        value_name = "GROUP",
+        env = "FIRESTEEL_IMAGES_GROUP",
+        default_value = "firesteel-images",
+        help_heading = "Consumer"
+    )]
     pub(crate) group: String,
     /// How many images may be between Kafka's poll and the acknowledged prediction
     #[arg(long, value_name = "N", env = "FIRESTEEL_IMAGES_IN_FLIGHT", default_value_t = 256,
@@ -210,8 +258,13 @@ pub(crate) struct ConsumeImagesArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ConsumePredictionsArgs {
     /// The consumer group
-    #[arg(long, value_name = "GROUP", env = "FIRESTEEL_PREDICTIONS_GROUP", default_value = "firesteel-predictions",
-          help_heading = "Consumer")]
+    #[arg(
+        long,
+        value_name = "GROUP",
+        env = "FIRESTEEL_PREDICTIONS_GROUP",
+        default_value = "firesteel-predictions",
+        help_heading = "Consumer"
+    )]
     pub(crate) group: String,
     /// How many predictions may be between Kafka's poll and the acknowledged write
     #[arg(long, value_name = "N", env = "FIRESTEEL_PREDICTIONS_IN_FLIGHT", default_value_t = 4096,

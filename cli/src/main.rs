@@ -74,7 +74,10 @@ fn parse(arguments: Vec<OsString>) -> anyhow::Result<Cli> {
         command = settings::underlay(command, &settings::read(&path, &known)?);
     }
     let matches = command.try_get_matches_from(arguments)?;
-    settings::check_environment(&known, std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()))?;
+    settings::check_environment(
+        &known,
+        std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()),
+    )?;
     refuse_secrets(&matches)?;
     Ok(Cli::from_arg_matches(&matches)?)
 }
@@ -95,11 +98,13 @@ fn settings_file(arguments: &[OsString]) -> Option<PathBuf> {
 fn refuse_secrets(matches: &ArgMatches) -> anyhow::Result<()> {
     let Some((_, matches)) = matches.subcommand() else { return Ok(()) };
     let by_flag = |id: &str| {
-        matches.try_contains_id(id).unwrap_or(false) && matches.value_source(id) == Some(ValueSource::CommandLine)
+        matches.try_contains_id(id).unwrap_or(false)
+            && matches.value_source(id) == Some(ValueSource::CommandLine)
     };
     if by_flag("mongodb_uri") {
         let uri = matches.get_one::<String>("mongodb_uri").map(String::as_str).unwrap_or_default();
-        let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest).split('/').next().unwrap_or_default();
+        let authority =
+            uri.split_once("://").map_or(uri, |(_, rest)| rest).split('/').next().unwrap_or_default();
         if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             bail!(
                 "--mongodb-uri holds a password, which every user of this machine can read in the process list; \

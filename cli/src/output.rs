@@ -34,13 +34,16 @@ fn table(report: &Report) -> anyhow::Result<String> {
             percent(row.error_rate),
         ]
     });
-    writeln!(text, "{}", grid(&["producer_id", "wrong_inference_count", "total_inferences", "error_rate"], rows)?)?;
+    writeln!(
+        text,
+        "{}",
+        grid(&["producer_id", "wrong_inference_count", "total_inferences", "error_rate"], rows)?
+    )?;
 
     writeln!(text, "\nAccuracy by Class:")?;
-    let rows = report
-        .classes
-        .iter()
-        .map(|row| vec![row.class.clone(), row.total.to_string(), row.correct.to_string(), percent(row.accuracy)]);
+    let rows = report.classes.iter().map(|row| {
+        vec![row.class.clone(), row.total.to_string(), row.correct.to_string(), percent(row.accuracy)]
+    });
     writeln!(text, "{}", grid(&["class", "total", "correct", "accuracy"], rows)?)?;
 
     let totals = &report.totals;
@@ -118,7 +121,9 @@ fn quoted(field: &str) -> String {
 /// Writes `text` to standard output. A reader that has gone away (`| head`) is not an error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
         _ => Ok(()),
     }
 }

@@ -33,7 +33,10 @@ pub(crate) fn check_environment(
     for name in variables {
         let foreign = !name.starts_with(PREFIX) || OTHERS.iter().any(|prefix| name.starts_with(prefix));
         if !foreign && !known.contains(&name) {
-            bail!("unknown setting {name} in the environment{}", suggestion(&name, known, |known| known.to_owned()));
+            bail!(
+                "unknown setting {name} in the environment{}",
+                suggestion(&name, known, |known| known.to_owned())
+            );
         }
     }
     Ok(())
@@ -52,7 +55,8 @@ pub(crate) fn read(path: &Path, known: &BTreeSet<String>) -> anyhow::Result<Laye
 fn parse(text: &str, known: &BTreeSet<String>) -> anyhow::Result<Layer> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         // The error's own text quotes the line, which may hold a password.
-        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let line =
+            error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         anyhow::anyhow!("line {line} is not TOML: {}", error.message())
     })?;
     let mut layer = Layer::new();
@@ -60,7 +64,12 @@ fn parse(text: &str, known: &BTreeSet<String>) -> anyhow::Result<Layer> {
     Ok(layer)
 }
 
-fn flatten(prefix: &str, table: &toml::Table, known: &BTreeSet<String>, layer: &mut Layer) -> anyhow::Result<()> {
+fn flatten(
+    prefix: &str,
+    table: &toml::Table,
+    known: &BTreeSet<String>,
+    layer: &mut Layer,
+) -> anyhow::Result<()> {
     for (key, value) in table {
         let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}_{key}") };
         let name = format!("{PREFIX}{}", key.to_uppercase().replace(['-', '.'], "_"));
@@ -104,9 +113,12 @@ fn values(key: &str, value: &toml::Value) -> anyhow::Result<Vec<String>> {
 
 /// `; did you mean X?` for the nearest known name, where one is near at all.
 fn suggestion(name: &str, known: &BTreeSet<String>, show: impl Fn(&str) -> String) -> String {
-    let nearest = known.iter().map(|known| (strsim::jaro_winkler(name, known), known));
+    // The prefix that all of them share says nothing.
+    let likeness =
+        |known: &str| strsim::jaro_winkler(name.trim_start_matches(PREFIX), known.trim_start_matches(PREFIX));
+    let nearest = known.iter().map(|known| (likeness(known), known));
     match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((score, nearest)) if score > 0.85 => format!("; did you mean {}?", show(nearest)),
+        Some((score, nearest)) if score > 0.8 => format!("; did you mean {}?", show(nearest)),
         _ => "; `firesteel help` and each subcommand's --help list the settings".to_owned(),
     }
 }
@@ -115,13 +127,16 @@ fn suggestion(name: &str, known: &BTreeSet<String>, show: impl Fn(&str) -> Strin
 pub(crate) fn underlay(command: Command, layer: &Layer) -> Command {
     let ids: Vec<_> = command
         .get_arguments()
-        .filter_map(|argument| Some((argument.get_id().clone(), argument.get_env()?.to_string_lossy().into_owned())))
+        .filter_map(|argument| {
+            Some((argument.get_id().clone(), argument.get_env()?.to_string_lossy().into_owned()))
+        })
         .collect();
     let mut command = command;
     for (id, name) in ids {
         if let Some(values) = layer.get(&name) {
             // --help shows defaults: what came out of the file may be a secret.
-            command = command.mut_arg(id, |argument| argument.default_values(values.clone()).hide_default_value(true));
+            command = command
+                .mut_arg(id, |argument| argument.default_values(values.clone()).hide_default_value(true));
         }
     }
     let children: Vec<_> = command.get_subcommands().map(|child| child.get_name().to_owned()).collect();
@@ -171,15 +186,18 @@ mod tests {
 
     #[test]
     fn a_broken_file_does_not_quote_its_line() {
-        let error = parse("\nmongodb_uri = mongodb://u:secret@h", &known()).expect_err("no quotes").to_string();
+        let error =
+            parse("\nmongodb_uri = mongodb://u:secret@h", &known()).expect_err("no quotes").to_string();
         assert!(error.contains("line 2") && !error.contains("secret"), "{error}");
     }
 
     #[test]
     fn a_misspelt_variable_is_an_error_and_a_foreign_one_is_not() {
-        let variables = ["HOME", "FIRESTEEL_DEV_DIR", "FIRESTEEL_TEST_X", "FIRESTEEL_MONGODB_URI"].map(str::to_owned);
+        let variables =
+            ["HOME", "FIRESTEEL_DEV_DIR", "FIRESTEEL_TEST_X", "FIRESTEEL_MONGODB_URI"].map(str::to_owned);
         check_environment(&known(), variables.into_iter()).expect("all fine");
-        let error = check_environment(&known(), ["FIRESTEEL_MONGO_URI".to_owned()].into_iter()).expect_err("misspelt");
+        let error = check_environment(&known(), ["FIRESTEEL_MONGO_URI".to_owned()].into_iter())
+            .expect_err("misspelt");
         assert_eq!(
             error.to_string(),
             "unknown setting FIRESTEEL_MONGO_URI in the environment; did you mean FIRESTEEL_MONGODB_URI?"

@@ -23,7 +23,8 @@ pub(crate) enum LogFormat {
 /// Installs the subscriber. `filter` is a level, or directives in `tracing`'s syntax.
 pub(crate) fn init(filter: &str, format: LogFormat, bars: &MultiProgress) -> anyhow::Result<()> {
     let filter = if filter.contains('=') { filter.to_owned() } else { format!("{filter},{QUIET}") };
-    let filter = EnvFilter::try_new(&filter).with_context(|| format!("--log {filter:?} is not a log filter"))?;
+    let filter =
+        EnvFilter::try_new(&filter).with_context(|| format!("--log {filter:?} is not a log filter"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(AroundBars(bars.clone()))

@@ -2,7 +2,9 @@
 //!
 //! Inside a query an error travels as `DataFusionError::External` and stays structural. Between processes
 //! Ballista carries only text, so [`Error::from_job`] reads the two variants that a caller reacts to back out
-//! of the text.
+//! of the text. That text is the error's `Debug`, which is why it says the same as its `Display`.
+
+use std::fmt;
 
 use datafusion::error::DataFusionError;
 
@@ -10,7 +12,7 @@ use datafusion::error::DataFusionError;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A server does not answer.
@@ -63,7 +65,7 @@ pub enum Error {
     /// The snapshot that a query reads at is gone from the server.
     #[error(
         "the snapshot of collection `{collection}` is no longer available: the query took longer than the \
-         server keeps history (minSnapshotHistoryWindowInSeconds, 300 s by default): {message}"
+         server keeps history (minSnapshotHistoryWindowInSeconds, 300 s by default): `{message}`"
     )]
     SnapshotUnavailable {
         /// The collection.
@@ -136,6 +138,12 @@ pub enum Error {
     Query(#[source] DataFusionError),
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl Error {
     /// Reads an error back out of the text in which the cluster reports a failed job.
     pub(crate) fn from_job(message: &str) -> Self {
@@ -154,7 +162,8 @@ fn between<'a>(text: &'a str, prefix: &str, suffix: &str) -> Option<(&'a str, &'
 
 fn parse_snapshot(text: &str) -> Option<Error> {
     let (collection, rest) = between(text, "the snapshot of collection `", "` is no longer available: ")?;
-    let (_, message) = rest.split_once("by default): ")?;
+    let (_, rest) = rest.split_once("by default): `")?;
+    let (message, _) = rest.rsplit_once('`')?;
     Some(Error::SnapshotUnavailable { collection: collection.to_owned(), message: message.to_owned() })
 }
 
@@ -223,7 +232,10 @@ mod tests {
             expected: "Boolean".into(),
             found: "string".into(),
         };
-        let told = format!("Job 7 failed: External error: {mismatch}");
+        let shared = DataFusionError::External(Box::new(DataFusionError::from(mismatch)));
+        let told = format!(
+            "Job 7 failed: Task failed due to runtime execution error: DataFusionError({shared:?})\n"
+        );
         match Error::from(DataFusionError::Execution(told)) {
             Error::SchemaMismatch { collection, id, field, expected, found } => {
                 assert_eq!(
@@ -235,7 +247,7 @@ mod tests {
         }
 
         let gone = Error::SnapshotUnavailable { collection: "predictions".into(), message: "too old".into() };
-        let told = format!("Job 7 failed: {gone}");
+        let told = format!("Job 7 failed: DataFusionError({:?})\n", DataFusionError::from(gone));
         assert!(matches!(Error::from(DataFusionError::Execution(told)),
             Error::SnapshotUnavailable { collection, message } if collection == "predictions" && message == "too old"));
 

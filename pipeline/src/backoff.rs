@@ -87,11 +87,8 @@ mod tests {
 
     #[test]
     fn the_bound_doubles_up_to_the_maximum() {
-        let config = Config {
-            initial: Duration::from_millis(100),
-            maximum: Duration::from_millis(500),
-            factor: 2.0,
-        };
+        let config =
+            Config { initial: Duration::from_millis(100), maximum: Duration::from_millis(500), factor: 2.0 };
         let mut backoff = Backoff::with_random(config, Box::new(|| 1.0));
         let delays: Vec<u128> = (0..5).map(|_| backoff.next_delay().as_millis()).collect();
         assert_eq!(delays, [100, 200, 400, 500, 500]);

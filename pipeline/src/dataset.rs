@@ -74,7 +74,11 @@ impl Dataset {
             append(&mut images, &batch, path)?;
         }
         if images.is_empty() {
-            return Err(Error::DatasetRow { path: path.to_owned(), row: 0, reason: "the file has no rows".into() });
+            return Err(Error::DatasetRow {
+                path: path.to_owned(),
+                row: 0,
+                reason: "the file has no rows".into(),
+            });
         }
         Ok(Self { images })
     }
@@ -95,7 +99,8 @@ fn append(images: &mut Vec<Image>, batch: &RecordBatch, path: &Path) -> Result<(
     let (labels, jpegs) = (labels.as_primitive::<Int64Type>(), jpegs.as_binary::<i32>());
     for index in 0..batch.num_rows() {
         let bad = |reason: String| Error::DatasetRow { path: PathBuf::from(path), row: images.len(), reason };
-        let nulls = [names.is_null(index), labels.is_null(index), classes.is_null(index), jpegs.is_null(index)];
+        let nulls =
+            [names.is_null(index), labels.is_null(index), classes.is_null(index), jpegs.is_null(index)];
         if nulls.contains(&true) {
             return Err(bad("a column is null".to_owned()));
         }
@@ -171,7 +176,10 @@ mod tests {
         for label in Label::ALL {
             assert_eq!(set.images().iter().filter(|image| image.label == label).count(), 1_000, "{label}");
         }
-        assert!(set.images().iter().all(|image| image.jpeg.starts_with(&[0xff, 0xd8])), "every image is a JPEG");
+        assert!(
+            set.images().iter().all(|image| image.jpeg.starts_with(&[0xff, 0xd8])),
+            "every image is a JPEG"
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use time::Timestamp;
 
 /// What prost and tonic generate. Only this crate and the inference service's handlers look inside.
 #[expect(missing_docs, reason = "generated code; the .proto files carry the documentation")]
-#[allow(clippy::all, unreachable_pub, reason = "generated code")]
+#[allow(clippy::all, clippy::clone_on_ref_ptr, unreachable_pub, reason = "generated code")]
 pub(crate) mod wire {
     tonic::include_proto!("firesteel.v1");
 }

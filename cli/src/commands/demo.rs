@@ -297,7 +297,9 @@ impl Flow {
                     return Ok(summary);
                 }
             } else if idle && moved.0.elapsed() > STALLED_AFTER {
-                bail!("of {expected} acknowledged images only {stored} arrived in MongoDB, and nothing is under way");
+                bail!(
+                    "of {expected} acknowledged images only {stored} arrived in MongoDB, and nothing is under way"
+                );
             }
         }
     }

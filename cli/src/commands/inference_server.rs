@@ -6,8 +6,7 @@ use anyhow::Context as _;
 use firesteel_pipeline::inference::{self, Server};
 
 pub(crate) async fn run(args: InferenceServerArgs, context: Context) -> anyhow::Result<Outcome> {
-    let config =
-        inference::Config { listen: args.listen, queue: args.queue as usize, ..args.model.server() };
+    let config = inference::Config { listen: args.listen, queue: args.queue as usize, ..args.model.server() };
     let server = Server::bind(config).await.context("inference-server cannot start")?;
     let (address, ready) = (server.address(), server.ready());
     let announce = async move {

@@ -7,8 +7,8 @@ pub(crate) mod inference_server;
 pub(crate) mod produce;
 pub(crate) mod report;
 
-use crate::args::{KafkaArgs, ModelArgs, MongoArgs};
 use crate::Outcome;
+use crate::args::{KafkaArgs, ModelArgs, MongoArgs};
 use anyhow::bail;
 use firesteel_pipeline::consumer::Stats;
 use firesteel_pipeline::inference;
@@ -26,7 +26,9 @@ impl KafkaArgs {
         for pair in self.kafka_properties.iter().filter(|pair| !pair.trim().is_empty()) {
             // The pair itself is not shown: half of a password is still a secret.
             let Some((name, value)) = pair.split_once('=') else {
-                bail!("FIRESTEEL_KAFKA_PROPERTIES (--kafka-property): expected NAME=VALUE, found text without `=`");
+                bail!(
+                    "FIRESTEEL_KAFKA_PROPERTIES (--kafka-property): expected NAME=VALUE, found text without `=`"
+                );
             };
             config.properties.insert(name.trim().to_owned(), value.trim().to_owned());
         }

@@ -42,7 +42,10 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
         );
     }
     if report.is_empty() {
-        bail!("no prediction in {}.predictions is by these producers (--producer)", args.mongo.mongodb_database);
+        bail!(
+            "no prediction in {}.predictions is by these producers (--producer)",
+            args.mongo.mongodb_database
+        );
     }
     output::print(&output::render(&report, args.format)?)?;
     Ok(Outcome::Done)

@@ -18,11 +18,13 @@ async fn grouped(world: &World, key: &str, producers: &[String]) -> BTreeMap<Str
     let pipeline = [
         doc! { "$match": { "producer_id": { "$in": producers } } },
         doc! { "$group": { "_id": format!("${key}"), "total": { "$sum": 1 },
-               "wrong": { "$sum": { "$cond": [{ "$ne": ["$label", "$predicted"] }, 1, 0] } } } },
+        "wrong": { "$sum": { "$cond": [{ "$ne": ["$label", "$predicted"] }, 1, 0] } } } },
     ];
     let groups = world.collection().await.aggregate(pipeline).await.expect("a cursor");
     let groups: Vec<Document> = groups.try_collect().await.expect("groups");
-    let row = |g: &Document| (g.get_str("_id").expect("a key").to_owned(), (number(g, "total"), number(g, "wrong")));
+    let row = |g: &Document| {
+        (g.get_str("_id").expect("a key").to_owned(), (number(g, "total"), number(g, "wrong")))
+    };
     groups.iter().map(row).collect()
 }
 
@@ -31,7 +33,10 @@ fn run(world: &World, report: &str, images: &str) -> Value {
     assert!(ran.status.success(), "{}", stderr(&ran));
     let tables = stdout(&ran);
     assert!(tables.starts_with("Wrong Inference Counts by Producer:\n+-"), "{tables}");
-    assert!(tables.contains("| producer_id | wrong_inference_count | total_inferences | error_rate |"), "{tables}");
+    assert!(
+        tables.contains("| producer_id | wrong_inference_count | total_inferences | error_rate |"),
+        "{tables}"
+    );
     let text = std::fs::read_to_string(world.folder.path().join(report)).expect("the report");
     serde_json::from_str(&text).expect("JSON")
 }
@@ -61,7 +66,8 @@ async fn a_demo_reports_what_mongodb_counts_and_so_does_the_next_one() {
 
         let counted = grouped(&world, "label", &ids).await;
         let reported = report["classes"].as_array().expect("classes").iter().map(|row| {
-            let (total, correct) = (row["total"].as_u64().expect("total"), row["correct"].as_u64().expect("correct"));
+            let (total, correct) =
+                (row["total"].as_u64().expect("total"), row["correct"].as_u64().expect("correct"));
             (row["class"].as_str().expect("a class").to_owned(), (total, total - correct))
         });
         assert_eq!(reported.collect::<BTreeMap<_, _>>(), counted);
@@ -81,7 +87,8 @@ async fn a_demo_reports_what_mongodb_counts_and_so_does_the_next_one() {
 async fn an_interrupted_demo_leaves_no_process_group_or_partial_file() {
     use crate::support::Role;
     let Some(world) = World::new("interrupted") else { return };
-    let mut demo = Role::start(world.firesteel(&["demo", "--producers", "2", "--images", "5000", "--report", "r.json"]));
+    let mut demo =
+        Role::start(world.firesteel(&["demo", "--producers", "2", "--images", "5000", "--report", "r.json"]));
     wait_until("some predictions are stored", SOON, async || world.documents().await > 20).await;
     demo.signal(2);
     let status = demo.wait(std::time::Duration::from_secs(40));
@@ -93,7 +100,7 @@ async fn an_interrupted_demo_leaves_no_process_group_or_partial_file() {
     assert!(left.is_empty(), "{left:?}");
     // What it stored is whole: each document has all its fields.
     let whole = doc! { "producer_id": { "$type": "string" }, "sequence": { "$type": "long" }, "correct": { "$type": "bool" },
-                       "produced_at": { "$type": "date" }, "inferred_at": { "$type": "date" } };
+    "produced_at": { "$type": "date" }, "inferred_at": { "$type": "date" } };
     let collection = world.collection().await;
     assert_eq!(collection.count_documents(whole).await.expect("a count"), world.documents().await);
 }

@@ -103,7 +103,8 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 fn wrong_weights_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("w.safetensors"), b"nonsense").expect("a file");
-    let mut command = firesteel(&["inference-server", "--listen", "127.0.0.1:0", "--weights", "w.safetensors"]);
+    let mut command =
+        firesteel(&["inference-server", "--listen", "127.0.0.1:0", "--weights", "w.safetensors"]);
     command.current_dir(folder.path());
     fails(command, &["w.safetensors"]);
 }

@@ -19,7 +19,8 @@ fn inference(world: &World) -> (Role, String) {
 }
 
 async fn ids(world: &World) -> Vec<String> {
-    let documents = world.collection().await.find(doc! {}).projection(doc! { "_id": 1 }).await.expect("a cursor");
+    let documents =
+        world.collection().await.find(doc! {}).projection(doc! { "_id": 1 }).await.expect("a cursor");
     let documents: Vec<Document> = documents.try_collect().await.expect("documents");
     documents.iter().map(|document| document.get_str("_id").expect("an id").to_owned()).collect()
 }
@@ -34,12 +35,14 @@ async fn a_killed_prediction_consumer_loses_and_doubles_nothing() {
     images.wait_for("consuming");
 
     // Small batches, so that it has written, committed and received different things when it dies.
-    let predictions = || world.firesteel(&["consume-predictions", "--max-batch", "7", "--max-in-flight", "50"]);
+    let predictions =
+        || world.firesteel(&["consume-predictions", "--max-batch", "7", "--max-in-flight", "50"]);
     let mut victim = Role::start(predictions());
     victim.wait_for("consuming");
 
     let path = world.folder.path().join("ledger");
-    let produced = output(world.firesteel(&["produce", "--producers", "3", "--images", "100", "--ledger", "ledger"]));
+    let produced =
+        output(world.firesteel(&["produce", "--producers", "3", "--images", "100", "--ledger", "ledger"]));
     assert!(produced.status.success(), "{}", stderr(&produced));
     let acknowledged = ledger(&path);
     assert_eq!(acknowledged.len(), 300);
@@ -85,7 +88,8 @@ async fn killed_image_consumer_and_inference_server_lose_nothing() {
     };
     let mut victim = Role::start(consumer(&url));
     victim.wait_for("consuming");
-    let produced = output(world.firesteel(&["produce", "--producers", "2", "--images", "120", "--ledger", "ledger"]));
+    let produced =
+        output(world.firesteel(&["produce", "--producers", "2", "--images", "120", "--ledger", "ledger"]));
     assert!(produced.status.success(), "{}", stderr(&produced));
 
     wait_until("some are stored", SOON, async || world.documents().await > 20).await;

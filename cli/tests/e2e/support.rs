@@ -124,7 +124,8 @@ impl Role {
     pub(crate) fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id()).expect("a pid");
         // `kill` from the same package as the shell's: no unsafe code in a test.
-        let status = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().expect("kill");
+        let status =
+            Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().expect("kill");
         assert!(status.success(), "the process is there");
     }
 

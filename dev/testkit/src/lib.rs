@@ -43,7 +43,9 @@ impl Services {
         match decide(read(KAFKA), read(MONGODB), required) {
             Ok(Some(services)) => Some(services),
             Ok(None) => {
-                eprintln!("SKIPPED: {KAFKA} and {MONGODB} are not set; `make test` starts both servers and sets them");
+                eprintln!(
+                    "SKIPPED: {KAFKA} and {MONGODB} are not set; `make test` starts both servers and sets them"
+                );
                 None
             }
             Err(problem) => panic!("{problem}"),
@@ -53,12 +55,17 @@ impl Services {
 
 /// Shows what the components log, with the output of a failed test; `RUST_LOG` selects.
 fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "firesteel=info".into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "firesteel=info".into());
     // A second test in the same process finds the subscriber in place.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
 }
 
-fn decide(kafka: Option<String>, mongodb: Option<String>, required: bool) -> Result<Option<Services>, String> {
+fn decide(
+    kafka: Option<String>,
+    mongodb: Option<String>,
+    required: bool,
+) -> Result<Option<Services>, String> {
     match (kafka, mongodb) {
         (Some(kafka_bootstrap), Some(mongodb_uri)) => Ok(Some(Services { kafka_bootstrap, mongodb_uri })),
         (None, None) if required => Err(format!("{REQUIRE} is set, but neither {KAFKA} nor {MONGODB}")),

@@ -99,8 +99,16 @@ fn when(expr: &Expr, wanted: bool, schema: &Schema) -> Option<Pushed> {
             };
             Some(compare(&field, lower, low)?.join(operator, compare(&field, upper, high)?))
         }
-        Expr::IsNull(inner) => Some(null_test(&Field::of(inner, schema)?, wanted)),
-        Expr::IsNotNull(inner) => Some(null_test(&Field::of(inner, schema)?, !wanted)),
+        // What the optimizer leaves of a list that holds a null.
+        Expr::Literal(ScalarValue::Boolean(value), _) => Some(Pushed::Exact(if *value == Some(wanted) {
+            doc! {}
+        } else {
+            doc! { "$nor": [{}] }
+        })),
+        Expr::IsNull(inner) | Expr::IsUnknown(inner) => Some(null_test(&Field::of(inner, schema)?, wanted)),
+        Expr::IsNotNull(inner) | Expr::IsNotUnknown(inner) => {
+            Some(null_test(&Field::of(inner, schema)?, !wanted))
+        }
         Expr::Column(_) => boolean(expr, &[wanted], schema),
         Expr::IsTrue(inner) => truth_test(inner, true, wanted, schema),
         Expr::IsNotTrue(inner) => truth_test(inner, true, !wanted, schema),
@@ -297,6 +305,11 @@ mod tests {
         check(Expr::IsFalse(Box::new(col("correct"))), exact(doc! { "correct": false }));
         check(!id().eq(lit("a")), exact(doc! { "producer_id": { "$nin": ["a", null] } }));
         check(!id().lt(lit("a")), exact(doc! { "producer_id": { "$gte": "a" } }));
+        check(
+            id().eq(lit("a")).or(lit(ScalarValue::Boolean(None))),
+            exact(doc! { "$or": [{ "producer_id": { "$eq": "a" } }, { "$nor": [{}] }] }),
+        );
+        check(!lit(false), exact(doc! {}));
         check(id().is_null(), exact(doc! { "producer_id": null }));
         check(!id().is_null(), exact(doc! { "producer_id": { "$ne": null } }));
         check(

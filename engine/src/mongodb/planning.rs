@@ -36,7 +36,8 @@ impl Facts {
         let options = entry.get_document("options").unwrap_or(&empty);
         Self {
             clustered: options.contains_key("clusteredIndex"),
-            splittable: entry.get_str("type").is_ok_and(|kind| kind == "collection") && !options.contains_key("collation"),
+            splittable: entry.get_str("type").is_ok_and(|kind| kind == "collection")
+                && !options.contains_key("collation"),
         }
     }
 }

@@ -140,6 +140,9 @@ async fn views_collations_and_missing_collections_are_read_whole() -> anyhow::Re
     fixture.database.collection("collated").insert_many(upper_and_lower).await?;
     create(&fixture.database, "empty", true).await?;
 
+    for table in ["view", "collated", "empty", "missing"] {
+        fixture.session.register_collection(table, table, firesteel_engine::predictions_schema())?;
+    }
     let right =
         documents.iter().filter(|document| document.get_bool("correct").unwrap_or_default()).count() as i64;
     for (table, filter, expected) in [
@@ -150,7 +153,6 @@ async fn views_collations_and_missing_collections_are_read_whole() -> anyhow::Re
         ("empty", "", 0),
         ("missing", "", 0),
     ] {
-        fixture.session.register_collection(table, table, firesteel_engine::predictions_schema())?;
         let sql = format!("SELECT count(*) FROM {table}{filter}");
         let rows = fixture.session.sql(&sql).await?.collect_as::<(i64,)>().await?;
         assert_eq!(rows, [(expected,)], "{sql}");

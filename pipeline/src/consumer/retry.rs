@@ -95,7 +95,12 @@ impl Outage {
         match announcement {
             None => {}
             Some(Announcement::Began) => {
-                tracing::warn!(role, dependency, error, "dependency is unavailable, retrying until it is back");
+                tracing::warn!(
+                    role,
+                    dependency,
+                    error,
+                    "dependency is unavailable, retrying until it is back"
+                );
             }
             Some(Announcement::Changed { failures }) => {
                 tracing::warn!(role, dependency, error, failures, "dependency is still unavailable");

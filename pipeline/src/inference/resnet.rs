@@ -2,7 +2,7 @@
 //!
 //! Activations are `[n, h, w, c]`. A convolution gathers its patches (`Patches`, a run of memory copies because
 //! the channels lie together) and is then one matrix product with the bias, the residual and ReLU applied while
-//! the result is still in the cache (`Finish`). The batch is cut into pieces of some [`ROWS`] output positions,
+//! the result is still in the cache (`Finish`). The batch is cut into pieces of some `ROWS` output positions,
 //! which rayon spreads over the cores, so that a piece's patches stay in the cache as well.
 //!
 //! candle's own `conv2d` computes the same (`plain`, the oracle of the tests) at a third to a half of the speed.

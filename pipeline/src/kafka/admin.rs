@@ -71,7 +71,11 @@ pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec
         .iter()
         .map(|t| NewTopic::new(&t.name, t.partitions, TopicReplication::Fixed(t.replication)))
         .collect();
-    let failed = |topic: &str, source| Error::Topic { topic: topic.to_owned(), action: "create", source: Box::new(source) };
+    let failed = |topic: &str, source| Error::Topic {
+        topic: topic.to_owned(),
+        action: "create",
+        source: Box::new(source),
+    };
     let names = missing.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
     let admin = admin(config, role)?;
     let results = admin.create_topics(&new, &options()).await.map_err(|source| failed(&names, source))?;
@@ -102,12 +106,14 @@ pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec
 /// # Errors
 /// [`Error::Topic`] with what the broker said.
 pub async fn delete_topics(config: &KafkaConfig, topics: &[&str]) -> Result<()> {
-    let failed = |topic: &str, source| Error::Topic { topic: topic.to_owned(), action: "delete", source: Box::new(source) };
+    let failed = |topic: &str, source| Error::Topic {
+        topic: topic.to_owned(),
+        action: "delete",
+        source: Box::new(source),
+    };
     let admin = admin(config, "admin")?;
-    let results = admin
-        .delete_topics(topics, &options())
-        .await
-        .map_err(|source| failed(&topics.join(", "), source))?;
+    let results =
+        admin.delete_topics(topics, &options()).await.map_err(|source| failed(&topics.join(", "), source))?;
     for result in results {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {}
@@ -122,7 +128,8 @@ pub async fn delete_topics(config: &KafkaConfig, topics: &[&str]) -> Result<()> 
 /// # Errors
 /// [`Error::Topic`]; a topic that does not exist is an error too.
 pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks> {
-    let failed = |source| Error::Topic { topic: topic.to_owned(), action: "describe", source: Box::new(source) };
+    let failed =
+        |source| Error::Topic { topic: topic.to_owned(), action: "describe", source: Box::new(source) };
     let client: BaseConsumer<Context> = plain_client(config, "admin", None)?;
     let name = topic.to_owned();
     blocking(move || {
@@ -152,7 +159,8 @@ pub async fn commit_offsets(
     topic: &str,
     offsets: &BTreeMap<i32, i64>,
 ) -> Result<()> {
-    let failed = |source| Error::Group { group: group.to_owned(), action: "position", source: Box::new(source) };
+    let failed =
+        |source| Error::Group { group: group.to_owned(), action: "position", source: Box::new(source) };
     let client: BaseConsumer<Context> = plain_client(config, "admin", Some(group))?;
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
@@ -166,7 +174,8 @@ pub async fn commit_offsets(
 /// # Errors
 /// [`Error::Group`], for instance while it still has members.
 pub async fn delete_group(config: &KafkaConfig, group: &str) -> Result<()> {
-    let failed = |source| Error::Group { group: group.to_owned(), action: "delete", source: Box::new(source) };
+    let failed =
+        |source| Error::Group { group: group.to_owned(), action: "delete", source: Box::new(source) };
     let results = admin(config, "admin")?.delete_groups(&[group], &options()).await.map_err(failed)?;
     for result in results {
         match result {

@@ -121,8 +121,7 @@ impl Publisher {
     /// Names the failure; replaces a client that can no longer be used.
     fn failed(&self, topic: &str, source: KafkaError) -> Error {
         let shared = &self.shared;
-        let fatal =
-            || shared.client.read().unwrap_or_else(PoisonError::into_inner).client().fatal_error();
+        let fatal = || shared.client.read().unwrap_or_else(PoisonError::into_inner).client().fatal_error();
         if let Some((code, reason)) = fatal() {
             let mut client = shared.client.write().unwrap_or_else(PoisonError::into_inner);
             // Another task may have replaced it while this one waited for the lock.
@@ -134,7 +133,11 @@ impl Publisher {
                 }
             }
         }
-        Error::Publish { address: shared.config.bootstrap.clone(), topic: topic.to_owned(), source: Box::new(source) }
+        Error::Publish {
+            address: shared.config.bootstrap.clone(),
+            topic: topic.to_owned(),
+            source: Box::new(source),
+        }
     }
 }
 

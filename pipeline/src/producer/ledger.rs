@@ -42,7 +42,8 @@ mod tests {
     fn lines_are_appended_and_a_bad_path_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("ledger");
-        let ids: Vec<ImageId> = ["0000000a:0", "0000000a:1", "0000000b:0"].map(|id| id.parse().expect("an id")).into();
+        let ids: Vec<ImageId> =
+            ["0000000a:0", "0000000a:1", "0000000b:0"].map(|id| id.parse().expect("an id")).into();
         for id in &ids {
             Ledger::open(&path).expect("opened").append(*id).expect("written");
         }

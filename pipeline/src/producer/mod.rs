@@ -151,8 +151,11 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         .await
         .map_err(|_| Error::Stopped { task: "loading the data set" })??;
     let ledger = config.ledger.as_deref().map(Ledger::open).transpose()?;
-    let topics = [config.topic.clone(), dead_letter_topic(&config.topic)]
-        .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
+    let topics = [config.topic.clone(), dead_letter_topic(&config.topic)].map(|name| TopicSpec {
+        name,
+        partitions: config.partitions,
+        replication: config.replication,
+    });
     ensure_topics(&config.kafka, ROLE, &topics).await?;
     let publisher = Publisher::new(&config.kafka, ROLE, config.delivery_timeout)?;
 

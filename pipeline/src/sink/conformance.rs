@@ -46,11 +46,14 @@ pub async fn suite(sink: &dyn Sink, read: impl AsyncFn() -> Vec<PredictionRecord
         (50..150).map(|sequence| prediction(1, sequence, 4_000)).collect()
     })
     .await;
-    check("the largest ids and times fit", vec![PredictionRecord {
-        id: ImageId { producer: ProducerId(u32::MAX), sequence: Sequence(i64::MAX as u64) },
-        produced_at: Timestamp(253_402_300_799_999),
-        confidence: 1.0,
-        ..prediction(4, 0, 0)
-    }])
+    check(
+        "the largest ids and times fit",
+        vec![PredictionRecord {
+            id: ImageId { producer: ProducerId(u32::MAX), sequence: Sequence(i64::MAX as u64) },
+            produced_at: Timestamp(253_402_300_799_999),
+            confidence: 1.0,
+            ..prediction(4, 0, 0)
+        }],
+    )
     .await;
 }

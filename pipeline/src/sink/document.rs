@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn the_fields_are_those_of_the_contract() {
-        let document = bson::Document::try_from(document(&prediction(10, 3, 2_000)).expect("fits")).expect("BSON");
+        let document =
+            bson::Document::try_from(document(&prediction(10, 3, 2_000)).expect("fits")).expect("BSON");
         let fields: Vec<(&str, Bson)> = document.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
         let text = |s: &str| Bson::String(s.to_owned());
         assert_eq!(

@@ -135,16 +135,22 @@ impl MongoSink {
         let name = self.config.collection.as_str();
         let clustered = mongodb::options::ClusteredIndex::default();
         match self.database.create_collection(name).clustered_index(clustered).await {
-            Ok(()) => tracing::info!(database = self.config.database, collection = name, "collection created"),
-            Err(error) if command_code(&error) == Some(NAMESPACE_EXISTS) => self.warn_if_unclustered().await?,
+            Ok(()) => {
+                tracing::info!(database = self.config.database, collection = name, "collection created")
+            }
+            Err(error) if command_code(&error) == Some(NAMESPACE_EXISTS) => {
+                self.warn_if_unclustered().await?
+            }
             Err(error) => return Err(self.failed("create", error)),
         }
         let index = |keys: Document, name: &str| {
             let options = IndexOptions::builder().name(name.to_owned()).build();
             IndexModel::builder().keys(keys).options(options).build()
         };
-        let indexes =
-            [index(doc! { "producer_id": 1 }, "producer_id"), index(doc! { "inferred_at": 1 }, "inferred_at")];
+        let indexes = [
+            index(doc! { "producer_id": 1 }, "producer_id"),
+            index(doc! { "inferred_at": 1 }, "inferred_at"),
+        ];
         let collection = self.database.collection::<Document>(name);
         collection.create_indexes(indexes).await.map_err(|error| self.failed("index", error))?;
         Ok(())

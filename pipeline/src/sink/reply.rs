@@ -48,8 +48,9 @@ pub(super) fn verdict(reply: &Document) -> Verdict {
 
 /// A duplicate of `_id` is a race. A duplicate of any other key is a unique index that someone made, and stays.
 fn lost_a_race(error: &Document, code: i32) -> bool {
-    let other_key =
-        error.get_document("keyPattern").is_ok_and(|pattern| !pattern.is_empty() && !pattern.contains_key("_id"));
+    let other_key = error
+        .get_document("keyPattern")
+        .is_ok_and(|pattern| !pattern.is_empty() && !pattern.contains_key("_id"));
     code == DUPLICATE_KEY && !other_key
 }
 

@@ -19,7 +19,8 @@ async fn a_store_that_is_away_is_waited_for_and_nothing_is_lost() {
     world.publish_predictions(&records[..1_000]).await;
 
     // It is away when the consumer starts.
-    let consumer = Running::predictions(predictions::Config { mongo, max_batch: 50, ..world.prediction_consumer() });
+    let consumer =
+        Running::predictions(predictions::Config { mongo, max_batch: 50, ..world.prediction_consumer() });
     let retries = || consumer.stats.snapshot().retries;
     wait_until("it was tried", SOON, async || retries() >= 2).await;
     proxy.mend();

@@ -5,7 +5,9 @@ use crate::topic::{self, header};
 use crate::world::{Running, World, read_ledger};
 use firesteel_pipeline::kafka::{dead_letter_topic, ensure_topics, watermarks};
 use firesteel_pipeline::{Error, consumer, kafka, producer};
-use firesteel_proto::{Encoding, ImageId, ImageRecord, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
+use firesteel_proto::{
+    Encoding, ImageId, ImageRecord, Label, PredictionRecord, ProducerId, Sequence, Timestamp,
+};
 use firesteel_testkit::{SOON, wait_until};
 use rdkafka::Message;
 use std::collections::BTreeSet;
@@ -108,7 +110,8 @@ async fn a_broken_record_becomes_a_dead_letter_and_the_stream_goes_on() {
     unlabelled[at..at + 3].copy_from_slice(b"cow");
     let oversize = good(2, 1_001).encode();
     let last = good(3, 1_000).encode();
-    let broken: [(&[u8], Option<&[u8]>, &str); 5] = [
+    type Broken<'a> = (&'a [u8], Option<&'a [u8]>, &'a str);
+    let broken: [Broken<'_>; 5] = [
         (b"k0", None, "empty-record"),
         (b"k1", Some(b""), "empty-record"),
         (b"k2", Some(b"not protobuf"), "malformed"),
@@ -126,14 +129,18 @@ async fn a_broken_record_becomes_a_dead_letter_and_the_stream_goes_on() {
     wait_until("all seven are done", SOON, async || done(&consumer) == 7).await;
     consumer.stop().await;
 
-    let sequences: BTreeSet<u64> = predictions(&world).await.iter().map(|record| record.id.sequence.0).collect();
+    let sequences: BTreeSet<u64> =
+        predictions(&world).await.iter().map(|record| record.id.sequence.0).collect();
     assert_eq!(sequences, BTreeSet::from([1, 3]));
     let dead = topic::read(&world.kafka, &dead_letter_topic(&world.images)).await;
     assert_eq!(dead.len(), broken.len());
     for message in dead {
         let offset: usize = header(&message, "source.offset").parse().expect("an offset");
         let (key, payload, class) = broken[offset - 1];
-        assert_eq!((message.key(), message.payload().unwrap_or_default()), (Some(key), payload.unwrap_or_default()));
+        assert_eq!(
+            (message.key(), message.payload().unwrap_or_default()),
+            (Some(key), payload.unwrap_or_default())
+        );
         assert_eq!(header(&message, "error.class"), class);
         assert!(!header(&message, "error.message").is_empty());
         assert_eq!(header(&message, "source.topic"), world.images);
@@ -146,7 +153,8 @@ async fn a_consumer_told_to_fail_fast_names_who_is_missing() {
     let Some(world) = World::new("failfast") else { return };
     let config = consumer::images::Config { fail_fast: true, ..world.image_consumer("http://127.0.0.1:1") };
     let start = Instant::now();
-    let error = consumer::images::run(config, Arc::default(), CancellationToken::new()).await.expect_err("missing");
+    let error =
+        consumer::images::run(config, Arc::default(), CancellationToken::new()).await.expect_err("missing");
     assert!(start.elapsed() < Duration::from_secs(12));
     assert!(matches!(error, Error::InferenceUnreachable { .. }), "{error}");
     let text = error.to_string();
@@ -169,7 +177,10 @@ async fn a_consumer_that_is_stopped_in_the_middle_is_continued_by_the_next() {
         let config = consumer::images::Config { max_in_flight: 16, ..world.image_consumer(&server.url) };
         let consumer = Running::images(config);
         let enough = 200.min(1_000 - committed);
-        wait_until("a part is done", SOON, async || consumer.stats.succeeded.load(Ordering::Relaxed) >= enough).await;
+        wait_until("a part is done", SOON, async || {
+            consumer.stats.succeeded.load(Ordering::Relaxed) >= enough
+        })
+        .await;
         let stats = Arc::clone(&consumer.stats);
         consumer.stop().await;
         committed += stats.snapshot().committed;

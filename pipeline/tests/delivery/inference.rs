@@ -97,7 +97,10 @@ impl State {
 
 #[tonic::async_trait]
 impl Inference for Service {
-    async fn classify(&self, request: Request<ClassifyRequest>) -> Result<Response<ClassifyResponse>, Status> {
+    async fn classify(
+        &self,
+        request: Request<ClassifyRequest>,
+    ) -> Result<Response<ClassifyResponse>, Status> {
         self.state.answer(request.get_ref()).map(Response::new)
     }
 

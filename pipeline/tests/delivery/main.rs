@@ -8,6 +8,7 @@
 mod faults;
 mod images;
 mod inference;
+mod outage;
 mod predictions;
 mod producing;
 mod rebalance;

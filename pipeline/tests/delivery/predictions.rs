@@ -4,7 +4,9 @@ use crate::topic::{self, header};
 use crate::world::{Running, World, ids, read_back, some_predictions};
 use bson::{Document, doc};
 use firesteel_pipeline::consumer::predictions;
-use firesteel_pipeline::kafka::{TopicSpec, commit_offsets, dead_letter_topic, delete_group, ensure_topics, watermarks};
+use firesteel_pipeline::kafka::{
+    TopicSpec, commit_offsets, dead_letter_topic, delete_group, ensure_topics, watermarks,
+};
 use firesteel_pipeline::sink::{MongoConfig, MongoSink, Sink, conformance};
 use firesteel_pipeline::{Error, kafka};
 use firesteel_testkit::{SOON, wait_until};
@@ -79,7 +81,10 @@ async fn what_is_no_prediction_and_what_the_store_refuses_become_dead_letters() 
     let mut dead = BTreeSet::new();
     for message in topic::read(&world.kafka, &dead_letter_topic(&world.predictions)).await {
         match header(&message, "error.class").as_str() {
-            "malformed" => assert_eq!((message.key(), message.payload()), (Some(b"k".as_slice()), Some(b"garbage".as_slice()))),
+            "malformed" => assert_eq!(
+                (message.key(), message.payload()),
+                (Some(b"k".as_slice()), Some(b"garbage".as_slice()))
+            ),
             "refused-by-store" => {
                 assert!(header(&message, "error.message").contains("121"), "the server's code");
                 let record = firesteel_proto::PredictionRecord::decode(message.payload().expect("a value"));
@@ -136,7 +141,8 @@ async fn a_store_that_is_not_there_is_named_within_ten_seconds() {
     let mongo = MongoConfig { uri: "mongodb://u:hunter2@127.0.0.1:1".to_owned(), ..world.mongo.clone() };
     let config = predictions::Config { mongo, fail_fast: true, ..world.prediction_consumer() };
     let start = Instant::now();
-    let error = predictions::run(config, Arc::default(), CancellationToken::new()).await.expect_err("missing");
+    let error =
+        predictions::run(config, Arc::default(), CancellationToken::new()).await.expect_err("missing");
     assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
     assert!(matches!(error, Error::MongoUnreachable { .. }), "{error}");
     let text = firesteel_pipeline::chain(&error);

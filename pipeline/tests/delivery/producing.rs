@@ -27,13 +27,13 @@ async fn every_acknowledged_image_is_in_the_topic_with_its_row_of_the_data_set()
         ..world.producer(&ledger)
     };
     let stats = Arc::new(producer::Stats::default());
-    let summary = producer::run(config, Arc::clone(&stats), CancellationToken::new()).await.expect("produced");
+    let summary =
+        producer::run(config, Arc::clone(&stats), CancellationToken::new()).await.expect("produced");
 
-    assert_eq!(summary.producers.iter().map(|s| (s.producer, s.acknowledged)).collect::<Vec<_>>(), [
-        (producers[0], 100),
-        (producers[1], 100),
-        (producers[2], 100),
-    ]);
+    assert_eq!(
+        summary.producers.iter().map(|s| (s.producer, s.acknowledged)).collect::<Vec<_>>(),
+        [(producers[0], 100), (producers[1], 100), (producers[2], 100),]
+    );
     assert_eq!(stats.acknowledged.load(Ordering::Relaxed), 300);
     assert_eq!(summary.bytes(), stats.bytes.load(Ordering::Relaxed));
     let dataset = Dataset::load(None).expect("shipped");
@@ -52,7 +52,8 @@ async fn every_acknowledged_image_is_in_the_topic_with_its_row_of_the_data_set()
     }
     assert_eq!(seen, read_ledger(&ledger));
     assert_eq!(seen.len(), 300);
-    let dead = kafka::watermarks(&world.kafka, &kafka::dead_letter_topic(&world.images)).await.expect("made too");
+    let dead =
+        kafka::watermarks(&world.kafka, &kafka::dead_letter_topic(&world.images)).await.expect("made too");
     assert_eq!(dead.len(), 4, "the dead-letter topic has as many partitions");
 }
 
@@ -73,7 +74,11 @@ async fn a_producer_that_is_stopped_leaves_nothing_unaccounted() {
 
     assert_eq!(summary.acknowledged(), acknowledged());
     let most = 2.0 * (200.0 * elapsed.as_secs_f64() + 1.0);
-    assert!((summary.acknowledged() as f64) <= most, "{} in {elapsed:?} is above the rate", summary.acknowledged());
+    assert!(
+        (summary.acknowledged() as f64) <= most,
+        "{} in {elapsed:?} is above the rate",
+        summary.acknowledged()
+    );
     let in_topic: BTreeSet<ImageId> = topic::read(&world.kafka, &world.images)
         .await
         .iter()
@@ -85,12 +90,11 @@ async fn a_producer_that_is_stopped_leaves_nothing_unaccounted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_not_there_is_named_within_ten_seconds() {
-    let config = producer::Config {
-        kafka: kafka::KafkaConfig::new("127.0.0.1:1"),
-        ..producer::Config::default()
-    };
+    let config =
+        producer::Config { kafka: kafka::KafkaConfig::new("127.0.0.1:1"), ..producer::Config::default() };
     let start = Instant::now();
-    let error = producer::run(config, Arc::default(), CancellationToken::new()).await.expect_err("nobody there");
+    let error =
+        producer::run(config, Arc::default(), CancellationToken::new()).await.expect_err("nobody there");
     assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
     assert!(matches!(error, Error::KafkaUnreachable { .. }), "{error}");
     let text = error.to_string();

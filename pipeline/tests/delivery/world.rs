@@ -27,7 +27,8 @@ impl World {
     /// A world for one test; `None` where there are no servers.
     pub(crate) fn new(name: &str) -> Option<Self> {
         let services = Services::from_env()?;
-        let (images, predictions) = (unique(&format!("{name}-images")), unique(&format!("{name}-predictions")));
+        let (images, predictions) =
+            (unique(&format!("{name}-images")), unique(&format!("{name}-predictions")));
         let all = [
             images.clone(),
             predictions.clone(),
@@ -154,7 +155,8 @@ pub(crate) fn ids(records: &[PredictionRecord]) -> BTreeSet<ImageId> {
 
 pub(crate) async fn read_back(database: &mongodb::Database, collection: &str) -> Vec<PredictionRecord> {
     use futures::TryStreamExt;
-    let cursor = database.collection::<bson::Document>(collection).find(bson::doc! {}).await.expect("a cursor");
+    let cursor =
+        database.collection::<bson::Document>(collection).find(bson::doc! {}).await.expect("a cursor");
     let documents: Vec<bson::Document> = cursor.try_collect().await.expect("documents");
     documents.iter().map(read_document).collect()
 }
@@ -214,7 +216,11 @@ impl Running {
     /// Ends it as Ctrl-C would.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(SOON, self.task).await.expect("ends in time").expect("no panic").expect("no error");
+        tokio::time::timeout(SOON, self.task)
+            .await
+            .expect("ends in time")
+            .expect("no panic")
+            .expect("no error");
         assert_eq!(self.stats.snapshot().in_flight, 0, "nothing is left in flight");
     }
 }

@@ -97,7 +97,8 @@ fn every_asset_has_the_checksum_that_the_readme_gives() {
         "train.py",
     ] {
         let sum = sha256(name);
-        let line = readme.lines().find(|l| l.starts_with(&format!("| `{name}`"))).expect("a line in README.md");
+        let line =
+            readme.lines().find(|l| l.starts_with(&format!("| `{name}`"))).expect("a line in README.md");
         assert!(line.contains(&sum), "README.md has another checksum than {name}: {sum}");
         let in_card = card.lines().filter(|l| l.contains(&format!("`{name}`")) && l.contains("sha256 of"));
         assert!(in_card.clone().all(|l| l.contains(&sum)), "MODEL_CARD.md has another checksum than {name}");

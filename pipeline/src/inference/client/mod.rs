@@ -10,20 +10,21 @@
 //! whole stream, so what was under way is then asked again one by one, and only the guilty image is
 //! [`Answer::Rejected`].
 
+mod error;
+mod stream;
+
 use bytes::Bytes;
+pub use error::ClientError;
 use firesteel_proto::Encoding;
-use firesteel_proto::inference::{
-    Classification, ClassifyRequest, ClassifyResponse, InferenceClient, Outcome, Rejection,
-};
-use std::collections::HashMap;
+use firesteel_proto::inference::{ClassifyRequest, InferenceClient};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use stream::{Stream, read_answer};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 /// What the server said of one image.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,80 +43,6 @@ pub enum Answer {
         /// Why, in words.
         reason: String,
     },
-}
-
-/// Why there is no answer. Never the image's fault: that would be [`Answer::Rejected`].
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// The address cannot be used at all.
-    #[error("inference server address {url:?} (FIRESTEEL_INFERENCE_URL) is not usable: {reason}")]
-    Url {
-        /// The address as it was given.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No connection within the time allowed.
-    #[error("inference server {url} (FIRESTEEL_INFERENCE_URL) cannot be reached: {reason}")]
-    Unreachable {
-        /// The address.
-        url: String,
-        /// What the transport says.
-        reason: String,
-    },
-    /// The server answered nothing for too long while images were under way.
-    #[error("inference server {url} gave no answer for {} s", after.as_secs_f32())]
-    Stalled {
-        /// The address.
-        url: String,
-        /// How long it was silent.
-        after: Duration,
-    },
-    /// The stream ended while this image was under way.
-    #[error("the stream to inference server {url} ended before the answer came")]
-    Broken {
-        /// The address.
-        url: String,
-    },
-    /// The server ended the call with a status.
-    #[error("inference server {url}: {:?}: {}", status.code(), status.message())]
-    Status {
-        /// The address.
-        url: String,
-        /// What it said.
-        status: Box<Status>,
-    },
-    /// The peer does not speak this protocol.
-    #[error("inference server {url} broke the protocol: {problem}")]
-    Protocol {
-        /// The address.
-        url: String,
-        /// What it did.
-        problem: &'static str,
-    },
-}
-
-impl ClientError {
-    /// Whether the same request may succeed later with nothing changed: the server is starting, full, gone or
-    /// restarting. The rest (a wrong address, a peer that is no inference server) needs a person.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Broken { .. } => true,
-            Self::Status { status, .. } => matches!(
-                status.code(),
-                Code::Unavailable
-                    | Code::DeadlineExceeded
-                    | Code::ResourceExhausted
-                    | Code::Aborted
-                    | Code::Cancelled
-                    | Code::Internal
-                    | Code::Unknown
-            ),
-            Self::Url { .. } | Self::Protocol { .. } => false,
-        }
-    }
 }
 
 /// How a client behaves. Every value is valid.
@@ -241,7 +168,7 @@ impl Shared {
     async fn stream(&self) -> Result<Arc<Stream>, ClientError> {
         let seen = self.attempts.load(Ordering::Acquire);
         let mut current = self.current.lock().await;
-        if let Some(stream) = current.stream.as_ref().filter(|s| s.pending.is_open()) {
+        if let Some(stream) = current.stream.as_ref().filter(|s| s.is_open()) {
             return Ok(Arc::clone(stream));
         }
         if let (Some(failure), true) = (&current.failure, self.attempts.load(Ordering::Acquire) != seen) {
@@ -271,26 +198,11 @@ impl Shared {
                 return Err(ClientError::Unreachable { url: self.url.clone(), reason });
             }
         };
-        let pending = Arc::new(Pending::default());
-        let reader = tokio::spawn(read_answers(
-            answers,
-            Arc::clone(&pending),
-            self.url.clone(),
-            self.options.stall_timeout,
-        ));
-        Ok(Stream { requests, pending, _reader: AbortOnDropHandle::new(reader) })
+        Ok(Stream::new(requests, answers, self.url.clone(), self.options.stall_timeout))
     }
 
     async fn over_stream(&self, id: u64, request: ClassifyRequest) -> Result<Answer, ClientError> {
-        let stream = self.stream().await?;
-        let mut waiting = stream.pending.wait_for(id)?;
-        let broken = || ClientError::Broken { url: self.url.clone() };
-        // The reader knows better than a failed send why the stream is over: so on both sides, ask it.
-        tokio::select! {
-            answer = &mut waiting.answer => return answer.unwrap_or_else(|_| Err(broken())),
-            _ = stream.requests.send(request) => {}
-        }
-        (&mut waiting.answer).await.unwrap_or_else(|_| Err(broken()))
+        self.stream().await?.ask(id, request).await
     }
 
     /// One image by a unary call, where a refusal can only mean this image.
@@ -309,130 +221,6 @@ impl Shared {
 
     fn status(&self, status: Status) -> ClientError {
         ClientError::Status { url: self.url.clone(), status: Box::new(status) }
-    }
-}
-
-/// One open call. Dropping it ends the call.
-struct Stream {
-    requests: mpsc::Sender<ClassifyRequest>,
-    pending: Arc<Pending>,
-    _reader: AbortOnDropHandle<()>,
-}
-
-type Reply = oneshot::Sender<Result<Answer, ClientError>>;
-
-/// Who waits for which answer; once over, why.
-#[derive(Default)]
-struct Pending {
-    state: Mutex<PendingState>,
-    sent: tokio::sync::Notify,
-}
-
-#[derive(Default)]
-struct PendingState {
-    waiting: HashMap<u64, Reply>,
-    over: Option<ClientError>,
-}
-
-/// A place in [`Pending`], given up on drop, so that a cancelled caller leaves nothing behind.
-struct Waiting<'a> {
-    id: u64,
-    pending: &'a Pending,
-    answer: oneshot::Receiver<Result<Answer, ClientError>>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.pending.lock().waiting.remove(&self.id);
-    }
-}
-
-impl Pending {
-    fn lock(&self) -> std::sync::MutexGuard<'_, PendingState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_open(&self) -> bool {
-        self.lock().over.is_none()
-    }
-
-    fn wait_for(&self, id: u64) -> Result<Waiting<'_>, ClientError> {
-        let (reply, answer) = oneshot::channel();
-        let mut state = self.lock();
-        if let Some(error) = &state.over {
-            return Err(error.clone());
-        }
-        state.waiting.insert(id, reply);
-        drop(state);
-        self.sent.notify_one();
-        Ok(Waiting { id, pending: self, answer })
-    }
-
-    fn is_idle(&self) -> bool {
-        self.lock().waiting.is_empty()
-    }
-
-    fn answer(&self, id: u64, answer: Result<Answer, ClientError>) {
-        let reply = self.lock().waiting.remove(&id);
-        if let Some(reply) = reply {
-            let _ = reply.send(answer);
-        }
-    }
-
-    fn finish(&self, error: &ClientError) {
-        let waiting = {
-            let mut state = self.lock();
-            state.over = Some(error.clone());
-            std::mem::take(&mut state.waiting)
-        };
-        for reply in waiting.into_values() {
-            let _ = reply.send(Err(error.clone()));
-        }
-    }
-}
-
-/// Hands every answer to its caller until the stream ends, then tells the rest why.
-async fn read_answers(
-    mut answers: Streaming<ClassifyResponse>,
-    pending: Arc<Pending>,
-    url: String,
-    stall: Duration,
-) {
-    let error = loop {
-        let next = tokio::select! {
-            next = answers.message() => next,
-            () = silence(&pending, stall) => break ClientError::Stalled { url, after: stall },
-        };
-        match next {
-            Ok(Some(response)) => pending.answer(response.id, read_answer(response, &url)),
-            Ok(None) => break ClientError::Broken { url },
-            Err(status) => break ClientError::Status { url, status: Box::new(status) },
-        }
-    };
-    tracing::debug!(%error, "the stream to the inference server ended");
-    pending.finish(&error);
-}
-
-/// Ends when images have been under way for `stall` without one answer; it starts anew with each answer.
-async fn silence(pending: &Pending, stall: Duration) {
-    loop {
-        while pending.is_idle() {
-            pending.sent.notified().await;
-        }
-        tokio::time::sleep(stall).await;
-        if !pending.is_idle() {
-            return;
-        }
-    }
-}
-
-fn read_answer(response: ClassifyResponse, url: &str) -> Result<Answer, ClientError> {
-    match response.outcome {
-        Some(Outcome::Classification(Classification { label, confidence, model })) => {
-            Ok(Answer::Classified { label, confidence, model })
-        }
-        Some(Outcome::Rejection(Rejection { reason })) => Ok(Answer::Rejected { reason }),
-        None => Err(ClientError::Protocol { url: url.to_owned(), problem: "an answer without an outcome" }),
     }
 }
 

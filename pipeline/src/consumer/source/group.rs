@@ -1,0 +1,152 @@
+//! What a member knows of its partitions, and what it answers when they are given and taken.
+//!
+//! [`Shared`] is the meeting point of the polling thread, the tasks that complete records and the callbacks of
+//! librdkafka. Its lock is held for moments only, never across a call of librdkafka.
+
+use super::super::retry::Outage;
+use super::super::stats::add;
+use super::{Stats, Tracker};
+use crate::kafka::Context;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) topic: Arc<str>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) outage: Arc<Outage>,
+    pub(super) stop: AtomicBool,
+    pub(super) drain: AtomicBool,
+    pub(super) partitions: Mutex<Partitions>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Partitions {
+    pub(super) epochs: u64,
+    pub(super) owned: HashMap<i32, Owned>,
+}
+
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) epoch: u64,
+    pub(super) tracker: Tracker,
+    /// The position that was last sent to the broker, with the count of records before it.
+    pub(super) requested: Option<(i64, u64)>,
+    /// How many records the broker has confirmed.
+    pub(super) confirmed: u64,
+}
+
+impl Shared {
+    pub(super) fn new(topic: &str, stats: Arc<Stats>, outage: Arc<Outage>) -> Self {
+        Self {
+            topic: topic.into(),
+            stats,
+            outage,
+            stop: AtomicBool::new(false),
+            drain: AtomicBool::new(false),
+            partitions: Mutex::default(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Partitions> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn assign(&self, list: &TopicPartitionList) {
+        let mut partitions = self.lock();
+        for element in list.elements() {
+            partitions.epochs += 1;
+            let owned = Owned {
+                epoch: partitions.epochs,
+                tracker: Tracker::default(),
+                requested: None,
+                confirmed: 0,
+            };
+            partitions.owned.insert(element.partition(), owned);
+        }
+    }
+
+    fn forget(&self, list: &TopicPartitionList) {
+        let mut partitions = self.lock();
+        for element in list.elements() {
+            partitions.owned.remove(&element.partition());
+        }
+    }
+
+    /// The positions that moved since they were last sent, among `only` or all.
+    pub(super) fn to_commit(&self, only: Option<&TopicPartitionList>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (partition, owned) in &mut self.lock().owned {
+            let wanted = only.is_none_or(|only| only.find_partition(&self.topic, *partition).is_some());
+            let Some(position) = owned.tracker.position().filter(|_| wanted) else { continue };
+            let released = owned.tracker.released();
+            let moved = released > 0 && owned.requested.is_none_or(|(sent, _)| sent != position);
+            if moved && list.add_partition_offset(&self.topic, *partition, Offset::Offset(position)).is_ok() {
+                owned.requested = Some((position, released));
+            }
+        }
+        list
+    }
+
+    /// What became of a commit.
+    pub(super) fn committed(&self, list: &TopicPartitionList, result: &KafkaResult<()>) {
+        let mut partitions = self.lock();
+        for element in list.elements() {
+            let Some(owned) = partitions.owned.get_mut(&element.partition()) else { continue };
+            let Offset::Offset(offset) = element.offset() else { continue };
+            let Some((_, released)) = owned.requested.filter(|(sent, _)| *sent == offset) else { continue };
+            if result.is_ok() {
+                add(&self.stats.committed, released.saturating_sub(owned.confirmed));
+                owned.confirmed = released;
+            } else {
+                owned.requested = None;
+            }
+        }
+    }
+}
+
+/// What librdkafka calls back, all of it from inside `poll` or the closing of the client.
+pub(super) struct GroupContext {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Context.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Context.error(error, reason);
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => {
+                tracing::debug!(topic = %self.shared.topic, partitions = list.count(), "partitions assigned");
+                self.shared.assign(list);
+            }
+            Rebalance::Revoke(list) => {
+                let lost = consumer.assignment_lost();
+                tracing::debug!(topic = %self.shared.topic, partitions = list.count(), lost, "partitions revoked");
+                let commit = self.shared.to_commit(Some(list));
+                if !lost && commit.count() > 0 {
+                    let result = consumer.commit(&commit, CommitMode::Sync);
+                    if let Err(error) = &result {
+                        tracing::warn!(%error, "last commit of revoked partitions failed; records will be repeated");
+                    }
+                    self.shared.committed(&commit, &result);
+                }
+                self.shared.forget(list);
+            }
+            Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Records out of Kafka and offsets back into it, on a thread of its own.
+//!
+//! librdkafka's calls block and its rebalance callbacks run inside `poll`, so one thread owns the client: it polls,
+//! hands records to the tasks, commits, and answers rebalances. Tasks see [`Record`]s and complete their
+//! [`Ticket`]s; a ticket that is dropped leaves its record incomplete, and it is delivered again.
+//!
+//! * **Bound.** A record needs one of `max_in_flight` permits before it is polled. While none is free the thread
+//!   waits; after `STALLED_AFTER` it pauses the partitions (which throws away what was prefetched) and polls for
+//!   events alone, so that `max.poll.interval.ms` is kept and rebalances are answered during any outage.
+//! * **Commit.** Every `commit_interval`, and before partitions are given up: the position of each partition that
+//!   moved. Commits wait for the broker's answer (an asynchronous one reports its outcome to nobody through this
+//!   binding); one that failed is asked for again at the next tick.
+//! * **Rebalance.** A revoked partition's position is committed before it is given up, then its tracker is dropped:
+//!   late completions find no tracker of their epoch. An assigned partition gets a fresh tracker. Partitions that
+//!   were lost rather than revoked belong to someone else already: nothing is committed for them.
+
+mod group;
+mod worker;
+
+use super::retry::Outage;
+use super::{Stats, Tracker};
+use crate::error::{Error, Result};
+use crate::kafka::{KafkaConfig, client_error};
+use bytes::Bytes;
+use group::{GroupContext, Shared};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedHeaders;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use worker::Worker;
+
+/// How long the thread may take to commit and leave the group.
+const CLOSE_WITHIN: Duration = Duration::from_secs(15);
+
+/// What to consume, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) kafka: KafkaConfig,
+    pub(crate) role: &'static str,
+    pub(crate) topic: String,
+    pub(crate) group: String,
+    pub(crate) max_in_flight: usize,
+    pub(crate) commit_interval: Duration,
+}
+
+/// One record of Kafka, to be completed.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) payload: Option<Bytes>,
+    pub(crate) headers: Option<OwnedHeaders>,
+    pub(crate) ticket: Ticket,
+}
+
+/// The duty to complete a record, and its share of the bound.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    shared: Arc<Shared>,
+    partition: i32,
+    epoch: u64,
+    serial: u64,
+    /// None for a record that slipped through while the partitions were being paused.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Ticket {
+    /// What came out of the record is durable; its offset may be committed.
+    pub(crate) fn complete(self) {
+        let mut partitions = self.shared.lock();
+        if let Some(owned) = partitions.owned.get_mut(&self.partition)
+            && owned.epoch == self.epoch
+        {
+            owned.tracker.complete(self.serial);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.shared.stats.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The tasks' end: records come out of it.
+pub(crate) struct Source {
+    records: mpsc::UnboundedReceiver<Record>,
+    shared: Arc<Shared>,
+    thread: tokio::sync::oneshot::Receiver<Result<()>>,
+}
+
+impl Source {
+    /// Joins the group. The client connects on its own, whenever a broker is there.
+    pub(crate) fn start(config: Config, stats: Arc<Stats>, outage: Arc<Outage>) -> Result<Self> {
+        let client_config = config.kafka.consumer(config.role, &config.group)?;
+        let shared = Arc::new(Shared::new(&config.topic, stats, outage));
+        let context = GroupContext { shared: Arc::clone(&shared) };
+        let consumer: BaseConsumer<GroupContext> = client_config
+            .create_with_context(context)
+            .map_err(|source| client_error(&config.kafka, source))?;
+        consumer.subscribe(&[config.topic.as_str()]).map_err(|source| failed(&config, source))?;
+        // Unbounded, but never longer than the permits: each record in it holds one.
+        let (sender, records) = mpsc::unbounded_channel();
+        let (ended, thread) = tokio::sync::oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        let own = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name(config.role.to_owned())
+            .spawn(move || {
+                let mut worker = Worker::new(config, consumer, own, runtime, sender);
+                let result = worker.run();
+                worker.commit();
+                // Leaving the group runs the revocation callback once more.
+                drop(worker);
+                // Nobody listens when the consumer gave up waiting.
+                let _ = ended.send(result);
+            })
+            .map_err(|_| Error::Stopped { task: "the thread of a Kafka consumer" })?;
+        Ok(Self { records, shared, thread })
+    }
+
+    /// The next record; `None` when the thread has ended, which [`Source::close`] explains.
+    pub(crate) async fn recv(&mut self) -> Option<Record> {
+        self.records.recv().await
+    }
+
+    /// The next record, if one is there already.
+    pub(crate) fn try_recv(&mut self) -> Option<Record> {
+        self.records.try_recv().ok()
+    }
+
+    /// No further records; what is under way may still be completed.
+    pub(crate) fn drain(&self) {
+        self.shared.drain.store(true, Ordering::Release);
+    }
+
+    /// Commits what is complete and leaves the group.
+    pub(crate) async fn close(self) -> Result<()> {
+        self.shared.drain.store(true, Ordering::Release);
+        self.shared.stop.store(true, Ordering::Release);
+        drop(self.records);
+        match tokio::time::timeout(CLOSE_WITHIN, self.thread).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::Stopped { task: "the thread of a Kafka consumer" }),
+            Err(_) => {
+                tracing::warn!("Kafka did not take the last commit in time; some records will be repeated");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Names what could not be consumed.
+fn failed(config: &Config, source: KafkaError) -> Error {
+    Error::Consume {
+        address: config.kafka.bootstrap.clone(),
+        topic: config.topic.clone(),
+        group: config.group.clone(),
+        source: Box::new(source),
+    }
+}

@@ -1,0 +1,78 @@
+//! Why a client has no answer, and whether asking again may help.
+
+use std::time::Duration;
+use tonic::{Code, Status};
+
+/// Why there is no answer. Never the image's fault: that would be [`Answer::Rejected`](super::Answer::Rejected).
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The address cannot be used at all.
+    #[error("inference server address {url:?} (FIRESTEEL_INFERENCE_URL) is not usable: {reason}")]
+    Url {
+        /// The address as it was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No connection within the time allowed.
+    #[error("inference server {url} (FIRESTEEL_INFERENCE_URL) cannot be reached: {reason}")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// What the transport says.
+        reason: String,
+    },
+    /// The server answered nothing for too long while images were under way.
+    #[error("inference server {url} gave no answer for {} s", after.as_secs_f32())]
+    Stalled {
+        /// The address.
+        url: String,
+        /// How long it was silent.
+        after: Duration,
+    },
+    /// The stream ended while this image was under way.
+    #[error("the stream to inference server {url} ended before the answer came")]
+    Broken {
+        /// The address.
+        url: String,
+    },
+    /// The server ended the call with a status.
+    #[error("inference server {url}: {:?}: {}", status.code(), status.message())]
+    Status {
+        /// The address.
+        url: String,
+        /// What it said.
+        status: Box<Status>,
+    },
+    /// The peer does not speak this protocol.
+    #[error("inference server {url} broke the protocol: {problem}")]
+    Protocol {
+        /// The address.
+        url: String,
+        /// What it did.
+        problem: &'static str,
+    },
+}
+
+impl ClientError {
+    /// Whether the same request may succeed later with nothing changed: the server is starting, full, gone or
+    /// restarting. The rest (a wrong address, a peer that is no inference server) needs a person.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Broken { .. } => true,
+            Self::Status { status, .. } => matches!(
+                status.code(),
+                Code::Unavailable
+                    | Code::DeadlineExceeded
+                    | Code::ResourceExhausted
+                    | Code::Aborted
+                    | Code::Cancelled
+                    | Code::Internal
+                    | Code::Unknown
+            ),
+            Self::Url { .. } | Self::Protocol { .. } => false,
+        }
+    }
+}
