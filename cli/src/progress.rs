@@ -1,6 +1,6 @@
 //! Progress on standard error: bars on a terminal, a line every two seconds elsewhere.
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
@@ -28,11 +28,13 @@ impl Progress {
     /// `stages`: name and number of images.
     pub(crate) fn new(bars: &MultiProgress, stages: &[(&'static str, u64)]) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let style = ProgressStyle::with_template(
-            "{prefix:>11} [{bar:32}] {human_pos}/{human_len} {per_sec:>14} ETA {eta}",
-        )
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ");
+        let template = "{prefix:>11} [{bar:32}] {human_pos:>9}/{human_len} {rate:>16}  ETA {eta}";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            // A bar that cannot be written is no reason to stop.
+            let _ = write!(text, "{:.1} images/s", state.per_sec());
+        };
+        let style = style.with_key("rate", rate).progress_chars("=> ");
         let stages = stages.iter().map(|&(name, total)| {
             let bar = if terminal { bars.add(ProgressBar::new(total)) } else { ProgressBar::hidden() };
             bar.set_style(style.clone());

@@ -95,15 +95,17 @@ fn verify(report: &Report, summary: &Summary, dead_letters: u64) -> anyhow::Resu
 fn where_next(args: &DemoArgs, producers: &[ProducerId]) {
     let program = std::env::args().next().unwrap_or_else(|| "firesteel".to_owned());
     let ids = producers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    eprintln!(
-        "\nWhere to look next:\n  \
-         {program} report --producer {ids}   these producers again\n  \
-         {program} report                    all producers so far, --format json or csv for programs\n  \
-         {program} help                      each role on its own\n  \
-         MongoDB: database {}, collection predictions\n  \
-         make services-down                  stops Kafka and MongoDB, where `make services` started them",
-        args.mongo.mongodb_database
-    );
+    let database = &args.mongo.mongodb_database;
+    eprintln!("\nWhere to look next:");
+    for (what, how) in [
+        ("these producers again", format!("{program} report --producer {ids}")),
+        ("all producers so far", format!("{program} report   (--format json or csv for programs)")),
+        ("each role on its own", format!("{program} help")),
+        ("the predictions themselves", format!("MongoDB, database {database}, collection predictions")),
+        ("Kafka and MongoDB down", "make services-down".to_owned()),
+    ] {
+        eprintln!("  {what:<28}{how}");
+    }
 }
 
 /// The components of one run, and what is needed to end them.

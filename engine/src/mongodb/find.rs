@@ -7,6 +7,8 @@
 //! * on a plain collection an absent `max` means "before MaxKey", which leaves out a document whose `_id` *is* MaxKey.
 //!   The last range therefore says `$expr: {$gte: …}`, which also compares across types and uses the index;
 //! * on a clustered collection `$expr` does not bound the walk, while an absent `max` does include MaxKey.
+//!
+//! A filter on `_id` itself never meets a range, see [`super::filter::constrains_id`].
 
 use bson::{Document, Timestamp, doc};
 

@@ -83,16 +83,21 @@ impl TableProvider for MongoTable {
         };
         let connection = self.connections.get(&self.connection)?;
         let cluster_time = connection.read_time(query_key(state)).await?;
-        let partitions = self.scan.max_partitions.unwrap_or_else(|| state.config().target_partitions());
+        let pushed = if self.scan.filter_pushdown { filters } else { &[] };
+        let filter = filter::conjunction(pushed, &self.schema);
+        let partitions = if filter.as_ref().is_some_and(filter::constrains_id) {
+            1
+        } else {
+            self.scan.max_partitions.unwrap_or_else(|| state.config().target_partitions())
+        };
         let database = connection.database(&self.database).await?;
         let layout = planning::layout(&database, &self.collection, partitions, &self.scan).await?;
-        let pushed = if self.scan.filter_pushdown { filters } else { &[] };
         let spec = ScanSpec {
             connection: self.connection.clone(),
             database: self.database.clone(),
             collection: self.collection.clone(),
             schema,
-            filter: filter::conjunction(pushed, &self.schema),
+            filter,
             cluster_time,
             limit: limit.and_then(|limit| u64::try_from(limit).ok()),
             batch_rows: self.scan.batch_rows.max(1),

@@ -269,3 +269,23 @@ fn free_port() -> std::io::Result<u16> {
     let listener = StdTcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     Ok(listener.local_addr()?.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_ends_leaves_no_files() {
+        for gently in [true, false] {
+            let (embedded, _) = Embedded::start(&Config::default()).await.unwrap();
+            let work_dir = embedded.parts.as_ref().unwrap().work_dir.path().to_owned();
+            assert!(work_dir.is_dir());
+            if gently {
+                embedded.stop().await;
+            } else {
+                drop(embedded);
+            }
+            assert!(!work_dir.exists(), "{}", work_dir.display());
+        }
+    }
+}

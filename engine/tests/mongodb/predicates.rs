@@ -122,35 +122,41 @@ const PREDICATES: &[(&str, bool)] = &[
     ("t = CAST(i AS VARCHAR)", false),
     ("_id = 7", true),
     ("_id IN (1, 2, 3) AND t IS NOT NULL", true),
+    ("_id <= 300", true),
+    ("_id > 100 AND _id <= 300 AND b", true),
+    ("_id = 7 OR t = 'a'", true),
 ];
 
-async fn ids(session: &Session, predicate: &str) -> anyhow::Result<Vec<(i64,)>> {
-    let sql = format!("SELECT _id FROM corners WHERE {predicate} ORDER BY _id");
+async fn ids(session: &Session, table: &str, predicate: &str) -> anyhow::Result<Vec<(i64,)>> {
+    let sql = format!("SELECT _id FROM {table} WHERE {predicate} ORDER BY _id");
     Ok(session.sql(&sql).await?.collect_as().await?)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pushdown_never_changes_a_result() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("predicates").await? else { return Ok(()) };
-    fixture.fill("corners", true, &documents()).await?;
     let mut config = fixture.config.clone();
     config.scan.filter_pushdown = false;
     let without = Session::embedded(config).await?;
-    for session in [&fixture.session, &without] {
-        session.register_collection("corners", "corners", schema())?;
+    for (table, clustered) in [("clustered", true), ("plain", false)] {
+        fixture.fill(table, clustered, &documents()).await?;
+        for session in [&fixture.session, &without] {
+            session.register_collection(table, table, schema())?;
+        }
+        let mut matched = 0;
+        for (predicate, pushed) in PREDICATES {
+            let server = ids(&fixture.session, table, predicate).await?;
+            let engine = ids(&without, table, predicate).await?;
+            assert_eq!(server, engine, "{predicate} on the {table} collection");
+            matched += usize::from(!server.is_empty());
+            let sql = format!("SELECT _id FROM {table} WHERE {predicate}");
+            let plan = fixture.session.sql(&sql).await?.explain().await?;
+            assert_eq!(plan.contains(", filter={"), *pushed, "{predicate}\n{plan}");
+            let plan = without.sql(&sql).await?.explain().await?;
+            assert!(!plan.contains(", filter={"), "{predicate}\n{plan}");
+        }
+        assert!(matched > PREDICATES.len() * 9 / 10, "only {matched} predicates match anything");
     }
-    let mut matched = 0;
-    for (predicate, pushed) in PREDICATES {
-        let (server, engine) = (ids(&fixture.session, predicate).await?, ids(&without, predicate).await?);
-        assert_eq!(server, engine, "{predicate}");
-        matched += usize::from(!server.is_empty());
-        let sql = format!("SELECT _id FROM corners WHERE {predicate}");
-        let plan = fixture.session.sql(&sql).await?.explain().await?;
-        assert_eq!(plan.contains(", filter={"), *pushed, "{predicate}\n{plan}");
-        let plan = without.sql(&sql).await?.explain().await?;
-        assert!(!plan.contains(", filter={"), "{predicate}\n{plan}");
-    }
-    assert!(matched > PREDICATES.len() * 9 / 10, "only {matched} predicates match anything");
     without.shutdown().await;
     fixture.session.shutdown().await;
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Every record is a task of its own; up to `max_in_flight` of them overlap on one gRPC stream, which is what lets
 //! the server batch. A record is complete when its prediction, or its dead letter, is acknowledged by all in-sync
-//! replicas. What the bytes decide is decided once, in [`judge`]; what the server says of the image, in [`read`].
+//! replicas. What the bytes decide is decided once, in `judge`; what the server says of the image, in `read`.
 
 use super::dead_letter::{Reason, bury};
 use super::retry::{Outage, Retry};
