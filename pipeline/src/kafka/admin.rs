@@ -1,7 +1,7 @@
 //! What is asked of the cluster: whether it answers, that topics exist, how far they reach, where a group stands.
 //!
 //! librdkafka's calls block, so each runs on a blocking thread; none takes longer than
-//! [`REACHABLE_WITHIN`](super::REACHABLE_WITHIN) and a little.
+//! [`REACHABLE_WITHIN`] and a little.
 
 use super::{Context, KafkaConfig, REACHABLE_WITHIN, client_error};
 use crate::error::{Error, Result};
