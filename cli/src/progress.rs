@@ -56,7 +56,9 @@ impl Progress {
             }
         }
         let due = self.line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
-        if !self.terminal && moved && due {
+        // The end is said by `finish`.
+        let ended = self.stages.iter().all(|stage| stage.done == stage.total);
+        if !self.terminal && moved && due && !ended {
             self.line = Some(Instant::now());
             eprintln!("{}", self.text());
         }

@@ -12,7 +12,7 @@ fn inference(world: &World) -> (Role, String) {
     let mut command = world.firesteel(&["inference-server", "--listen", "127.0.0.1:0"]);
     command.env("FIRESTEEL_LOG_FORMAT", "json");
     let mut role = Role::start(command);
-    let line = role.wait_for("serving");
+    let line = role.wait_for("inference server is ready");
     let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
     let url = format!("http://{}", line["fields"]["address"].as_str().expect("an address"));
     (role, url)
@@ -104,7 +104,7 @@ async fn killed_image_consumer_and_inference_server_lose_nothing() {
     heir.wait_for("inference server");
     let address = url.trim_start_matches("http://").to_owned();
     let mut second_server = Role::start(world.firesteel(&["inference-server", "--listen", &address]));
-    second_server.wait_for("serving");
+    second_server.wait_for("inference server is ready");
     wait_until("everything is stored", SOON, async || world.documents().await == 240).await;
     let stored: BTreeSet<_> = ids(&world).await.into_iter().collect();
     assert_eq!(stored, ledger(&world.folder.path().join("ledger")).into_iter().collect::<BTreeSet<_>>());

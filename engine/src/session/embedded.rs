@@ -16,6 +16,7 @@ use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::ids::new_instance_id;
 use ballista_core::serde::protobuf::ExecutorRegistration;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
 use ballista_core::serde::scheduler::{ExecutorOperatingSystemSpecification, ExecutorSpecification};
 use ballista_core::utils::{GrpcServerConfig, create_grpc_server};
 use ballista_executor::executor::Executor;
@@ -27,15 +28,15 @@ use ballista_executor::metrics::{ExecutorMetricCollectionPolicy, LoggingMetricsC
 use ballista_executor::shutdown::ShutdownNotifier;
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::SchedulerConfig;
-use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
+use ballista_scheduler::scheduler_process::create_scheduler;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Endpoint;
+use tonic::transport::server::TcpIncoming;
 
 use super::state::{MAX_MESSAGE, Role, session_config, session_state};
 use crate::mongodb::Connections;
@@ -166,7 +167,6 @@ async fn start_scheduler(config: &Config, connections: &Arc<Connections>) -> Res
         })),
         override_logical_codec: Some(codec::logical(connections)),
         override_physical_codec: Some(codec::physical(connections)),
-        disable_rest_api: true,
         ..SchedulerConfig::default()
     };
     let cluster = BallistaCluster::new_from_config(&scheduler_config).await.map_err(failed)?;
@@ -174,8 +174,14 @@ async fn start_scheduler(config: &Config, connections: &Arc<Connections>) -> Res
         create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(scheduler_config))
             .await
             .map_err(failed)?;
+    let service = SchedulerGrpcServer::new(scheduler)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
     tokio::spawn(async move {
-        if let Err(error) = start_grpc_service_with_listener(listener, scheduler).await {
+        let serve = create_grpc_server(&GrpcServerConfig::default())
+            .add_service(service)
+            .serve_with_incoming(incoming(listener));
+        if let Err(error) = serve.await {
             tracing::error!(%error, "the embedded scheduler ended");
         }
     });
@@ -256,12 +262,18 @@ async fn start_executor(
     tokio::spawn(async move {
         let serve = create_grpc_server(&GrpcServerConfig::default())
             .add_service(service)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(flight), shutdown.recv());
+            .serve_with_incoming_shutdown(incoming(flight), shutdown.recv());
         if let Err(error) = serve.await {
             tracing::error!(%error, "the embedded executor's flight service ended");
         }
     });
     Ok(Parts { notifier, _stop: stop, work_dir })
+}
+
+/// Connections whose small messages are sent at once: with Nagle's algorithm each answer waits 40 ms for an
+/// acknowledgement, and a query is a dozen answers.
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// A port that is free now. Ballista binds the executor's port itself and takes no listener.

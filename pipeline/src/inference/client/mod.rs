@@ -10,6 +10,7 @@
 //! whole stream, so what was under way is then asked again one by one, and only the guilty image is
 //! [`Answer::Rejected`].
 
+mod connect;
 mod error;
 mod stream;
 
@@ -19,12 +20,16 @@ use firesteel_proto::Encoding;
 use firesteel_proto::inference::{ClassifyRequest, InferenceClient};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stream::{Stream, read_answer};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+
+/// How long the failure to open a stream stands for further callers: hundreds of images that retry on their own
+/// are still one client that knocks a few times a second.
+const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 
 /// What the server said of one image.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +98,7 @@ struct Shared {
 #[derive(Default)]
 struct Current {
     stream: Option<Arc<Stream>>,
-    failure: Option<ClientError>,
+    failure: Option<(ClientError, Instant)>,
 }
 
 impl Client {
@@ -109,10 +114,9 @@ impl Client {
         }
         let channel = endpoint
             .connect_timeout(options.connect_timeout)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20))
-            .connect_lazy();
+            .connect_with_connector_lazy(tower::service_fn(connect::connect));
         Ok(Self {
             shared: Arc::new(Shared {
                 url: url.to_owned(),
@@ -171,13 +175,16 @@ impl Shared {
         if let Some(stream) = current.stream.as_ref().filter(|s| s.is_open()) {
             return Ok(Arc::clone(stream));
         }
-        if let (Some(failure), true) = (&current.failure, self.attempts.load(Ordering::Acquire) != seen) {
-            return Err(failure.clone());
+        if let Some((failure, at)) = &current.failure {
+            let waited_for_it = self.attempts.load(Ordering::Acquire) != seen;
+            if waited_for_it || at.elapsed() < RECONNECT_AFTER {
+                return Err(failure.clone());
+            }
         }
         current.stream = None;
         let opened = self.open().await.map(Arc::new);
         self.attempts.fetch_add(1, Ordering::Release);
-        current.failure = opened.as_ref().err().cloned();
+        current.failure = opened.as_ref().err().map(|failure| (failure.clone(), Instant::now()));
         current.stream = opened.as_ref().ok().cloned();
         opened
     }

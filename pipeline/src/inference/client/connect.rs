@@ -1,0 +1,46 @@
+//! Opens the TCP connection under the channel, and refuses one that would lead back to itself.
+//!
+//! The server's usual port lies in the range from which the system takes the ports of outgoing connections. A
+//! client that keeps trying an address of its own machine on which nobody listens is, sooner or later, given that
+//! very port, and TCP then connects the socket to itself: the client would talk to itself, and the server could
+//! not take its port back.
+
+use hyper_util::rt::TokioIo;
+use std::io;
+use tokio::net::TcpStream;
+use tonic::transport::Uri;
+
+/// Connects to the host and port of `uri`.
+pub(super) async fn connect(uri: Uri) -> io::Result<TokioIo<TcpStream>> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "expected http://HOST:PORT");
+    // An IPv6 address stands in brackets in a URI, and without them in an address.
+    let host = uri.host().ok_or_else(invalid)?.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
+    refuse_itself(&stream)?;
+    stream.set_nodelay(true)?;
+    Ok(TokioIo::new(stream))
+}
+
+fn refuse_itself(stream: &TcpStream) -> io::Result<()> {
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpSocket;
+
+    #[tokio::test]
+    async fn a_socket_that_is_connected_to_itself_is_refused() {
+        // Bound and connected to the same port, with nobody listening: TCP's simultaneous open with itself.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let address = socket.local_addr().expect("bound");
+        let stream = socket.connect(address).await.expect("connected to itself");
+        let error = refuse_itself(&stream).expect_err("refused");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
