@@ -103,12 +103,11 @@ pub(crate) struct KafkaArgs {
     )]
     pub(crate) kafka_bootstrap: String,
     /// A librdkafka property, for TLS and SASL; may be given several times. Passwords: by the environment
-    /// (comma-separated) or the settings file (table [kafka.properties]) only
+    /// (one property a line) or the settings file (table [kafka.properties]) only
     #[arg(
         long = "kafka-property",
         value_name = "NAME=VALUE",
         env = "FIRESTEEL_KAFKA_PROPERTIES",
-        value_delimiter = ',',
         hide_env_values = true
     )]
     pub(crate) kafka_properties: Vec<String>,
@@ -272,7 +271,7 @@ pub(crate) struct ConsumePredictionsArgs {
     pub(crate) max_in_flight: u32,
     /// The largest bulk write
     #[arg(long, value_name = "N", env = "FIRESTEEL_MONGODB_BATCH", default_value_t = 1000,
-          value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Consumer")]
+          value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Consumer")]
     pub(crate) max_batch: u32,
     #[command(flatten)]
     pub(crate) kafka: KafkaArgs,

@@ -103,9 +103,7 @@ fn refuse_secrets(matches: &ArgMatches) -> anyhow::Result<()> {
     };
     if by_flag("mongodb_uri") {
         let uri = matches.get_one::<String>("mongodb_uri").map(String::as_str).unwrap_or_default();
-        let authority =
-            uri.split_once("://").map_or(uri, |(_, rest)| rest).split('/').next().unwrap_or_default();
-        if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        if holds_password(uri) {
             bail!(
                 "--mongodb-uri holds a password, which every user of this machine can read in the process list; \
                  set FIRESTEEL_MONGODB_URI or mongodb_uri in the settings file instead"
@@ -115,7 +113,8 @@ fn refuse_secrets(matches: &ArgMatches) -> anyhow::Result<()> {
     if by_flag("kafka_properties") {
         let pairs = matches.get_many::<String>("kafka_properties").into_iter().flatten();
         for name in pairs.filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.trim()) {
-            if name.contains("password") || name.contains("secret") {
+            if ["password", "secret", "key.pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
+            {
                 bail!(
                     "--kafka-property {name} is a secret, which every user of this machine can read in the process \
                      list; set FIRESTEEL_KAFKA_PROPERTIES or [kafka.properties] in the settings file instead"
@@ -124,6 +123,19 @@ fn refuse_secrets(matches: &ArgMatches) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a connection string has a password, be it written as it should be or not.
+fn holds_password(uri: &str) -> bool {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let (before_options, _) = rest.split_once('?').unwrap_or((rest, ""));
+    // Options may hold an `@` of their own; a password with an unescaped `?` has no slash before it.
+    let credentials = match before_options.rsplit_once('@') {
+        Some((credentials, _)) => credentials,
+        None if before_options.contains('/') => return false,
+        None => rest.rsplit_once('@').map_or("", |(credentials, _)| credentials),
+    };
+    credentials.contains(':')
 }
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -198,9 +210,16 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_a_password_is_no_secret() {
-        let arguments = ["firesteel", "report", "--mongodb-uri", "mongodb://me@host/?a=b:c"];
-        let matches = Cli::command().try_get_matches_from(arguments).expect("usage is right");
-        refuse_secrets(&matches).expect("no secret");
+    fn a_password_is_told_from_what_looks_like_one() {
+        for uri in
+            ["mongodb://u:p@h", "mongodb://u:p/w@h", "mongodb://u:p?w@h", "mongodb://u:p@w@h/?a=b", "u:p@h"]
+        {
+            assert!(holds_password(uri), "{uri}");
+        }
+        for uri in
+            ["mongodb://h:1", "mongodb://me@h/?a=b:c", "mongodb://h:1/?appName=@a:b@", "mongodb://h:1?a=b"]
+        {
+            assert!(!holds_password(uri), "{uri}");
+        }
     }
 }

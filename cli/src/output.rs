@@ -1,7 +1,7 @@
 //! Prints a report: tables for people, JSON and CSV for programs, and a file that is there whole or not at all.
 
 use crate::args::Format;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
 use firesteel_engine::report::Report;
@@ -130,6 +130,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 
 /// Fails early where `path` cannot be written, before a long run is spent on it.
 pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
+    ensure!(!path.is_dir(), "cannot write {} (--report): it is a folder", path.display());
     temporary(path).map(drop)
 }
 

@@ -31,7 +31,9 @@ pub(crate) fn check_environment(
     variables: impl Iterator<Item = String>,
 ) -> anyhow::Result<()> {
     for name in variables {
-        let foreign = !name.starts_with(PREFIX) || OTHERS.iter().any(|prefix| name.starts_with(prefix));
+        let foreign = !name.starts_with(PREFIX)
+            || OTHERS.iter().any(|prefix| name.starts_with(prefix))
+            || is_service_link(&name);
         if !foreign && !known.contains(&name) {
             bail!(
                 "unknown setting {name} in the environment{}",
@@ -40,6 +42,15 @@ pub(crate) fn check_environment(
         }
     }
     Ok(())
+}
+
+/// Kubernetes describes a Service named `firesteel-x` to every pod by variables such as
+/// `FIRESTEEL_X_SERVICE_HOST` and `FIRESTEEL_X_PORT_50060_TCP_ADDR`, which nobody misspelt.
+fn is_service_link(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || ["_TCP", "_UDP"].iter().any(|protocol| name.contains("_PORT_") && name.contains(protocol))
 }
 
 /// What a settings file says: environment variable → values.
@@ -193,8 +204,17 @@ mod tests {
 
     #[test]
     fn a_misspelt_variable_is_an_error_and_a_foreign_one_is_not() {
-        let variables =
-            ["HOME", "FIRESTEEL_DEV_DIR", "FIRESTEEL_TEST_X", "FIRESTEEL_MONGODB_URI"].map(str::to_owned);
+        let variables = [
+            "HOME",
+            "FIRESTEEL_DEV_DIR",
+            "FIRESTEEL_TEST_X",
+            "FIRESTEEL_MONGODB_URI",
+            "FIRESTEEL_INFERENCE_SERVICE_HOST",
+            "FIRESTEEL_INFERENCE_SERVICE_PORT_GRPC",
+            "FIRESTEEL_INFERENCE_PORT",
+            "FIRESTEEL_INFERENCE_PORT_50060_TCP_ADDR",
+        ]
+        .map(str::to_owned);
         check_environment(&known(), variables.into_iter()).expect("all fine");
         let error = check_environment(&known(), ["FIRESTEEL_MONGO_URI".to_owned()].into_iter())
             .expect_err("misspelt");

@@ -22,7 +22,8 @@ pub struct Config {
     pub mongodb: MongoConnection,
     /// How many tasks the embedded engine runs at once. `None`: the number of processors.
     pub vcores: Option<usize>,
-    /// How many partitions a shuffle has. `None`: as many as `vcores`.
+    /// How many partitions a shuffle has, and a scan at most. `None`: as many as `vcores`, which are those of this
+    /// process: for a cluster with more, name a number.
     pub partitions: Option<usize>,
     /// How MongoDB collections are read.
     pub scan: ScanConfig,
@@ -79,7 +80,11 @@ impl MongoConnection {
     /// nothing either.
     pub fn address(&self) -> String {
         let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
-        // The last `@` ends the credentials, whatever an unescaped password holds.
+        // The last `@` ends the credentials, whatever an unescaped password holds; options may have one of their own,
+        // as Azure's do.
+        let before_options = rest.split('?').next().unwrap_or_default();
+        let rest =
+            if before_options.contains('@') || before_options.contains('/') { before_options } else { rest };
         let rest = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
         rest.split(['/', '?']).next().unwrap_or_default().to_owned()
     }
@@ -129,6 +134,9 @@ mod tests {
             ("mongodb://user:se@cret@a:1,b:2/admin?replicaSet=rs0", "a:1,b:2"),
             ("mongodb+srv://user:secret@cluster.example.org/?w=majority", "cluster.example.org"),
             ("user:secret@host", "host"),
+            ("mongodb://user:sec?ret@host", "host"),
+            ("mongodb://user:secret@host:10255/?ssl=true&appName=@user@", "host:10255"),
+            ("mongodb://host:1/?appName=@user@", "host:1"),
             ("", ""),
         ];
         for (uri, address) in cases {

@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 const ROLE: &str = "demo";
 const TICK: Duration = Duration::from_millis(200);
+/// How long nothing may have moved before dead letters are looked for among what is missing.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// How long nothing may move, with nothing under way, before images count as lost.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// How long components may take to finish what is under way.
@@ -46,7 +48,7 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outc
         () = shutdown.cancelled() => Ok(None),
     };
     flow.stop().await;
-    let Some(summary) = driven? else {
+    let Some(arrived) = driven? else {
         eprintln!("interrupted: {}; nothing is left running", flow.position());
         return Ok(Outcome::Interrupted);
     };
@@ -60,13 +62,13 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outc
     if let Some(path) = &args.report {
         output::save(&report, path)?;
     }
-    verify(&report, &summary, flow.dead_letters())?;
+    verify(&report, &arrived)?;
     where_next(&args, &flow.producers);
     Ok(Outcome::Done)
 }
 
 /// Every acknowledged image has to be in the report once, or to be a dead letter.
-fn verify(report: &Report, summary: &Summary, dead_letters: u64) -> anyhow::Result<()> {
+fn verify(report: &Report, Arrived { summary, dead_letters }: &Arrived) -> anyhow::Result<()> {
     let counted = |id: ProducerId| {
         let id = id.to_string();
         report.producers.iter().find(|row| row.producer_id == id).map_or(0, |row| row.total_inferences)
@@ -83,7 +85,7 @@ fn verify(report: &Report, summary: &Summary, dead_letters: u64) -> anyhow::Resu
         missing += share.acknowledged - counted;
     }
     ensure!(
-        missing <= dead_letters,
+        missing <= *dead_letters,
         "{missing} acknowledged images are not in the report, and there are {dead_letters} dead letters"
     );
     if missing > 0 {
@@ -116,6 +118,8 @@ struct Flow {
     groups: [String; 2],
     /// Those of them that the broker knows.
     placed: Vec<String>,
+    /// The topics, and where their dead letters ended before the first image.
+    letters: Vec<(String, kafka::Watermarks)>,
     produced: Arc<producer::Stats>,
     classified: Arc<consumer::Stats>,
     stored: Arc<consumer::Stats>,
@@ -124,6 +128,12 @@ struct Flow {
     work: CancellationToken,
     /// Stops the inference server, which the image consumer needs until it has stopped itself.
     serve: CancellationToken,
+}
+
+/// What became of the images.
+struct Arrived {
+    summary: Summary,
+    dead_letters: u64,
 }
 
 /// Why a component returned.
@@ -140,6 +150,7 @@ impl Flow {
             total: args.load.images.saturating_mul(producers.len() as u64),
             groups: ["images", "predictions"].map(|topic| format!("firesteel-demo-{run}-{topic}")),
             placed: Vec::new(),
+            letters: Vec::new(),
             producers,
             kafka,
             produced: Arc::default(),
@@ -152,7 +163,7 @@ impl Flow {
     }
 
     /// Starts everything and watches it until every image has arrived.
-    async fn drive(&mut self, args: &DemoArgs, context: &Context) -> anyhow::Result<Option<Summary>> {
+    async fn drive(&mut self, args: &DemoArgs, context: &Context) -> anyhow::Result<Option<Arrived>> {
         let started = Instant::now();
         let (topics, sink) = tokio::try_join!(self.place_groups(args), async {
             let sink = MongoSink::new(&args.mongo.sink(), ROLE).await?;
@@ -192,6 +203,10 @@ impl Flow {
             let ends = ends.into_iter().map(|(partition, (_, end))| (partition, end)).collect();
             self.placed.push(group.clone());
             kafka::commit_offsets(&self.kafka, group, topic, &ends).await?;
+        }
+        for topic in &topics {
+            let since = kafka::watermarks(&self.kafka, &kafka::dead_letter_topic(topic)).await?;
+            self.letters.push((topic.clone(), since));
         }
         Ok(topics)
     }
@@ -269,7 +284,7 @@ impl Flow {
     }
 
     /// Until every acknowledged image is a document or a dead letter.
-    async fn watch(&mut self, sink: &MongoSink, progress: &mut Progress) -> anyhow::Result<Summary> {
+    async fn watch(&mut self, sink: &MongoSink, progress: &mut Progress) -> anyhow::Result<Arrived> {
         let mut summary: Option<Summary> = None;
         let mut moved = (Instant::now(), [0; 3]);
         let mut ticks = tokio::time::interval(TICK);
@@ -288,19 +303,27 @@ impl Flow {
             }
             let Some(produced) = &summary else { continue };
             let expected = produced.acknowledged();
-            if done[2] + self.dead_letters() < expected {
+            // The counters also see records of others, and those that come twice. They say when it is worth asking;
+            // the collection, and the dead letters of these producers, decide.
+            let idle = self.classified.snapshot().in_flight == 0 && self.stored.snapshot().in_flight == 0;
+            let still = if idle { moved.0.elapsed() } else { Duration::ZERO };
+            if done[2] < expected && still < SETTLED_AFTER {
                 continue;
             }
-            // The counters also see records of others, and those that came twice: the collection decides.
             let stored = sink.count(&self.producers).await?;
-            let idle = self.classified.snapshot().in_flight == 0 && self.stored.snapshot().in_flight == 0;
-            if stored >= expected || (idle && stored + self.dead_letters() >= expected) {
+            let mut dead_letters = 0;
+            if stored < expected && still >= SETTLED_AFTER {
+                dead_letters = self.dead_letters().await?;
+            }
+            if stored + dead_letters >= expected {
                 if let Some(summary) = summary {
-                    return Ok(summary);
+                    return Ok(Arrived { summary, dead_letters });
                 }
-            } else if idle && moved.0.elapsed() > STALLED_AFTER {
+            } else if still > STALLED_AFTER {
                 bail!(
-                    "of {expected} acknowledged images only {stored} arrived in MongoDB, and nothing is under way"
+                    "of {expected} acknowledged images {stored} arrived in MongoDB and {dead_letters} are dead letters; \
+                     for {} s nothing has moved and nothing is under way. Kafka may be down, or have lost the rest",
+                    STALLED_AFTER.as_secs()
                 );
             }
         }
@@ -311,8 +334,13 @@ impl Flow {
         [produced, self.classified.snapshot().succeeded, self.stored.snapshot().succeeded]
     }
 
-    fn dead_letters(&self) -> u64 {
-        self.classified.snapshot().dead_lettered + self.stored.snapshot().dead_lettered
+    /// How many images of this run's producers are dead letters, on either hop.
+    async fn dead_letters(&self) -> anyhow::Result<u64> {
+        let mut count = 0;
+        for (topic, since) in &self.letters {
+            count += kafka::count_dead_letters(&self.kafka, topic, since, &self.producers).await?;
+        }
+        Ok(count)
     }
 
     /// How far the run came, in words.

@@ -23,17 +23,38 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(30);
 impl KafkaArgs {
     fn config(&self) -> anyhow::Result<KafkaConfig> {
         let mut config = KafkaConfig::new(self.kafka_bootstrap.clone());
-        for pair in self.kafka_properties.iter().filter(|pair| !pair.trim().is_empty()) {
-            // The pair itself is not shown: half of a password is still a secret.
-            let Some((name, value)) = pair.split_once('=') else {
-                bail!(
-                    "FIRESTEEL_KAFKA_PROPERTIES (--kafka-property): expected NAME=VALUE, found text without `=`"
-                );
-            };
-            config.properties.insert(name.trim().to_owned(), value.trim().to_owned());
+        for text in &self.kafka_properties {
+            config.properties.extend(properties(text)?);
         }
         Ok(config)
     }
+}
+
+/// Reads properties, one a line. A line that does not begin one goes on with the value before it, as in a PEM.
+fn properties(text: &str) -> anyhow::Result<Vec<(String, String)>> {
+    // librdkafka's names that can matter here all have a dot, and base64 has none.
+    let is_name = |name: &str| {
+        name.contains('.') && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_'))
+    };
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for line in text.lines() {
+        match (line.split_once('='), pairs.last_mut()) {
+            (Some((name, value)), _) if is_name(name.trim()) => {
+                pairs.push((name.trim().to_owned(), value.trim().to_owned()));
+            }
+            (_, Some((_, value))) => {
+                value.push('\n');
+                value.push_str(line);
+            }
+            (_, None) if line.trim().is_empty() => {}
+            // The line itself is not shown: half of a password is still a secret.
+            (_, None) => bail!(
+                "FIRESTEEL_KAFKA_PROPERTIES (--kafka-property): expected NAME=VALUE with a librdkafka name such as \
+                 security.protocol"
+            ),
+        }
+    }
+    Ok(pairs)
 }
 
 impl MongoArgs {
@@ -81,4 +102,32 @@ async fn consume(
     let total = stats.snapshot();
     tracing::info!(role, succeeded = total.succeeded, dead_lettered = total.dead_lettered, "stopped");
     Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::properties;
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn properties_keep_commas_equals_signs_and_lines() {
+        let text =
+            "security.protocol = SASL_SSL\nsasl.password=a,b=c\nssl.ca.pem=-----BEGIN\nQUJD==\n-----END";
+        let expected = [
+            pair("security.protocol", "SASL_SSL"),
+            pair("sasl.password", "a,b=c"),
+            pair("ssl.ca.pem", "-----BEGIN\nQUJD==\n-----END"),
+        ];
+        assert_eq!(properties(text).expect("pairs"), expected);
+        assert_eq!(properties("").expect("nothing"), []);
+    }
+
+    #[test]
+    fn what_is_no_property_is_not_repeated() {
+        let error = properties("hunter2").expect_err("no pair").to_string();
+        assert!(error.contains("FIRESTEEL_KAFKA_PROPERTIES") && !error.contains("hunter2"), "{error}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use crate::args::ProduceArgs;
 use crate::progress::Progress;
-use crate::{Context, Outcome};
-use firesteel_pipeline::producer::{self, Stats};
+use crate::{Context, Outcome, output};
+use firesteel_pipeline::producer::{self, Share, Stats};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,8 +36,7 @@ pub(crate) async fn run(args: ProduceArgs, context: Context) -> anyhow::Result<O
     progress.update(&[stats.acknowledged.load(Ordering::Relaxed)]);
     progress.finish();
     let summary = result?;
-    for share in &summary.producers {
-        println!("{} {} images acknowledged", share.producer, share.acknowledged);
-    }
+    let line = |share: &Share| format!("{} {} images acknowledged\n", share.producer, share.acknowledged);
+    output::print(&summary.producers.iter().map(line).collect::<String>())?;
     Ok(if summary.acknowledged() == total { Outcome::Done } else { Outcome::Interrupted })
 }

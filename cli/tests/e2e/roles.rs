@@ -1,6 +1,7 @@
-//! Every role as a process of its own, and one of them killed midway.
+//! Every role as a process of its own, and one of them killed midway: while images are still being produced, so that
+//! there is a midway however fast the others are.
 
-use crate::support::{Role, World, ledger, output, stderr};
+use crate::support::{Role, World, ledger};
 use firesteel_testkit::{SOON, wait_until};
 use futures::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
@@ -16,6 +17,17 @@ fn inference(world: &World) -> (Role, String) {
     let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
     let url = format!("http://{}", line["fields"]["address"].as_str().expect("an address"));
     (role, url)
+}
+
+/// Producers that take five seconds or so, and whether they came to a good end.
+fn producing(world: &World, producers: &str, images: &str) -> Role {
+    let arguments = ["--rate", "20", "--producers", producers, "--images", images, "--ledger", "ledger"];
+    Role::start(world.firesteel(&[["produce"].as_slice(), &arguments].concat()))
+}
+
+fn ended_well(mut role: Role) {
+    let status = role.wait(SOON);
+    assert_eq!(status.code(), Some(0), "{}", role.said());
 }
 
 async fn ids(world: &World) -> Vec<String> {
@@ -40,18 +52,15 @@ async fn a_killed_prediction_consumer_loses_and_doubles_nothing() {
     let mut victim = Role::start(predictions());
     victim.wait_for("consuming");
 
-    let path = world.folder.path().join("ledger");
-    let produced =
-        output(world.firesteel(&["produce", "--producers", "3", "--images", "100", "--ledger", "ledger"]));
-    assert!(produced.status.success(), "{}", stderr(&produced));
-    let acknowledged = ledger(&path);
-    assert_eq!(acknowledged.len(), 300);
-
+    let producers = producing(&world, "3", "100");
     wait_until("a part is stored", SOON, async || world.documents().await > 60).await;
     victim.signal(9);
     victim.wait(Duration::from_secs(10));
     let stored = world.documents().await;
     assert!(stored < 300, "it was to die midway, and {stored} were stored");
+    ended_well(producers);
+    let acknowledged = ledger(&world.folder.path().join("ledger"));
+    assert_eq!(acknowledged.len(), 300);
 
     let mut heir = Role::start(predictions());
     wait_until("everything is stored", SOON, async || world.documents().await == 300).await;
@@ -88,24 +97,24 @@ async fn killed_image_consumer_and_inference_server_lose_nothing() {
     };
     let mut victim = Role::start(consumer(&url));
     victim.wait_for("consuming");
-    let produced =
-        output(world.firesteel(&["produce", "--producers", "2", "--images", "120", "--ledger", "ledger"]));
-    assert!(produced.status.success(), "{}", stderr(&produced));
-
+    let producers = producing(&world, "2", "100");
     wait_until("some are stored", SOON, async || world.documents().await > 20).await;
     victim.signal(9);
     victim.wait(Duration::from_secs(10));
+    ended_well(producers);
     let mut heir = Role::start(consumer(&url));
-    let before = world.documents().await;
-    wait_until("the next consumer gets on", SOON, async || world.documents().await > before).await;
+    wait_until("the next consumer gets on", SOON, async || world.documents().await == 200).await;
     // Then the server dies under it: it waits, and goes on where a new one answers at the same address.
+    let producers = producing(&world, "2", "100");
+    wait_until("more are stored", SOON, async || world.documents().await > 220).await;
     first_server.signal(9);
     drop(first_server);
     heir.wait_for("inference server");
     let address = url.trim_start_matches("http://").to_owned();
     let mut second_server = Role::start(world.firesteel(&["inference-server", "--listen", &address]));
     second_server.wait_for("inference server is ready");
-    wait_until("everything is stored", SOON, async || world.documents().await == 240).await;
+    ended_well(producers);
+    wait_until("everything is stored", SOON, async || world.documents().await == 400).await;
     let stored: BTreeSet<_> = ids(&world).await.into_iter().collect();
     assert_eq!(stored, ledger(&world.folder.path().join("ledger")).into_iter().collect::<BTreeSet<_>>());
 }

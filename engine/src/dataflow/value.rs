@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType};
 
 use crate::{Error, Result};
@@ -142,7 +142,10 @@ impl<T: FromValue> Reader<T> {
     /// A reader of the column at position `column`, if its type is of the same family as `T`.
     pub(super) fn new(column: usize, array: &ArrayRef) -> Result<Self> {
         let (found, wanted) = (array.data_type().clone(), T::arrow_type());
-        let array = if same_family(&found, &wanted) { cast(array, &wanted).ok() } else { None };
+        // Unsafe in Arrow's sense is honest in ours: a value that does not fit is an error and not a null.
+        let strict = CastOptions { safe: false, ..CastOptions::default() };
+        let array =
+            if same_family(&found, &wanted) { cast_with_options(array, &wanted, &strict).ok() } else { None };
         match array {
             Some(array) => Ok(Self { column, array, found, values: PhantomData }),
             None => Err(Error::ResultType { column, expected: T::NAME, found: found.to_string() }),

@@ -125,7 +125,7 @@ impl Connection {
                     Ok(Ok(Ok(client))) => Ok(client),
                     Ok(Ok(Err(error))) => Err(Error::InvalidSetting {
                         setting: MONGODB_URI_SETTING,
-                        message: self.redact(&fault::text(&error)),
+                        message: self.why_invalid(&fault::text(&error)),
                     }),
                     Ok(Err(_)) => Err(self.unreachable("its name was not resolved in time".to_owned())),
                     Err(_) => Err(self.unreachable("the engine is shutting down".to_owned())),
@@ -141,6 +141,16 @@ impl Connection {
             setting: MONGODB_URI_SETTING,
             message: self.redact(&message),
         }
+    }
+
+    /// Why the connection string cannot be used. The driver quotes the part that it stumbled over, which for an
+    /// unescaped password is a part of it: with credentials in the string its words are not repeated.
+    fn why_invalid(&self, message: &str) -> String {
+        if self.settings.uri.contains('@') {
+            return "not a valid connection string; in user and password `: / ? # [ ] @ %` have to be percent-encoded"
+                .to_owned();
+        }
+        message.to_owned()
     }
 
     /// Takes the credentials of the connection string out of a message.

@@ -21,11 +21,14 @@ pub(crate) struct Decoder {
     schema: SchemaRef,
     columns: Vec<Column>,
     rows: usize,
+    /// The sizes of the documents of these rows, as an upper bound of what the columns hold.
+    bytes: usize,
 }
 
 struct Column {
     name: String,
     values: Values,
+    nullable: bool,
     /// How many rows have a value or a null.
     filled: usize,
 }
@@ -48,12 +51,17 @@ impl Decoder {
             .iter()
             .map(|field| Column::new(collection, field, batch_rows))
             .collect::<Result<_>>()?;
-        Ok(Self { collection: collection.to_owned(), schema, columns, rows: 0 })
+        Ok(Self { collection: collection.to_owned(), schema, columns, rows: 0, bytes: 0 })
     }
 
     /// How many documents wait for [`Self::finish`].
     pub(crate) fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// The sizes of the documents that wait for [`Self::finish`].
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Appends a document.
@@ -70,15 +78,22 @@ impl Decoder {
                 continue; // The server takes the first of two fields of one name.
             }
             let value = element.value().map_err(|error| self.damaged(document, &error))?;
+            let null = matches!(value, RawBsonRef::Null | RawBsonRef::Undefined);
             let column = &mut self.columns[index];
-            if !column.values.append(&value) {
-                return Err(self.mismatch(document, index, &value));
+            if (null && !column.nullable) || !column.values.append(&value) {
+                let found = format!("{:?}", value.element_type());
+                return Err(self.mismatch(document, index, found));
             }
             column.filled += 1;
         }
         self.rows += 1;
-        for column in &mut self.columns {
+        self.bytes += document.as_bytes().len();
+        for index in 0..self.columns.len() {
+            let column = &mut self.columns[index];
             if column.filled < self.rows {
+                if !column.nullable {
+                    return Err(self.mismatch(document, index, "no such field".to_owned()));
+                }
                 column.values.append_null();
                 column.filled += 1;
             }
@@ -90,7 +105,7 @@ impl Decoder {
     pub(crate) fn finish(&mut self) -> arrow::error::Result<RecordBatch> {
         let arrays = self.columns.iter_mut().map(Column::finish).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        self.rows = 0;
+        (self.rows, self.bytes) = (0, 0);
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
     }
 
@@ -101,13 +116,13 @@ impl Decoder {
         self.columns.iter().position(|column| column.name == key)
     }
 
-    fn mismatch(&self, document: &RawDocument, index: usize, value: &RawBsonRef<'_>) -> Error {
+    fn mismatch(&self, document: &RawDocument, index: usize, found: String) -> Error {
         Error::SchemaMismatch {
             collection: self.collection.clone(),
             id: display_id(document),
             field: self.columns[index].name.clone(),
             expected: self.schema.field(index).data_type().to_string(),
-            found: format!("{:?}", value.element_type()),
+            found,
         }
     }
 
@@ -154,7 +169,7 @@ impl Column {
                 });
             }
         };
-        Ok(Self { name: field.name().clone(), values, filled: 0 })
+        Ok(Self { name: field.name().clone(), values, nullable: field.is_nullable(), filled: 0 })
     }
 
     fn finish(&mut self) -> ArrayRef {
@@ -282,6 +297,19 @@ mod tests {
             assert_eq!(flag, [Some(true), None, Some(false), None]);
             let at: Vec<_> = batch.column(4).as_primitive::<TimestampMillisecondType>().iter().collect();
             assert_eq!(at, [Some(7), Some(-7), None, None]);
+        }
+    }
+
+    #[test]
+    fn a_null_where_none_may_be_names_the_document() {
+        let schema = Arc::new(Schema::new(vec![Field::new("whole", DataType::Int64, false)]));
+        for document in [rawdoc! { "_id": 7, "whole": RawBson::Null }, rawdoc! { "_id": 7 }] {
+            let error =
+                Decoder::new("c", Arc::clone(&schema) as SchemaRef, 8).unwrap().push(&document).unwrap_err();
+            assert!(
+                matches!(&error, Error::SchemaMismatch { id, field, .. } if id == "7" && field == "whole"),
+                "{error}"
+            );
         }
     }
 

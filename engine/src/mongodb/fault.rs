@@ -5,12 +5,13 @@ use mongodb::error::{Error as DriverError, ErrorKind};
 
 use crate::Error;
 
-/// `SnapshotTooOld`, `SnapshotUnavailable` and `StaleChunkHistory`.
-const SNAPSHOT_GONE: [i32; 3] = [239, 246, 173];
+/// `SnapshotTooOld` and `StaleChunkHistory`: the server no longer has the data of that time. `SnapshotUnavailable`
+/// (246) is not among them: it has several causes, and the server names the one.
+const SNAPSHOT_GONE: [i32; 2] = [239, 250];
 
 /// Codes of the server that a retry may cure: a lost host, an election, a shutdown, a lost or killed cursor.
-const TRANSIENT: [i32; 18] =
-    [6, 7, 43, 63, 89, 91, 134, 150, 175, 189, 234, 237, 262, 9001, 10107, 11600, 11602, 13435];
+const TRANSIENT: [i32; 19] =
+    [6, 7, 43, 63, 89, 91, 134, 150, 175, 189, 234, 237, 262, 9001, 10107, 11600, 11602, 13435, 13436];
 
 /// An error of `operation` on `collection`, ready to travel through DataFusion.
 ///
@@ -29,7 +30,17 @@ pub(crate) fn text(error: &DriverError) -> String {
         ErrorKind::Command(command) => {
             format!("{} ({}): {}", command.code_name, command.code, command.message)
         }
+        ErrorKind::ServerSelection { message, .. } => selection(message),
         kind => kind.to_string(),
+    }
+}
+
+/// The driver's message dumps all that it knows of all servers. What a reader needs is why the first did not answer.
+fn selection(message: &str) -> String {
+    let reason = message.split_once("Error: Kind: ").and_then(|(_, rest)| rest.split_once(", labels: "));
+    match reason {
+        Some((reason, _)) => format!("no server answered in time: {reason}"),
+        None => message.to_owned(),
     }
 }
 
@@ -53,6 +64,18 @@ fn is_transient(error: &DriverError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_no_server_answered_is_one_line() {
+        let told = "Server selection timeout: No available servers. Topology: { Type: Unknown, Servers: [ { Address: \
+                    a:1, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: {\"x\"}, \
+                    source: None, server response: None } ] }";
+        assert_eq!(
+            selection(told),
+            "no server answered in time: I/O error: Connection refused (os error 111)"
+        );
+        assert_eq!(selection("something new"), "something new");
+    }
 
     #[test]
     fn a_lost_connection_is_tried_again_and_a_wrong_argument_is_not() {

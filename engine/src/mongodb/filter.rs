@@ -211,13 +211,17 @@ fn compare(field: &Field<'_>, op: Operator, value: &ScalarValue) -> Option<Pushe
 fn compare_double(field: &Field<'_>, op: Operator, value: Bson) -> Option<Pushed> {
     let query = match op {
         Operator::Eq => field.matches(doc! { "$eq": value }),
-        Operator::Lt | Operator::LtEq => field.matches(doc! { "$lte": value }),
-        Operator::Gt | Operator::GtEq => {
-            doc! { "$or": [field.matches(doc! { "$gte": value }), field.matches(f64::NAN)] }
-        }
+        // Arrow orders doubles totally, so a NaN lies below or above all numbers by its sign, which no query of the
+        // server tells: both directions fetch every NaN.
+        Operator::Lt | Operator::LtEq => or_nan(field, doc! { "$lte": value }),
+        Operator::Gt | Operator::GtEq => or_nan(field, doc! { "$gte": value }),
         _ => return None,
     };
     Some(Pushed::Inexact(query))
+}
+
+fn or_nan(field: &Field<'_>, condition: Document) -> Document {
+    doc! { "$or": [field.matches(condition), field.matches(f64::NAN)] }
 }
 
 fn in_list(field: &Field<'_>, list: &[Expr], wanted: bool) -> Option<Pushed> {
@@ -335,13 +339,18 @@ mod tests {
     fn doubles_leave_nothing_out() {
         let confidence = || col("confidence");
         let or_nan = |query: Document| doc! { "$or": [query, { "confidence": f64::NAN }] };
-        match translate(&confidence().gt(lit(0.5)), &predictions_schema()) {
-            Some(Pushed::Inexact(query)) => {
-                assert_eq!(query.to_string(), or_nan(doc! { "confidence": { "$gte": 0.5 } }).to_string());
+        for (filter, condition) in [
+            (confidence().gt(lit(0.5)), doc! { "$gte": 0.5 }),
+            (confidence().lt(lit(0.5)), doc! { "$lte": 0.5 }),
+        ] {
+            match translate(&filter, &predictions_schema()) {
+                // NaN does not equal itself, its text does.
+                Some(Pushed::Inexact(query)) => {
+                    assert_eq!(query.to_string(), or_nan(doc! { "confidence": condition }).to_string());
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
-        check(confidence().lt(lit(0.5)), inexact(doc! { "confidence": { "$lte": 0.5 } }));
         check(
             confidence().eq(lit(0.5)).and(col("correct")),
             inexact(doc! { "$and": [{ "confidence": { "$eq": 0.5 } }, { "correct": true }] }),

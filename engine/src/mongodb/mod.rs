@@ -8,7 +8,9 @@
 //!
 //! Guarantees, each with a test against a real server: every document is read exactly once, whatever the BSON
 //! type of its `_id`; on a replica set all partitions of all scans of a query read at one cluster time; a filter is
-//! evaluated by the server only where that gives what DataFusion would.
+//! evaluated by the server only where that gives what DataFusion would, for documents that fit the schema. (Of a
+//! document that does not, the server compares the value as it is, and the query may succeed where reading the field
+//! would have failed.)
 //!
 //! A standalone server has no cluster time: there the partitions are plain reads, and a document that is written
 //! meanwhile may or may not be seen.

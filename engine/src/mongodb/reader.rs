@@ -78,6 +78,10 @@ async fn fetch(
     Ok(())
 }
 
+/// An Arrow batch is finished at this size, whatever its rows: a few large documents must not fill the memory, and
+/// Arrow's offsets end at 2 GiB. One document has 16 MiB at most.
+const BATCH_BYTES: usize = 16 << 20;
+
 struct Decoding {
     decoder: Decoder,
     batch_rows: usize,
@@ -98,7 +102,7 @@ impl Decoding {
             let document = document.map_err(|error| DataFusionError::External(Box::new(error)))?;
             let Some(document) = document.as_document() else { continue };
             self.decoder.push(document)?;
-            if self.decoder.rows() >= self.batch_rows {
+            if self.decoder.rows() >= self.batch_rows || self.decoder.bytes() >= BATCH_BYTES {
                 batches.push(self.finish()?);
             }
         }

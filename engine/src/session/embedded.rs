@@ -3,8 +3,10 @@
 //! Ballista's own standalone mode pulls: its executor asks for work every 50 ms and cannot cancel. This one composes
 //! the same parts as a real cluster, so the scheduler pushes tasks the moment they are ready.
 //!
-//! Everything runs on a runtime of its own. Its threads have large stacks, because deep plans are walked recursively,
-//! and ending it ends every background task that Ballista starts, some of which have no other way to end.
+//! Scheduler, planning and reads run on a runtime of their own. Its threads have large stacks, because deep plans are
+//! walked recursively, and ending it ends Ballista's background tasks, some of which have no other way to end. The
+//! tasks of a query run on a thread pool that Ballista's executor makes for itself and does not hand out: one that is
+//! cut off midway fails at its next read, and may leave a file in the work directory behind.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::sync::Arc;

@@ -162,14 +162,16 @@ impl Session {
 fn parse_address(address: &str) -> Result<(String, u16)> {
     let invalid = |message: String| Error::InvalidSetting { setting: SCHEDULER_SETTING, message };
     let url = url::Url::parse(address).map_err(|error| invalid(error.to_string()))?;
-    if !matches!(url.scheme(), "df" | "http" | "https") {
+    if !matches!(url.scheme(), "df" | "http") {
         return Err(invalid(format!("it starts with {}:// and not with df://", url.scheme())));
     }
     let host = url
         .host_str()
         .filter(|host| !host.is_empty())
         .ok_or_else(|| invalid("it names no host".to_owned()))?;
-    Ok((host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(DEFAULT_SCHEDULER_PORT)))
+    // `http` has a port of its own, which the URL leaves out where it is named.
+    let port = url.port_or_known_default().unwrap_or(DEFAULT_SCHEDULER_PORT);
+    Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
 #[cfg(test)]
@@ -182,6 +184,8 @@ mod tests {
             ("df://localhost:50050", Some(("localhost", 50050))),
             ("df://scheduler", Some(("scheduler", 50050))),
             ("df://[::1]:7", Some(("::1", 7))),
+            ("http://scheduler:80", Some(("scheduler", 80))),
+            ("https://scheduler:443", None),
             ("localhost:50050", None),
             ("mongodb://localhost", None),
             ("df://", None),

@@ -30,7 +30,7 @@ async fn explain_shows_partitions_and_what_is_pushed() -> anyhow::Result<()> {
 
     let (scan, plan) =
         explain("SELECT count(*) FROM predictions WHERE confidence < 0.7 AND NOT correct").await?;
-    insta::assert_snapshot!(scan, @r#"MongoScanExec: collection=db.predictions, partitions=4, projection=[confidence], filter={ "$and": [{ "confidence": { "$lte": 0.7 } }, { "correct": false }] }, read=snapshot"#);
+    insta::assert_snapshot!(scan, @r#"MongoScanExec: collection=db.predictions, partitions=4, projection=[confidence], filter={ "$and": [{ "$or": [{ "confidence": { "$lte": 0.7 } }, { "confidence": NaN }] }, { "correct": false }] }, read=snapshot"#);
     assert!(plan.contains("FilterExec: confidence"), "an inexact filter is: {plan}");
 
     let (scan, _) = explain("SELECT _id, label FROM predictions WHERE label <> predicted").await?;

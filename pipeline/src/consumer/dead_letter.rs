@@ -3,8 +3,9 @@
 //! The headers say where it came from and why: `source.topic`, `source.partition`, `source.offset`, `error.class`
 //! (short and stable), `error.message`. The headers that the record came with are kept before them. The record's
 //! offset is complete only when the dead letter is acknowledged by all in-sync replicas; a broker that is down is
-//! waited for. A letter that is itself too large for the topic is sent with its value cut and a header
-//! `source.size`; the whole record is then still to be found at `source.offset`.
+//! waited for. A letter that is itself too large for the topic is sent again as little more than a pointer: the
+//! headers above, one more, `source.size`, the beginning of the value, no key, and nothing of the record's own
+//! headers, any of which may be what was too large. The whole record is still to be found at `source.offset`.
 
 use super::retry::Retry;
 use super::source::Record;
@@ -43,20 +44,21 @@ pub(crate) async fn bury(
 ) -> Result<bool> {
     let topic = dead_letter_topic(&record.topic);
     let size = record.payload.as_ref().map_or(0, bytes::Bytes::len);
-    let send = async |headers: OwnedHeaders, payload: Option<&[u8]>| {
+    let send = async |key: Option<&[u8]>, payload: Option<&[u8]>, headers: OwnedHeaders| {
         retry
             .run(|| {
-                let headers = Some(headers.clone());
-                publisher.publish(Message { topic: &topic, key: record.key.as_deref(), payload, headers })
+                publisher.publish(Message { topic: &topic, key, payload, headers: Some(headers.clone()) })
             })
             .await
     };
-    let headers = headers(&record, reason);
-    let mut sent = send(headers.clone(), record.payload.as_deref()).await;
-    if is_too_large(&sent) && size > CUT_TO {
+    let theirs = record.headers.clone().unwrap_or_default();
+    let whole = with_headers(theirs, &record, reason);
+    let mut sent = send(record.key.as_deref(), record.payload.as_deref(), whole).await;
+    if is_too_large(&sent) {
         let size = size.to_string();
-        let headers = headers.insert(header("source.size", &size));
-        sent = send(headers, record.payload.as_deref().map(|bytes| &bytes[..CUT_TO])).await;
+        let pointer = with_headers(OwnedHeaders::new(), &record, reason).insert(header("source.size", &size));
+        let cut = record.payload.as_deref().map(|bytes| &bytes[..bytes.len().min(CUT_TO)]);
+        sent = send(None, cut, pointer).await;
     }
     let Some(at) = sent? else { return Ok(false) };
     tracing::warn!(
@@ -72,12 +74,10 @@ fn is_too_large<T>(sent: &Result<T>) -> bool {
     matches!(sent, Err(error @ Error::Publish { .. }) if error.kind() == ErrorKind::Permanent)
 }
 
-fn headers(record: &Record, reason: &Reason) -> OwnedHeaders {
+/// `headers` and, behind them, where the record came from and why it is here.
+fn with_headers(headers: OwnedHeaders, record: &Record, reason: &Reason) -> OwnedHeaders {
     let message: String = reason.message.chars().take(MAX_MESSAGE).collect();
-    record
-        .headers
-        .clone()
-        .unwrap_or_default()
+    headers
         .insert(header("source.topic", &record.topic))
         .insert(header("source.partition", &record.partition.to_string()))
         .insert(header("source.offset", &record.offset.to_string()))

@@ -74,6 +74,7 @@ pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec
     let failed = |topic: &str, source| Error::Topic {
         topic: topic.to_owned(),
         action: "create",
+        address: config.bootstrap.clone(),
         source: Box::new(source),
     };
     let names = missing.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -109,6 +110,7 @@ pub async fn delete_topics(config: &KafkaConfig, topics: &[&str]) -> Result<()> 
     let failed = |topic: &str, source| Error::Topic {
         topic: topic.to_owned(),
         action: "delete",
+        address: config.bootstrap.clone(),
         source: Box::new(source),
     };
     let admin = admin(config, "admin")?;
@@ -128,9 +130,13 @@ pub async fn delete_topics(config: &KafkaConfig, topics: &[&str]) -> Result<()> 
 /// # Errors
 /// [`Error::Topic`]; a topic that does not exist is an error too.
 pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks> {
-    let failed =
-        |source| Error::Topic { topic: topic.to_owned(), action: "describe", source: Box::new(source) };
-    let client: BaseConsumer<Context> = plain_client(config, "admin", None)?;
+    let failed = |source| Error::Topic {
+        topic: topic.to_owned(),
+        action: "describe",
+        address: config.bootstrap.clone(),
+        source: Box::new(source),
+    };
+    let client: BaseConsumer<Context> = plain_client(config, "admin")?;
     let name = topic.to_owned();
     blocking(move || {
         let metadata = client.fetch_metadata(Some(&name), REACHABLE_WITHIN)?;
@@ -152,21 +158,33 @@ pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks>
 /// what earlier runs left: `commit_offsets(…, watermarks(…).map(next))`.
 ///
 /// # Errors
-/// [`Error::Group`] with what the broker said.
+/// [`Error::Group`] with what the broker said, or that it said nothing within 10 s.
 pub async fn commit_offsets(
     config: &KafkaConfig,
     group: &str,
     topic: &str,
     offsets: &BTreeMap<i32, i64>,
 ) -> Result<()> {
-    let failed =
-        |source| Error::Group { group: group.to_owned(), action: "position", source: Box::new(source) };
-    let client: BaseConsumer<Context> = plain_client(config, "admin", Some(group))?;
+    let failed = |source| Error::Group {
+        group: group.to_owned(),
+        action: "position",
+        address: config.bootstrap.clone(),
+        source: Box::new(source),
+    };
+    let mut client = config.consumer("admin", group)?;
+    // The call itself takes no time limit. This one ends the request, and with it the blocking thread.
+    client.set("socket.timeout.ms", REACHABLE_WITHIN.as_millis().to_string());
+    let client = client.create_with_context(Context).map_err(|source| client_error(config, source))?;
+    let client: BaseConsumer<Context> = client;
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
         list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).map_err(failed)?;
     }
-    blocking(move || client.commit(&list, CommitMode::Sync)).await?.map_err(failed)
+    let commit = blocking(move || client.commit(&list, CommitMode::Sync));
+    match tokio::time::timeout(REACHABLE_WITHIN, commit).await {
+        Ok(committed) => committed?.map_err(failed),
+        Err(_) => Err(failed(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut))),
+    }
 }
 
 /// Removes a group and its offsets; one that is not there is fine.
@@ -174,8 +192,12 @@ pub async fn commit_offsets(
 /// # Errors
 /// [`Error::Group`], for instance while it still has members.
 pub async fn delete_group(config: &KafkaConfig, group: &str) -> Result<()> {
-    let failed =
-        |source| Error::Group { group: group.to_owned(), action: "delete", source: Box::new(source) };
+    let failed = |source| Error::Group {
+        group: group.to_owned(),
+        action: "delete",
+        address: config.bootstrap.clone(),
+        source: Box::new(source),
+    };
     let results = admin(config, "admin")?.delete_groups(&[group], &options()).await.map_err(failed)?;
     for result in results {
         match result {
@@ -188,7 +210,7 @@ pub async fn delete_group(config: &KafkaConfig, group: &str) -> Result<()> {
 
 /// The names of all topics. Asking for all, not for one, never makes a broker create what is asked about.
 async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
-    let client: BaseConsumer<Context> = plain_client(config, role, None)?;
+    let client: BaseConsumer<Context> = plain_client(config, role)?;
     let unreachable = |source| Error::KafkaUnreachable {
         role: role.to_owned(),
         address: config.bootstrap.clone(),
@@ -200,13 +222,9 @@ async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
         .map_err(unreachable)
 }
 
-/// A client that joins no group; with `group` it may commit offsets for it.
-fn plain_client(config: &KafkaConfig, role: &str, group: Option<&str>) -> Result<BaseConsumer<Context>> {
-    let client = match group {
-        Some(group) => config.consumer(role, group)?,
-        None => config.client(role)?,
-    };
-    client.create_with_context(Context).map_err(|source| client_error(config, source))
+/// A client that joins no group.
+fn plain_client(config: &KafkaConfig, role: &str) -> Result<BaseConsumer<Context>> {
+    config.client(role)?.create_with_context(Context).map_err(|source| client_error(config, source))
 }
 
 fn admin(config: &KafkaConfig, role: &str) -> Result<AdminClient<Context>> {
@@ -219,6 +237,6 @@ fn options() -> AdminOptions {
         .operation_timeout(Some(REACHABLE_WITHIN))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped { task: "a Kafka request" })
 }

@@ -66,6 +66,11 @@ impl KafkaConfig {
     /// # Errors
     /// [`Error::KafkaProperty`] for a reserved property.
     pub(crate) fn client(&self, role: &str) -> Result<ClientConfig> {
+        self.client_with(role, &[])
+    }
+
+    /// The same with further defaults, which the user's properties override like the others.
+    fn client_with(&self, role: &str, defaults: &[(&str, &str)]) -> Result<ClientConfig> {
         let mut client = ClientConfig::new();
         client
             .set("bootstrap.servers", &self.bootstrap)
@@ -75,6 +80,9 @@ impl KafkaConfig {
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "2000")
             .set("socket.keepalive.enable", "true");
+        for (name, value) in defaults {
+            client.set(*name, *value);
+        }
         for (name, value) in &self.properties {
             if RESERVED.contains(&name.as_str()) {
                 return Err(Error::KafkaProperty {
@@ -91,19 +99,26 @@ impl KafkaConfig {
 
     /// A producer that acknowledges a record only when every in-sync replica has it, at most once and in order.
     pub(crate) fn producer(&self, role: &str, delivery_timeout: Duration) -> Result<ClientConfig> {
-        let mut client = self.client(role)?;
+        // The topic's own limit decides; this one only has to be no smaller.
+        let mut client = self.client_with(role, &[("message.max.bytes", "67108864")])?;
         client
             .set("acks", "all")
             .set("enable.idempotence", "true")
-            .set("message.timeout.ms", delivery_timeout.as_millis().to_string())
-            // The topic's own limit decides; this one only has to be no smaller.
-            .set("message.max.bytes", "67108864");
+            .set("message.timeout.ms", delivery_timeout.as_millis().to_string());
         Ok(client)
     }
 
     /// A member of consumer group `group` that commits only what it is told to.
     pub(crate) fn consumer(&self, role: &str, group: &str) -> Result<ClientConfig> {
-        let mut client = self.client(role)?;
+        let defaults = [
+            // A member that was killed keeps its partitions for this long.
+            ("session.timeout.ms", "10000"),
+            ("heartbeat.interval.ms", "3000"),
+            // Prefetched records are memory too: 16 MiB at most, whatever the number of partitions.
+            ("queued.max.messages.kbytes", "16384"),
+            ("fetch.wait.max.ms", "100"),
+        ];
+        let mut client = self.client_with(role, &defaults)?;
         client
             .set("group.id", group)
             .set("enable.auto.commit", "false")
@@ -111,10 +126,7 @@ impl KafkaConfig {
             // A group with no offset yet starts at the beginning: an image is never skipped.
             .set("auto.offset.reset", "earliest")
             // Members keep the partitions they do not have to give up while others come and go.
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            // Prefetched records are memory too: 16 MiB at most, whatever the number of partitions.
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.wait.max.ms", "100");
+            .set("partition.assignment.strategy", "cooperative-sticky");
         Ok(client)
     }
 }
@@ -183,6 +195,16 @@ mod tests {
         let error = client_error(&config, made.err().expect("refused"));
         let text = crate::error::chain(&error);
         assert!(text.contains("security.protocol") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_default_can_be_overridden() {
+        let timeout = |config: KafkaConfig| {
+            let client = config.consumer("test", "group").expect("allowed");
+            client.get("session.timeout.ms").map(str::to_owned)
+        };
+        assert_eq!(timeout(KafkaConfig::new("localhost:1")).as_deref(), Some("10000"));
+        assert_eq!(timeout(with("session.timeout.ms", "30000")).as_deref(), Some("30000"));
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! Everything this crate asks of Kafka besides consuming: how clients are configured (`config`), what is asked of
-//! the cluster (`admin`: reachable, topics, watermarks, groups) and acknowledged publishing (`publisher`).
+//! the cluster (`admin`: reachable, topics, watermarks, groups; `letters`: how many records were given up) and
+//! acknowledged publishing (`publisher`).
 //!
 //! Only this module and `consumer::source` make librdkafka clients, so the settings that the delivery guarantee
 //! rests on (`acks=all`, idempotence, manual offsets) are set in one place and cannot be overridden from outside.
 
 mod admin;
 mod config;
+mod letters;
 mod publisher;
 
+use admin::blocking;
 pub use admin::{
     TopicSpec, Watermarks, check, commit_offsets, dead_letter_topic, delete_group, delete_topics,
     ensure_topics, watermarks,
 };
 pub use config::KafkaConfig;
 pub(crate) use config::{Context, client_error};
+pub use letters::count_dead_letters;
 pub use publisher::{Acknowledged, Message, Publisher};
 
 use std::time::Duration;

@@ -73,7 +73,7 @@ impl Publisher {
     }
 
     /// Hands a record to the client, waiting only while the client's queue is full; the future that comes back
-    /// is done when the record is acknowledged or has failed.
+    /// is done when the record is acknowledged or has failed. A caller that stops waiting has sent nothing.
     ///
     /// # Errors
     /// [`Error::Publish`], here or in the future.

@@ -227,7 +227,13 @@ impl Run {
                 Some(sent) = waiting.next() => self.acknowledge(&mut share, sent)?,
                 () = pace::wait_until(due), if room => {
                     let id = ImageId { producer: id, sequence: Sequence(next) };
-                    waiting.push(self.send(index, id).await?);
+                    // While the client's queue is full this waits, perhaps for as long as Kafka is down.
+                    let sent = tokio::select! {
+                        biased;
+                        () = self.stop.cancelled() => break,
+                        sent = self.send(index, id) => sent?,
+                    };
+                    waiting.push(sent);
                     next += 1;
                 }
             }

@@ -9,6 +9,7 @@ mod document;
 mod memory;
 mod mongodb;
 mod reply;
+mod split;
 
 #[doc(hidden)]
 pub mod conformance;

@@ -1,14 +1,15 @@
 //! Predictions in MongoDB: one collection, clustered on `_id`, written by bulk upserts.
 //!
-//! A batch is one `update` command of unordered `{q: {_id}, u: document, upsert: true}` with write concern
-//! `{w: majority, j: true}`: when it is confirmed, it survives the loss of a minority of the replica set. The
-//! collection is created clustered (MongoDB ≥ 5.3), because range scans over `_id`, which the engine splits its
+//! A batch is one `update` command of unordered `{q: {_id}, u: document, upsert: true}`, or several where it is too
+//! large for one, with write concern `{w: majority, j: true}`: when it is confirmed, it survives the loss of a
+//! minority of the replica set. The collection is created clustered (MongoDB ≥ 5.3), because range scans over `_id`, which the engine splits its
 //! work by, then read the documents in place; one that exists unclustered is used as it is, with a warning.
 
 use super::document::upsert;
 use super::reply::{Verdict, verdict};
+use super::split::{MAX_COMMAND, MAX_OPERATION, MAX_OPERATIONS, commands};
 use super::{Refused, Sink};
-use crate::error::{Error, Result, mongo_kind};
+use crate::error::{Error, ErrorKind, Result, mongo_kind};
 use crate::kafka::REACHABLE_WITHIN;
 use async_trait::async_trait;
 use bson::raw::cstr;
@@ -22,7 +23,14 @@ use std::time::Duration;
 
 /// How long the server may take to confirm a batch before it counts as unconfirmed and is written again.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(15);
+/// How long any other answer may take: twice the server's own limit, so that it speaks first unless the connection
+/// is dead.
+const ANSWER_WITHIN: Duration = CONFIRM_WITHIN.saturating_mul(2);
+/// An index of a large collection is not built in a moment. A second request waits for the build under way.
+const INDEX_WITHIN: Duration = Duration::from_secs(120);
 const NAMESPACE_EXISTS: i32 = 48;
+/// UserNotFound, AuthenticationFailed, and Atlas's own.
+const DENIED: [i32; 3] = [11, 18, 8_000];
 
 /// Where predictions are kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -100,9 +108,7 @@ impl MongoSink {
         };
         match made.await {
             Ok(client) => Ok(sink(&client)),
-            Err(error) if mongo_kind(&error) == crate::error::ErrorKind::Transient => {
-                Err(unreachable(config, role, error))
-            }
+            Err(error) if mongo_kind(&error) == ErrorKind::Transient => Err(unreachable(config, role, error)),
             Err(error) => {
                 let address = redact_uri(&config.uri);
                 // The driver may quote what it could not read.
@@ -115,26 +121,29 @@ impl MongoSink {
     /// Asks the server whether it is there.
     ///
     /// # Errors
-    /// [`Error::MongoUnreachable`] after 10 s, naming address, setting and role.
+    /// [`Error::MongoUnreachable`] after 10 s, naming address, setting and role; [`Error::MongoDenied`] when it is
+    /// there and refuses the credentials.
     pub async fn check(&self) -> Result<()> {
         let ping = self.database.run_command(doc! { "ping": 1 });
-        let answer = tokio::time::timeout(REACHABLE_WITHIN + Duration::from_secs(1), ping).await;
-        match answer {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(unreachable(&self.config, &self.role, error)),
-            Err(_) => Err(unreachable(&self.config, &self.role, timed_out())),
+        match within(REACHABLE_WITHIN + Duration::from_secs(1), ping).await {
+            Ok(_) => Ok(()),
+            Err(error) if mongo_kind(&error) == ErrorKind::Transient => {
+                Err(unreachable(&self.config, &self.role, error))
+            }
+            Err(error) => Err(self.failed("reach", error)),
         }
     }
 
     /// Creates the collection, clustered, and its indexes, where they are not there yet.
     ///
     /// # Errors
-    /// [`Error::MongoUnreachable`], or [`Error::Mongo`] with what the server said.
+    /// [`Error::MongoUnreachable`], [`Error::MongoDenied`], or [`Error::Mongo`] with what the server said.
     pub async fn prepare(&self) -> Result<()> {
         self.check().await?;
         let name = self.config.collection.as_str();
         let clustered = mongodb::options::ClusteredIndex::default();
-        match self.database.create_collection(name).clustered_index(clustered).await {
+        let create = self.database.create_collection(name).clustered_index(clustered);
+        match within(ANSWER_WITHIN, create).await {
             Ok(()) => {
                 tracing::info!(database = self.config.database, collection = name, "collection created")
             }
@@ -152,14 +161,16 @@ impl MongoSink {
             index(doc! { "inferred_at": 1 }, "inferred_at"),
         ];
         let collection = self.database.collection::<Document>(name);
-        collection.create_indexes(indexes).await.map_err(|error| self.failed("index", error))?;
+        let create = collection.create_indexes(indexes);
+        within(INDEX_WITHIN, create).await.map_err(|error| self.failed("index", error))?;
         Ok(())
     }
 
     async fn warn_if_unclustered(&self) -> Result<()> {
         let name = self.config.collection.as_str();
         let list = doc! { "listCollections": 1, "filter": { "name": name } };
-        let reply = self.database.run_command(list).await.map_err(|error| self.failed("read", error))?;
+        let list = within(ANSWER_WITHIN, self.database.run_command(list));
+        let reply = list.await.map_err(|error| self.failed("read", error))?;
         let clustered = reply
             .get_document("cursor")
             .and_then(|cursor| cursor.get_array("firstBatch"))
@@ -184,35 +195,37 @@ impl MongoSink {
         let ids: Vec<String> = producers.iter().map(ToString::to_string).collect();
         let collection = self.database.collection::<Document>(&self.config.collection);
         let filter = doc! { "producer_id": { "$in": ids } };
-        collection.count_documents(filter).await.map_err(|error| self.failed("read", error))
+        let count = within(ANSWER_WITHIN, collection.count_documents(filter));
+        count.await.map_err(|error| self.failed("read", error))
     }
 
     fn failed(&self, action: &'static str, error: MongoError) -> Error {
+        let (role, address) = (self.role.clone(), redact_uri(&self.config.uri));
+        match *error.kind {
+            MongoErrorKind::ServerSelection { .. } => return unreachable(&self.config, &self.role, error),
+            _ if is_denied(&error) => return Error::MongoDenied { role, address, source: Box::new(error) },
+            _ => {}
+        }
         Error::Mongo {
             action,
+            address,
             database: self.config.database.clone(),
             collection: self.config.collection.clone(),
             source: Box::new(error),
         }
-    }
-
-    fn command(&self, updates: RawArrayBuf) -> RawDocumentBuf {
-        let mut command = rawdoc! { "update": self.config.collection.as_str() };
-        command.append(cstr!("updates"), updates);
-        // Unordered: one refused document does not keep the others out.
-        command.append(cstr!("ordered"), false);
-        let confirm = i32::try_from(CONFIRM_WITHIN.as_millis()).unwrap_or(i32::MAX);
-        command.append(cstr!("writeConcern"), rawdoc! { "w": "majority", "j": true, "wtimeout": confirm });
-        command
     }
 }
 
 #[async_trait]
 impl Sink for MongoSink {
     async fn write(&self, batch: &[PredictionRecord]) -> Result<Vec<Refused>> {
-        let (mut updates, mut places, mut refused) = (RawArrayBuf::new(), Vec::new(), Vec::new());
+        let (mut updates, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (index, record) in batch.iter().enumerate() {
             match upsert(record) {
+                Ok(update) if update.as_bytes().len() > MAX_OPERATION => {
+                    let message = format!("{} bytes are too many for a document", update.as_bytes().len());
+                    refused.push(Refused { index, message });
+                }
                 Ok(update) => {
                     updates.push(update);
                     places.push(index);
@@ -220,27 +233,27 @@ impl Sink for MongoSink {
                 Err(message) => refused.push(Refused { index, message }),
             }
         }
-        if places.is_empty() {
-            return Ok(refused);
+        let sizes: Vec<usize> = updates.iter().map(|update| update.as_bytes().len()).collect();
+        for range in commands(&sizes, MAX_COMMAND, MAX_OPERATIONS) {
+            let more = self.update(&updates[range.clone()]).await?;
+            // The server counts the operations that it was sent.
+            let places = &places[range];
+            refused.extend(more.into_iter().filter_map(|refusal| {
+                places.get(refusal.index).map(|index| Refused { index: *index, ..refusal })
+            }));
         }
+        refused.sort_by_key(|refusal| refusal.index);
+        Ok(refused)
+    }
+}
+
+impl MongoSink {
+    /// One command, until it is durable.
+    async fn update(&self, updates: &[RawDocumentBuf]) -> Result<Vec<Refused>> {
         let run = self.database.run_raw_command(self.command(updates));
-        // Twice the server's own limit: it speaks first unless the connection is dead.
-        let reply = tokio::time::timeout(CONFIRM_WITHIN * 2, run)
-            .await
-            .unwrap_or_else(|_| Err(timed_out()))
-            .map_err(|error| match *error.kind {
-                MongoErrorKind::ServerSelection { .. } => unreachable(&self.config, &self.role, error),
-                _ => self.failed("write", error),
-            })?;
+        let reply = within(ANSWER_WITHIN, run).await.map_err(|error| self.failed("write to", error))?;
         match verdict(&reply) {
-            Verdict::Settled(more) => {
-                // The server counts the operations that it was sent.
-                refused.extend(more.into_iter().filter_map(|refusal| {
-                    places.get(refusal.index).map(|index| Refused { index: *index, ..refusal })
-                }));
-                refused.sort_by_key(|refusal| refusal.index);
-                Ok(refused)
-            }
+            Verdict::Settled(refused) => Ok(refused),
             Verdict::Again { code, message } => Err(Error::MongoUnconfirmed {
                 database: self.config.database.clone(),
                 collection: self.config.collection.clone(),
@@ -248,6 +261,20 @@ impl Sink for MongoSink {
                 message,
             }),
         }
+    }
+
+    fn command(&self, updates: &[RawDocumentBuf]) -> RawDocumentBuf {
+        let mut array = RawArrayBuf::new();
+        for update in updates {
+            array.push(update.clone());
+        }
+        let mut command = rawdoc! { "update": self.config.collection.as_str() };
+        command.append(cstr!("updates"), array);
+        // Unordered: one refused document does not keep the others out.
+        command.append(cstr!("ordered"), false);
+        let confirm = i32::try_from(CONFIRM_WITHIN.as_millis()).unwrap_or(i32::MAX);
+        command.append(cstr!("writeConcern"), rawdoc! { "w": "majority", "j": true, "wtimeout": confirm });
+        command
     }
 }
 
@@ -259,8 +286,21 @@ fn unreachable(config: &MongoConfig, role: &str, source: MongoError) -> Error {
     }
 }
 
-fn timed_out() -> MongoError {
-    MongoError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
+/// The driver sets no limit to an answer of its own.
+async fn within<T>(
+    limit: Duration,
+    call: impl IntoFuture<Output = mongodb::error::Result<T>>,
+) -> mongodb::error::Result<T> {
+    tokio::time::timeout(limit, call.into_future())
+        .await
+        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+}
+
+/// Whether credentials are what is wrong. A server that was on its way out while it was asked denies nothing.
+fn is_denied(error: &MongoError) -> bool {
+    let authentication = matches!(error.kind.as_ref(), MongoErrorKind::Authentication { .. })
+        || command_code(error).is_some_and(|code| DENIED.contains(&code));
+    authentication && mongo_kind(error) == ErrorKind::Caller
 }
 
 fn command_code(error: &MongoError) -> Option<i32> {

@@ -1,15 +1,23 @@
 //! What the server's answer to a batch means, decided apart from any server.
 //!
 //! A batch whose every operation was taken, or refused for good, is settled. Anything else (a document refused for
-//! a passing reason, a write concern that was not met) leaves the whole batch open: writing it again is harmless,
-//! so there is no need to tell its documents apart.
+//! a passing reason, or for one that is not known; a write concern that was not met) leaves the whole batch open:
+//! writing it again is harmless, so there is no need to tell its documents apart. Only codes that blame the document
+//! itself make it a dead letter: with any other, the fault is the store's, someone can mend it, and giving images up
+//! for it would lose them.
 
 use super::Refused;
-use crate::error::mongo_code_is_transient;
 use bson::{Bson, Document};
 
 /// Two upserts of the same new `_id` ran at once and this one lost: it will be an update the next time.
 const DUPLICATE_KEY: i32 = 11_000;
+
+/// The document's own fault, whenever it is written: BadValue, FailedToParse, TypeMismatch, InvalidBSON,
+/// DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, DottedFieldName, ImmutableField,
+/// DocumentValidationFailure, BSONObjectTooLarge, a value that a geographic index cannot take, a key too long for
+/// its index, a document too large after the update (two codes).
+const DOCUMENT_AT_FAULT: [i32; 15] =
+    [2, 9, 14, 22, 52, 53, 56, 57, 66, 121, 10_334, 16_755, 17_280, 17_419, 17_420];
 
 /// What to do after an `update` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +39,7 @@ pub(super) fn verdict(reply: &Document) -> Verdict {
     for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
         let Bson::Document(error) = error else { continue };
         let (code, message) = (code(error), message(error));
-        if mongo_code_is_transient(code) || lost_a_race(error, code) {
+        if !refuses_the_document(error, code) {
             return Verdict::Again { code, message };
         }
         let Some(index) = number(error, "index").and_then(|index| usize::try_from(index).ok()) else {
@@ -47,11 +55,11 @@ pub(super) fn verdict(reply: &Document) -> Verdict {
 }
 
 /// A duplicate of `_id` is a race. A duplicate of any other key is a unique index that someone made, and stays.
-fn lost_a_race(error: &Document, code: i32) -> bool {
+fn refuses_the_document(error: &Document, code: i32) -> bool {
     let other_key = error
         .get_document("keyPattern")
         .is_ok_and(|pattern| !pattern.is_empty() && !pattern.contains_key("_id"));
-    code == DUPLICATE_KEY && !other_key
+    DOCUMENT_AT_FAULT.contains(&code) || (code == DUPLICATE_KEY && other_key)
 }
 
 fn code(error: &Document) -> i32 {
@@ -106,6 +114,17 @@ mod tests {
                 { "index": 0, "code": 11_000, "keyPattern": { "model": 1 }, "errmsg": "unique" },
             ] },
             Verdict::Settled(vec![Refused { index: 0, message: "code 11000: unique".into() }]),
+        );
+        // Interrupted, and a code that nobody knows: not the document's fault, so not its end.
+        for code in [11_601, 999_999] {
+            check(
+                doc! { "ok": 1, "writeErrors": [{ "index": 0, "code": code, "errmsg": "odd" }] },
+                again(code, "odd"),
+            );
+        }
+        check(
+            doc! { "ok": 1, "writeErrors": [{ "index": 0, "code": 11_000, "errmsg": "no pattern" }] },
+            again(11_000, "no pattern"),
         );
         check(
             doc! { "ok": 1, "writeConcernError": { "code": 64, "errmsg": "timeout" } },

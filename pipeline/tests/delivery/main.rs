@@ -8,6 +8,7 @@
 mod faults;
 mod images;
 mod inference;
+mod letters;
 mod outage;
 mod predictions;
 mod producing;

@@ -52,6 +52,32 @@ async fn a_producer_rides_out_a_broker_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_producer_whose_queue_is_full_can_be_stopped() {
+    let (cluster, mut kafka) = cluster("images");
+    kafka.properties.insert("queue.buffering.max.messages".to_owned(), "10".to_owned());
+    let config = producer::Config {
+        kafka,
+        producers: 1,
+        images: 10_000,
+        rate: 100.0,
+        shutdown_grace: Duration::from_millis(200),
+        ..producer::Config::default()
+    };
+    let (stats, shutdown) = (Arc::new(producer::Stats::default()), CancellationToken::new());
+    let running = tokio::spawn(producer::run(config, Arc::clone(&stats), shutdown.clone()));
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    wait_until("some are acknowledged", SOON, async || read(&stats.acknowledged) >= 20).await;
+    cluster.broker_down(1).expect("down");
+    wait_until("the queue is full", SOON, async || read(&stats.sent) >= read(&stats.acknowledged) + 10).await;
+    // Time enough to run into it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    shutdown.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(5), running).await.expect("does not wait for Kafka");
+    let summary = ended.expect("no panic").expect("a stop is no failure");
+    assert!((20..10_000).contains(&summary.acknowledged()), "{summary:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_stays_away_is_named_after_the_delivery_timeout() {
     let (cluster, kafka) = cluster("images");
     let address = kafka.bootstrap.clone();

@@ -153,6 +153,41 @@ async fn a_store_that_is_not_there_is_named_within_ten_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_are_wrong_are_not_taken_for_an_outage() {
+    let Some(world) = World::new("denied") else { return };
+    let uri = world.mongo.uri.replacen("mongodb://", "mongodb://nobody:hunter2@", 1);
+    let mongo = MongoConfig { uri, ..world.mongo.clone() };
+    // Not told to fail fast: it would wait for a store that is away.
+    let config = predictions::Config { mongo, ..world.prediction_consumer() };
+    let run = predictions::run(config, Arc::default(), CancellationToken::new());
+    let error = tokio::time::timeout(SOON, run).await.expect("does not wait").expect_err("denied");
+    assert!(matches!(error, Error::MongoDenied { .. }), "{error}");
+    assert_eq!(error.kind(), firesteel_pipeline::ErrorKind::Caller);
+    let text = firesteel_pipeline::chain(&error);
+    for part in ["mongodb://", "FIRESTEEL_MONGODB_URI", "consume-predictions"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_too_large_for_one_command_is_written_by_several() {
+    let Some(world) = World::new("large") else { return };
+    let sink = MongoSink::new(&world.mongo, "test").await.expect("a sink");
+    sink.prepare().await.expect("prepared");
+    let mut batch = some_predictions(1, 40);
+    for record in &mut batch {
+        record.model = "m".repeat(900_000);
+    }
+    // One that no command can hold, in the middle.
+    batch[20].model = "m".repeat(16 * 1024 * 1024);
+    let refused = sink.write(&batch).await.expect("written");
+    assert_eq!(refused.iter().map(|refusal| refusal.index).collect::<Vec<_>>(), [20]);
+    batch.remove(20);
+    assert_eq!(world.document_ids().await, ids(&batch));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_is_positioned_at_the_end_sees_only_what_comes_later() {
     let Some(world) = World::new("position") else { return };
     ensure(&world).await;

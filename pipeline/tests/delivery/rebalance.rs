@@ -69,9 +69,15 @@ async fn a_member_that_is_stalled_gives_up_partitions_and_loses_nothing() {
 
     gate.send_replace(true);
     wait_until("every record is stored", SOON, async || stored(&store) == records.len()).await;
-    stalled.stop().await;
+
+    // The partitions that were taken from it while it was stalled come back, and flow.
     second.stop().await;
-    assert_eq!(ids(&store.records()), ids(&records));
+    let late: Vec<_> = (100..140).flat_map(|producer| some_predictions(producer, 5)).collect();
+    world.publish_predictions(&late).await;
+    let all = [records, late].concat();
+    wait_until("the late ones are stored too", SOON, async || stored(&store) == all.len()).await;
+    stalled.stop().await;
+    assert_eq!(ids(&store.records()), ids(&all));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,6 +144,10 @@ impl ConsumerContext for GroupContext {
                     }
                     self.shared.committed(&commit, &result);
                 }
+                // A partition that is given up while it is paused would still be paused when it comes back.
+                if let Err(error) = consumer.resume(list) {
+                    tracing::debug!(%error, "cannot resume revoked partitions");
+                }
                 self.shared.forget(list);
             }
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),

@@ -11,7 +11,8 @@
 //!   moved. Commits wait for the broker's answer (an asynchronous one reports its outcome to nobody through this
 //!   binding); one that failed is asked for again at the next tick.
 //! * **Rebalance.** A revoked partition's position is committed before it is given up, then its tracker is dropped:
-//!   late completions find no tracker of their epoch. An assigned partition gets a fresh tracker. Partitions that
+//!   late completions find no tracker of their epoch. If it was paused it is resumed first, because the client
+//!   remembers that beyond the assignment, and the partition may come back. An assigned partition gets a fresh tracker. Partitions that
 //!   were lost rather than revoked belong to someone else already: nothing is committed for them.
 
 mod group;

@@ -3,7 +3,7 @@
 use super::super::stats::add;
 use super::group::{GroupContext, Shared};
 use super::{Config, Record, Ticket, failed};
-use crate::error::{ErrorKind, Result, chain, kafka_kind};
+use crate::error::{Error, ErrorKind, Result, chain, kafka_kind};
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -118,7 +118,7 @@ impl Worker {
                 if fatal || (kafka_kind(&source) == ErrorKind::Caller && !missing) {
                     return Err(failed(&self.config, source));
                 }
-                self.shared.outage.failed(&chain(&source));
+                self.shared.outage.failed(&chain(&failed(&self.config, source)));
                 Ok(None)
             }
         }
@@ -190,7 +190,15 @@ impl Worker {
             Err(KafkaError::ConsumerCommit(
                 Code::RebalanceInProgress | Code::IllegalGeneration | Code::UnknownMemberId,
             )) => {}
-            Err(error) => self.shared.outage.failed(&chain(&error)),
+            Err(source) => {
+                let error = Error::Group {
+                    group: self.config.group.clone(),
+                    action: "commit for",
+                    address: self.config.kafka.bootstrap.clone(),
+                    source: Box::new(source),
+                };
+                self.shared.outage.failed(&chain(&error));
+            }
         }
     }
 

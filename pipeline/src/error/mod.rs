@@ -4,8 +4,12 @@
 //! collection, file) and keeps its cause as `source`. [`Error::kind`] classifies once; retry, dead letter and
 //! exit code follow from that.
 
-use mongodb::error::{Error as MongoError, ErrorKind as MongoErrorKind};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+mod classify;
+
+pub(crate) use classify::{kafka_kind, mongo_kind};
+
+use mongodb::error::Error as MongoError;
+use rdkafka::error::KafkaError;
 use std::path::PathBuf;
 
 /// What can go wrong in the pipeline.
@@ -52,29 +56,37 @@ pub enum Error {
     },
 
     /// A topic could not be created, deleted or looked up.
-    #[error("cannot {action} topic {topic}")]
+    #[error("cannot {action} topic {topic} of Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP)")]
     Topic {
         /// The topic.
         topic: String,
-        /// `create`, `delete`, `describe`.
+        /// `create`, `delete`, `describe`, `read`.
         action: &'static str,
+        /// The bootstrap servers.
+        address: String,
         /// What the broker said.
         source: Box<KafkaError>,
     },
 
     /// A consumer group's offsets could not be read, set or removed.
-    #[error("cannot {action} consumer group {group}")]
+    #[error(
+        "cannot {action} consumer group {group} of Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP)"
+    )]
     Group {
         /// The group.
         group: String,
-        /// `position`, `delete`.
+        /// `position`, `commit for`, `delete`.
         action: &'static str,
+        /// The bootstrap servers.
+        address: String,
         /// What the broker said.
         source: Box<KafkaError>,
     },
 
     /// A record did not get its acknowledgement.
-    #[error("Kafka at {address} did not acknowledge a record for topic {topic}")]
+    #[error(
+        "Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP) did not acknowledge a record for topic {topic}"
+    )]
     Publish {
         /// The bootstrap servers.
         address: String,
@@ -85,7 +97,9 @@ pub enum Error {
     },
 
     /// A subscription failed in a way that polling again does not mend.
-    #[error("group {group} cannot consume topic {topic} from Kafka at {address}")]
+    #[error(
+        "group {group} cannot consume topic {topic} from Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP)"
+    )]
     Consume {
         /// The bootstrap servers.
         address: String,
@@ -108,6 +122,19 @@ pub enum Error {
         source: Box<MongoError>,
     },
 
+    /// MongoDB answered, and does not let this user in.
+    #[error(
+        "{role}: MongoDB at {address} refuses the credentials (setting FIRESTEEL_MONGODB_URI, flag --mongodb-uri)"
+    )]
+    MongoDenied {
+        /// Who tried.
+        role: String,
+        /// The address without credentials or options.
+        address: String,
+        /// What the driver said.
+        source: Box<MongoError>,
+    },
+
     /// The MongoDB connection string cannot be used.
     #[error("setting FIRESTEEL_MONGODB_URI ({address}) is not a MongoDB connection string: {reason}")]
     MongoUri {
@@ -118,10 +145,14 @@ pub enum Error {
     },
 
     /// A collection could not be prepared or written to.
-    #[error("cannot {action} MongoDB collection {database}.{collection}")]
+    #[error(
+        "cannot {action} MongoDB collection {database}.{collection} at {address} (setting FIRESTEEL_MONGODB_URI)"
+    )]
     Mongo {
-        /// `create`, `index`, `write`, `read`.
+        /// `reach`, `create`, `index`, `write to`, `read`.
         action: &'static str,
+        /// The address without credentials or options.
+        address: String,
         /// The database.
         database: String,
         /// The collection.
@@ -250,6 +281,7 @@ impl Error {
             Self::KafkaProperty { .. }
             | Self::KafkaClient { .. }
             | Self::MongoUri { .. }
+            | Self::MongoDenied { .. }
             | Self::DatasetFile { .. }
             | Self::DatasetFormat { .. }
             | Self::DatasetColumn { .. }
@@ -290,92 +322,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Kafka's codes fall in three groups; one that is not known is worth another try, because giving up loses data.
-pub(crate) fn kafka_kind(error: &KafkaError) -> ErrorKind {
-    use RDKafkaErrorCode as Code;
-    match error.rdkafka_error_code() {
-        Some(
-            Code::MessageSizeTooLarge
-            | Code::InvalidMessageSize
-            | Code::InvalidRecord
-            | Code::InvalidMessage
-            | Code::InvalidTimestamp,
-        ) => ErrorKind::Permanent,
-        Some(
-            Code::InvalidTopic
-            | Code::UnknownTopic
-            | Code::InvalidPartitions
-            | Code::InvalidReplicationFactor
-            | Code::InvalidConfig
-            | Code::PolicyViolation
-            | Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::Authentication
-            | Code::UnsupportedSASLMechanism
-            | Code::InvalidArgument,
-        ) => ErrorKind::Caller,
-        Some(_) => ErrorKind::Transient,
-        None => match error {
-            KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => {
-                ErrorKind::Caller
-            }
-            _ => ErrorKind::Transient,
-        },
-    }
-}
-
-/// Server codes after which the same command may succeed: elections, shutdowns, time-outs, write conflicts,
-/// unsatisfied write concerns, a full disk.
-const MONGO_TRANSIENT_CODES: [i32; 22] = [
-    6, 7, 24, 50, 64, 79, 89, 91, 100, 112, 133, 134, 189, 202, 262, 9001, 10_107, 11_600, 11_602, 13_435,
-    13_436, 14_031,
-];
-
-/// Whether a server's error code passes with time.
-pub(crate) fn mongo_code_is_transient(code: i32) -> bool {
-    MONGO_TRANSIENT_CODES.contains(&code) || code == 10_058
-}
-
-pub(crate) fn mongo_kind(error: &MongoError) -> ErrorKind {
-    if error.contains_label(mongodb::error::RETRYABLE_WRITE_ERROR)
-        || error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
-    {
-        return ErrorKind::Transient;
-    }
-    match error.kind.as_ref() {
-        MongoErrorKind::Io(_)
-        | MongoErrorKind::ConnectionPoolCleared { .. }
-        | MongoErrorKind::ServerSelection { .. }
-        | MongoErrorKind::DnsResolve { .. } => ErrorKind::Transient,
-        MongoErrorKind::Authentication { .. }
-        | MongoErrorKind::InvalidArgument { .. }
-        | MongoErrorKind::InvalidTlsConfig { .. } => ErrorKind::Caller,
-        // 13 Unauthorized, 18 AuthenticationFailed, 73 InvalidNamespace.
-        MongoErrorKind::Command(command) if [13, 18, 73].contains(&command.code) => ErrorKind::Caller,
-        MongoErrorKind::Command(command) if mongo_code_is_transient(command.code) => ErrorKind::Transient,
-        _ => ErrorKind::Permanent,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_broker_that_is_down_is_transient_and_a_record_that_is_too_big_is_not() {
-        let check = |code, kind| {
-            let source = Box::new(KafkaError::MessageProduction(code));
-            let error = Error::Publish { address: "a:1".into(), topic: "t".into(), source };
-            assert_eq!(error.kind(), kind, "{code:?}");
-        };
-        check(RDKafkaErrorCode::MessageTimedOut, ErrorKind::Transient);
-        check(RDKafkaErrorCode::AllBrokersDown, ErrorKind::Transient);
-        check(RDKafkaErrorCode::NotEnoughReplicas, ErrorKind::Transient);
-        check(RDKafkaErrorCode::MessageSizeTooLarge, ErrorKind::Permanent);
-        check(RDKafkaErrorCode::TopicAuthorizationFailed, ErrorKind::Caller);
-    }
+    use rdkafka::error::RDKafkaErrorCode;
 
     #[test]
     fn an_unreachable_broker_is_named_with_its_setting_and_its_role() {
