@@ -125,7 +125,11 @@ pub async fn delete_topics(config: &KafkaConfig, topics: &[&str]) -> Result<()> 
     Ok(())
 }
 
-/// The first and the next offset of every partition of `topic`.
+/// How long to wait before a cluster that is choosing leaders is asked again.
+const SETTLING: Duration = Duration::from_millis(50);
+
+/// The first and the next offset of every partition of `topic`. A topic whose partitions have no leader yet gets 10 s
+/// to find them.
 ///
 /// # Errors
 /// [`Error::Topic`]; a topic that does not exist is an error too.
@@ -139,19 +143,36 @@ pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks>
     let client: BaseConsumer<Context> = plain_client(config, "admin")?;
     let name = topic.to_owned();
     blocking(move || {
-        let metadata = client.fetch_metadata(Some(&name), REACHABLE_WITHIN)?;
-        let found = metadata.topics().iter().find(|t| t.name() == name);
-        let partitions: Vec<i32> = found
-            .filter(|t| t.error().is_none())
-            .map(|t| t.partitions().iter().map(|p| p.id()).collect())
-            .ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))?;
-        partitions
-            .into_iter()
-            .map(|p| Ok((p, client.fetch_watermarks(&name, p, REACHABLE_WITHIN)?)))
-            .collect::<Result<Watermarks, KafkaError>>()
+        let deadline = Instant::now() + REACHABLE_WITHIN;
+        loop {
+            match read_watermarks(&client, &name) {
+                Err(error) if is_settling(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(SETTLING)
+                }
+                read => return read,
+            }
+        }
     })
     .await?
     .map_err(failed)
+}
+
+fn read_watermarks(client: &BaseConsumer<Context>, topic: &str) -> Result<Watermarks, KafkaError> {
+    let metadata = client.fetch_metadata(Some(topic), REACHABLE_WITHIN)?;
+    let found = metadata.topics().iter().find(|t| t.name() == topic);
+    let partitions: Vec<i32> = found
+        .filter(|t| t.error().is_none())
+        .map(|t| t.partitions().iter().map(|p| p.id()).collect())
+        .ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))?;
+    let read = |partition| Ok((partition, client.fetch_watermarks(topic, partition, REACHABLE_WITHIN)?));
+    partitions.into_iter().map(read).collect()
+}
+
+/// Whether the cluster is still choosing who leads a partition, as it is for a moment after a topic was created.
+fn is_settling(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let settling = [Code::NotLeaderForPartition, Code::LeaderNotAvailable, Code::UnknownTopicOrPartition];
+    error.rdkafka_error_code().is_some_and(|code| settling.contains(&code))
 }
 
 /// Sets where `group`, which must have no member, goes on in `topic`. The demo starts a new group at the end of
