@@ -13,7 +13,7 @@ variables' names without FIRESTEEL_, in lower case; a table's name and its keys 
     bootstrap = \"kafka:9092\"         # FIRESTEEL_KAFKA_BOOTSTRAP
 
 Credentials belong into the environment or the file, never into an argument.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted.";
 
 /// Events from Kafka through a neural network into MongoDB, and a distributed engine over them.
 #[derive(Debug, Parser)]
@@ -156,7 +156,7 @@ pub(crate) struct LoadArgs {
     /// Images per second and producer; 0 = as fast as possible
     #[arg(long, value_name = "R", default_value_t = 0.0, value_parser = rate)]
     pub(crate) rate: f64,
-    /// A Parquet file with columns `label` and `jpeg` [default: the CIFAR-10 test set, 10,000 images, inside
+    /// A Parquet file with columns `name`, `label`, `class` and `jpeg` [default: the CIFAR-10 test set, 10,000 images, inside
     /// this binary]
     #[arg(long, value_name = "FILE")]
     pub(crate) dataset: Option<PathBuf>,
