@@ -12,6 +12,7 @@ import time
 from typing import List
 
 from .settings import Address
+from .wire import read_exactly
 
 API_VERSIONS, METADATA = 18, 3
 METADATA_VERSION = 4  # the last before flexible encoding that every broker since 0.11 speaks
@@ -45,10 +46,10 @@ def _call(conn: socket.socket, deadline: float, api: int, version: int, body: by
     client = b"firesteel-dev"
     message = struct.pack(">hhih", api, version, 1, len(client)) + client + body
     conn.sendall(struct.pack(">i", len(message)) + message)
-    (size,) = struct.unpack(">i", _exactly(conn, deadline, 4))
+    (size,) = struct.unpack(">i", read_exactly(conn, deadline, 4, NotKafka()))
     if not 4 <= size <= LONGEST:
         raise NotKafka()
-    answer = _exactly(conn, deadline, size)
+    answer = read_exactly(conn, deadline, size, NotKafka())
     if answer[:4] != b"\0\0\0\1":
         raise NotKafka()
     return answer[4:]
@@ -67,14 +68,3 @@ def _brokers(body: bytes) -> List[Address]:
         return found
     except (struct.error, UnicodeDecodeError) as error:
         raise NotKafka() from error
-
-
-def _exactly(conn: socket.socket, deadline: float, size: int) -> bytes:
-    parts = b""
-    while len(parts) < size:
-        conn.settimeout(max(deadline - time.monotonic(), 0.001))
-        part = conn.recv(size - len(parts))
-        if not part:
-            raise NotKafka()
-        parts += part
-    return parts

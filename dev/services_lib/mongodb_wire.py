@@ -9,6 +9,7 @@ import time
 from typing import Any, Dict, Optional, Tuple
 
 from .settings import Address
+from .wire import read_exactly
 
 OP_MSG = 2013
 LONGEST = 48 << 20
@@ -34,11 +35,11 @@ def command(
     with _connect(address, timeout, tls) as conn:
         body = struct.pack("<IB", 0, 0) + encode({**document, "$db": "admin"})
         conn.sendall(struct.pack("<iiii", 16 + len(body), 1, 0, OP_MSG) + body)
-        size, _, _, opcode = struct.unpack("<iiii", _exactly(conn, deadline, 16))
+        size, _, _, opcode = struct.unpack("<iiii", read_exactly(conn, deadline, 16, NotMongodb()))
         if opcode != OP_MSG or not 26 <= size <= LONGEST:
             raise NotMongodb()
         try:
-            answer, _ = decode(_exactly(conn, deadline, size - 16), 5)
+            answer, _ = decode(read_exactly(conn, deadline, size - 16, NotMongodb()), 5)
         except (struct.error, IndexError, ValueError) as error:
             raise NotMongodb() from error
     if answer.get("ok") != 1:
@@ -125,14 +126,3 @@ def _value(kind: int, data: bytes, at: int) -> Tuple[Any, int]:
     if kind == 0x0A:
         return None, at
     raise ValueError(f"unexpected BSON type {kind:#x}")
-
-
-def _exactly(conn: socket.socket, deadline: float, size: int) -> bytes:
-    parts = b""
-    while len(parts) < size:
-        conn.settimeout(max(deadline - time.monotonic(), 0.001))
-        part = conn.recv(size - len(parts))
-        if not part:
-            raise NotMongodb()
-        parts += part
-    return parts
