@@ -7,9 +7,11 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::missing_panics_doc, reason = "a test support crate")]
 
 mod cleanup;
+mod kafka;
 mod tcp;
 
 pub use cleanup::{TempDatabase, TempTopics};
+pub use kafka::publish;
 pub use tcp::Proxy;
 
 use std::time::{Duration, Instant};
