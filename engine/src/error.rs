@@ -121,6 +121,22 @@ pub enum Error {
         /// Reducers.
         reducers: usize,
     },
+    /// A statement of SQL that is not for this engine.
+    #[error("{statement} is not supported: {instead}")]
+    UnsupportedStatement {
+        /// The statement, or the part of it.
+        statement: &'static str,
+        /// Why, or what to do instead.
+        instead: &'static str,
+    },
+    /// The place of a file means nothing on this machine.
+    #[error("location `{location}` cannot be used: {message}")]
+    Location {
+        /// As the statement has it.
+        location: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The embedded engine did not start.
     #[error("the embedded engine cannot start: {message}")]
     Embedded {

@@ -23,6 +23,7 @@ mod mongodb;
 pub mod prelude;
 pub mod report;
 mod session;
+mod sql;
 
 pub use config::{
     Config, DEFAULT_CONNECTION, MONGODB_URI_SETTING, MongoConnection, SCHEDULER_SETTING, ScanConfig,
@@ -30,3 +31,4 @@ pub use config::{
 pub use error::{Error, Result};
 pub use mongodb::predictions_schema;
 pub use session::Session;
+pub use sql::Outcome;

@@ -13,6 +13,7 @@ use self::embedded::Embedded;
 use crate::config::{DEFAULT_CONNECTION, SCHEDULER_SETTING};
 use crate::dataflow::Dataset;
 use crate::mongodb::{Connections, MongoTable};
+use crate::sql::Outcome;
 use crate::{Config, Error, Result};
 
 /// The port of a scheduler whose address names none.
@@ -130,11 +131,17 @@ impl Session {
         Ok(Dataset::new(frame))
     }
 
-    /// The result of a query in SQL, not yet run.
+    /// The result of a statement in SQL, not yet run; of one that has none, no rows. See [`Session::execute`].
     pub async fn sql(&self, query: &str) -> Result<Dataset> {
-        let frame = self.inner.context.0.sql(query).await?;
-        self.check_sources(frame.logical_plan()).await?;
-        Ok(Dataset::new(frame))
+        match self.execute(query).await? {
+            Outcome::Rows(rows) => Ok(rows),
+            Outcome::Done(_) => Ok(Dataset::new(self.inner.context.0.read_empty()?)),
+        }
+    }
+
+    /// The catalog, the settings and the way to the scheduler.
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.inner.context.0
     }
 
     /// Ends the engine of this session, with all its threads and files. Further queries fail. On a cluster this only
@@ -147,7 +154,7 @@ impl Session {
     }
 
     /// Checks the servers behind the tables of a plan, for an error that says what to do about it.
-    async fn check_sources(&self, plan: &datafusion::logical_expr::LogicalPlan) -> Result<()> {
+    pub(crate) async fn check_sources(&self, plan: &datafusion::logical_expr::LogicalPlan) -> Result<()> {
         if !self.inner.reads_here {
             return Ok(());
         }

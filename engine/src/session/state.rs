@@ -41,6 +41,7 @@ pub(crate) enum Role<'a> {
 pub(crate) fn session_config(config: &Config, connections: &Arc<Connections>) -> SessionConfig {
     SessionConfig::new_with_ballista()
         .with_target_partitions(config.resolved_partitions())
+        .with_information_schema(true)
         .with_ballista_grpc_client_max_message_size(MAX_MESSAGE)
         .with_ballista_logical_extension_codec(codec::logical(connections))
         .with_ballista_physical_extension_codec(codec::physical(connections))

@@ -1,0 +1,45 @@
+//! Where files are: the names in `LOCATION` and `COPY … TO`.
+
+use crate::{Error, Result};
+
+/// The formats whose location is a file or a folder.
+const FILE_FORMATS: [&str; 6] = ["PARQUET", "CSV", "JSON", "NDJSON", "ARROW", "AVRO"];
+
+/// Whether a table `STORED AS` this lies in files.
+pub(super) fn is_file_format(stored_as: &str) -> bool {
+    FILE_FORMATS.iter().any(|format| format.eq_ignore_ascii_case(stored_as))
+}
+
+/// The same place under a name that means it in every process. An address, which has a scheme, stays as it is, and so
+/// does the slash at the end that tells a folder.
+pub(super) fn absolute(location: &str) -> Result<String> {
+    if location.contains("://") || location.is_empty() {
+        return Ok(location.to_owned());
+    }
+    let path = std::path::absolute(location)
+        .map_err(|error| Error::Location { location: location.to_owned(), message: error.to_string() })?;
+    let mut text = path.to_string_lossy().into_owned();
+    if location.ends_with('/') && !text.ends_with('/') {
+        text.push('/');
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_relative_name_changes() {
+        for same in ["/data/a.parquet", "/data/", "file:///data/a", "s3://bucket/a", "mongodb://x/y", ""] {
+            assert_eq!(absolute(same).unwrap(), same);
+        }
+        let here = std::env::current_dir().unwrap();
+        for relative in ["a.parquet", "a/b/", "./a.csv"] {
+            let expected = format!("{}/{}", here.display(), relative.trim_start_matches("./"));
+            assert_eq!(absolute(relative).unwrap(), expected);
+        }
+        assert!(is_file_format("parquet") && is_file_format("Csv"));
+        assert!(!is_file_format("MONGODB") && !is_file_format("KAFKA"));
+    }
+}

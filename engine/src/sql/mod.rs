@@ -1,0 +1,155 @@
+//! Statements of SQL: which of them are answered here, and which become a job on the cluster.
+//!
+//! ```text
+//!  text
+//!    │
+//!    ▼
+//!  DataFusion's parser and planner ──▶ DDL, SET, PREPARE: change this session, at once
+//!                                      DESCRIBE, SHOW: answered from this session's catalog
+//!                                      queries, INSERT INTO, COPY: a plan that runs when it is collected
+//! ```
+//!
+//! The catalog is the session's own: a table that a statement makes is seen by this session alone, and travels to the
+//! scheduler inside each plan that reads it. So a file has to be where the executors find it under the same name, and a
+//! relative name, which would mean another file in every process, is made absolute here.
+
+mod location;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::Schema;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement};
+use datafusion::prelude::SessionContext;
+
+use crate::dataflow::Dataset;
+use crate::{Error, Result, Session};
+
+/// What a statement of SQL came to.
+#[derive(Clone, Debug)]
+#[must_use = "rows are computed when they are collected: an INSERT that nobody collects inserts nothing"]
+pub enum Outcome {
+    /// Rows, not yet computed. `INSERT INTO` and `COPY` give one row, `count`, and write when it is collected.
+    Rows(Dataset),
+    /// The statement is done; a few words about it, such as `CREATE VIEW`.
+    Done(String),
+}
+
+impl Session {
+    /// Runs one statement of SQL.
+    ///
+    /// Statements that change the session (`CREATE EXTERNAL TABLE`, `CREATE VIEW`, `DROP`, `SET`, `PREPARE`) are done when this returns. Everything else gives rows, which are computed
+    /// when they are collected.
+    pub async fn execute(&self, sql: &str) -> Result<Outcome> {
+        let state = self.context().state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let statement = state.sql_to_statement(sql, &dialect)?;
+        let plan = Box::pin(state.statement_to_plan(statement)).await?;
+        Box::pin(self.execute_plan(plan)).await
+    }
+
+    async fn execute_plan(&self, plan: LogicalPlan) -> Result<Outcome> {
+        match plan {
+            LogicalPlan::Ddl(ddl) => self.execute_ddl(ddl).await,
+            LogicalPlan::Statement(Statement::TransactionStart(_) | Statement::TransactionEnd(_)) => {
+                Err(Error::UnsupportedStatement {
+                    statement: "a transaction",
+                    instead: "every statement stands alone, and a query reads one snapshot",
+                })
+            }
+            LogicalPlan::Statement(statement @ Statement::Execute(_)) => {
+                let frame = self.context().execute_logical_plan(LogicalPlan::Statement(statement)).await?;
+                self.rows(frame.logical_plan().clone()).await
+            }
+            LogicalPlan::Statement(statement) => {
+                let done = match &statement {
+                    Statement::SetVariable(_) => "SET",
+                    Statement::ResetVariable(_) => "RESET",
+                    Statement::Prepare(_) => "PREPARE",
+                    _ => "DEALLOCATE",
+                };
+                self.context().execute_logical_plan(LogicalPlan::Statement(statement)).await?;
+                Ok(Outcome::Done(done.to_owned()))
+            }
+            LogicalPlan::DescribeTable(describe) => local_rows(describe_schema(&describe.schema)?),
+            LogicalPlan::Copy(mut copy) => {
+                copy.output_url = location::absolute(&copy.output_url)?;
+                self.rows(LogicalPlan::Copy(copy)).await
+            }
+            plan => self.rows(plan).await,
+        }
+    }
+
+    async fn execute_ddl(&self, ddl: DdlStatement) -> Result<Outcome> {
+        let done = match &ddl {
+            DdlStatement::CreateExternalTable(_) => "CREATE EXTERNAL TABLE",
+            DdlStatement::CreateMemoryTable(_) => {
+                return Err(Error::UnsupportedStatement {
+                    statement: "CREATE TABLE",
+                    instead: "a table in this process' memory cannot be read by executors: use CREATE VIEW or \
+                              CREATE EXTERNAL TABLE",
+                });
+            }
+            DdlStatement::CreateView(_) => "CREATE VIEW",
+            DdlStatement::CreateCatalogSchema(_) => "CREATE SCHEMA",
+            DdlStatement::CreateCatalog(_) => "CREATE DATABASE",
+            DdlStatement::DropTable(_) => "DROP TABLE",
+            DdlStatement::DropView(_) => "DROP VIEW",
+            DdlStatement::DropCatalogSchema(_) => "DROP SCHEMA",
+            DdlStatement::DropFunction(_) => "DROP FUNCTION",
+            DdlStatement::CreateIndex(_) => {
+                return Err(Error::UnsupportedStatement {
+                    statement: "CREATE INDEX",
+                    instead: "indexes are made in MongoDB",
+                });
+            }
+            DdlStatement::CreateFunction(_) => {
+                return Err(Error::UnsupportedStatement {
+                    statement: "CREATE FUNCTION",
+                    instead: "functions are written in Rust and registered on every process",
+                });
+            }
+        };
+        let ddl = match ddl {
+            DdlStatement::CreateExternalTable(mut table) => {
+                if location::is_file_format(&table.file_type) {
+                    for location in &mut table.locations {
+                        *location = location::absolute(location)?;
+                    }
+                }
+                // The text may hold what the factory refuses: nothing keeps it.
+                table.definition = None;
+                DdlStatement::CreateExternalTable(table)
+            }
+            other => other,
+        };
+        self.context().execute_logical_plan(LogicalPlan::Ddl(ddl)).await?;
+        Ok(Outcome::Done(done.to_owned()))
+    }
+
+    /// A plan as rows to be computed.
+    async fn rows(&self, plan: LogicalPlan) -> Result<Outcome> {
+        self.check_sources(&plan).await?;
+        let frame = datafusion::dataframe::DataFrame::new(self.context().state(), plan);
+        Ok(Outcome::Rows(Dataset::new(frame)))
+    }
+}
+
+/// Rows that this process has already. They are not sent to the cluster.
+fn local_rows(batch: RecordBatch) -> Result<Outcome> {
+    Ok(Outcome::Rows(Dataset::new(SessionContext::new().read_batch(batch)?)))
+}
+
+/// The columns of a table, one a row.
+fn describe_schema(schema: &Schema) -> Result<RecordBatch> {
+    let fields = || schema.fields().iter();
+    let names: StringArray = fields().map(|field| Some(field.name().as_str())).collect();
+    let types: StringArray = fields().map(|field| Some(field.data_type().to_string())).collect();
+    let nullable: BooleanArray = fields().map(|field| Some(field.is_nullable())).collect();
+    let columns: [(&str, ArrayRef); 3] = [
+        ("column_name", Arc::new(names)),
+        ("data_type", Arc::new(types)),
+        ("is_nullable", Arc::new(nullable)),
+    ];
+    Ok(RecordBatch::try_from_iter(columns).map_err(datafusion::error::DataFusionError::from)?)
+}
