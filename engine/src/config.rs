@@ -3,14 +3,21 @@
 //! Credentials stay here. A plan or a session setting carries only the *name* of a connection; each process
 //! looks the name up in the registry that it built from its own [`Config`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The name under which plans refer to the connection of [`Config::mongodb`].
+/// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
 pub const DEFAULT_CONNECTION: &str = "default";
 
 /// The setting that names the MongoDB server, for error messages.
 pub const MONGODB_URI_SETTING: &str = "FIRESTEEL_MONGODB_URI";
+
+/// The setting that names the Kafka brokers, for error messages.
+pub const KAFKA_BOOTSTRAP_SETTING: &str = "FIRESTEEL_KAFKA_BOOTSTRAP";
+
+/// The setting that holds further properties of Kafka clients, for error messages.
+pub const KAFKA_PROPERTIES_SETTING: &str = "FIRESTEEL_KAFKA_PROPERTIES";
 
 /// The setting that names the cluster's scheduler, for error messages.
 pub const SCHEDULER_SETTING: &str = "FIRESTEEL_SCHEDULER";
@@ -20,6 +27,8 @@ pub const SCHEDULER_SETTING: &str = "FIRESTEEL_SCHEDULER";
 pub struct Config {
     /// The MongoDB server behind the table `predictions`.
     pub mongodb: MongoConnection,
+    /// The Kafka brokers behind the tables `images` and `predictions_topic`.
+    pub kafka: KafkaConnection,
     /// How many tasks the embedded engine runs at once. `None`: the number of processors.
     pub vcores: Option<usize>,
     /// How many partitions a shuffle has, and a scan at most. `None`: as many as `vcores`, which are those of this
@@ -56,6 +65,7 @@ impl Default for Config {
                 uri: "mongodb://localhost:27017".to_owned(),
                 database: "firesteel".to_owned(),
             },
+            kafka: KafkaConnection::default(),
             vcores: None,
             partitions: None,
             scan: ScanConfig::default(),
@@ -96,6 +106,43 @@ impl fmt::Debug for MongoConnection {
             .field("address", &self.address())
             .field("database", &self.database)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where Kafka is, with the credentials to read it. `Debug` shows the names of properties, not their values.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KafkaConnection {
+    /// `host:port`, or several with commas in between.
+    pub bootstrap: String,
+    /// Further librdkafka properties, such as `security.protocol` or `sasl.password`.
+    pub properties: BTreeMap<String, String>,
+    /// The topic behind the table `images`.
+    pub images_topic: String,
+    /// The topic behind the table `predictions_topic`.
+    pub predictions_topic: String,
+}
+
+impl Default for KafkaConnection {
+    fn default() -> Self {
+        Self {
+            bootstrap: "localhost:9092".to_owned(),
+            properties: BTreeMap::new(),
+            images_topic: "images".to_owned(),
+            predictions_topic: "predictions".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redacted: BTreeMap<&str, &str> =
+            self.properties.keys().map(|name| (name.as_str(), "<redacted>")).collect();
+        f.debug_struct("KafkaConnection")
+            .field("bootstrap", &self.bootstrap)
+            .field("properties", &redacted)
+            .field("images_topic", &self.images_topic)
+            .field("predictions_topic", &self.predictions_topic)
+            .finish()
     }
 }
 
@@ -144,5 +191,9 @@ mod tests {
             assert_eq!(config.mongodb.address(), address, "{uri}");
             assert!(!format!("{config:?}").contains("cret"), "{uri}");
         }
+        let mut config = Config::default();
+        config.kafka.properties.insert("sasl.password".to_owned(), "secret".to_owned());
+        let shown = format!("{config:?}");
+        assert!(shown.contains("sasl.password") && !shown.contains("cret"), "{shown}");
     }
 }

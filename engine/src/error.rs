@@ -83,6 +83,66 @@ pub enum Error {
         /// What the server or the driver said.
         message: String,
     },
+    /// Kafka has no such topic.
+    #[error(
+        "Kafka at {address} has no topic `{topic}`: it was looked for where FIRESTEEL_KAFKA_BOOTSTRAP says"
+    )]
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+        /// The brokers.
+        address: String,
+    },
+    /// Offsets that were to be read are not in Kafka: retention has removed them, or they were never written.
+    #[error(
+        "offset {wanted} of topic `{topic}` partition {partition} is not there: Kafka has {earliest} to {latest} \
+         (exclusive); the table option failOnDataLoss 'false' reads what there is"
+    )]
+    OffsetsLost {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset that was to be read.
+        wanted: i64,
+        /// The first offset that is there.
+        earliest: i64,
+        /// The offset behind the last one that is there.
+        latest: i64,
+    },
+    /// A message's value is not what the table's format says.
+    #[error(
+        "the message at offset {offset} of topic `{topic}` partition {partition} does not fit its table: {message}; \
+         the table option mode 'PERMISSIVE' makes its columns null"
+    )]
+    BadRecord {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset.
+        offset: i64,
+        /// What is wrong.
+        message: String,
+    },
+    /// A Kafka request failed in a way that trying again does not cure.
+    #[error("Kafka operation `{operation}` on topic `{topic}` failed: {message}")]
+    Kafka {
+        /// The request.
+        operation: &'static str,
+        /// The topic.
+        topic: String,
+        /// What the broker or the client said.
+        message: String,
+    },
+    /// An option of a table has a value that cannot be used, or there is no such option.
+    #[error("table option `{option}` cannot be used: {message}")]
+    InvalidOption {
+        /// The option's name.
+        option: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A plan names a connection that this process does not have.
     #[error("this process has no connection named `{name}`")]
     UnknownConnection {

@@ -17,8 +17,10 @@
 
 mod codec;
 mod config;
+mod connections;
 pub mod dataflow;
 mod error;
+mod kafka;
 mod mongodb;
 pub mod prelude;
 pub mod report;
@@ -26,7 +28,8 @@ mod session;
 mod sql;
 
 pub use config::{
-    Config, DEFAULT_CONNECTION, MONGODB_URI_SETTING, MongoConnection, SCHEDULER_SETTING, ScanConfig,
+    Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING, KafkaConnection,
+    MONGODB_URI_SETTING, MongoConnection, SCHEDULER_SETTING, ScanConfig,
 };
 pub use error::{Error, Result};
 pub use mongodb::predictions_schema;

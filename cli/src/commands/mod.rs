@@ -10,6 +10,7 @@ pub(crate) mod report;
 use crate::Outcome;
 use crate::args::{KafkaArgs, ModelArgs, MongoArgs};
 use anyhow::bail;
+use firesteel_engine::KafkaConnection;
 use firesteel_pipeline::consumer::Stats;
 use firesteel_pipeline::inference;
 use firesteel_pipeline::kafka::KafkaConfig;
@@ -27,6 +28,17 @@ impl KafkaArgs {
             config.properties.extend(properties(text)?);
         }
         Ok(config)
+    }
+
+    /// The engine's connection for the tables of Kafka.
+    pub(crate) fn connection(&self) -> anyhow::Result<KafkaConnection> {
+        let KafkaConfig { bootstrap, properties } = self.config()?;
+        Ok(KafkaConnection {
+            bootstrap,
+            properties,
+            images_topic: self.images_topic.clone(),
+            predictions_topic: self.predictions_topic.clone(),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `firesteel report`: the map / reduce-by-key job over what is in MongoDB.
 
-use crate::args::{MongoArgs, ReportArgs};
+use crate::args::{KafkaArgs, MongoArgs, ReportArgs};
 use crate::{Context, Outcome, output};
 use anyhow::bail;
 use firesteel_engine::{Config, Session, report};
@@ -14,7 +14,7 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
         Ok(producers) => producers,
         Err(error) => bail!("--producer: {error}"),
     };
-    let mut config = engine(&args.mongo);
+    let mut config = engine(&args.mongo, None)?;
     config.scan.max_partitions = args.scan_partitions.map(|n| n as usize);
 
     let job = make(config, args.scheduler.as_deref(), &producers);
@@ -51,9 +51,13 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
     Ok(Outcome::Done)
 }
 
-/// The engine's configuration for the settings of MongoDB.
-pub(crate) fn engine(mongo: &MongoArgs) -> Config {
-    Config::new(mongo.mongodb_uri.clone(), mongo.mongodb_database.clone())
+/// The engine's configuration for the settings of MongoDB, and of Kafka where a command has them.
+pub(crate) fn engine(mongo: &MongoArgs, kafka: Option<&KafkaArgs>) -> anyhow::Result<Config> {
+    let mut config = Config::new(mongo.mongodb_uri.clone(), mongo.mongodb_database.clone());
+    if let Some(kafka) = kafka {
+        config.kafka = kafka.connection()?;
+    }
+    Ok(config)
 }
 
 /// Runs the job on the cluster at `scheduler`, or on an engine in this process that lasts as long as the job.

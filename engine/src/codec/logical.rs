@@ -15,7 +15,9 @@ use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use super::message::{check_version, frame, unframe, unknown_kind};
 use super::{WIRE_VERSION, wire};
 use crate::config::ScanConfig;
-use crate::mongodb::{Connections, MongoTable};
+use crate::connections::Connections;
+use crate::kafka::{KafkaTable, TableOptions};
+use crate::mongodb::MongoTable;
 
 #[derive(Debug)]
 pub(super) struct LogicalCodec {
@@ -61,6 +63,10 @@ impl LogicalExtensionCodec for LogicalCodec {
                     scan,
                 )?))
             }
+            Some(wire::table::Kind::Kafka(table)) => {
+                let options = TableOptions::try_from(table)?;
+                Ok(Arc::new(KafkaTable::new(Arc::clone(&self.connections), options)))
+            }
             None => Err(unknown_kind().into()),
         }
     }
@@ -71,6 +77,11 @@ impl LogicalExtensionCodec for LogicalCodec {
         node: Arc<dyn TableProvider>,
         buf: &mut Vec<u8>,
     ) -> Result<()> {
+        if let Some(table) = node.downcast_ref::<KafkaTable>() {
+            let kind = wire::table::Kind::Kafka((&table.options).into());
+            frame(&wire::Table { version: WIRE_VERSION, kind: Some(kind) }, buf);
+            return Ok(());
+        }
         let Some(table) = node.downcast_ref::<MongoTable>() else {
             return self.ballista.try_encode_table_provider(table_ref, node, buf);
         };

@@ -36,11 +36,11 @@ pub(super) fn unknown_kind() -> Error {
     Error::PlanDecode { message: "it holds a kind of node that this process does not know".to_owned() }
 }
 
-fn damaged(error: impl std::fmt::Display) -> Error {
+pub(super) fn damaged(error: impl std::fmt::Display) -> Error {
     Error::PlanDecode { message: error.to_string() }
 }
 
-fn to_usize(value: u64) -> Result<usize> {
+pub(super) fn to_usize(value: u64) -> Result<usize> {
     usize::try_from(value).map_err(damaged)
 }
 

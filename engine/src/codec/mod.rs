@@ -5,6 +5,7 @@
 //! Behind the four bytes is a message of `plan.proto` that carries its version: a process refuses a plan that another
 //! version made, because a plan that is half understood gives wrong numbers.
 
+mod kafka;
 mod logical;
 mod message;
 mod physical;
@@ -15,7 +16,7 @@ use ballista_core::serde::BallistaCodec;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use datafusion_proto::physical_plan::PhysicalExtensionCodec;
 
-use crate::mongodb::Connections;
+use crate::connections::Connections;
 
 /// The version of the messages in `plan.proto`.
 const WIRE_VERSION: u32 = 1;

@@ -15,7 +15,9 @@ use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConve
 use super::message::{check_version, frame, unframe, unknown_kind};
 use super::{WIRE_VERSION, wire};
 use crate::Error;
-use crate::mongodb::{Connections, MongoScanExec, ScanSpec};
+use crate::connections::Connections;
+use crate::kafka::{self, KafkaScanExec};
+use crate::mongodb::{MongoScanExec, ScanSpec};
 
 #[derive(Debug)]
 pub(super) struct PhysicalCodec {
@@ -48,8 +50,17 @@ impl PhysicalExtensionCodec for PhysicalCodec {
                     return Err(Error::PlanDecode { message }.into());
                 };
                 let spec = ScanSpec::try_from(scan)?;
-                let connection = self.connections.get(&spec.connection)?;
+                let connection = self.connections.mongodb(&spec.connection)?;
                 Ok(Arc::new(MongoScanExec::new(Arc::new(spec), connection, Arc::clone(descriptors))))
+            }
+            Some(wire::node::Kind::KafkaScan(scan)) => {
+                let [descriptors] = inputs else {
+                    let message = format!("a Kafka scan has one input, not {}", inputs.len());
+                    return Err(Error::PlanDecode { message }.into());
+                };
+                let spec = kafka::ScanSpec::try_from(scan)?;
+                let connection = self.connections.kafka(&spec.connection)?;
+                Ok(Arc::new(KafkaScanExec::new(Arc::new(spec), connection, Arc::clone(descriptors))?))
             }
             None => Err(unknown_kind().into()),
         }
@@ -61,6 +72,11 @@ impl PhysicalExtensionCodec for PhysicalCodec {
         buf: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
+        if let Some(scan) = node.downcast_ref::<KafkaScanExec>() {
+            let kind = wire::node::Kind::KafkaScan(scan.spec().into());
+            frame(&wire::Node { version: WIRE_VERSION, kind: Some(kind) }, buf);
+            return Ok(());
+        }
         let Some(scan) = node.downcast_ref::<MongoScanExec>() else {
             return self.ballista.try_encode(node, buf, converter);
         };
@@ -165,7 +181,7 @@ mod tests {
             let mut ranges = vec![IdRange::full()];
             ranges.extend(ids.iter().map(|id| IdRange { lower: Some(doc! { "_id": id }), upper: None }));
 
-            let connection = connections.get(DEFAULT_CONNECTION).unwrap();
+            let connection = connections.mongodb(DEFAULT_CONNECTION).unwrap();
             let scan: Arc<dyn ExecutionPlan> =
                 Arc::new(MongoScanExec::over(spec.clone(), connection, &ranges).unwrap());
             let shown = displayable(scan.as_ref()).indent(true).to_string();

@@ -1,11 +1,6 @@
-//! Named connections: the only place that knows addresses and credentials.
-//!
-//! Plans carry a connection's name. Each process builds its own registry from its own settings, so a plan that is
-//! read, logged or replayed gives nothing away. A client is made on first use and shared by all scans.
+//! A MongoDB server behind a name of the registry. Its client is made on first use and shared by all scans.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::{Document, Timestamp, doc};
@@ -15,36 +10,9 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::fault;
-use crate::config::{DEFAULT_CONNECTION, MONGODB_URI_SETTING, MongoConnection};
+use crate::config::{MONGODB_URI_SETTING, MongoConnection};
+use crate::connections::{PerQuery, QueryKey};
 use crate::{Config, Error, Result};
-
-/// How many recent queries keep the cluster time that they read at.
-const REMEMBERED_QUERIES: usize = 256;
-
-/// The connections of this process, by name.
-#[derive(Debug, Default)]
-pub(crate) struct Connections {
-    by_name: HashMap<String, Arc<Connection>>,
-}
-
-impl Connections {
-    /// The registry of a process with this configuration. Clients live on `runtime`.
-    pub(crate) fn new(config: &Config, runtime: Handle) -> Self {
-        let connection = Connection {
-            settings: config.mongodb.clone(),
-            timeout: config.connect_timeout,
-            runtime,
-            client: OnceCell::new(),
-            reads: Mutex::default(),
-        };
-        Self { by_name: HashMap::from([(DEFAULT_CONNECTION.to_owned(), Arc::new(connection))]) }
-    }
-
-    /// The connection that a plan calls `name`.
-    pub(crate) fn get(&self, name: &str) -> Result<Arc<Connection>> {
-        self.by_name.get(name).cloned().ok_or_else(|| Error::UnknownConnection { name: name.to_owned() })
-    }
-}
 
 /// One server, or one replica set.
 pub(crate) struct Connection {
@@ -54,13 +22,21 @@ pub(crate) struct Connection {
     runtime: Handle,
     client: OnceCell<Client>,
     /// Which cluster time recent queries read at: all scans of a query read at one.
-    reads: Mutex<VecDeque<(QueryKey, Option<Timestamp>)>>,
+    reads: PerQuery<(), Option<Timestamp>>,
 }
 
-/// Names one query of one session.
-pub(crate) type QueryKey = (String, i64);
-
 impl Connection {
+    /// The connection of this configuration. Its client lives on `runtime`.
+    pub(crate) fn new(config: &Config, runtime: Handle) -> Self {
+        Self {
+            settings: config.mongodb.clone(),
+            timeout: config.connect_timeout,
+            runtime,
+            client: OnceCell::new(),
+            reads: PerQuery::default(),
+        }
+    }
+
     /// A handle to `database`.
     pub(crate) async fn database(&self, database: &str) -> Result<Database> {
         Ok(self.client().await?.database(database))
@@ -74,26 +50,8 @@ impl Connection {
     /// The cluster time at which `query` reads: now, the first time a query is seen. `None` on a server without
     /// snapshots, which a standalone `mongod` is.
     pub(crate) async fn read_time(&self, query: Option<QueryKey>) -> Result<Option<Timestamp>> {
-        let known = |key: &QueryKey| {
-            let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-            reads.iter().find(|(known, _)| known == key).map(|(_, time)| *time)
-        };
-        if let Some(time) = query.as_ref().and_then(known) {
-            return Ok(time);
-        }
-        let time = snapshot_time(&self.admin(doc! { "hello": 1 }).await?);
-        let Some(key) = query else { return Ok(time) };
-
-        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another scan of the query may have been faster.
-        if let Some((_, time)) = reads.iter().find(|(known, _)| *known == key) {
-            return Ok(*time);
-        }
-        reads.push_back((key, time));
-        if reads.len() > REMEMBERED_QUERIES {
-            reads.pop_front();
-        }
-        Ok(time)
+        let now = async || Ok(snapshot_time(&self.admin(doc! { "hello": 1 }).await?));
+        self.reads.once(query, (), now).await
     }
 
     async fn admin(&self, command: Document) -> Result<Document> {
@@ -182,6 +140,8 @@ fn snapshot_time(hello: &Document) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DEFAULT_CONNECTION;
+    use crate::connections::Connections;
 
     #[test]
     fn only_replicated_servers_have_snapshots() {
@@ -200,10 +160,9 @@ mod tests {
     async fn an_unusable_address_is_told_without_its_password() {
         let config = Config::new("mongodb://me:hunter2@local host:x/?a=b", "firesteel");
         let connections = Connections::new(&config, Handle::current());
-        let error = connections.get(DEFAULT_CONNECTION).unwrap().check().await.unwrap_err();
+        let error = connections.mongodb(DEFAULT_CONNECTION).unwrap().check().await.unwrap_err();
         let told = format!("{error} {error:?}");
         assert!(told.contains(MONGODB_URI_SETTING), "{told}");
         assert!(!told.contains("hunter2"), "{told}");
-        assert!(matches!(connections.get("other"), Err(Error::UnknownConnection { .. })));
     }
 }

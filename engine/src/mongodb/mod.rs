@@ -27,7 +27,7 @@ mod scan;
 mod schema;
 mod table;
 
-pub(crate) use connection::Connections;
+pub(crate) use connection::Connection;
 #[cfg(test)]
 pub(crate) use find::IdRange;
 pub(crate) use scan::{MongoScanExec, ScanSpec};

@@ -9,10 +9,10 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::connection::{Connections, QueryKey};
 use super::scan::{MongoScanExec, ScanSpec};
 use super::{filter, planning, schema};
 use crate::config::ScanConfig;
+use crate::connections::{Connections, query_key};
 
 /// Where a collection is, and how it is read. It holds a connection's name, never its address.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl TableProvider for MongoTable {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => Arc::clone(&self.schema),
         };
-        let connection = self.connections.get(&self.connection)?;
+        let connection = self.connections.mongodb(&self.connection)?;
         let cluster_time = connection.read_time(query_key(state)).await?;
         let pushed = if self.scan.filter_pushdown { filters } else { &[] };
         let filter = filter::conjunction(pushed, &self.schema);
@@ -105,10 +105,4 @@ impl TableProvider for MongoTable {
         };
         Ok(Arc::new(MongoScanExec::over(spec, connection, &layout.ranges)?))
     }
-}
-
-/// Names the query that is being planned: all its scans are planned with one state, which is stamped once.
-fn query_key(state: &dyn Session) -> Option<QueryKey> {
-    let started = state.execution_props().query_execution_start_time?;
-    Some((state.session_id().to_owned(), started.timestamp_nanos_opt()?))
 }

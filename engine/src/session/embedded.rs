@@ -41,7 +41,7 @@ use tonic::transport::Endpoint;
 use tonic::transport::server::TcpIncoming;
 
 use super::state::{MAX_MESSAGE, Role, session_config, session_state};
-use crate::mongodb::Connections;
+use crate::connections::Connections;
 use crate::{Config, Error, Result, codec};
 
 /// The stack of every thread of the engine, as Ballista's own scheduler has it.

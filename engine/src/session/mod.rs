@@ -11,8 +11,10 @@ use tokio::runtime::Handle;
 
 use self::embedded::Embedded;
 use crate::config::{DEFAULT_CONNECTION, SCHEDULER_SETTING};
+use crate::connections::Connections;
 use crate::dataflow::Dataset;
-use crate::mongodb::{Connections, MongoTable};
+use crate::kafka::{Format, KafkaTable, TableOptions};
+use crate::mongodb::MongoTable;
 use crate::sql::Outcome;
 use crate::{Config, Error, Result};
 
@@ -21,7 +23,8 @@ const DEFAULT_SCHEDULER_PORT: u16 = 50050;
 
 /// A handle to the engine. Clones are cheap and share everything.
 ///
-/// The table `predictions` is there from the start. Nothing connects to MongoDB before a table is asked for.
+/// The tables `predictions` (MongoDB), `images` and `predictions_topic` (Kafka) are there from the start. Nothing
+/// connects to a server before one of its tables is asked for.
 #[derive(Clone, Debug)]
 pub struct Session {
     inner: Arc<Inner>,
@@ -102,6 +105,9 @@ impl Session {
         };
         let session = Self { inner: Arc::new(inner) };
         session.register_collection("predictions", "predictions", crate::predictions_schema())?;
+        let kafka = session.inner.config.kafka.clone();
+        session.register_topic("images", &kafka.images_topic, Format::Images)?;
+        session.register_topic("predictions_topic", &kafka.predictions_topic, Format::Predictions)?;
         Ok(session)
     }
 
@@ -122,9 +128,17 @@ impl Session {
         Ok(())
     }
 
+    /// Registers a topic of the configured cluster as the table `name`.
+    fn register_topic(&self, name: &str, topic: &str, format: Format) -> Result<()> {
+        let inner = &self.inner;
+        let table = KafkaTable::new(Arc::clone(&inner.connections), TableOptions::new(topic, format));
+        inner.context.0.register_table(name, Arc::new(table))?;
+        Ok(())
+    }
+
     /// The rows of a table.
     ///
-    /// On an embedded engine a table of MongoDB is an [`Error::Unreachable`] here where its server does not answer.
+    /// On an embedded engine a table of MongoDB or Kafka is an [`Error::Unreachable`] here where its server does not answer.
     pub async fn table(&self, name: &str) -> Result<Dataset> {
         let frame = self.inner.context.0.table(name).await?;
         self.check_sources(frame.logical_plan()).await?;
@@ -159,7 +173,7 @@ impl Session {
             return Ok(());
         }
         for name in state::connections_of(plan)? {
-            self.inner.connections.get(&name)?.check().await?;
+            self.inner.connections.check(&name).await?;
         }
         Ok(())
     }

@@ -19,7 +19,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
-use crate::mongodb::{Connections, MongoTable};
+use crate::connections::{ConnectionName, Connections};
+use crate::kafka::{KafkaTable, KafkaTableFactory};
+use crate::mongodb::MongoTable;
 use crate::{Config, codec};
 
 /// The largest gRPC message, in bytes, on every side: the default of 16 MiB is too small for a batch of images.
@@ -60,7 +62,8 @@ pub(crate) fn session_state(
         .with_optimizer_rules(ballista_default_optimizer_rules())
         .with_scalar_functions(ballista_scalar_functions())
         .with_aggregate_functions(ballista_aggregate_functions())
-        .with_window_functions(ballista_window_functions());
+        .with_window_functions(ballista_window_functions())
+        .with_table_factory("KAFKA".to_owned(), Arc::new(KafkaTableFactory::new(Arc::clone(connections))));
     if let Role::Client { scheduler_url } = role {
         let planner = BallistaQueryPlanner::<LogicalPlanNode>::with_extension(
             scheduler_url.to_owned(),
@@ -73,14 +76,17 @@ pub(crate) fn session_state(
 }
 
 /// The names of the connections that a plan's tables use.
-pub(super) fn connections_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
+pub(super) fn connections_of(plan: &LogicalPlan) -> Result<BTreeSet<ConnectionName>> {
     let mut names = BTreeSet::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Ok(provider) = source_as_provider(&scan.source)
-            && let Some(table) = provider.downcast_ref::<MongoTable>()
         {
-            names.insert(table.connection.clone());
+            if let Some(table) = provider.downcast_ref::<MongoTable>() {
+                names.insert(ConnectionName::MongoDb(table.connection.clone()));
+            } else if let Some(table) = provider.downcast_ref::<KafkaTable>() {
+                names.insert(ConnectionName::Kafka(table.options.connection.clone()));
+            }
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

@@ -1,0 +1,367 @@
+//! The options of `CREATE EXTERNAL TABLE … STORED AS KAFKA`: pure functions from text to [`TableOptions`].
+//!
+//! Names are those of Spark's Kafka source where it has them, and are compared without regard to case, because
+//! DataFusion makes them lower case. An option that is not known is an error: one that is misspelt must not be one that
+//! has no effect. No error repeats the value of an option that is not known, or of a location: it may be a password.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+use std::time::Duration;
+
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
+use serde_json::Value;
+
+use super::bounds::{At, Bound};
+use super::options::{Format, Isolation, Mode, TableOptions};
+use crate::{Error, Result};
+
+/// Every option, as it is documented.
+const NAMES: [&str; 12] = [
+    "connection",
+    "value.format",
+    "mode",
+    "startingOffsets",
+    "endingOffsets",
+    "startingTimestamp",
+    "endingTimestamp",
+    "failOnDataLoss",
+    "isolationLevel",
+    "maxRecordsPerPartition",
+    "minRecordsPerPartition",
+    "fetchTimeoutMs",
+];
+
+/// The longest name of a topic that Kafka allows.
+const TOPIC_LENGTH: usize = 249;
+
+/// Reads a table's location and options.
+pub(crate) fn table_options(location: &str, given: &HashMap<String, String>) -> Result<TableOptions> {
+    let mut values: BTreeMap<&'static str, &str> = BTreeMap::new();
+    for (name, value) in given {
+        // DataFusion puts this in front of a name without a dot.
+        let name = name.strip_prefix("format.").unwrap_or(name);
+        values.insert(known(name)?, value);
+    }
+    let get = |name: &'static str| values.get(name).map(|value| (name, value.trim()));
+
+    let mut options = TableOptions::new(topic(location)?, Format::Raw);
+    if let Some((_, connection)) = get("connection") {
+        connection.clone_into(&mut options.connection);
+    }
+    if let Some(option) = get("value.format") {
+        let formats =
+            [("raw", Format::Raw), ("images", Format::Images), ("predictions", Format::Predictions)];
+        options.format = one_of(option, &formats)?;
+    }
+    if let Some(option) = get("mode") {
+        options.mode = one_of(option, &[("FAILFAST", Mode::FailFast), ("PERMISSIVE", Mode::Permissive)])?;
+    }
+    if let Some(option) = get("isolationLevel") {
+        let levels =
+            [Isolation::ReadCommitted, Isolation::ReadUncommitted].map(|level| (level.name(), level));
+        options.isolation = one_of(option, &levels)?;
+    }
+    if let Some(option) = get("failOnDataLoss") {
+        options.fail_on_data_loss = one_of(option, &[("true", true), ("false", false)])?;
+    }
+    if let Some(option) = get("maxRecordsPerPartition") {
+        options.part_size.max = at_least_one(option)?;
+    }
+    if let Some(option) = get("minRecordsPerPartition") {
+        options.part_size.min = at_least_one(option)?;
+    }
+    if let Some(option) = get("fetchTimeoutMs") {
+        options.fetch_timeout = Duration::from_millis(at_least_one(option)?);
+    }
+    if let Some(start) = bound(&options.topic, get("startingOffsets"), get("startingTimestamp"))? {
+        options.start = start;
+    }
+    if let Some(end) = bound(&options.topic, get("endingOffsets"), get("endingTimestamp"))? {
+        options.end = end;
+    }
+    check_order(&options.start, &options.end)?;
+    Ok(options)
+}
+
+fn invalid(option: &str, message: impl Into<String>) -> Error {
+    Error::InvalidOption { option: option.to_owned(), message: message.into() }
+}
+
+/// The option of this name, as it is documented.
+fn known(name: &str) -> Result<&'static str> {
+    if let Some(known) = NAMES.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+        return Ok(known);
+    }
+    let lower = name.to_lowercase();
+    if lower.starts_with("kafka.") || lower.contains("bootstrap") {
+        return Err(invalid(
+            name,
+            "brokers and credentials are settings of each process (FIRESTEEL_KAFKA_BOOTSTRAP, \
+             FIRESTEEL_KAFKA_PROPERTIES); a table only names a connection",
+        ));
+    }
+    let likeness = |known: &str| normalized_levenshtein(&known.to_lowercase(), &lower);
+    let closest = NAMES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    Err(match closest.filter(|known| likeness(known) > 0.6) {
+        Some(known) => invalid(name, format!("there is no such option; did you mean `{known}`?")),
+        None => invalid(name, format!("there is no such option; there are {}", NAMES.join(", "))),
+    })
+}
+
+/// Checks that a location is the name of a topic.
+fn topic(location: &str) -> Result<&str> {
+    if location.contains([':', '/', ',', '@']) {
+        return Err(invalid(
+            "LOCATION",
+            "it is the name of a topic; where the brokers are is a setting of each process \
+             (FIRESTEEL_KAFKA_BOOTSTRAP), and a table only names a connection",
+        ));
+    }
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let length = (1..=TOPIC_LENGTH).contains(&location.len());
+    if !length || !location.bytes().all(legal) || matches!(location, "." | "..") {
+        return Err(invalid(
+            "LOCATION",
+            "a topic's name has 1 to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`",
+        ));
+    }
+    Ok(location)
+}
+
+fn one_of<T: Copy>((option, value): (&str, &str), choices: &[(&str, T)]) -> Result<T> {
+    let choice = choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
+    choice.map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        invalid(option, format!("`{value}` is none of {}", names.join(", ")))
+    })
+}
+
+fn at_least_one((option, value): (&str, &str)) -> Result<u64> {
+    match u64::from_str(value) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(invalid(option, format!("`{value}` is not a whole number of at least 1"))),
+    }
+}
+
+/// One of the two ways to say where reading begins or ends.
+fn bound(
+    topic: &str,
+    offsets: Option<(&str, &str)>,
+    timestamp: Option<(&str, &str)>,
+) -> Result<Option<Bound>> {
+    match (offsets, timestamp) {
+        (Some((one, _)), Some((other, _))) => Err(invalid(other, format!("{one} is given too"))),
+        (Some((option, value)), None) => parse_offsets(topic, option, value).map(Some),
+        (None, Some((option, value))) => parse_time(option, value).map(|time| Some(Bound::Timestamp(time))),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Milliseconds since 1970, or a date and time as in RFC 3339. One between two milliseconds is the later.
+fn parse_time(option: &str, value: &str) -> Result<i64> {
+    let time = match i64::from_str(value) {
+        Ok(millis) => Some(millis),
+        Err(_) => string_to_timestamp_nanos(value)
+            .ok()
+            .map(|nanos| nanos.div_euclid(1_000_000) + i64::from(nanos.rem_euclid(1_000_000) > 0)),
+    };
+    time.filter(|millis| *millis >= 0).ok_or_else(|| {
+        invalid(
+            option,
+            format!("`{value}` is neither milliseconds since 1970 nor a time like 2026-01-31T09:30:00Z"),
+        )
+    })
+}
+
+/// `earliest`, `latest`, or `{"topic": {"partition": offset, …}}`, where -2 is the earliest and -1 the latest.
+fn parse_offsets(topic: &str, option: &str, value: &str) -> Result<Bound> {
+    if value.eq_ignore_ascii_case("earliest") {
+        return Ok(Bound::Earliest);
+    }
+    if value.eq_ignore_ascii_case("latest") {
+        return Ok(Bound::Latest);
+    }
+    let expected = || {
+        let example = format!("{{\"{topic}\":{{\"0\":123,\"1\":-2}}}}");
+        invalid(option, format!("`{value}` is neither earliest, nor latest, nor offsets like {example}"))
+    };
+    let json: Value = serde_json::from_str(value).map_err(|_| expected())?;
+    let topics = json.as_object().ok_or_else(expected)?;
+    if let Some(other) = topics.keys().find(|name| *name != topic) {
+        return Err(invalid(option, format!("it has offsets of topic `{other}`; the table reads `{topic}`")));
+    }
+    let partitions = topics.get(topic).and_then(Value::as_object).ok_or_else(expected)?;
+    let mut offsets = BTreeMap::new();
+    for (partition, offset) in partitions {
+        let id = i32::from_str(partition).ok().filter(|id| *id >= 0).ok_or_else(expected)?;
+        let at = match offset.as_i64().ok_or_else(expected)? {
+            -2 => At::Earliest,
+            -1 => At::Latest,
+            offset if offset >= 0 => At::Offset(offset),
+            other => {
+                return Err(invalid(
+                    option,
+                    format!("{other} is neither an offset, nor -2 (earliest), nor -1 (latest)"),
+                ));
+            }
+        };
+        offsets.insert(id, at);
+    }
+    Ok(Bound::Offsets(offsets))
+}
+
+/// A partition does not end before it begins.
+fn check_order(start: &Bound, end: &Bound) -> Result<()> {
+    let wrong = match (start, end) {
+        (Bound::Offsets(starts), Bound::Offsets(ends)) => {
+            let pairs = starts.iter().filter_map(|(id, start)| Some((id, *start, *ends.get(id)?)));
+            let mut numbers = pairs.filter_map(|(id, start, end)| match (start, end) {
+                (At::Offset(start), At::Offset(end)) => Some((*id, start, end)),
+                _ => None,
+            });
+            let wrong = numbers.find(|(_, start, end)| start > end);
+            wrong.map(|(id, start, end)| {
+                ("endingOffsets", format!("partition {id} ends at {end} and begins at {start}"))
+            })
+        }
+        (Bound::Timestamp(start), Bound::Timestamp(end)) if start > end => {
+            Some(("endingTimestamp", "it is before startingTimestamp".to_owned()))
+        }
+        _ => None,
+    };
+    wrong.map_or(Ok(()), |(option, message)| Err(invalid(option, message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(given: &[(&str, &str)]) -> Result<TableOptions> {
+        // As DataFusion hands them over.
+        let given = given.iter().map(|(name, value)| {
+            let name = name.to_lowercase();
+            (if name.contains('.') { name } else { format!("format.{name}") }, (*value).to_owned())
+        });
+        table_options("events", &given.collect())
+    }
+
+    #[test]
+    fn a_table_without_options_is_the_whole_topic_raw() {
+        assert_eq!(parse(&[]).unwrap(), TableOptions::new("events", Format::Raw));
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let options = parse(&[
+            ("connection", "other"),
+            ("value.format", "Predictions"),
+            ("mode", "permissive"),
+            ("startingOffsets", r#"{"events":{"0":123,"1":-2,"2":-1}}"#),
+            ("endingTimestamp", "2026-01-31T09:30:00Z"),
+            ("failOnDataLoss", "FALSE"),
+            ("isolationLevel", "read_uncommitted"),
+            ("maxRecordsPerPartition", "500"),
+            ("minRecordsPerPartition", "5"),
+            ("fetchTimeoutMs", "1500"),
+        ]);
+        let mut expected = TableOptions::new("events", Format::Predictions);
+        expected.connection = "other".to_owned();
+        expected.mode = Mode::Permissive;
+        let starts = [(0, At::Offset(123)), (1, At::Earliest), (2, At::Latest)];
+        expected.start = Bound::Offsets(BTreeMap::from(starts));
+        expected.end = Bound::Timestamp(1_769_851_800_000);
+        expected.fail_on_data_loss = false;
+        expected.isolation = Isolation::ReadUncommitted;
+        (expected.part_size.max, expected.part_size.min) = (500, 5);
+        expected.fetch_timeout = Duration::from_millis(1_500);
+        assert_eq!(options.unwrap(), expected);
+    }
+
+    #[test]
+    fn bounds_are_words_offsets_or_times() {
+        let start = |option, value| parse(&[(option, value)]).unwrap().start;
+        assert_eq!(start("startingOffsets", "EARLIEST"), Bound::Earliest);
+        assert_eq!(start("startingOffsets", " latest "), Bound::Latest);
+        assert_eq!(start("startingOffsets", r#"{"events":{}}"#), Bound::Offsets(BTreeMap::new()));
+        for (text, millis) in [
+            ("0", 0),
+            ("1769851800000", 1_769_851_800_000),
+            ("2026-01-31T09:30:00Z", 1_769_851_800_000),
+            ("2026-01-31T10:30:00.25+01:00", 1_769_851_800_250),
+            ("2026-01-31 09:30:00.0001Z", 1_769_851_800_001),
+        ] {
+            assert_eq!(start("startingTimestamp", text), Bound::Timestamp(millis), "{text}");
+        }
+        let end = parse(&[("endingOffsets", "latest")]).unwrap().end;
+        assert_eq!(end, Bound::Latest);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        for (option, value, words) in [
+            ("startingOfsets", "earliest", "did you mean `startingOffsets`"),
+            ("fail_on_data_loss", "true", "did you mean `failOnDataLoss`"),
+            ("colour", "red", "there are connection, value.format"),
+            ("kafka.bootstrap.servers", "broker:9092", "FIRESTEEL_KAFKA_BOOTSTRAP"),
+            ("bootstrap", "broker:9092", "FIRESTEEL_KAFKA_BOOTSTRAP"),
+            ("kafka.sasl.password", "hunter2", "FIRESTEEL_KAFKA_PROPERTIES"),
+            ("value.format", "avro", "`avro` is none of raw, images, predictions"),
+            ("mode", "DROPMALFORMED", "none of FAILFAST, PERMISSIVE"),
+            ("failOnDataLoss", "maybe", "none of true, false"),
+            ("maxRecordsPerPartition", "0", "at least 1"),
+            ("fetchTimeoutMs", "-1", "at least 1"),
+            ("startingOffsets", "first", "neither earliest, nor latest"),
+            ("startingOffsets", "[1]", "neither earliest, nor latest"),
+            ("startingOffsets", r#"{"other":{"0":1}}"#, "it has offsets of topic `other`"),
+            ("startingOffsets", r#"{"events":{"a":1}}"#, "neither earliest, nor latest"),
+            ("startingOffsets", r#"{"events":{"0":-3}}"#, "-3 is neither an offset"),
+            ("startingOffsets", r#"{"events":{"0":1.5}}"#, "neither earliest, nor latest"),
+            ("endingTimestamp", "yesterday", "neither milliseconds since 1970"),
+            ("endingTimestamp", "-1", "neither milliseconds since 1970"),
+        ] {
+            let error = parse(&[(option, value)]).unwrap_err();
+            let told = error.to_string();
+            assert!(matches!(error, Error::InvalidOption { .. }), "{told}");
+            assert!(told.to_lowercase().contains(&option.to_lowercase()) && told.contains(words), "{told}");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+        let both = [("startingOffsets", "earliest"), ("startingTimestamp", "1")];
+        assert!(parse(&both).unwrap_err().to_string().contains("startingOffsets is given too"));
+        let offsets =
+            [("startingOffsets", r#"{"events":{"0":7}}"#), ("endingOffsets", r#"{"events":{"0":5}}"#)];
+        assert!(parse(&offsets).unwrap_err().to_string().contains("partition 0 ends at 5 and begins at 7"));
+        let times = [("startingTimestamp", "7"), ("endingTimestamp", "5")];
+        assert!(parse(&times).unwrap_err().to_string().contains("before startingTimestamp"));
+    }
+
+    #[test]
+    fn a_location_is_a_topic_and_not_an_address() {
+        let none = HashMap::new();
+        for name in ["events", "a.b_c-D9", &"x".repeat(249)] {
+            assert_eq!(table_options(name, &none).unwrap().topic, name);
+        }
+        for (location, words) in [
+            ("broker:9092", "FIRESTEEL_KAFKA_BOOTSTRAP"),
+            ("kafka://me:hunter2@broker/events", "FIRESTEEL_KAFKA_BOOTSTRAP"),
+            ("a,b", "FIRESTEEL_KAFKA_BOOTSTRAP"),
+            ("", "1 to 249"),
+            ("..", "1 to 249"),
+            ("ünter", "1 to 249"),
+            (&"x".repeat(250), "1 to 249"),
+        ] {
+            let told = table_options(location, &none).unwrap_err().to_string();
+            assert!(told.contains("LOCATION") && told.contains(words) && !told.contains("hunter2"), "{told}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_options_or_an_error(name in "\\PC{0,16}", value in "\\PC{0,24}", known in 0..NAMES.len()) {
+            let _ = parse(&[(&name, &value)]);
+            let _ = parse(&[(NAMES[known], &value)]);
+        }
+    }
+}

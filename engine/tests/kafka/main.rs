@@ -1,0 +1,55 @@
+//! The Kafka source against a real broker: an embedded Ballista that reads topics as batches, checked message by
+//! message against what was produced.
+
+mod failures;
+mod gaps;
+mod raw;
+mod reading;
+mod support;
+mod typed;
+
+use firesteel_proto::{
+    Encoding, ImageId, ImageRecord, Label, PredictionRecord, ProducerId, Sequence, Timestamp,
+};
+use support::Fixture;
+
+fn id(index: usize) -> ImageId {
+    let producer = u32::try_from(0xab00_0000 + index % 5).expect("small");
+    ImageId { producer: ProducerId(producer), sequence: Sequence(index as u64 / 5) }
+}
+
+fn millis(index: usize) -> i64 {
+    1_760_000_000_000 + index as i64 * 10
+}
+
+fn image(index: usize) -> ImageRecord {
+    ImageRecord {
+        id: id(index),
+        produced_at: Timestamp(millis(index)),
+        label: Label::ALL[index % 10],
+        encoding: [Encoding::Jpeg, Encoding::Png, Encoding::Rgb8][index % 3],
+        data: vec![u8::try_from(index % 256).expect("a byte"); 1 + index % 100].into(),
+    }
+}
+
+fn prediction(index: usize) -> PredictionRecord {
+    let wrong = index.is_multiple_of(7);
+    PredictionRecord {
+        id: id(index),
+        label: Label::ALL[index % 10],
+        predicted: Label::ALL[(index + usize::from(wrong)) % 10],
+        confidence: 0.5 + (index % 50) as f32 / 100.0,
+        model: "resnet18".to_owned(),
+        produced_at: Timestamp(millis(index)),
+        inferred_at: Timestamp(millis(index) + 250),
+    }
+}
+
+/// Messages keyed by producer.
+fn images(count: usize) -> Vec<(String, Vec<u8>)> {
+    (0..count).map(|index| (id(index).producer.to_string(), image(index).encode())).collect()
+}
+
+fn predictions(count: usize) -> Vec<(String, Vec<u8>)> {
+    (0..count).map(|index| (id(index).producer.to_string(), prediction(index).encode())).collect()
+}
