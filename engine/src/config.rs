@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+pub use crate::mongodb::ReadMode;
+
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
 pub const DEFAULT_CONNECTION: &str = "default";
 
@@ -157,6 +159,10 @@ pub struct ScanConfig {
     pub min_documents_per_partition: u64,
     /// Whether filters are evaluated by the server where that is exact.
     pub filter_pushdown: bool,
+    /// What becomes of a document that does not fit the schema.
+    pub mode: ReadMode,
+    /// The text column of the schema that shows, under [`ReadMode::Permissive`], a document that does not fit.
+    pub corrupt_record_column: String,
 }
 
 impl Default for ScanConfig {
@@ -166,6 +172,8 @@ impl Default for ScanConfig {
             max_partitions: None,
             min_documents_per_partition: 20_000,
             filter_pushdown: true,
+            mode: ReadMode::FailFast,
+            corrupt_record_column: "_corrupt_record".to_owned(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::catalog::Session;
 use tokio::runtime::Handle;
 
-use crate::config::DEFAULT_CONNECTION;
+use crate::config::{DEFAULT_CONNECTION, ScanConfig};
 use crate::{Config, Error, Result, kafka, mongodb};
 
 /// How many recent queries keep what they read at.
@@ -20,6 +20,7 @@ const REMEMBERED_QUERIES: usize = 256;
 pub(crate) struct Connections {
     mongodb: HashMap<String, Arc<mongodb::Connection>>,
     kafka: HashMap<String, Arc<kafka::Connection>>,
+    scan: ScanConfig,
 }
 
 /// A connection that a plan uses.
@@ -38,7 +39,13 @@ impl Connections {
         Self {
             mongodb: HashMap::from([(default(), Arc::new(mongodb::Connection::new(config, runtime)))]),
             kafka: HashMap::from([(default(), Arc::new(kafka::Connection::new(config)))]),
+            scan: config.scan.clone(),
         }
+    }
+
+    /// How this process has collections read whose tables do not say so themselves.
+    pub(crate) fn scan(&self) -> &ScanConfig {
+        &self.scan
     }
 
     /// The connection to MongoDB that a plan calls `name`.

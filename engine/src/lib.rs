@@ -29,7 +29,7 @@ mod sql;
 
 pub use config::{
     Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING, KafkaConnection,
-    MONGODB_URI_SETTING, MongoConnection, SCHEDULER_SETTING, ScanConfig,
+    MONGODB_URI_SETTING, MongoConnection, ReadMode, SCHEDULER_SETTING, ScanConfig,
 };
 pub use error::{Error, Result};
 pub use mongodb::predictions_schema;

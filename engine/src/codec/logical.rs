@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
     use crate::mongodb::predictions_schema;
-    use crate::{Config, Error};
+    use crate::{Config, Error, ReadMode};
 
     fn codec() -> (Runtime, LogicalCodec) {
         let runtime = Runtime::new().unwrap();
@@ -166,6 +166,8 @@ mod tests {
             partitions in prop::option::of(0..1000_usize),
             documents in any::<u64>(),
             pushdown in any::<bool>(),
+            mode in prop::sample::select(vec![ReadMode::FailFast, ReadMode::Permissive, ReadMode::DropMalformed]),
+            corrupt in "[a-z_]{1,12}",
         ) {
             let (_runtime, codec) = codec();
             let [connection, database, collection] = names;
@@ -174,22 +176,27 @@ mod tests {
                 max_partitions: partitions,
                 min_documents_per_partition: documents,
                 filter_pushdown: pushdown,
+                mode,
+                corrupt_record_column: corrupt,
             };
             let connections = Arc::clone(&codec.connections);
             let table = MongoTable::new(
                 connections, &connection, &database, &collection, predictions_schema(), scan.clone(),
             ).unwrap();
+            let schema = table.schema();
             let mut bytes = Vec::new();
             let name = TableReference::bare("predictions");
             codec.try_encode_table_provider(&name, Arc::new(table), &mut bytes).unwrap();
             prop_assert!(!String::from_utf8_lossy(&bytes).contains("hunter2"));
-            let decoded = decode(&codec, &bytes).unwrap();
+            let decoded = codec
+                .try_decode_table_provider(&bytes, &name, Arc::clone(&schema), &TaskContext::default())
+                .unwrap();
             let decoded = decoded.downcast_ref::<MongoTable>().unwrap();
             prop_assert_eq!(&decoded.connection, &connection);
             prop_assert_eq!(&decoded.database, &database);
             prop_assert_eq!(&decoded.collection, &collection);
             prop_assert_eq!(&decoded.scan, &scan);
-            prop_assert_eq!(&decoded.schema, &predictions_schema());
+            prop_assert_eq!(&decoded.schema, &schema);
         }
     }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use bson::{Document, Timestamp};
 use datafusion_proto::protobuf;
 use prost::Message;
 
 use super::{WIRE_VERSION, wire};
 use crate::config::ScanConfig;
-use crate::mongodb::ScanSpec;
+use crate::mongodb::{ReadMode, Reading, ScanSpec};
 use crate::{Error, Result};
 
 /// The tag of a protobuf field is never `F`: that would be wire type 6, which does not exist.
@@ -44,6 +45,37 @@ pub(super) fn to_usize(value: u64) -> Result<usize> {
     usize::try_from(value).map_err(damaged)
 }
 
+/// A schema, with the metadata of its fields.
+fn encode_schema(schema: &SchemaRef) -> Result<Vec<u8>> {
+    let schema = protobuf::Schema::try_from(schema.as_ref()).map_err(damaged)?;
+    Ok(schema.encode_to_vec())
+}
+
+fn decode_schema(bytes: &[u8]) -> Result<SchemaRef> {
+    let schema = protobuf::Schema::decode(bytes).map_err(damaged)?;
+    Ok(Arc::new(arrow::datatypes::Schema::try_from(&schema).map_err(damaged)?))
+}
+
+impl From<ReadMode> for wire::ReadMode {
+    fn from(mode: ReadMode) -> Self {
+        match mode {
+            ReadMode::FailFast => Self::Failfast,
+            ReadMode::Permissive => Self::Permissive,
+            ReadMode::DropMalformed => Self::Dropmalformed,
+        }
+    }
+}
+
+/// A mode is never left out: it decides what a result is.
+fn read_mode(mode: i32) -> Result<ReadMode> {
+    match wire::ReadMode::try_from(mode) {
+        Ok(wire::ReadMode::Failfast) => Ok(ReadMode::FailFast),
+        Ok(wire::ReadMode::Permissive) => Ok(ReadMode::Permissive),
+        Ok(wire::ReadMode::Dropmalformed) => Ok(ReadMode::DropMalformed),
+        Ok(wire::ReadMode::Unspecified) | Err(_) => Err(damaged(format!("there is no read mode {mode}"))),
+    }
+}
+
 impl From<&ScanConfig> for wire::ScanOptions {
     fn from(config: &ScanConfig) -> Self {
         Self {
@@ -51,6 +83,8 @@ impl From<&ScanConfig> for wire::ScanOptions {
             max_partitions: config.max_partitions.map(|partitions| partitions as u64),
             min_documents_per_partition: config.min_documents_per_partition,
             filter_pushdown: config.filter_pushdown,
+            mode: wire::ReadMode::from(config.mode).into(),
+            corrupt_record_column: config.corrupt_record_column.clone(),
         }
     }
 }
@@ -64,6 +98,8 @@ impl TryFrom<wire::ScanOptions> for ScanConfig {
             max_partitions: options.max_partitions.map(to_usize).transpose()?,
             min_documents_per_partition: options.min_documents_per_partition,
             filter_pushdown: options.filter_pushdown,
+            mode: read_mode(options.mode)?,
+            corrupt_record_column: options.corrupt_record_column,
         })
     }
 }
@@ -72,13 +108,13 @@ impl TryFrom<&ScanSpec> for wire::MongoScan {
     type Error = Error;
 
     fn try_from(spec: &ScanSpec) -> Result<Self> {
-        let schema = protobuf::Schema::try_from(spec.schema.as_ref()).map_err(damaged)?;
+        let documents = spec.reading.documents.as_ref().map(encode_schema).transpose()?;
         let filter = spec.filter.as_ref().map(Document::to_vec).transpose().map_err(damaged)?;
         Ok(Self {
             connection: spec.connection.clone(),
             database: spec.database.clone(),
             collection: spec.collection.clone(),
-            schema: schema.encode_to_vec(),
+            schema: encode_schema(&spec.schema)?,
             filter: filter.unwrap_or_default(),
             cluster_time: spec
                 .cluster_time
@@ -86,6 +122,11 @@ impl TryFrom<&ScanSpec> for wire::MongoScan {
             limit: spec.limit,
             batch_rows: spec.batch_rows as u64,
             clustered: spec.clustered,
+            reading: Some(wire::Reading {
+                mode: wire::ReadMode::from(spec.reading.mode).into(),
+                documents,
+                corrupt_record: spec.reading.corrupt_record.clone(),
+            }),
         })
     }
 }
@@ -94,8 +135,8 @@ impl TryFrom<wire::MongoScan> for ScanSpec {
     type Error = Error;
 
     fn try_from(scan: wire::MongoScan) -> Result<Self> {
-        let schema = protobuf::Schema::decode(scan.schema.as_slice()).map_err(damaged)?;
-        let schema = arrow::datatypes::Schema::try_from(&schema).map_err(damaged)?;
+        let reading = scan.reading.unwrap_or_default();
+        let documents = reading.documents.as_deref().map(decode_schema).transpose()?;
         let filter = match scan.filter.as_slice() {
             [] => None,
             bytes => Some(Document::from_reader(bytes).map_err(damaged)?),
@@ -104,7 +145,7 @@ impl TryFrom<wire::MongoScan> for ScanSpec {
             connection: scan.connection,
             database: scan.database,
             collection: scan.collection,
-            schema: Arc::new(schema),
+            schema: decode_schema(&scan.schema)?,
             filter,
             cluster_time: scan
                 .cluster_time
@@ -112,6 +153,11 @@ impl TryFrom<wire::MongoScan> for ScanSpec {
             limit: scan.limit,
             batch_rows: to_usize(scan.batch_rows)?,
             clustered: scan.clustered,
+            reading: Reading {
+                mode: read_mode(reading.mode)?,
+                documents,
+                corrupt_record: reading.corrupt_record,
+            },
         })
     }
 }

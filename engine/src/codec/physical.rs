@@ -138,6 +138,7 @@ impl PhysicalExtensionCodec for PhysicalCodec {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
     use bson::{Timestamp, doc};
     use datafusion::physical_plan::{ExecutionPlanProperties, displayable};
     use datafusion_proto::physical_plan::AsExecutionPlan;
@@ -148,15 +149,15 @@ mod tests {
     use super::*;
     use crate::Config;
     use crate::config::DEFAULT_CONNECTION;
-    use crate::mongodb::{IdRange, predictions_schema};
+    use crate::mongodb::{IdRange, ReadMode, Reading, predictions_schema};
 
     fn spec() -> impl Strategy<Value = ScanSpec> {
         let filter = prop::option::of((".{0,8}", any::<i64>()));
         let time = prop::option::of((any::<u32>(), any::<u32>()));
         let columns = prop::sample::subsequence((0..10).collect::<Vec<usize>>(), 0..=10);
         let rest = (prop::option::of(any::<u64>()), 1..100_000_usize, any::<bool>());
-        (filter, time, columns, rest).prop_map(|(filter, time, columns, (limit, batch_rows, clustered))| {
-            ScanSpec {
+        (filter, time, columns, rest, reading()).prop_map(
+            |(filter, time, columns, (limit, batch_rows, clustered), reading)| ScanSpec {
                 connection: DEFAULT_CONNECTION.to_owned(),
                 database: "firesteel".to_owned(),
                 collection: "predictions".to_owned(),
@@ -166,8 +167,31 @@ mod tests {
                 limit,
                 batch_rows,
                 clustered,
-            }
-        })
+                reading,
+            },
+        )
+    }
+
+    /// Types of every kind, with the metadata that tells what documents hold.
+    fn nested_schema() -> SchemaRef {
+        let marked = |name: &str, value: &str| {
+            let metadata = [("firesteel.bson".to_owned(), value.to_owned())].into();
+            Field::new(name, DataType::Utf8, true).with_metadata(metadata)
+        };
+        let part = DataType::Struct(vec![marked("ref", "objectId"), marked("any", "any")].into());
+        Arc::new(Schema::new(vec![
+            marked("_id", "objectId"),
+            Field::new("price", DataType::Decimal128(38, 2), true),
+            Field::new("items", DataType::List(Arc::new(Field::new("item", part, true))), true),
+        ]))
+    }
+
+    fn reading() -> impl Strategy<Value = Reading> {
+        let modes =
+            prop::sample::select(vec![ReadMode::FailFast, ReadMode::Permissive, ReadMode::DropMalformed]);
+        let documents = prop::option::of(Just(nested_schema()));
+        (modes, documents, prop::option::of("[a-z_]{1,8}"))
+            .prop_map(|(mode, documents, corrupt_record)| Reading { mode, documents, corrupt_record })
     }
 
     proptest! {

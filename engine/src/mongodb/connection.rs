@@ -37,6 +37,11 @@ impl Connection {
         }
     }
 
+    /// The database of a collection that is named without one.
+    pub(crate) fn default_database(&self) -> &str {
+        &self.settings.database
+    }
+
     /// A handle to `database`.
     pub(crate) async fn database(&self, database: &str) -> Result<Database> {
         Ok(self.client().await?.database(database))

@@ -16,6 +16,8 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 
+use super::schema::BsonText;
+
 /// A query, and whether it needs a second look.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Pushed {
@@ -141,6 +143,10 @@ impl<'a> Field<'a> {
     fn of(expr: &'a Expr, schema: &'a Schema) -> Option<Self> {
         let Expr::Column(column) = expr else { return None };
         let field = schema.field_with_name(column.name()).ok()?;
+        // Documents hold something else than the text that the engine sees, and an array matches by its elements.
+        if BsonText::of(field).is_some() || field.data_type().is_nested() {
+            return None;
+        }
         Some(Self { name: field.name(), data_type: field.data_type() })
     }
 
@@ -370,6 +376,25 @@ mod tests {
         check(col("correct").or(col("label").eq(col("predicted"))), None);
         check(col("sequence").eq(lit(u64::MAX)), None);
         check(col("no_such_column").eq(lit(1)), None);
+    }
+
+    #[test]
+    fn texts_of_other_types_and_nested_columns_are_not_compared_by_the_server() {
+        let list =
+            DataType::List(std::sync::Arc::new(arrow::datatypes::Field::new("item", DataType::Utf8, true)));
+        let schema = Schema::new(vec![
+            BsonText::ObjectId.field("id"),
+            BsonText::Any.field("any"),
+            arrow::datatypes::Field::new("list", list, true),
+        ]);
+        for filter in [
+            col("id").eq(lit("0123456789abcdef01234567")),
+            col("any").eq(lit("5")),
+            col("any").is_null(),
+            col("list").is_null(),
+        ] {
+            assert_eq!(translate(&filter, &schema), None, "{filter}");
+        }
     }
 
     #[test]

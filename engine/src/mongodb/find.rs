@@ -22,6 +22,8 @@ pub(crate) type IdRange = Range<Document>;
 pub(crate) struct Find<'a> {
     pub(crate) collection: &'a str,
     pub(crate) columns: Vec<&'a str>,
+    /// Whether all fields are read, and not just those of the columns.
+    pub(crate) whole_documents: bool,
     pub(crate) filter: Option<&'a Document>,
     pub(crate) cluster_time: Option<Timestamp>,
     pub(crate) limit: Option<u64>,
@@ -34,9 +36,11 @@ impl Find<'_> {
     pub(crate) fn command(&self, range: &IdRange) -> Document {
         let mut find = doc! {
             "find": self.collection,
-            "projection": projection(&self.columns),
             "batchSize": i64::try_from(self.batch_rows).unwrap_or(i64::MAX),
         };
+        if !self.whole_documents {
+            find.insert("projection", projection(&self.columns));
+        }
         let mut filters: Vec<Document> = self.filter.cloned().into_iter().collect();
         match (&range.lower, &range.upper) {
             (None, None) => {}
@@ -94,6 +98,7 @@ mod tests {
         Find {
             collection: "predictions",
             columns: vec!["label"],
+            whole_documents: false,
             filter: None,
             cluster_time: None,
             limit: None,
@@ -118,8 +123,10 @@ mod tests {
         let full = find(false).command(&IdRange::full());
         assert_eq!(
             full,
-            doc! { "find": "predictions", "projection": { "_id": 1, "label": 1 }, "batchSize": 10_i64 }
+            doc! { "find": "predictions", "batchSize": 10_i64, "projection": { "_id": 1, "label": 1 } }
         );
+        let whole = Find { whole_documents: true, ..find(false) }.command(&IdRange::full());
+        assert!(!whole.contains_key("projection"), "{whole}");
     }
 
     #[test]

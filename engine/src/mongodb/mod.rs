@@ -8,18 +8,22 @@
 //!
 //! Guarantees, each with a test against a real server: every document is read exactly once, whatever the BSON
 //! type of its `_id`; on a replica set all partitions of all scans of a query read at one cluster time; a filter is
-//! evaluated by the server only where that gives what DataFusion would, for documents that fit the schema. (Of a
-//! document that does not, the server compares the value as it is, and the query may succeed where reading the field
-//! would have failed.)
+//! evaluated by the server only where that gives what DataFusion would. That holds for documents that fit the schema,
+//! and in the modes PERMISSIVE and DROPMALFORMED for any ([`mode`]). In the mode FAILFAST the server compares a value
+//! of another type as it is, and a query may succeed where reading the field would have failed.
 //!
 //! A standalone server has no cluster time: there the partitions are plain reads, and a document that is written
 //! meanwhile may or may not be seen.
 
 mod connection;
 mod decode;
+mod factory;
 mod fault;
 mod filter;
 mod find;
+mod location;
+mod mode;
+mod options;
 mod planning;
 mod ranges;
 mod reader;
@@ -28,8 +32,13 @@ mod schema;
 mod table;
 
 pub(crate) use connection::Connection;
+pub(crate) use factory::{MongoTableFactory, open};
 #[cfg(test)]
 pub(crate) use find::IdRange;
+pub(crate) use location::Location;
+pub use mode::ReadMode;
+pub(crate) use mode::Reading;
+pub(crate) use options::TableOptions;
 pub(crate) use scan::{MongoScanExec, ScanSpec};
 pub use schema::predictions_schema;
 pub(crate) use table::MongoTable;

@@ -34,7 +34,7 @@ pub(crate) fn read(
 ) -> Result<SendableRecordBatchStream> {
     let schema = Arc::clone(&spec.schema);
     let decoding = Decoding {
-        decoder: Decoder::new(&spec.collection, Arc::clone(&schema), spec.batch_rows)?,
+        decoder: Decoder::reading(&spec.collection, Arc::clone(&schema), spec.batch_rows, &spec.reading)?,
         batch_rows: spec.batch_rows,
         collection: spec.collection.clone(),
         baseline: BaselineMetrics::new(metrics, partition),

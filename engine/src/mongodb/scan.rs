@@ -24,6 +24,7 @@ use datafusion::physical_plan::{
 
 use super::connection::Connection;
 use super::find::{Find, IdRange};
+use super::mode::Reading;
 use super::planning::encode_bound;
 use super::reader;
 
@@ -43,14 +44,18 @@ pub(crate) struct ScanSpec {
     pub(crate) limit: Option<u64>,
     pub(crate) batch_rows: usize,
     pub(crate) clustered: bool,
+    /// What becomes of documents that do not fit.
+    pub(crate) reading: Reading,
 }
 
 impl ScanSpec {
     /// Everything of a `find` but the range.
     pub(crate) fn find(&self) -> Find<'_> {
+        let documents = self.reading.documents.as_ref().unwrap_or(&self.schema);
         Find {
             collection: &self.collection,
-            columns: self.schema.fields().iter().map(|field| field.name().as_str()).collect(),
+            columns: documents.fields().iter().map(|field| field.name().as_str()).collect(),
+            whole_documents: self.reading.corrupt_record.is_some(),
             filter: self.filter.as_ref(),
             cluster_time: self.cluster_time,
             limit: self.limit,
@@ -122,6 +127,9 @@ impl DisplayAs for MongoScanExec {
         }
         if let Some(limit) = spec.limit {
             write!(f, ", limit={limit}")?;
+        }
+        if !spec.reading.mode.is_failfast() {
+            write!(f, ", mode={}", spec.reading.mode)?;
         }
         match (spec.cluster_time, format) {
             (None, _) => write!(f, ", read=plain"),

@@ -9,6 +9,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::mode::{self, ReadMode, Reading};
 use super::scan::{MongoScanExec, ScanSpec};
 use super::{filter, planning, schema};
 use crate::config::ScanConfig;
@@ -35,7 +36,9 @@ impl MongoTable {
         schema: SchemaRef,
         scan: ScanConfig,
     ) -> crate::Result<Self> {
+        let schema = Arc::new(mode::table_schema(&scan, &schema));
         schema::validate(collection, &schema)?;
+        mode::check_corrupt_record(collection, &scan, &schema)?;
         Ok(Self {
             connections,
             connection: connection.to_owned(),
@@ -47,10 +50,17 @@ impl MongoTable {
     }
 
     fn support(&self, filter: &Expr) -> TableProviderFilterPushDown {
-        if self.scan.filter_pushdown {
-            filter::support(filter, &self.schema)
-        } else {
-            TableProviderFilterPushDown::Unsupported
+        let unsupported = TableProviderFilterPushDown::Unsupported;
+        if !self.scan.filter_pushdown {
+            return unsupported;
+        }
+        let support = filter::support(filter, &mode::document_columns(&self.scan, &self.schema));
+        match (self.scan.mode, support) {
+            (ReadMode::Permissive, _) if !mode::rejects_nulls(filter) => unsupported,
+            (ReadMode::Permissive, TableProviderFilterPushDown::Exact) => {
+                TableProviderFilterPushDown::Inexact
+            }
+            (_, support) => support,
         }
     }
 }
@@ -83,8 +93,10 @@ impl TableProvider for MongoTable {
         };
         let connection = self.connections.mongodb(&self.connection)?;
         let cluster_time = connection.read_time(query_key(state)).await?;
-        let pushed = if self.scan.filter_pushdown { filters } else { &[] };
-        let filter = filter::conjunction(pushed, &self.schema);
+        // A caller may hand over more than was promised to be taken.
+        let taken = |filter: &&Expr| self.support(filter) != TableProviderFilterPushDown::Unsupported;
+        let pushed: Vec<Expr> = filters.iter().filter(taken).cloned().collect();
+        let filter = filter::conjunction(&pushed, &self.schema);
         let partitions = if filter.as_ref().is_some_and(filter::constrains_id) {
             1
         } else {
@@ -92,6 +104,9 @@ impl TableProvider for MongoTable {
         };
         let database = connection.database(&self.database).await?;
         let layout = planning::layout(&database, &self.collection, partitions, &self.scan).await?;
+        let reading = Reading::of(&self.scan, &self.schema, &schema);
+        // The server would count documents that are dropped afterwards.
+        let limit = limit.filter(|_| self.scan.mode != ReadMode::DropMalformed);
         let spec = ScanSpec {
             connection: self.connection.clone(),
             database: self.database.clone(),
@@ -102,6 +117,7 @@ impl TableProvider for MongoTable {
             limit: limit.and_then(|limit| u64::try_from(limit).ok()),
             batch_rows: self.scan.batch_rows.max(1),
             clustered: layout.clustered,
+            reading,
         };
         Ok(Arc::new(MongoScanExec::over(spec, connection, &layout.ranges)?))
     }

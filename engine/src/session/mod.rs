@@ -6,6 +6,7 @@ mod state;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use tokio::runtime::Handle;
 
@@ -14,7 +15,7 @@ use crate::config::{DEFAULT_CONNECTION, SCHEDULER_SETTING};
 use crate::connections::Connections;
 use crate::dataflow::Dataset;
 use crate::kafka::{Format, KafkaTable, TableOptions};
-use crate::mongodb::MongoTable;
+use crate::mongodb::{self, Location, MongoTable};
 use crate::sql::Outcome;
 use crate::{Config, Error, Result};
 
@@ -113,7 +114,8 @@ impl Session {
 
     /// Registers `collection` of the configured database as the table `name`, read with `schema`.
     ///
-    /// Field types may be Boolean, Int32, Int64, Float64, Utf8, Binary and Timestamp in milliseconds.
+    /// Field types may be Boolean, Int32, Int64, Float64, Utf8, Binary, Timestamp in milliseconds, Decimal128, and
+    /// Struct and List of these.
     pub fn register_collection(&self, name: &str, collection: &str, schema: SchemaRef) -> Result<()> {
         let inner = &self.inner;
         let table = MongoTable::new(
@@ -134,6 +136,18 @@ impl Session {
         let table = KafkaTable::new(Arc::clone(&inner.connections), TableOptions::new(topic, format));
         inner.context.0.register_table(name, Arc::new(table))?;
         Ok(())
+    }
+
+    /// Registers `collection` of the configured database as the table `name`, with a schema inferred from a sample of
+    /// 1,000 documents. The result is that schema.
+    pub async fn infer_collection(&self, name: &str, collection: &str) -> Result<SchemaRef> {
+        let inner = &self.inner;
+        let location = Location { database: None, collection: collection.to_owned() };
+        let options = mongodb::TableOptions::new(inner.config.scan.clone());
+        let table = mongodb::open(&inner.connections, &location, options, None).await?;
+        let schema = table.schema();
+        inner.context.0.register_table(name, Arc::new(table))?;
+        Ok(schema)
     }
 
     /// The rows of a table.

@@ -21,7 +21,7 @@ use datafusion_proto::protobuf::LogicalPlanNode;
 
 use crate::connections::{ConnectionName, Connections};
 use crate::kafka::{KafkaTable, KafkaTableFactory};
-use crate::mongodb::MongoTable;
+use crate::mongodb::{MongoTable, MongoTableFactory};
 use crate::{Config, codec};
 
 /// The largest gRPC message, in bytes, on every side: the default of 16 MiB is too small for a batch of images.
@@ -63,7 +63,8 @@ pub(crate) fn session_state(
         .with_scalar_functions(ballista_scalar_functions())
         .with_aggregate_functions(ballista_aggregate_functions())
         .with_window_functions(ballista_window_functions())
-        .with_table_factory("KAFKA".to_owned(), Arc::new(KafkaTableFactory::new(Arc::clone(connections))));
+        .with_table_factory("KAFKA".to_owned(), Arc::new(KafkaTableFactory::new(Arc::clone(connections))))
+        .with_table_factory("MONGODB".to_owned(), Arc::new(MongoTableFactory::new(Arc::clone(connections))));
     if let Role::Client { scheduler_url } = role {
         let planner = BallistaQueryPlanner::<LogicalPlanNode>::with_extension(
             scheduler_url.to_owned(),

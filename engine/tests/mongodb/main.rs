@@ -7,6 +7,7 @@ mod failures;
 mod plans;
 mod predicates;
 mod report;
+mod schemas;
 mod snapshot;
 
 use bson::{Document, doc};

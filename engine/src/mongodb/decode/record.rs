@@ -1,0 +1,177 @@
+//! The columns of documents: those of a collection, and those inside a column of documents.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Fields};
+use arrow::error::Result as ArrowResult;
+use bson::RawDocument;
+use bson::spec::ElementType;
+
+use super::values::Values;
+
+/// The first value of a document that does not fit.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// The names on the way to it, the innermost first.
+    path: Vec<String>,
+    pub(super) reason: Reason,
+}
+
+#[derive(Debug)]
+pub(super) enum Reason {
+    /// A value of another type.
+    Other { expected: DataType, found: ElementType },
+    /// No value, or a null, where there has to be one.
+    Missing { expected: DataType, null: bool },
+    /// Bytes that are not valid BSON.
+    Damaged(String),
+}
+
+impl Misfit {
+    fn new(reason: Reason) -> Box<Self> {
+        Box::new(Self { path: Vec::new(), reason })
+    }
+
+    pub(super) fn other(expected: DataType, found: ElementType) -> Box<Self> {
+        Self::new(Reason::Other { expected, found })
+    }
+
+    pub(super) fn damaged(error: &dyn std::error::Error) -> Box<Self> {
+        Self::new(Reason::Damaged(error.to_string()))
+    }
+
+    /// The same, seen from the outside of `name`.
+    pub(super) fn inside(mut self: Box<Self>, name: &str) -> Box<Self> {
+        self.path.push(name.to_owned());
+        self
+    }
+
+    /// Such as `items[].price`.
+    pub(super) fn path(&self) -> String {
+        let mut path = String::new();
+        for name in self.path.iter().rev() {
+            if !path.is_empty() && name != "[]" {
+                path.push('.');
+            }
+            path.push_str(name);
+        }
+        path
+    }
+}
+
+/// Columns of one length.
+pub(super) struct Record {
+    columns: Vec<Column>,
+    rows: usize,
+}
+
+struct Column {
+    name: String,
+    values: Values,
+    data_type: DataType,
+    nullable: bool,
+    /// How many rows have a value or a null.
+    filled: usize,
+}
+
+impl Record {
+    /// Columns for about `rows` rows; `None` where a type has no builder.
+    pub(super) fn of(fields: &Fields, rows: usize) -> Option<Self> {
+        let column = |field: &arrow::datatypes::FieldRef| {
+            Some(Column {
+                name: field.name().clone(),
+                values: Values::of(field, rows)?,
+                data_type: field.data_type().clone(),
+                nullable: field.is_nullable(),
+                filled: 0,
+            })
+        };
+        Some(Self { columns: fields.iter().map(column).collect::<Option<_>>()?, rows: 0 })
+    }
+
+    /// Appends a document as one row, with nulls where its values do not fit, and tells the first that does not.
+    pub(super) fn push(&mut self, document: &RawDocument) -> Result<(), Box<Misfit>> {
+        let mut fits = Ok(());
+        // Documents of a collection mostly have their fields in one order, so the next field is mostly the next column.
+        let mut expected = 0;
+        for element in document.iter_elements() {
+            let element = match element {
+                Ok(element) => element,
+                Err(error) => {
+                    keep_first(&mut fits, Misfit::damaged(&error));
+                    break;
+                }
+            };
+            let key = element.key().as_str();
+            let Some(index) = self.find(key, expected) else { continue };
+            expected = index + 1;
+            let column = &mut self.columns[index];
+            if column.filled > self.rows {
+                continue; // The server takes the first of two fields of one name.
+            }
+            column.filled += 1;
+            let appended = match element.value() {
+                Ok(value) => column.values.append(value),
+                Err(error) => {
+                    column.values.append_null();
+                    Err(Misfit::damaged(&error))
+                }
+            };
+            if let Err(misfit) = appended {
+                keep_first(&mut fits, misfit.inside(key));
+            } else if !column.nullable
+                && matches!(element.element_type(), ElementType::Null | ElementType::Undefined)
+            {
+                keep_first(&mut fits, column.missing(true));
+            }
+        }
+        self.rows += 1;
+        for column in &mut self.columns {
+            if column.filled < self.rows {
+                column.values.append_null();
+                column.filled += 1;
+                if !column.nullable {
+                    keep_first(&mut fits, column.missing(false));
+                }
+            }
+        }
+        fits
+    }
+
+    /// Appends a row of nulls.
+    pub(super) fn push_null(&mut self) {
+        self.rows += 1;
+        for column in &mut self.columns {
+            column.values.append_null();
+            column.filled += 1;
+        }
+    }
+
+    /// The columns, and no row left.
+    pub(super) fn finish(&mut self) -> ArrowResult<Vec<ArrayRef>> {
+        self.rows = 0;
+        let finish = |column: &mut Column| {
+            column.filled = 0;
+            column.values.finish()
+        };
+        self.columns.iter_mut().map(finish).collect()
+    }
+
+    fn find(&self, key: &str, expected: usize) -> Option<usize> {
+        if self.columns.get(expected).is_some_and(|column| column.name == key) {
+            return Some(expected);
+        }
+        self.columns.iter().position(|column| column.name == key)
+    }
+}
+
+impl Column {
+    fn missing(&self, null: bool) -> Box<Misfit> {
+        Misfit::new(Reason::Missing { expected: self.data_type.clone(), null }).inside(&self.name)
+    }
+}
+
+fn keep_first(fits: &mut Result<(), Box<Misfit>>, misfit: Box<Misfit>) {
+    if fits.is_ok() {
+        *fits = Err(misfit);
+    }
+}
