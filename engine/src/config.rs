@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::mongodb::ReadMode;
@@ -24,6 +25,9 @@ pub const KAFKA_PROPERTIES_SETTING: &str = "FIRESTEEL_KAFKA_PROPERTIES";
 /// The setting that names the cluster's scheduler, for error messages.
 pub const SCHEDULER_SETTING: &str = "FIRESTEEL_SCHEDULER";
 
+/// The setting that names the folder of cached tables, for error messages.
+pub const CACHE_DIR_SETTING: &str = "FIRESTEEL_CACHE_DIR";
+
 /// What a [`Session`](crate::Session) needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -38,6 +42,8 @@ pub struct Config {
     pub partitions: Option<usize>,
     /// How MongoDB collections are read.
     pub scan: ScanConfig,
+    /// Where cached tables are kept.
+    pub cache: CacheConfig,
     /// How long a server may take to answer at first before it counts as unreachable.
     pub connect_timeout: Duration,
 }
@@ -71,6 +77,7 @@ impl Default for Config {
             vcores: None,
             partitions: None,
             scan: ScanConfig::default(),
+            cache: CacheConfig::default(),
             connect_timeout: Duration::from_secs(5),
         }
     }
@@ -175,6 +182,22 @@ impl Default for ScanConfig {
             mode: ReadMode::FailFast,
             corrupt_record_column: "_corrupt_record".to_owned(),
         }
+    }
+}
+
+/// Where cached tables are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// The folder of their files. All executors of a cluster have to see the same one: on several machines it is a
+    /// shared volume.
+    pub folder: PathBuf,
+    /// How many bytes of cached columns a process keeps in memory; 0: none.
+    pub memory_bytes: usize,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { folder: std::env::temp_dir().join("firesteel-cache"), memory_bytes: 1 << 30 }
     }
 }
 

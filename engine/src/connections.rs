@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::catalog::Session;
 use tokio::runtime::Handle;
 
+use crate::cache::CacheStore;
 use crate::config::{DEFAULT_CONNECTION, ScanConfig};
 use crate::{Config, Error, Result, kafka, mongodb};
 
@@ -21,6 +22,7 @@ pub(crate) struct Connections {
     mongodb: HashMap<String, Arc<mongodb::Connection>>,
     kafka: HashMap<String, Arc<kafka::Connection>>,
     scan: ScanConfig,
+    cache: Arc<CacheStore>,
 }
 
 /// A connection that a plan uses.
@@ -40,6 +42,7 @@ impl Connections {
             mongodb: HashMap::from([(default(), Arc::new(mongodb::Connection::new(config, runtime)))]),
             kafka: HashMap::from([(default(), Arc::new(kafka::Connection::new(config)))]),
             scan: config.scan.clone(),
+            cache: Arc::new(CacheStore::new(&config.cache)),
         }
     }
 
@@ -56,6 +59,11 @@ impl Connections {
     /// The connection to Kafka that a plan calls `name`.
     pub(crate) fn kafka(&self, name: &str) -> Result<Arc<kafka::Connection>> {
         self.kafka.get(name).cloned().ok_or_else(|| Error::UnknownConnection { name: name.to_owned() })
+    }
+
+    /// The cached tables of this process.
+    pub(crate) fn cache(&self) -> Arc<CacheStore> {
+        Arc::clone(&self.cache)
     }
 
     /// Checks that the server behind a connection answers. The error names the address and the setting.

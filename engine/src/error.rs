@@ -197,6 +197,31 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A statement needs a table that is cached, and this one is not.
+    #[error("table `{table}` is not cached")]
+    NotCached {
+        /// The table.
+        table: String,
+    },
+    /// A statement would make a table under a name that is taken.
+    #[error("table `{table}` exists already")]
+    TableExists {
+        /// The table.
+        table: String,
+    },
+    /// A file of a cached table cannot be written or read.
+    #[error(
+        "file `{path}` of a cached table cannot be used: {message}; {setting} has to name a folder that all executors \
+         share, and UNCACHE TABLE or REFRESH TABLE lets go of files that are lost"
+    )]
+    CacheFile {
+        /// The file, on the machine of the executor.
+        path: String,
+        /// The setting that names the folder.
+        setting: &'static str,
+        /// What went wrong.
+        message: String,
+    },
     /// The embedded engine did not start.
     #[error("the embedded engine cannot start: {message}")]
     Embedded {

@@ -15,6 +15,7 @@
 //! Plans and session settings never carry credentials. A plan names a connection, and every process resolves the
 //! name from its own [`Config`].
 
+mod cache;
 mod codec;
 mod config;
 mod connections;
@@ -28,8 +29,9 @@ mod session;
 mod sql;
 
 pub use config::{
-    Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING, KafkaConnection,
-    MONGODB_URI_SETTING, MongoConnection, ReadMode, SCHEDULER_SETTING, ScanConfig,
+    CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
+    KAFKA_PROPERTIES_SETTING, KafkaConnection, MONGODB_URI_SETTING, MongoConnection, ReadMode,
+    SCHEDULER_SETTING, ScanConfig,
 };
 pub use error::{Error, Result};
 pub use mongodb::predictions_schema;

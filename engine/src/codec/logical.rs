@@ -13,7 +13,8 @@ use datafusion::logical_expr::{AggregateUDF, Extension, HigherOrderUDF, LogicalP
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 
 use super::message::{check_version, frame, unframe, unknown_kind};
-use super::{WIRE_VERSION, wire};
+use super::{WIRE_VERSION, cache, wire};
+use crate::cache::{CacheJob, CachedTable};
 use crate::config::ScanConfig;
 use crate::connections::Connections;
 use crate::kafka::{KafkaTable, TableOptions};
@@ -67,6 +68,12 @@ impl LogicalExtensionCodec for LogicalCodec {
                 let options = TableOptions::try_from(table)?;
                 Ok(Arc::new(KafkaTable::new(Arc::clone(&self.connections), options)))
             }
+            Some(wire::table::Kind::Cached(table)) => {
+                Ok(Arc::new(cache::table_of(table, schema, &self.connections)?))
+            }
+            Some(wire::table::Kind::CacheJob(job)) => {
+                Ok(Arc::new(cache::job_of(job, &self.connections, ctx, self)?))
+            }
             None => Err(unknown_kind().into()),
         }
     }
@@ -77,8 +84,16 @@ impl LogicalExtensionCodec for LogicalCodec {
         node: Arc<dyn TableProvider>,
         buf: &mut Vec<u8>,
     ) -> Result<()> {
-        if let Some(table) = node.downcast_ref::<KafkaTable>() {
-            let kind = wire::table::Kind::Kafka((&table.options).into());
+        let ours = if let Some(table) = node.downcast_ref::<CachedTable>() {
+            Some(wire::table::Kind::Cached(cache::table_to_wire(table)))
+        } else if let Some(job) = node.downcast_ref::<CacheJob>() {
+            Some(wire::table::Kind::CacheJob(cache::job_to_wire(job, self)?))
+        } else if let Some(table) = node.downcast_ref::<KafkaTable>() {
+            Some(wire::table::Kind::Kafka((&table.options).into()))
+        } else {
+            None
+        };
+        if let Some(kind) = ours {
             frame(&wire::Table { version: WIRE_VERSION, kind: Some(kind) }, buf);
             return Ok(());
         }

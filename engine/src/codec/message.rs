@@ -32,6 +32,17 @@ pub(super) fn check_version(found: u32) -> Result<()> {
     if found == WIRE_VERSION { Ok(()) } else { Err(Error::PlanVersion { found, supported: WIRE_VERSION }) }
 }
 
+/// The input of a node that has one.
+pub(super) fn one_input(
+    what: &str,
+    inputs: &[Arc<dyn datafusion::physical_plan::ExecutionPlan>],
+) -> Result<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
+    match inputs {
+        [input] => Ok(Arc::clone(input)),
+        _ => Err(Error::PlanDecode { message: format!("{what} has one input, not {}", inputs.len()) }),
+    }
+}
+
 /// A message without a kind was made by a newer process.
 pub(super) fn unknown_kind() -> Error {
     Error::PlanDecode { message: "it holds a kind of node that this process does not know".to_owned() }

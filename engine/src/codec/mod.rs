@@ -5,6 +5,7 @@
 //! Behind the four bytes is a message of `plan.proto` that carries its version: a process refuses a plan that another
 //! version made, because a plan that is half understood gives wrong numbers.
 
+mod cache;
 mod kafka;
 mod logical;
 mod message;

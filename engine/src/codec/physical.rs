@@ -13,7 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
 use super::message::{check_version, frame, unframe, unknown_kind};
-use super::{WIRE_VERSION, wire};
+use super::{WIRE_VERSION, cache, wire};
 use crate::Error;
 use crate::connections::Connections;
 use crate::kafka::{self, KafkaScanExec};
@@ -62,6 +62,9 @@ impl PhysicalExtensionCodec for PhysicalCodec {
                 let connection = self.connections.kafka(&spec.connection)?;
                 Ok(Arc::new(KafkaScanExec::new(Arc::new(spec), connection, Arc::clone(descriptors))?))
             }
+            Some(wire::node::Kind::CachedScan(scan)) => Ok(cache::scan_of(scan, inputs, &self.connections)?),
+            Some(wire::node::Kind::CacheJob(job)) => Ok(cache::job_node_of(job, inputs, &self.connections)?),
+            Some(wire::node::Kind::CachedAggregate(_)) => Ok(cache::aggregate_of(inputs)?),
             None => Err(unknown_kind().into()),
         }
     }
@@ -74,6 +77,10 @@ impl PhysicalExtensionCodec for PhysicalCodec {
     ) -> Result<()> {
         if let Some(scan) = node.downcast_ref::<KafkaScanExec>() {
             let kind = wire::node::Kind::KafkaScan(scan.spec().into());
+            frame(&wire::Node { version: WIRE_VERSION, kind: Some(kind) }, buf);
+            return Ok(());
+        }
+        if let Some(kind) = cache::node_to_wire(node.as_ref())? {
             frame(&wire::Node { version: WIRE_VERSION, kind: Some(kind) }, buf);
             return Ok(());
         }

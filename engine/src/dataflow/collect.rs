@@ -9,7 +9,7 @@ impl Dataset {
     /// Runs the plan. The rows come in no particular order unless the plan sorts them.
     pub async fn collect(self) -> Result<Rows> {
         let schema = std::sync::Arc::new(self.frame.schema().as_arrow().clone());
-        Ok(Rows::new(schema, self.frame.collect().await?))
+        Ok(Rows::new(schema, self.batches().await?))
     }
 
     /// Runs the plan and converts each row, such as to `(String, i64)`.
@@ -19,6 +19,8 @@ impl Dataset {
 
     /// Runs the plan and gives the rows as Arrow batches.
     pub async fn batches(self) -> Result<Vec<RecordBatch>> {
+        // Held to the end: the files of a cached table stay while a plan reads them.
+        let _reading = self.frame.logical_plan().clone();
         Ok(self.frame.collect().await?)
     }
 

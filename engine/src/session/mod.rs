@@ -11,6 +11,8 @@ use datafusion::prelude::SessionContext;
 use tokio::runtime::Handle;
 
 use self::embedded::Embedded;
+pub(crate) use self::state::connections_of;
+use crate::cache;
 use crate::config::{DEFAULT_CONNECTION, SCHEDULER_SETTING};
 use crate::connections::Connections;
 use crate::dataflow::Dataset;
@@ -40,6 +42,7 @@ struct Inner {
     embedded: tokio::sync::Mutex<Option<Embedded>>,
     /// Whether tables are read by this process, so that it can tell whether their server answers.
     reads_here: bool,
+    cached: cache::Registry,
 }
 
 /// DataFusion's context has no `Debug` worth printing.
@@ -103,6 +106,7 @@ impl Session {
             connections,
             embedded: tokio::sync::Mutex::new(embedded),
             reads_here,
+            cached: cache::Registry::default(),
         };
         let session = Self { inner: Arc::new(inner) };
         session.register_collection("predictions", "predictions", crate::predictions_schema())?;
@@ -154,7 +158,9 @@ impl Session {
     ///
     /// On an embedded engine a table of MongoDB or Kafka is an [`Error::Unreachable`] here where its server does not answer.
     pub async fn table(&self, name: &str) -> Result<Dataset> {
+        let steady = self.inner.cached.steady().await;
         let frame = self.inner.context.0.table(name).await?;
+        drop(steady);
         self.check_sources(frame.logical_plan()).await?;
         Ok(Dataset::new(frame))
     }
@@ -175,10 +181,21 @@ impl Session {
     /// Ends the engine of this session, with all its threads and files. Further queries fail. On a cluster this only
     /// lets go of it.
     pub async fn shutdown(&self) {
+        Box::pin(self.remove_cached()).await;
         let embedded = self.inner.embedded.lock().await.take();
         if let Some(embedded) = embedded {
             embedded.stop().await;
         }
+    }
+
+    /// The tables that this session has cached.
+    pub(crate) fn cached(&self) -> &cache::Registry {
+        &self.inner.cached
+    }
+
+    /// What this process connects to.
+    pub(crate) fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.inner.connections)
     }
 
     /// Checks the servers behind the tables of a plan, for an error that says what to do about it.

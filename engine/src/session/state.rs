@@ -19,6 +19,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
+use crate::cache::CachedAggregateRule;
 use crate::connections::{ConnectionName, Connections};
 use crate::kafka::{KafkaTable, KafkaTableFactory};
 use crate::mongodb::{MongoTable, MongoTableFactory};
@@ -64,7 +65,8 @@ pub(crate) fn session_state(
         .with_aggregate_functions(ballista_aggregate_functions())
         .with_window_functions(ballista_window_functions())
         .with_table_factory("KAFKA".to_owned(), Arc::new(KafkaTableFactory::new(Arc::clone(connections))))
-        .with_table_factory("MONGODB".to_owned(), Arc::new(MongoTableFactory::new(Arc::clone(connections))));
+        .with_table_factory("MONGODB".to_owned(), Arc::new(MongoTableFactory::new(Arc::clone(connections))))
+        .with_physical_optimizer_rule(Arc::new(CachedAggregateRule));
     if let Role::Client { scheduler_url } = role {
         let planner = BallistaQueryPlanner::<LogicalPlanNode>::with_extension(
             scheduler_url.to_owned(),
@@ -77,7 +79,7 @@ pub(crate) fn session_state(
 }
 
 /// The names of the connections that a plan's tables use.
-pub(super) fn connections_of(plan: &LogicalPlan) -> Result<BTreeSet<ConnectionName>> {
+pub(crate) fn connections_of(plan: &LogicalPlan) -> Result<BTreeSet<ConnectionName>> {
     let mut names = BTreeSet::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node

@@ -1,8 +1,8 @@
 //! Statements of SQL: which of them are answered here, and which become a job on the cluster.
 //!
 //! ```text
-//!  text
-//!    │
+//!  text ──▶ cache statement? ──yes──▶ cache: jobs that write, a catalog that changes
+//!    │ no
 //!    ▼
 //!  DataFusion's parser and planner ──▶ DDL, SET, PREPARE: change this session, at once
 //!                                      DESCRIBE, SHOW: answered from this session's catalog
@@ -14,14 +14,16 @@
 //! relative name, which would mean another file in every process, is made absolute here.
 
 mod location;
+mod parse;
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement};
+use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, Statement};
 use datafusion::prelude::SessionContext;
 
+pub(crate) use self::parse::CacheStatement;
 use crate::dataflow::Dataset;
 use crate::{Error, Result, Session};
 
@@ -38,13 +40,19 @@ pub enum Outcome {
 impl Session {
     /// Runs one statement of SQL.
     ///
-    /// Statements that change the session (`CREATE EXTERNAL TABLE`, `CREATE VIEW`, `DROP`, `SET`, `PREPARE`) are done when this returns. Everything else gives rows, which are computed
+    /// Statements that change the session (`CREATE EXTERNAL TABLE`, `CREATE VIEW`, `CREATE TABLE … AS`, `DROP`, `SET`,
+    /// `PREPARE`, `CACHE TABLE` and its kin) are done when this returns. Everything else gives rows, which are computed
     /// when they are collected.
     pub async fn execute(&self, sql: &str) -> Result<Outcome> {
+        if let Some(statement) = parse::cache_statement(sql)? {
+            return Box::pin(self.execute_cache(statement)).await;
+        }
         let state = self.context().state();
         let dialect = state.config().options().sql_parser.dialect;
         let statement = state.sql_to_statement(sql, &dialect)?;
+        let steady = self.cached().steady().await;
         let plan = Box::pin(state.statement_to_plan(statement)).await?;
+        drop(steady);
         Box::pin(self.execute_plan(plan)).await
     }
 
@@ -83,13 +91,7 @@ impl Session {
     async fn execute_ddl(&self, ddl: DdlStatement) -> Result<Outcome> {
         let done = match &ddl {
             DdlStatement::CreateExternalTable(_) => "CREATE EXTERNAL TABLE",
-            DdlStatement::CreateMemoryTable(_) => {
-                return Err(Error::UnsupportedStatement {
-                    statement: "CREATE TABLE",
-                    instead: "a table in this process' memory cannot be read by executors: use CREATE VIEW or \
-                              CREATE EXTERNAL TABLE",
-                });
-            }
+            DdlStatement::CreateMemoryTable(_) => "CREATE TABLE",
             DdlStatement::CreateView(_) => "CREATE VIEW",
             DdlStatement::CreateCatalogSchema(_) => "CREATE SCHEMA",
             DdlStatement::CreateCatalog(_) => "CREATE DATABASE",
@@ -119,12 +121,49 @@ impl Session {
                 }
                 // The text may hold what the factory refuses: nothing keeps it.
                 table.definition = None;
+                if table.or_replace {
+                    self.forget_cached(&table.name).await?;
+                }
                 DdlStatement::CreateExternalTable(table)
+            }
+            DdlStatement::CreateMemoryTable(table) => return self.create_table(table).await,
+            DdlStatement::CreateView(view) => {
+                if view.or_replace {
+                    self.forget_cached(&view.name).await?;
+                }
+                DdlStatement::CreateView(view)
+            }
+            DdlStatement::DropTable(drop) => {
+                if self.drop_created(&drop.name).await? {
+                    return Ok(Outcome::Done(done.to_owned()));
+                }
+                self.forget_cached(&drop.name).await?;
+                DdlStatement::DropTable(drop)
+            }
+            DdlStatement::DropView(drop) => {
+                self.forget_cached(&drop.name).await?;
+                DdlStatement::DropView(drop)
             }
             other => other,
         };
         self.context().execute_logical_plan(LogicalPlan::Ddl(ddl)).await?;
         Ok(Outcome::Done(done.to_owned()))
+    }
+
+    /// `CREATE TABLE … AS`. A table in this process' memory could not be read by executors: the rows are kept where
+    /// cached tables are.
+    async fn create_table(&self, table: CreateMemoryTable) -> Result<Outcome> {
+        if matches!(*table.input, LogicalPlan::EmptyRelation(_)) {
+            return Err(Error::UnsupportedStatement {
+                statement: "CREATE TABLE without a query",
+                instead: "CREATE TABLE … AS SELECT …, or CREATE EXTERNAL TABLE … STORED AS …",
+            });
+        }
+        let rows = self.create_table_as(table).await?;
+        Ok(Outcome::Done(rows.map_or_else(
+            || "CREATE TABLE: it is there already".to_owned(),
+            |rows| format!("CREATE TABLE: {rows} rows"),
+        )))
     }
 
     /// A plan as rows to be computed.
@@ -136,7 +175,7 @@ impl Session {
 }
 
 /// Rows that this process has already. They are not sent to the cluster.
-fn local_rows(batch: RecordBatch) -> Result<Outcome> {
+pub(crate) fn local_rows(batch: RecordBatch) -> Result<Outcome> {
     Ok(Outcome::Rows(Dataset::new(SessionContext::new().read_batch(batch)?)))
 }
 

@@ -1,0 +1,144 @@
+//! Statements of SQL on an embedded engine with several partitions: what each does, and cached tables against the live ones.
+
+mod cache;
+mod speed;
+mod statements;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bson::{Document, doc};
+use firesteel_engine::{Config, Outcome, Session};
+use firesteel_testkit::{Services, TempDatabase};
+
+/// An engine with folders of its own.
+struct Fixture {
+    session: Session,
+    config: Config,
+    folder: tempfile::TempDir,
+    database: Option<(mongodb::Database, TempDatabase)>,
+}
+
+impl Fixture {
+    /// An engine that needs no server.
+    async fn alone() -> anyhow::Result<Self> {
+        Self::over(Config::default(), None).await
+    }
+
+    /// An engine over a database of its own; `None` where no servers are configured.
+    async fn with_mongodb(name: &str) -> anyhow::Result<Option<Self>> {
+        let Some(services) = Services::from_env() else { return Ok(None) };
+        let temporary = TempDatabase::new(&services.mongodb_uri, name);
+        let client = mongodb::Client::with_uri_str(&services.mongodb_uri).await?;
+        let config = Config::new(&services.mongodb_uri, &temporary.name);
+        let database = client.database(&temporary.name);
+        Self::over(config, Some((database, temporary))).await.map(Some)
+    }
+
+    async fn over(
+        mut config: Config,
+        database: Option<(mongodb::Database, TempDatabase)>,
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        config.vcores = Some(3);
+        config.partitions = Some(4);
+        config.scan.min_documents_per_partition = 100;
+        config.cache.folder = folder.path().join("cache");
+        let session = Session::embedded(config.clone()).await?;
+        Ok(Self { session, config, folder, database })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn predictions(&self) -> anyhow::Result<mongodb::Collection<Document>> {
+        let (database, _) = self.database.as_ref().context("there is a database")?;
+        Ok(database.collection("predictions"))
+    }
+
+    /// Runs a statement that is done at once; its words.
+    async fn done(&self, sql: &str) -> anyhow::Result<String> {
+        match self.session.execute(sql).await.with_context(|| sql.to_owned())? {
+            Outcome::Done(words) => Ok(words),
+            Outcome::Rows(_) => bail!("{sql} gives rows"),
+        }
+    }
+
+    /// Runs a statement that gives rows; the rows as text, sorted.
+    async fn rows(&self, sql: &str) -> anyhow::Result<Vec<String>> {
+        match self.session.execute(sql).await.with_context(|| sql.to_owned())? {
+            Outcome::Rows(rows) => {
+                let batches = rows.batches().await.with_context(|| sql.to_owned())?;
+                let table = arrow::util::pretty::pretty_format_batches(&batches)?.to_string();
+                let mut lines: Vec<String> =
+                    table.lines().filter(|line| line.starts_with('|')).skip(1).map(tidy).collect();
+                lines.sort();
+                Ok(lines)
+            }
+            Outcome::Done(words) => bail!("{sql}: {words}, and no rows"),
+        }
+    }
+
+    /// The error of a statement, be it planned or run.
+    async fn fails(&self, sql: &str) -> anyhow::Result<firesteel_engine::Error> {
+        let error = match self.session.execute(sql).await {
+            Err(error) => Some(error),
+            Ok(Outcome::Rows(rows)) => rows.collect().await.err(),
+            Ok(Outcome::Done(_)) => None,
+        };
+        error.with_context(|| format!("{sql} does not fail"))
+    }
+
+    /// All files below the cache folder.
+    fn cached_files(&self) -> Vec<PathBuf> {
+        files(&self.config.cache.folder)
+    }
+}
+
+/// `| a | b |` as `a|b`.
+fn tidy(line: &str) -> String {
+    line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join("|")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+const LABELS: [&str; 4] = ["cat", "dog", "frog", "ship"];
+
+/// The prediction number `index`. Some lack a field.
+fn prediction(index: usize) -> Document {
+    let producer = format!("{:08x}", 0xab00_0000 + index % 7);
+    let label = LABELS[index % 4];
+    let produced = 1_760_000_000_000 + index as i64 * 10;
+    let mut document = doc! {
+        "_id": format!("{producer}:{index}"),
+        "producer_id": producer,
+        "sequence": index as i64,
+        "label": label,
+        "predicted": if index.is_multiple_of(5) { "truck" } else { label },
+        "correct": !index.is_multiple_of(5),
+        "confidence": 0.5 + (index % 50) as f64 / 100.0,
+        "model": "resnet18",
+        "produced_at": bson::DateTime::from_millis(produced),
+        "inferred_at": bson::DateTime::from_millis(produced + 250),
+    };
+    if index.is_multiple_of(11) {
+        document.remove("label");
+    }
+    if index.is_multiple_of(13) {
+        document.remove("correct");
+    }
+    document
+}
+
+fn predictions(numbers: std::ops::Range<usize>) -> Vec<Document> {
+    numbers.map(prediction).collect()
+}
