@@ -1,5 +1,7 @@
 //! The command line. Every argument that names an environment variable is also a setting: see `settings`.
 
+use crate::commands::executor::ExecutorArgs;
+use crate::commands::scheduler::SchedulerArgs;
 use crate::telemetry::LogFormat;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -89,6 +91,16 @@ pub(crate) enum Command {
     ///
     /// A map / reduce-by-key job over the predictions in MongoDB, read in partitions at one cluster time.
     Report(ReportArgs),
+    /// Runs the head of a cluster: plans queries and hands their tasks to executors
+    ///
+    /// Ballista's scheduler with Firesteel's tables, functions and codecs inside. One port serves clients and
+    /// executors (gRPC), Arrow Flight SQL, the REST API, health and Prometheus metrics.
+    Scheduler(SchedulerArgs),
+    /// Runs a worker of a cluster: executes tasks and keeps their output for others to fetch
+    ///
+    /// Any number of them may come and go while jobs run. Each reads MongoDB and Kafka with its own settings: plans
+    /// carry no address and no password.
+    Executor(ExecutorArgs),
 }
 
 #[derive(Debug, Args)]

@@ -169,6 +169,8 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::ConsumeImages(args) => commands::consume_images::run(args, context).await,
         Command::ConsumePredictions(args) => commands::consume_predictions::run(args, context).await,
         Command::Report(args) => Box::pin(commands::report::run(args, context)).await,
+        Command::Scheduler(args) => Box::pin(commands::scheduler::run(args, context)).await,
+        Command::Executor(args) => Box::pin(commands::executor::run(args, context)).await,
     }
 }
 
@@ -176,7 +178,11 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
 fn default_level(command: &Command) -> &'static str {
     match command {
         Command::Demo(_) | Command::Produce(_) | Command::Report(_) => "warn",
-        Command::InferenceServer(_) | Command::ConsumeImages(_) | Command::ConsumePredictions(_) => "info",
+        Command::InferenceServer(_)
+        | Command::ConsumeImages(_)
+        | Command::ConsumePredictions(_)
+        | Command::Scheduler(_)
+        | Command::Executor(_) => "info",
     }
 }
 

@@ -84,7 +84,10 @@ fn flatten(
     for (key, value) in table {
         let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}_{key}") };
         let name = format!("{PREFIX}{}", key.to_uppercase().replace(['-', '.'], "_"));
-        if known.contains(&name) {
+        // `[scheduler]` holds the settings of `firesteel scheduler`; `scheduler = "…"` names one to connect to.
+        let holds_others =
+            value.is_table() && known.iter().any(|known| known.starts_with(&format!("{name}_")));
+        if known.contains(&name) && !holds_others {
             if layer.insert(name, values(&key, value)?).is_some() {
                 bail!("setting {key} is given twice");
             }
@@ -173,6 +176,15 @@ mod tests {
         let nested = parse("[kafka]\nbootstrap = 'a:1'", &known()).expect("nested");
         assert_eq!(flat, nested);
         assert_eq!(flat["FIRESTEEL_KAFKA_BOOTSTRAP"], ["a:1"]);
+    }
+
+    #[test]
+    fn a_table_may_have_the_name_of_a_setting() {
+        let known = ["FIRESTEEL_SCHEDULER", "FIRESTEEL_SCHEDULER_BIND_PORT"].map(str::to_owned).into();
+        let layer = parse("[scheduler]\nbind_port = 7", &known).expect("a table");
+        assert_eq!(layer["FIRESTEEL_SCHEDULER_BIND_PORT"], ["7"]);
+        let layer = parse("scheduler = 'df://a'", &known).expect("a setting");
+        assert_eq!(layer["FIRESTEEL_SCHEDULER"], ["df://a"]);
     }
 
     #[test]

@@ -228,6 +228,36 @@ pub enum Error {
         /// What went wrong.
         message: String,
     },
+    /// A part of the cluster cannot listen where it should.
+    #[error("{role} cannot listen on {address}: {message}; change {setting}")]
+    Listen {
+        /// Which part.
+        role: &'static str,
+        /// Host and port.
+        address: String,
+        /// The settings that hold them.
+        setting: &'static str,
+        /// What the system said.
+        message: String,
+    },
+    /// A folder cannot be used.
+    #[error("the folder {path} cannot be used: {message}; change {setting}")]
+    Folder {
+        /// The setting that names it.
+        setting: &'static str,
+        /// Where it is.
+        path: String,
+        /// What the system said.
+        message: String,
+    },
+    /// A part of the cluster cannot start, or cannot go on.
+    #[error("{role} cannot run: {message}")]
+    Component {
+        /// Which part.
+        role: &'static str,
+        /// What went wrong.
+        message: String,
+    },
     /// A job failed on the cluster for a reason that has no variant of its own.
     #[error("the job failed: {message}")]
     Job {

@@ -16,6 +16,7 @@
 //! name from its own [`Config`].
 
 mod cache;
+pub mod cluster;
 mod codec;
 mod config;
 mod connections;
@@ -35,5 +36,5 @@ pub use config::{
 };
 pub use error::{Error, Result};
 pub use mongodb::predictions_schema;
-pub use session::Session;
+pub use session::{Session, scheduler_address};
 pub use sql::Outcome;

@@ -3,9 +3,11 @@
 pub(crate) mod consume_images;
 pub(crate) mod consume_predictions;
 pub(crate) mod demo;
+pub(crate) mod executor;
 pub(crate) mod inference_server;
 pub(crate) mod produce;
 pub(crate) mod report;
+pub(crate) mod scheduler;
 
 use crate::Outcome;
 use crate::args::{KafkaArgs, ModelArgs, MongoArgs};

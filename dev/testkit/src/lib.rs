@@ -7,11 +7,17 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::missing_panics_doc, reason = "a test support crate")]
 
 mod cleanup;
+mod cluster;
+mod http;
 mod kafka;
+mod role;
 mod tcp;
 
 pub use cleanup::{TempDatabase, TempTopics};
+pub use cluster::{Cluster, ClusterSettings};
+pub use http::{Answer, http};
 pub use kafka::publish;
+pub use role::{Role, binary};
 pub use tcp::Proxy;
 
 use std::time::{Duration, Instant};

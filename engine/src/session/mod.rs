@@ -1,7 +1,8 @@
 //! A session: what a program runs queries through, on an embedded engine or on a cluster.
 
 mod embedded;
-mod state;
+pub(crate) mod state;
+pub(crate) mod tables;
 
 use std::sync::Arc;
 
@@ -13,16 +14,13 @@ use tokio::runtime::Handle;
 use self::embedded::Embedded;
 pub(crate) use self::state::connections_of;
 use crate::cache;
+use crate::cluster::DEFAULT_SCHEDULER_PORT;
 use crate::config::{DEFAULT_CONNECTION, SCHEDULER_SETTING};
 use crate::connections::Connections;
 use crate::dataflow::Dataset;
-use crate::kafka::{Format, KafkaTable, TableOptions};
 use crate::mongodb::{self, Location, MongoTable};
 use crate::sql::Outcome;
 use crate::{Config, Error, Result};
-
-/// The port of a scheduler whose address names none.
-const DEFAULT_SCHEDULER_PORT: u16 = 50050;
 
 /// A handle to the engine. Clones are cheap and share everything.
 ///
@@ -69,7 +67,7 @@ impl Session {
     ///
     /// Scheduler and executors resolve the connection to MongoDB from their own settings.
     pub async fn connect(address: &str, config: Config) -> Result<Self> {
-        let (host, port) = parse_address(address)?;
+        let (host, port) = scheduler_address(address)?;
         let reach = tokio::net::TcpStream::connect((host.as_str(), port));
         let failure = match tokio::time::timeout(config.connect_timeout, reach).await {
             Ok(Ok(_)) => None,
@@ -108,12 +106,8 @@ impl Session {
             reads_here,
             cached: cache::Registry::default(),
         };
-        let session = Self { inner: Arc::new(inner) };
-        session.register_collection("predictions", "predictions", crate::predictions_schema())?;
-        let kafka = session.inner.config.kafka.clone();
-        session.register_topic("images", &kafka.images_topic, Format::Images)?;
-        session.register_topic("predictions_topic", &kafka.predictions_topic, Format::Predictions)?;
-        Ok(session)
+        tables::register(&inner.context.0.state(), &inner.config, &inner.connections)?;
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Registers `collection` of the configured database as the table `name`, read with `schema`.
@@ -130,14 +124,6 @@ impl Session {
             schema,
             inner.config.scan.clone(),
         )?;
-        inner.context.0.register_table(name, Arc::new(table))?;
-        Ok(())
-    }
-
-    /// Registers a topic of the configured cluster as the table `name`.
-    fn register_topic(&self, name: &str, topic: &str, format: Format) -> Result<()> {
-        let inner = &self.inner;
-        let table = KafkaTable::new(Arc::clone(&inner.connections), TableOptions::new(topic, format));
         inner.context.0.register_table(name, Arc::new(table))?;
         Ok(())
     }
@@ -210,8 +196,8 @@ impl Session {
     }
 }
 
-/// Host and port of `df://host:port`.
-fn parse_address(address: &str) -> Result<(String, u16)> {
+/// Host and port of a scheduler's address, which is `df://host:port`; an IPv6 address comes without its brackets.
+pub fn scheduler_address(address: &str) -> Result<(String, u16)> {
     let invalid = |message: String| Error::InvalidSetting { setting: SCHEDULER_SETTING, message };
     let url = url::Url::parse(address).map_err(|error| invalid(error.to_string()))?;
     if !matches!(url.scheme(), "df" | "http") {
@@ -243,7 +229,7 @@ mod tests {
             ("df://", None),
             ("", None),
         ] {
-            let parsed = parse_address(address).ok();
+            let parsed = scheduler_address(address).ok();
             assert_eq!(parsed.as_ref().map(|(host, port)| (host.as_str(), *port)), expected, "{address}");
         }
     }

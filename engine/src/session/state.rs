@@ -6,6 +6,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ballista_core::config::{
+    BALLISTA_ADAPTIVE_PLANNER_ENABLED, BALLISTA_CLIENT_GRPC_HTTP2_KEEPALIVE_INTERVAL_SECONDS,
+    BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS,
+};
 use ballista_core::extension::{
     SessionConfigExt, ballista_aggregate_functions, ballista_scalar_functions, ballista_window_functions,
 };
@@ -20,13 +24,18 @@ use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
 use crate::cache::CachedAggregateRule;
+use crate::cluster::MAX_MESSAGE;
 use crate::connections::{ConnectionName, Connections};
 use crate::kafka::{KafkaTable, KafkaTableFactory};
 use crate::mongodb::{MongoTable, MongoTableFactory};
 use crate::{Config, codec};
 
-/// The largest gRPC message, in bytes, on every side: the default of 16 MiB is too small for a batch of images.
-pub(super) const MAX_MESSAGE: usize = 128 * 1024 * 1024;
+/// How long to wait before a shuffle file is fetched again. Ballista's 3 s, four times over, would be most of what the
+/// loss of an executor costs.
+const FETCH_RETRY_MS: usize = 300;
+
+/// How often a peer that says nothing is asked whether it is there: a machine that went away closes no connection.
+const KEEPALIVE_SECONDS: usize = 10;
 
 /// Whom a state is for.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +55,11 @@ pub(crate) fn session_config(config: &Config, connections: &Arc<Connections>) ->
         .with_target_partitions(config.resolved_partitions())
         .with_information_schema(true)
         .with_ballista_grpc_client_max_message_size(MAX_MESSAGE)
+        .set_usize(BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS, FETCH_RETRY_MS)
+        .set_usize(BALLISTA_CLIENT_GRPC_HTTP2_KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_SECONDS)
+        // Ballista's adaptive planner does not recover from the loss of an executor's shuffle files
+        // (apache/datafusion-ballista#1986), and can leave a job waiting for ever (#2150). The static one recovers.
+        .set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false)
         .with_ballista_logical_extension_codec(codec::logical(connections))
         .with_ballista_physical_extension_codec(codec::physical(connections))
 }

@@ -1,0 +1,9 @@
+//! A real cluster of processes against a real MongoDB: results, observation, leaving, dying, and foreign clients.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod basics;
+mod foreign;
+mod history;
+mod kills;
+mod leaving;
+mod support;

@@ -1,0 +1,192 @@
+//! An executor's metrics. Names start with `firesteel_`; what they count stands in their help.
+//!
+//! What scans have read is taken out of a task's plan once the task has ended, because that is where DataFusion counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::catalog::memory::DataSourceExec;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::physical_plan::metrics::MetricValue;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
+use prometheus::{CounterVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+
+/// Upper bounds of the buckets of task times, in seconds.
+const TASK_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0];
+
+/// Our nodes that read from outside, and what they read from.
+const SCANS: [(&str, &str); 3] =
+    [("MongoScanExec", "mongodb"), ("MongoGroupExec", "mongodb_group"), ("KafkaScanExec", "kafka")];
+
+/// What DataFusion's own scans read from.
+const FILES: &str = "files";
+
+/// The metrics of one executor process.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) registry: Registry,
+    running: IntGauge,
+    tasks: IntCounterVec,
+    task_seconds: Histogram,
+    rows: IntCounterVec,
+    bytes: IntCounterVec,
+    partitions: IntCounterVec,
+    seconds: CounterVec,
+    memory_used: IntGauge,
+    memory_limit: IntGauge,
+    slots: IntGauge,
+    connected: IntGauge,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl Metrics {
+    pub(super) fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let gauge = IntGauge::new(format!("firesteel_{name}"), help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let counters = |name: &str, help: &str, label: &str| -> prometheus::Result<IntCounterVec> {
+            let counters = IntCounterVec::new(Opts::new(format!("firesteel_{name}"), help), &[label])?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok(counters)
+        };
+        let options = HistogramOpts::new("firesteel_task_seconds", "Time of tasks that ran to their end");
+        let task_seconds = Histogram::with_opts(options.buckets(TASK_SECONDS.to_vec()))?;
+        registry.register(Box::new(task_seconds.clone()))?;
+        let seconds = Opts::new("firesteel_scan_seconds_total", "Time that scans spent reading and decoding");
+        let seconds = CounterVec::new(seconds, &["source"])?;
+        registry.register(Box::new(seconds.clone()))?;
+
+        let metrics = Self {
+            running: gauge("running_tasks", "Tasks that run")?,
+            tasks: counters("tasks_total", "Tasks that ended, by outcome", "outcome")?,
+            task_seconds,
+            rows: counters("scan_rows_total", "Rows that scans read", "source")?,
+            bytes: counters(
+                "scan_bytes_total",
+                "Bytes that scans read, where their source counts them",
+                "source",
+            )?,
+            partitions: counters("scan_partitions_total", "Partitions that scans read", "source")?,
+            seconds,
+            memory_used: gauge("memory_pool_used_bytes", "Memory that tasks have reserved")?,
+            memory_limit: gauge("memory_pool_limit_bytes", "Memory that tasks may reserve; 0 = no limit")?,
+            slots: gauge("slots", "Tasks that can run at once")?,
+            connected: gauge("scheduler_connected", "1 when the last heartbeat was answered")?,
+            registry,
+        };
+        for outcome in [Outcome::Completed, Outcome::Failed, Outcome::Cancelled] {
+            metrics.tasks.with_label_values(&[outcome.label()]);
+        }
+        for source in SCANS.iter().map(|(_, source)| *source).chain([FILES]) {
+            for counters in [&metrics.rows, &metrics.bytes, &metrics.partitions] {
+                counters.with_label_values(&[source]);
+            }
+            metrics.seconds.with_label_values(&[source]);
+        }
+        Ok(metrics)
+    }
+
+    pub(super) fn task_begins(&self) {
+        self.running.inc();
+    }
+
+    pub(super) fn task_ends(&self, outcome: Outcome, took: Duration, plan: &Arc<dyn ExecutionPlan>) {
+        self.running.dec();
+        self.tasks.with_label_values(&[outcome.label()]).inc();
+        if outcome == Outcome::Completed {
+            self.task_seconds.observe(took.as_secs_f64());
+        }
+        self.count_scans(plan);
+    }
+
+    /// How many tasks run.
+    pub(super) fn running(&self) -> i64 {
+        self.running.get()
+    }
+
+    /// Sets what is looked up when somebody asks.
+    pub(super) fn look_up(&self, pool: &dyn MemoryPool, limit: Option<usize>, slots: usize, connected: bool) {
+        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.memory_used.set(whole(pool.reserved()));
+        self.memory_limit.set(whole(limit.unwrap_or(0)));
+        self.slots.set(whole(slots));
+        self.connected.set(i64::from(connected));
+    }
+
+    fn count_scans(&self, plan: &Arc<dyn ExecutionPlan>) {
+        if let Some(source) = source_of(plan) {
+            let read = Read::of(plan.as_ref());
+            self.rows.with_label_values(&[source]).inc_by(read.rows);
+            self.bytes.with_label_values(&[source]).inc_by(read.bytes);
+            self.seconds.with_label_values(&[source]).inc_by(read.time.as_secs_f64());
+            let partitions = plan.output_partitioning().partition_count();
+            self.partitions.with_label_values(&[source]).inc_by(partitions as u64);
+            // Below one of our scans is only the list of what it reads.
+            return;
+        }
+        for child in plan.children() {
+            self.count_scans(child);
+        }
+    }
+}
+
+/// What a node reads from, if it reads from outside.
+fn source_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
+    let files = |node: &DataSourceExec| node.data_source().downcast_ref::<FileScanConfig>().is_some();
+    if plan.downcast_ref::<DataSourceExec>().is_some_and(files) {
+        return Some(FILES);
+    }
+    SCANS.iter().find(|(node, _)| *node == plan.name()).map(|(_, source)| *source)
+}
+
+/// What one node read.
+#[derive(Debug, Default, PartialEq)]
+struct Read {
+    rows: u64,
+    bytes: u64,
+    time: Duration,
+}
+
+impl Read {
+    fn of(plan: &dyn ExecutionPlan) -> Self {
+        let mut read = Self::default();
+        let Some(metrics) = plan.metrics() else { return read };
+        for metric in metrics.iter() {
+            match metric.value() {
+                MetricValue::OutputRows(rows) => read.rows += rows.value() as u64,
+                MetricValue::ElapsedCompute(time) => read.time += Duration::from_nanos(time.value() as u64),
+                MetricValue::Count { name, count } if name == "bytes_scanned" => {
+                    read.bytes += count.value() as u64
+                }
+                MetricValue::Time { name, time }
+                    if name == "scan_time" || name == "time_elapsed_scanning_total" =>
+                {
+                    read.time += Duration::from_nanos(time.value() as u64);
+                }
+                _ => {}
+            }
+        }
+        read
+    }
+}

@@ -1,0 +1,151 @@
+//! The scheduler's metrics. Names start with `firesteel_`; what they count stands in their help.
+//!
+//! Jobs are counted as Ballista's event loop reports them. Slots and tasks are looked up when somebody asks, so that a
+//! gauge never lags behind.
+
+use ballista_core::JobId;
+use ballista_core::error::{BallistaError, Result as BallistaResult};
+use ballista_scheduler::metrics::SchedulerMetricsCollector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT,
+};
+
+use crate::cluster::http;
+
+/// Upper bounds of the buckets of job times, in seconds.
+const JOB_SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
+
+/// The metrics of one scheduler.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) registry: Registry,
+    submitted: IntCounter,
+    ended: IntCounterVec,
+    job_seconds: Histogram,
+    planning_seconds: Histogram,
+    pub(super) gauges: Gauges,
+}
+
+/// What is looked up.
+#[derive(Debug)]
+pub(super) struct Gauges {
+    pub(super) executors: IntGauge,
+    pub(super) draining: IntGauge,
+    pub(super) slots: IntGauge,
+    pub(super) free_slots: IntGauge,
+    pub(super) running_jobs: IntGauge,
+    pub(super) queued_jobs: IntGauge,
+    pub(super) running_tasks: IntGauge,
+    pub(super) pending_tasks: IntGauge,
+}
+
+impl Metrics {
+    pub(super) fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let gauge = IntGauge::new(format!("firesteel_{name}"), help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let seconds = |name: &str, help: &str| -> prometheus::Result<Histogram> {
+            let options = HistogramOpts::new(format!("firesteel_{name}"), help);
+            let histogram = Histogram::with_opts(options.buckets(JOB_SECONDS.to_vec()))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok(histogram)
+        };
+        let submitted = IntCounter::new("firesteel_jobs_submitted_total", "Jobs that were planned")?;
+        registry.register(Box::new(submitted.clone()))?;
+        let ended = Opts::new("firesteel_jobs_total", "Jobs that ended, by outcome");
+        let ended = IntCounterVec::new(ended, &["outcome"])?;
+        registry.register(Box::new(ended.clone()))?;
+        for outcome in ["completed", "failed", "cancelled"] {
+            ended.with_label_values(&[outcome]);
+        }
+        Ok(Self {
+            submitted,
+            ended,
+            job_seconds: seconds("job_seconds", "Time of completed jobs, from the queue to the result")?,
+            planning_seconds: seconds("job_planning_seconds", "Time from the queue to the first task")?,
+            gauges: Gauges {
+                executors: gauge("executors", "Executors that take tasks")?,
+                draining: gauge("executors_draining", "Executors that end what they have begun")?,
+                slots: gauge("slots", "Tasks that can run at once: the vcores of all executors")?,
+                free_slots: gauge("free_slots", "Slots without a task")?,
+                running_jobs: gauge("running_jobs", "Jobs with tasks that run or wait")?,
+                queued_jobs: gauge("queued_jobs", "Jobs that are being planned")?,
+                running_tasks: gauge("running_tasks", "Tasks that run")?,
+                pending_tasks: gauge("pending_tasks", "Tasks that could run if there were a free slot")?,
+            },
+            registry,
+        })
+    }
+}
+
+fn seconds_between(from: u64, to: u64) -> f64 {
+    std::time::Duration::from_millis(to.saturating_sub(from)).as_secs_f64()
+}
+
+impl SchedulerMetricsCollector for Metrics {
+    fn record_submitted(&self, _: &JobId, queued_at: u64, submitted_at: u64) {
+        self.submitted.inc();
+        self.planning_seconds.observe(seconds_between(queued_at, submitted_at));
+    }
+
+    fn record_completed(&self, job: &JobId, queued_at: u64, completed_at: u64) {
+        self.ended.with_label_values(&["completed"]).inc();
+        let seconds = seconds_between(queued_at, completed_at);
+        self.job_seconds.observe(seconds);
+        tracing::info!(%job, seconds, "job completed");
+    }
+
+    fn record_failed(&self, job: &JobId, _: u64, _: u64) {
+        self.ended.with_label_values(&["failed"]).inc();
+        tracing::info!(%job, "job failed");
+    }
+
+    fn record_cancelled(&self, job: &JobId) {
+        self.ended.with_label_values(&["cancelled"]).inc();
+        tracing::info!(%job, "job cancelled");
+    }
+
+    /// Ballista never calls this: pending tasks are looked up instead.
+    fn set_pending_tasks_queue_size(&self, _: u64) {}
+
+    fn gather_metrics(&self) -> BallistaResult<Option<(Vec<u8>, String)>> {
+        let text = http::encode(&self.registry).map_err(|error| BallistaError::General(error.to_string()))?;
+        Ok(Some((text, TEXT_FORMAT.to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_backwards_counts_as_no_time() {
+        assert_eq!(seconds_between(1_000, 3_500), 2.5);
+        assert_eq!(seconds_between(3_500, 1_000), 0.0);
+    }
+
+    #[test]
+    fn jobs_are_counted_by_outcome() {
+        let metrics = Metrics::new().unwrap();
+        let job = JobId::from("a");
+        metrics.record_submitted(&job, 0, 10);
+        metrics.record_completed(&job, 0, 1_500);
+        metrics.record_failed(&job, 0, 10);
+        metrics.record_cancelled(&job);
+        let (text, _) = metrics.gather_metrics().unwrap().unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for line in [
+            "firesteel_jobs_submitted_total 1",
+            "firesteel_jobs_total{outcome=\"completed\"} 1",
+            "firesteel_jobs_total{outcome=\"failed\"} 1",
+            "firesteel_job_seconds_sum 1.5",
+            "firesteel_job_seconds_bucket{le=\"1\"} 0",
+            "firesteel_job_seconds_bucket{le=\"2\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The scheduler: plans queries, hands tasks to executors the moment they are ready, and keeps count of both.
+//!
+//! Its state is in memory. Jobs that run while it dies are lost, and their clients see an error; executors register
+//! anew with the next one by themselves. With an event log, finished jobs can be looked up for ever.
+
+mod metrics;
+mod overview;
+mod routes;
+mod state;
+mod watch;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::ids::new_instance_id;
+use ballista_core::serde::scheduler::ExecutorMetadata;
+use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::config::SchedulerConfig as BallistaConfig;
+use ballista_scheduler::history::HistoryStore;
+use ballista_scheduler::metrics::SchedulerMetricsCollector;
+use ballista_scheduler::scheduler_server::SchedulerServer;
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::metrics::Metrics;
+use self::state::{Executors, Jobs};
+use super::{SchedulerConfig, http, net};
+use crate::connections::Connections;
+use crate::session::state::{Role, session_config, session_state};
+use crate::session::tables;
+use crate::{Error, Result, codec};
+
+const ROLE: &str = "the scheduler";
+
+/// How often the end of running jobs is looked for on the way out.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
+
+/// A scheduler that has its port and does not serve yet.
+#[derive(Debug)]
+pub struct Scheduler {
+    listener: TcpListener,
+    address: SocketAddr,
+    parts: Parts,
+}
+
+/// What runs.
+struct Parts {
+    server: Arc<Server>,
+    executors: Arc<Executors>,
+    jobs: Arc<Jobs>,
+    registered: mpsc::UnboundedReceiver<ExecutorMetadata>,
+    router: Router,
+    no_executors_grace: Duration,
+    grace: Duration,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("scheduler_id", &self.server.scheduler_id).finish_non_exhaustive()
+    }
+}
+
+impl Scheduler {
+    /// Takes the port and makes everything ready. The clients of MongoDB live on the current runtime.
+    pub async fn bind(config: SchedulerConfig) -> Result<Self> {
+        let connections = Arc::new(Connections::new(&config.engine, Handle::current()));
+        let scheduler = Self::compose(&config, &connections).await?;
+        if config.flight_sql && !scheduler.address.ip().is_loopback() {
+            tracing::warn!(
+                address = %scheduler.address,
+                "whoever reaches this port can run queries and cancel jobs: nothing here asks for a password; keep it \
+                 within a trusted network"
+            );
+        }
+        Ok(scheduler)
+    }
+
+    pub(crate) async fn compose(config: &SchedulerConfig, connections: &Arc<Connections>) -> Result<Self> {
+        let (listener, address) =
+            net::listen(&config.bind_host, config.bind_port, ROLE, "--bind-host and --bind-port").await?;
+        let slots = Arc::new(AtomicUsize::new(0));
+        let ballista = Arc::new(ballista_config(config, address, connections, &slots)?);
+        let history = config.event_log_dir.as_deref().map(open_history).transpose()?;
+
+        let cluster = BallistaCluster::new_from_config(&ballista).await.map_err(failed)?;
+        let (sender, registered) = mpsc::unbounded_channel();
+        let executors =
+            Arc::new(Executors::new(cluster.cluster_state(), config.executor_timeout, sender, slots));
+        let jobs = Arc::new(Jobs::new(cluster.job_state()));
+        let metrics = Arc::new(Metrics::new().map_err(failed)?);
+        let cluster = BallistaCluster::new(Arc::clone(&executors) as _, Arc::clone(&jobs) as _);
+        let mut server = Server::new(
+            ballista.scheduler_endpoint(),
+            cluster,
+            codec::both(connections),
+            ballista,
+            Arc::clone(&metrics) as Arc<dyn SchedulerMetricsCollector>,
+        );
+        server.init().await.map_err(failed)?;
+        let server = Arc::new(server);
+        let shared = routes::Shared {
+            server: Arc::clone(&server),
+            executors: Arc::clone(&executors),
+            metrics,
+            min_ready_executors: config.min_ready_executors,
+        };
+        let parts = Parts {
+            router: routes::router(config, shared, history),
+            server,
+            executors,
+            jobs,
+            registered,
+            no_executors_grace: config.no_executors_grace,
+            grace: config.grace,
+        };
+        Ok(Self { listener, address, parts })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`; then running jobs have their grace to end.
+    ///
+    /// Ballista's own background tasks go on until the runtime ends.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let Self { listener, address, parts } = self;
+        tracing::info!(%address, "scheduler is ready");
+        let mut watchers = JoinSet::new();
+        watchers.spawn(watch::follow_executors(Arc::clone(&parts.server), parts.registered));
+        watchers.spawn(watch::end_waiting_jobs(
+            Arc::clone(&parts.server),
+            Arc::clone(&parts.executors),
+            parts.jobs,
+            parts.no_executors_grace,
+        ));
+        let stop = CancellationToken::new();
+        let serve = http::serve(listener, parts.router, stop.clone());
+        tokio::pin!(serve);
+        let served = tokio::select! {
+            served = &mut serve => served,
+            () = async {
+                shutdown.cancelled().await;
+                drain(&parts.server, parts.grace).await;
+            } => {
+                stop.cancel();
+                serve.await
+            }
+        };
+        watchers.shutdown().await;
+        served.map_err(failed)
+    }
+}
+
+/// Waits for running jobs.
+async fn drain(server: &Arc<Server>, grace: Duration) {
+    let jobs = || server.running_job_number() + server.pending_job_number();
+    if jobs() > 0 {
+        tracing::info!(jobs = jobs(), grace_seconds = grace.as_secs(), "waiting for jobs to end");
+    }
+    let ended = async {
+        while jobs() > 0 {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    };
+    if tokio::time::timeout(grace, ended).await.is_err() {
+        tracing::warn!(jobs = jobs(), "jobs are cut off");
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::Component { role: ROLE, message: error.to_string() }
+}
+
+fn open_history(dir: &Path) -> Result<Arc<HistoryStore>> {
+    let opened = std::fs::create_dir_all(dir).and_then(|()| HistoryStore::load(dir));
+    opened.map(Arc::new).map_err(|error| Error::Folder {
+        setting: "--event-log-dir",
+        path: dir.display().to_string(),
+        message: error.to_string(),
+    })
+}
+
+/// The name under which executors reach the scheduler.
+fn external_host(config: &SchedulerConfig, address: SocketAddr) -> String {
+    let wildcard = config.bind_host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    match &config.external_host {
+        Some(host) => host.clone(),
+        None if wildcard => {
+            tracing::warn!(
+                "executors on other machines cannot report back to `localhost`: name this host with --external-host"
+            );
+            "localhost".to_owned()
+        }
+        None => address.ip().to_string(),
+    }
+}
+
+fn ballista_config(
+    config: &SchedulerConfig,
+    address: SocketAddr,
+    connections: &Arc<Connections>,
+    slots: &Arc<AtomicUsize>,
+) -> Result<BallistaConfig> {
+    let (defaults, engine) = (session_config(&config.engine, connections), config.engine.clone());
+    let (own_partitions, slots) = (config.engine.partitions, Arc::clone(slots));
+    let builders = Arc::clone(connections);
+    let external_host = external_host(config, address);
+    let own_origin = format!("http://{}", net::authority(&external_host, address.port()));
+    let cors =
+        if config.cors_allowed_origins.is_empty() { own_origin } else { config.cors_allowed_origins.clone() };
+    let seconds = |duration: Duration| duration.as_secs();
+    let ballista = BallistaConfig {
+        scheduler_id: new_instance_id(),
+        // Ballista puts the port behind it as it is.
+        external_host: if external_host.contains(':') { format!("[{external_host}]") } else { external_host },
+        bind_host: config.bind_host.clone(),
+        bind_port: address.port(),
+        scheduling_policy: TaskSchedulingPolicy::PushStaged,
+        executor_timeout_seconds: seconds(config.executor_timeout).max(1),
+        expire_dead_executor_interval_seconds: seconds(config.expire_interval).max(1),
+        // See `state`: a farewell counts at once, and a draining executor is left alone while it reports.
+        executor_termination_grace_period: 0,
+        no_executors_grace_period_seconds: seconds(config.no_executors_grace),
+        min_ready_executors: config.min_ready_executors,
+        finished_job_data_clean_up_interval_seconds: seconds(config.job_data_clean_up),
+        finished_job_state_clean_up_interval_seconds: seconds(config.job_state_clean_up),
+        advertise_flight_endpoint: config.advertise_flight_endpoint.clone(),
+        enable_embedded_flight_proxy: config.flight_proxy,
+        flight_sql: config.flight_sql,
+        event_log_dir: config.event_log_dir.as_deref().map(|dir| dir.to_string_lossy().into_owned()),
+        cors_allowed_origins: cors,
+        // `/` is ours; Ballista's would lead to a page on another host.
+        web_tui_route: "/tui".to_owned(),
+        grpc_server_max_decoding_message_size: net::max_message(),
+        grpc_server_max_encoding_message_size: net::max_message(),
+        grpc_client_max_message_size: net::max_message(),
+        override_create_grpc_client_endpoint: Some(Arc::new(|endpoint| Ok(net::limited(endpoint)))),
+        // What a client asks for is laid over this. Flight SQL asks for nothing, and gets as many partitions as tasks
+        // can run.
+        override_config_producer: Some(Arc::new(move || {
+            match (own_partitions, slots.load(Ordering::Relaxed)) {
+                (None, slots @ 1..) => defaults.clone().with_target_partitions(slots),
+                _ => defaults.clone(),
+            }
+        })),
+        override_session_builder: Some(Arc::new(move |config| {
+            let state = session_state(Role::Server, config, &builders)?;
+            // Flight SQL plans here, so its sessions need the tables.
+            tables::register(&state, &engine, &builders)?;
+            Ok(state)
+        })),
+        override_logical_codec: Some(codec::logical(connections)),
+        override_physical_codec: Some(codec::physical(connections)),
+        ..BallistaConfig::default()
+    };
+    ballista.validate().map_err(failed)?;
+    Ok(ballista)
+}

@@ -1,0 +1,161 @@
+//! What the scheduler answers, all on one port: Ballista's gRPC, Arrow Flight SQL, Ballista's REST API, and ours.
+//!
+//! | route | answers |
+//! |---|---|
+//! | `/` | the list of routes |
+//! | `/healthz`, `/readyz`, `/metrics` | whether the process lives; whether enough executors are there; Prometheus |
+//! | `/api/…` | Ballista's REST API: `/api/jobs`, `/api/job/{id}` (`PATCH` cancels), `/api/executors`, … |
+//! | `/api/firesteel/version` | our version, and Ballista's and DataFusion's |
+//! | `/api/firesteel/cluster` | slots, tasks, jobs and executors at this moment |
+//! | `/history/api/…` | finished jobs out of the event log, also those of schedulers before this one |
+
+use std::sync::Arc;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Json, Router};
+use ballista_core::flight_proxy_service::BallistaFlightProxyService;
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
+use ballista_flight_sql::BallistaFlightSqlService;
+use ballista_scheduler::api::get_routes;
+use ballista_scheduler::history::{HistoryStore, history_router};
+use serde::Serialize;
+use tonic::service::RoutesBuilder;
+
+use super::Server;
+use super::metrics::Metrics;
+use super::overview::Overview;
+use super::state::Executors;
+use crate::cluster::net::MAX_MESSAGE;
+use crate::cluster::{SchedulerConfig, http};
+
+/// What our handlers use.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) server: Arc<Server>,
+    pub(super) executors: Arc<Executors>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) min_ready_executors: usize,
+}
+
+/// Everything on the scheduler's port.
+pub(super) fn router(config: &SchedulerConfig, shared: Shared, history: Option<Arc<HistoryStore>>) -> Router {
+    let server = Arc::clone(&shared.server);
+    let mut router = get_routes(Arc::clone(&server)).merge(grpc(config, &server)).merge(ours(shared));
+    if let Some(history) = history {
+        let refreshed =
+            history_router(Arc::clone(&history)).layer(middleware::from_fn_with_state(history, refresh));
+        router = router.nest("/history", refreshed);
+    }
+    router
+}
+
+/// The gRPC services. Flight SQL also forwards what clients fetch from executors, so it takes the proxy's place.
+fn grpc(config: &SchedulerConfig, server: &Arc<Server>) -> Router {
+    let mut services = RoutesBuilder::default();
+    let scheduler = SchedulerGrpcServer::from_arc(Arc::clone(server))
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    services.add_service(scheduler);
+    let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, false, None);
+    if config.flight_sql {
+        let flight_sql = BallistaFlightSqlService::new(Arc::clone(server), proxy);
+        let service = FlightServiceServer::new(flight_sql)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        services.add_service(service);
+    } else if config.flight_proxy {
+        let service = FlightServiceServer::new(proxy)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        services.add_service(service);
+    }
+    let unknown = || async { (StatusCode::NOT_FOUND, "no such route; GET / lists them\n") };
+    services.routes().into_axum_router().fallback(unknown)
+}
+
+fn ours(shared: Shared) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(http::healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/firesteel/version", get(version))
+        .route("/api/firesteel/cluster", get(cluster))
+        .with_state(shared)
+}
+
+async fn index() -> &'static str {
+    "firesteel scheduler\n\n\
+     GET   /healthz                  the process answers\n\
+     GET   /readyz                   enough executors are there\n\
+     GET   /metrics                  for Prometheus\n\
+     GET   /api/firesteel/version    versions\n\
+     GET   /api/firesteel/cluster    slots, tasks, jobs and executors\n\
+     GET   /api/executors            executors and their memory\n\
+     GET   /api/jobs                 jobs\n\
+     GET   /api/job/{id}             a job: plans and progress\n\
+     PATCH /api/job/{id}             cancels it\n\
+     GET   /api/job/{id}/stages      its stages and tasks\n\
+     GET   /api/openapi.json         all of /api\n\
+     GET   /history/api/jobs         finished jobs, with --event-log-dir\n\n\
+     gRPC on this port: Ballista (df://HOST:PORT) and Arrow Flight SQL\n"
+}
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    let active = shared.executors.alive().await.iter().filter(|seen| !seen.draining).count();
+    let needed = shared.min_ready_executors;
+    http::readiness(active >= needed, format!("{active} of at least {needed} executors are there\n"))
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    let overview = Overview::take(&shared.server, &shared.executors).await;
+    let gauges = &shared.metrics.gauges;
+    for (gauge, value) in [
+        (&gauges.executors, overview.active() as u64),
+        (&gauges.draining, (overview.executors.len() - overview.active()) as u64),
+        (&gauges.slots, overview.slots.total),
+        (&gauges.free_slots, overview.slots.free),
+        (&gauges.running_jobs, overview.jobs.running),
+        (&gauges.queued_jobs, overview.jobs.queued),
+        (&gauges.running_tasks, overview.tasks.running),
+        (&gauges.pending_tasks, overview.tasks.pending),
+    ] {
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+    http::metrics(&shared.metrics.registry)
+}
+
+#[derive(Serialize)]
+struct Version {
+    firesteel: &'static str,
+    ballista: &'static str,
+    datafusion: &'static str,
+    ballista_protocol: u32,
+}
+
+async fn version() -> Json<Version> {
+    Json(Version {
+        firesteel: env!("CARGO_PKG_VERSION"),
+        ballista: ballista_core::BALLISTA_VERSION,
+        datafusion: datafusion::DATAFUSION_VERSION,
+        ballista_protocol: ballista_core::BALLISTA_PROTOCOL_VERSION,
+    })
+}
+
+async fn cluster(State(shared): State<Shared>) -> Json<Overview> {
+    Json(Overview::take(&shared.server, &shared.executors).await)
+}
+
+/// Looks for jobs that ended since the last request. Files that did not change are not read again.
+async fn refresh(State(history): State<Arc<HistoryStore>>, request: Request, next: Next) -> Response {
+    let refreshed = tokio::task::spawn_blocking(move || history.refresh()).await;
+    if let Ok(Err(error)) = refreshed {
+        tracing::warn!(%error, "cannot read the event log");
+    }
+    next.run(request).await
+}
