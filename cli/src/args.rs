@@ -101,6 +101,12 @@ pub(crate) enum Command {
     /// Any number of them may come and go while jobs run. Each reads MongoDB and Kafka with its own settings: plans
     /// carry no address and no password.
     Executor(ExecutorArgs),
+    /// Fills MongoDB with synthetic predictions, for scale tests
+    ///
+    /// Labels and errors come as often as from the shipped model (its confusion matrix over the CIFAR-10 test set).
+    /// The same seed and producers make the same documents, so a run that was interrupted is completed, and one
+    /// that was too short is extended, by running it again with --append.
+    Seed(SeedArgs),
 }
 
 #[derive(Debug, Args)]
@@ -317,6 +323,34 @@ pub(crate) struct ReportArgs {
     /// The engine: unset, one inside this process; df://HOST:PORT, that cluster
     #[arg(long, value_name = "URL", env = "FIRESTEEL_SCHEDULER", help_heading = "Engine")]
     pub(crate) scheduler: Option<String>,
+    #[command(flatten)]
+    pub(crate) mongo: MongoArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Predictions")]
+pub(crate) struct SeedArgs {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) docs: u64,
+    /// Which: another seed makes other producers with other predictions
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Of how many producers, who take turns
+    #[arg(long, value_name = "P", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) producers: u32,
+    /// The collection
+    #[arg(long, value_name = "NAME", default_value = "predictions", help_heading = "MongoDB")]
+    pub(crate) collection: String,
+    /// Makes a collection that is not clustered on `_id`, as MongoDB does unasked; for comparisons
+    #[arg(long, help_heading = "MongoDB")]
+    pub(crate) plain: bool,
+    /// Drops what the collection holds first
+    #[arg(long, help_heading = "MongoDB", conflicts_with = "append")]
+    pub(crate) drop: bool,
+    /// Adds to what the collection holds; a document that is there already is left as it is
+    #[arg(long, help_heading = "MongoDB")]
+    pub(crate) append: bool,
     #[command(flatten)]
     pub(crate) mongo: MongoArgs,
 }

@@ -171,13 +171,14 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Report(args) => Box::pin(commands::report::run(args, context)).await,
         Command::Scheduler(args) => Box::pin(commands::scheduler::run(args, context)).await,
         Command::Executor(args) => Box::pin(commands::executor::run(args, context)).await,
+        Command::Seed(args) => commands::seed::run(args, context).await,
     }
 }
 
 /// What has a progress bar or an answer to print logs only what is wrong.
 fn default_level(command: &Command) -> &'static str {
     match command {
-        Command::Demo(_) | Command::Produce(_) | Command::Report(_) => "warn",
+        Command::Demo(_) | Command::Produce(_) | Command::Report(_) | Command::Seed(_) => "warn",
         Command::InferenceServer(_)
         | Command::ConsumeImages(_)
         | Command::ConsumePredictions(_)

@@ -18,6 +18,7 @@ struct Stage {
 /// The stages of a run, from the first to the last; the last one's rate is the run's.
 pub(crate) struct Progress {
     stages: Vec<Stage>,
+    unit: &'static str,
     bars: MultiProgress,
     terminal: bool,
     started: Instant,
@@ -27,12 +28,17 @@ pub(crate) struct Progress {
 impl Progress {
     /// `stages`: name and number of images.
     pub(crate) fn new(bars: &MultiProgress, stages: &[(&'static str, u64)]) -> Self {
+        Self::of("images", bars, stages)
+    }
+
+    /// `stages`: name and number of what `unit` names.
+    pub(crate) fn of(unit: &'static str, bars: &MultiProgress, stages: &[(&'static str, u64)]) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let template = "{prefix:>11} [{bar:32}] {human_pos:>9}/{human_len} {rate:>16}  ETA {eta}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+        let rate = move |state: &ProgressState, text: &mut dyn std::fmt::Write| {
             // A bar that cannot be written is no reason to stop.
-            let _ = write!(text, "{:.1} images/s", state.per_sec());
+            let _ = write!(text, "{:.1} {unit}/s", state.per_sec());
         };
         let style = style.with_key("rate", rate).progress_chars("=> ");
         let stages = stages.iter().map(|&(name, total)| {
@@ -41,7 +47,14 @@ impl Progress {
             bar.set_prefix(name);
             Stage { name, total, done: 0, bar }
         });
-        Self { stages: stages.collect(), bars: bars.clone(), terminal, started: Instant::now(), line: None }
+        Self {
+            stages: stages.collect(),
+            unit,
+            bars: bars.clone(),
+            terminal,
+            started: Instant::now(),
+            line: None,
+        }
     }
 
     /// Shows how far each stage is, in the order of `new`.
@@ -78,23 +91,26 @@ impl Progress {
     fn text(&self) -> String {
         let stages = self.stages.iter().map(|stage| format!("{} {}/{}", stage.name, stage.done, stage.total));
         let seconds = self.started.elapsed().as_secs_f64();
-        let tail = self.stages.last().map_or_else(String::new, |last| pace(last.done, last.total, seconds));
+        let tail = self
+            .stages
+            .last()
+            .map_or_else(String::new, |last| pace(last.done, last.total, seconds, self.unit));
         format!("{}{tail}", stages.collect::<Vec<_>>().join("  "))
     }
 }
 
 /// The rate so far, and how long the rest takes at that rate.
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-fn pace(done: u64, total: u64, seconds: f64) -> String {
+fn pace(done: u64, total: u64, seconds: f64, unit: &str) -> String {
     if done == 0 || seconds <= 0.0 {
         return String::new();
     }
     let rate = done as f64 / seconds;
     if done >= total {
-        return format!("  {rate:.1} images/s  in {seconds:.1} s");
+        return format!("  {rate:.1} {unit}/s  in {seconds:.1} s");
     }
     let left = (total - done) as f64 / rate;
-    format!("  {rate:.1} images/s  ETA {left:.0} s")
+    format!("  {rate:.1} {unit}/s  ETA {left:.0} s")
 }
 
 #[cfg(test)]
@@ -103,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_pace_is_said_once_there_is_one() {
-        assert_eq!(pace(0, 10, 1.0), "");
-        assert_eq!(pace(5, 10, 2.0), "  2.5 images/s  ETA 2 s");
-        assert_eq!(pace(10, 10, 4.0), "  2.5 images/s  in 4.0 s");
+        assert_eq!(pace(0, 10, 1.0, "images"), "");
+        assert_eq!(pace(5, 10, 2.0, "images"), "  2.5 images/s  ETA 2 s");
+        assert_eq!(pace(10, 10, 4.0, "documents"), "  2.5 documents/s  in 4.0 s");
     }
 }

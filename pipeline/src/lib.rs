@@ -24,6 +24,7 @@ mod error;
 pub mod inference;
 pub mod kafka;
 pub mod producer;
+pub mod seed;
 pub mod sink;
 
 pub use error::{Error, ErrorKind, Result, chain};

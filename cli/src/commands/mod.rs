@@ -8,6 +8,7 @@ pub(crate) mod inference_server;
 pub(crate) mod produce;
 pub(crate) mod report;
 pub(crate) mod scheduler;
+pub(crate) mod seed;
 
 use crate::Outcome;
 use crate::args::{KafkaArgs, ModelArgs, MongoArgs};
@@ -72,7 +73,7 @@ fn properties(text: &str) -> anyhow::Result<Vec<(String, String)>> {
 }
 
 impl MongoArgs {
-    fn sink(&self) -> MongoConfig {
+    pub(crate) fn sink(&self) -> MongoConfig {
         MongoConfig {
             uri: self.mongodb_uri.clone(),
             database: self.mongodb_database.clone(),

@@ -42,6 +42,14 @@ fn an_unreachable_mongodb_is_named_with_its_setting() {
 }
 
 #[test]
+fn a_seed_without_its_mongodb_says_so_and_ends() {
+    let address = nowhere();
+    let mut command = firesteel(&["seed", "--docs", "1"]);
+    command.env("FIRESTEEL_MONGODB_URI", format!("mongodb://{address}"));
+    fails(command, &[&address, "FIRESTEEL_MONGODB_URI", "seed"]);
+}
+
+#[test]
 fn a_demo_without_its_mongodb_says_so_and_ends() {
     let Some(world) = World::new("no-mongodb") else { return };
     let address = nowhere();
@@ -118,7 +126,9 @@ fn a_taken_port_is_named() {
 
 #[test]
 fn every_role_has_a_help_that_names_its_settings() {
-    for role in ["demo", "produce", "inference-server", "consume-images", "consume-predictions", "report"] {
+    for role in
+        ["demo", "produce", "inference-server", "consume-images", "consume-predictions", "report", "seed"]
+    {
         let ran = output(firesteel(&[role, "--help"]));
         assert!(ran.status.success());
         assert!(String::from_utf8_lossy(&ran.stdout).contains("FIRESTEEL_"), "{role}");

@@ -4,4 +4,5 @@
 mod demo;
 mod failures;
 mod roles;
+mod seed;
 mod support;

@@ -149,7 +149,7 @@ pub enum Error {
         "cannot {action} MongoDB collection {database}.{collection} at {address} (setting FIRESTEEL_MONGODB_URI)"
     )]
     Mongo {
-        /// `reach`, `create`, `index`, `write to`, `read`.
+        /// `reach`, `create`, `drop`, `index`, `write to`, `read`.
         action: &'static str,
         /// The address without credentials or options.
         address: String,
@@ -159,6 +159,20 @@ pub enum Error {
         collection: String,
         /// What the driver or the server said.
         source: Box<MongoError>,
+    },
+
+    /// A collection that was to be filled holds documents already.
+    #[error(
+        "{database}.{collection} holds {documents} documents already: --drop replaces them, --append adds to them; \
+         or name another database (FIRESTEEL_MONGODB_DATABASE) or --collection"
+    )]
+    CollectionNotEmpty {
+        /// The database.
+        database: String,
+        /// The collection.
+        collection: String,
+        /// How many.
+        documents: u64,
     },
 
     /// MongoDB took a batch but did not confirm it as durable, or refused documents for a passing reason.
@@ -287,6 +301,7 @@ impl Error {
             | Self::DatasetColumn { .. }
             | Self::DatasetRow { .. }
             | Self::Setting { .. }
+            | Self::CollectionNotEmpty { .. }
             | Self::Ledger { .. } => ErrorKind::Caller,
             Self::Topic { source, .. }
             | Self::Group { source, .. }

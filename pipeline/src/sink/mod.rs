@@ -5,6 +5,7 @@
 //! the content that came last. [`MongoSink`] is the real one; [`MemorySink`] is the model that tests compare with.
 //! Both pass the one suite in `conformance`.
 
+mod bulk;
 mod document;
 mod memory;
 mod mongodb;
@@ -14,6 +15,7 @@ mod split;
 #[doc(hidden)]
 pub mod conformance;
 
+pub use self::bulk::Layout;
 pub use self::mongodb::{MongoConfig, MongoSink, redact_uri};
 pub use memory::MemorySink;
 

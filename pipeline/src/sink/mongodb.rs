@@ -8,7 +8,7 @@
 use super::document::upsert;
 use super::reply::{Verdict, verdict};
 use super::split::{MAX_COMMAND, MAX_OPERATION, MAX_OPERATIONS, commands};
-use super::{Refused, Sink};
+use super::{Layout, Refused, Sink};
 use crate::error::{Error, ErrorKind, Result, mongo_kind};
 use crate::kafka::REACHABLE_WITHIN;
 use async_trait::async_trait;
@@ -25,7 +25,7 @@ use std::time::Duration;
 const CONFIRM_WITHIN: Duration = Duration::from_secs(15);
 /// How long any other answer may take: twice the server's own limit, so that it speaks first unless the connection
 /// is dead.
-const ANSWER_WITHIN: Duration = CONFIRM_WITHIN.saturating_mul(2);
+pub(super) const ANSWER_WITHIN: Duration = CONFIRM_WITHIN.saturating_mul(2);
 /// An index of a large collection is not built in a moment. A second request waits for the build under way.
 const INDEX_WITHIN: Duration = Duration::from_secs(120);
 const NAMESPACE_EXISTS: i32 = 48;
@@ -76,8 +76,8 @@ pub fn redact_uri(uri: &str) -> String {
 /// Writes predictions to MongoDB. Clones share the connections.
 #[derive(Clone)]
 pub struct MongoSink {
-    database: Database,
-    config: MongoConfig,
+    pub(super) database: Database,
+    pub(super) config: MongoConfig,
     role: String,
 }
 
@@ -139,16 +139,32 @@ impl MongoSink {
     /// # Errors
     /// [`Error::MongoUnreachable`], [`Error::MongoDenied`], or [`Error::Mongo`] with what the server said.
     pub async fn prepare(&self) -> Result<()> {
+        self.prepare_as(Layout::Clustered).await
+    }
+
+    /// As [`prepare`](Self::prepare), in a layout of the caller's choice.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn prepare_as(&self, layout: Layout) -> Result<()> {
         self.check().await?;
         let name = self.config.collection.as_str();
-        let clustered = mongodb::options::ClusteredIndex::default();
-        let create = self.database.create_collection(name).clustered_index(clustered);
+        let mut create = self.database.create_collection(name);
+        if layout == Layout::Clustered {
+            create = create.clustered_index(mongodb::options::ClusteredIndex::default());
+        }
         match within(ANSWER_WITHIN, create).await {
             Ok(()) => {
                 tracing::info!(database = self.config.database, collection = name, "collection created")
             }
             Err(error) if command_code(&error) == Some(NAMESPACE_EXISTS) => {
-                self.warn_if_unclustered().await?
+                if layout == Layout::Clustered && self.layout().await? == Some(Layout::Plain) {
+                    tracing::warn!(
+                        database = self.config.database,
+                        collection = name,
+                        "the collection is not clustered on _id: partitioned scans of it will be slow"
+                    );
+                }
             }
             Err(error) => return Err(self.failed("create", error)),
         }
@@ -166,27 +182,6 @@ impl MongoSink {
         Ok(())
     }
 
-    async fn warn_if_unclustered(&self) -> Result<()> {
-        let name = self.config.collection.as_str();
-        let list = doc! { "listCollections": 1, "filter": { "name": name } };
-        let list = within(ANSWER_WITHIN, self.database.run_command(list));
-        let reply = list.await.map_err(|error| self.failed("read", error))?;
-        let clustered = reply
-            .get_document("cursor")
-            .and_then(|cursor| cursor.get_array("firstBatch"))
-            .ok()
-            .and_then(|batch| batch.first()?.as_document()?.get_document("options").ok())
-            .is_some_and(|options| options.contains_key("clusteredIndex"));
-        if !clustered {
-            tracing::warn!(
-                database = self.config.database,
-                collection = name,
-                "the collection is not clustered on _id: partitioned scans of it will be slow"
-            );
-        }
-        Ok(())
-    }
-
     /// How many documents of these producers there are.
     ///
     /// # Errors
@@ -199,7 +194,7 @@ impl MongoSink {
         count.await.map_err(|error| self.failed("read", error))
     }
 
-    fn failed(&self, action: &'static str, error: MongoError) -> Error {
+    pub(super) fn failed(&self, action: &'static str, error: MongoError) -> Error {
         let (role, address) = (self.role.clone(), redact_uri(&self.config.uri));
         match *error.kind {
             MongoErrorKind::ServerSelection { .. } => return unreachable(&self.config, &self.role, error),
@@ -287,7 +282,7 @@ fn unreachable(config: &MongoConfig, role: &str, source: MongoError) -> Error {
 }
 
 /// The driver sets no limit to an answer of its own.
-async fn within<T>(
+pub(super) async fn within<T>(
     limit: Duration,
     call: impl IntoFuture<Output = mongodb::error::Result<T>>,
 ) -> mongodb::error::Result<T> {

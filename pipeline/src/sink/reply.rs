@@ -54,6 +54,41 @@ pub(super) fn verdict(reply: &Document) -> Verdict {
     Verdict::Settled(refused)
 }
 
+/// What came of an `insert` command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Inserted {
+    /// All of it is durable; so many documents were there before.
+    All {
+        /// Documents whose `_id` was taken.
+        found: u64,
+    },
+    /// Not known to be durable.
+    Not {
+        /// The server's code.
+        code: i32,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// Reads the reply to an unordered `insert` command that itself succeeded (`ok: 1`).
+pub(super) fn inserted(reply: &Document) -> Inserted {
+    let mut found = 0;
+    for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
+        let Bson::Document(error) = error else { continue };
+        let (code, message) = (code(error), message(error));
+        let taken = error.get_document("keyPattern").is_ok_and(|pattern| pattern.contains_key("_id"));
+        if code != DUPLICATE_KEY || !taken {
+            return Inserted::Not { code, message };
+        }
+        found += 1;
+    }
+    if let Ok(error) = reply.get_document("writeConcernError") {
+        return Inserted::Not { code: code(error), message: message(error) };
+    }
+    Inserted::All { found }
+}
+
 /// A duplicate of `_id` is a race. A duplicate of any other key is a unique index that someone made, and stays.
 fn refuses_the_document(error: &Document, code: i32) -> bool {
     let other_key = error
@@ -130,5 +165,21 @@ mod tests {
             doc! { "ok": 1, "writeConcernError": { "code": 64, "errmsg": "timeout" } },
             again(64, "timeout"),
         );
+    }
+
+    #[test]
+    fn only_a_taken_id_is_no_failure_of_an_insert() {
+        let check = |reply: Document, expected: Inserted| assert_eq!(inserted(&reply), expected, "{reply}");
+        let not = |code, message: &str| Inserted::Not { code, message: message.to_owned() };
+        let taken = doc! { "index": 1, "code": 11_000, "keyPattern": { "_id": 1 }, "errmsg": "taken" };
+
+        check(doc! { "ok": 1, "n": 2 }, Inserted::All { found: 0 });
+        check(doc! { "ok": 1, "writeErrors": [taken.clone(), taken.clone()] }, Inserted::All { found: 2 });
+        let other = doc! { "index": 2, "code": 11_000, "keyPattern": { "model": 1 }, "errmsg": "unique" };
+        check(doc! { "ok": 1, "writeErrors": [taken.clone(), other] }, not(11_000, "unique"));
+        let refused = doc! { "index": 0, "code": 121, "errmsg": "validation" };
+        check(doc! { "ok": 1, "writeErrors": [refused] }, not(121, "validation"));
+        let unsafe_yet = doc! { "code": 64, "errmsg": "timeout" };
+        check(doc! { "ok": 1, "writeErrors": [taken], "writeConcernError": unsafe_yet }, not(64, "timeout"));
     }
 }
