@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::functions::Functions;
 pub use crate::mongodb::ReadMode;
 
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
@@ -46,6 +47,9 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How long a server may take to answer at first before it counts as unreachable.
     pub connect_timeout: Duration,
+    /// Functions of the program, which scheduler and executors have to know as well: those of the embedded engine do, and
+    /// those of a cluster do where they run with the same configuration.
+    pub functions: Functions,
 }
 
 impl Config {
@@ -79,6 +83,7 @@ impl Default for Config {
             scan: ScanConfig::default(),
             cache: CacheConfig::default(),
             connect_timeout: Duration::from_secs(5),
+            functions: Functions::default(),
         }
     }
 }

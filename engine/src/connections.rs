@@ -11,18 +11,21 @@ use tokio::runtime::Handle;
 
 use crate::cache::CacheStore;
 use crate::config::{DEFAULT_CONNECTION, ScanConfig};
+use crate::functions::Functions;
 use crate::{Config, Error, Result, kafka, mongodb};
 
 /// How many recent queries keep what they read at.
 const REMEMBERED_QUERIES: usize = 256;
 
-/// The connections of this process, by name. MongoDB and Kafka have their names each.
+/// What plans refer to by name, as this process has it: connections, where MongoDB and Kafka have their names each, and
+/// the functions of the program.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     mongodb: HashMap<String, Arc<mongodb::Connection>>,
     kafka: HashMap<String, Arc<kafka::Connection>>,
     scan: ScanConfig,
     cache: Arc<CacheStore>,
+    functions: Functions,
 }
 
 /// A connection that a plan uses.
@@ -43,6 +46,7 @@ impl Connections {
             kafka: HashMap::from([(default(), Arc::new(kafka::Connection::new(config)))]),
             scan: config.scan.clone(),
             cache: Arc::new(CacheStore::new(&config.cache)),
+            functions: config.functions.clone(),
         }
     }
 
@@ -64,6 +68,11 @@ impl Connections {
     /// The cached tables of this process.
     pub(crate) fn cache(&self) -> Arc<CacheStore> {
         Arc::clone(&self.cache)
+    }
+
+    /// The functions that the program registered.
+    pub(crate) fn functions(&self) -> &Functions {
+        &self.functions
     }
 
     /// Checks that the server behind a connection answers. The error names the address and the setting.

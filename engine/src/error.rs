@@ -173,6 +173,33 @@ pub enum Error {
         /// The Arrow type of the result.
         found: String,
     },
+    /// A plan calls a function that a process does not know.
+    #[error(
+        "{process} has no function `{name}`: every process of a cluster has to register the functions that its \
+         queries call (Config.functions)"
+    )]
+    UnknownFunction {
+        /// The function.
+        name: String,
+        /// Which process.
+        process: String,
+    },
+    /// A function cannot be registered.
+    #[error("function `{name}` cannot be registered: {reason}")]
+    InvalidFunction {
+        /// The function.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A registered function failed.
+    #[error("function `{name}` failed: `{message}`")]
+    FunctionFailed {
+        /// The function.
+        name: String,
+        /// What it said.
+        message: String,
+    },
     /// A reduction does not say how to reduce each part of the value.
     #[error("the value has {values} parts, but there are {reducers} reducers")]
     Reducers {
@@ -221,6 +248,14 @@ pub enum Error {
         setting: &'static str,
         /// What went wrong.
         message: String,
+    },
+    /// Two datasets cannot be joined, because their keys have not the same parts.
+    #[error("the keys of a join have {left} and {right} parts")]
+    Keys {
+        /// Parts of this side's key.
+        left: usize,
+        /// Parts of the other side's.
+        right: usize,
     },
     /// The embedded engine did not start.
     #[error("the embedded engine cannot start: {message}")]
@@ -280,6 +315,7 @@ impl Error {
     pub(crate) fn from_job(message: &str) -> Self {
         parse_snapshot(message)
             .or_else(|| parse_mismatch(message))
+            .or_else(|| parse_function(message))
             .unwrap_or_else(|| Self::Job { message: message.to_owned() })
     }
 }
@@ -311,6 +347,18 @@ fn parse_mismatch(text: &str) -> Option<Error> {
         expected: expected.to_owned(),
         found: found.to_owned(),
     })
+}
+
+fn parse_function(text: &str) -> Option<Error> {
+    if let Some((before, rest)) = text.split_once(" has no function `") {
+        let (name, _) = rest.split_once("`: every process")?;
+        // The process stands at the start of the innermost error: after the bracket that names its variant.
+        let process = before.rsplit_once("External(").map_or(before, |(_, process)| process);
+        return Some(Error::UnknownFunction { name: name.to_owned(), process: process.to_owned() });
+    }
+    let (name, rest) = between(text, "function `", "` failed: `")?;
+    let (message, _) = rest.rsplit_once('`')?;
+    Some(Error::FunctionFailed { name: name.to_owned(), message: message.to_owned() })
 }
 
 impl From<DataFusionError> for Error {
@@ -381,6 +429,16 @@ mod tests {
         let told = format!("Job 7 failed: DataFusionError({:?})\n", DataFusionError::from(gone));
         assert!(matches!(Error::from(DataFusionError::Execution(told)),
             Error::SnapshotUnavailable { collection, message } if collection == "predictions" && message == "too old"));
+
+        let missing = Error::UnknownFunction { name: "f".into(), process: "an executor (process 7)".into() };
+        let told = format!("Job 7 failed: DataFusionError({:?})\n", DataFusionError::from(missing));
+        assert!(matches!(Error::from(DataFusionError::Execution(told)),
+            Error::UnknownFunction { name, process } if name == "f" && process == "an executor (process 7)"));
+
+        let failed = Error::FunctionFailed { name: "f".into(), message: "no `x` here".into() };
+        let told = format!("Job 7 failed: DataFusionError({:?})\n", DataFusionError::from(failed));
+        assert!(matches!(Error::from(DataFusionError::Execution(told)),
+            Error::FunctionFailed { name, message } if name == "f" && message == "no `x` here"));
 
         let told = "Job 7 failed: disk full".to_owned();
         assert!(matches!(Error::from(DataFusionError::Execution(told)), Error::Job { .. }));

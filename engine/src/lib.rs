@@ -22,6 +22,7 @@ mod config;
 mod connections;
 pub mod dataflow;
 mod error;
+pub mod functions;
 mod kafka;
 mod mongodb;
 pub mod prelude;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataflow::{Reducer, Timestamp};
+use crate::dataflow::{Dataset, Reducer, Rows, Timestamp};
 use crate::prelude::*;
 use crate::{Result, Session};
 
@@ -169,20 +169,29 @@ fn quotient(dividend: f64, divisor: f64) -> f64 {
 /// is correct counts as wrong.
 pub async fn run(session: &Session, producers: Option<&[String]>) -> Result<Report> {
     let started = Instant::now();
+    let rows = job(session, producers).await?.collect().await?;
+    Ok(Report::fold(&counts(&rows)?, started.elapsed()))
+}
+
+/// The job behind [`run`], not yet computed: its rows are what [`counts`] reads.
+pub async fn job(session: &Session, producers: Option<&[String]>) -> Result<Dataset> {
     let mut predictions = session.table("predictions").await?;
     if let Some(ids) = producers {
         predictions = predictions.filter(col("producer_id").in_list(ids.iter().map(lit).collect(), false))?;
     }
-    type Row = (Option<String>, Option<String>, u64, Option<i64>, Option<Timestamp>, Option<Timestamp>);
-    let rows: Vec<Row> = predictions
+    predictions
         .map(
             (col("producer_id"), col("label")),
             (lit(1), col("correct").is_not_true().cast_to_i64(), col("produced_at"), col("inferred_at")),
         )
-        .reduce_by_key((Reducer::Count, Reducer::Sum, Reducer::Min, Reducer::Max))?
-        .collect_as()
-        .await?;
-    let rows: Vec<KeyedCounts> = rows
+        .reduce_by_key((Reducer::Count, Reducer::Sum, Reducer::Min, Reducer::Max))
+}
+
+/// The rows of [`job`], for [`Report::fold`].
+pub fn counts(rows: &Rows) -> Result<Vec<KeyedCounts>> {
+    type Row = (Option<String>, Option<String>, u64, Option<i64>, Option<Timestamp>, Option<Timestamp>);
+    let rows: Vec<Row> = rows.typed()?;
+    let counts = rows
         .into_iter()
         .map(|(producer_id, label, total, wrong, first_produced, last_inferred)| KeyedCounts {
             producer_id,
@@ -193,7 +202,7 @@ pub async fn run(session: &Session, producers: Option<&[String]>) -> Result<Repo
             last_inferred,
         })
         .collect();
-    Ok(Report::fold(&rows, started.elapsed()))
+    Ok(counts)
 }
 
 #[cfg(test)]

@@ -7,16 +7,18 @@ use ballista_core::serde::BallistaLogicalExtensionCodec;
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::datasource::file_format::FileFormatFactory;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{AggregateUDF, Extension, HigherOrderUDF, LogicalPlan, ScalarUDF, WindowUDF};
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 
 use super::message::{check_version, frame, unframe, unknown_kind};
 use super::{WIRE_VERSION, cache, wire};
+use crate::Error;
 use crate::cache::{CacheJob, CachedTable};
 use crate::config::ScanConfig;
 use crate::connections::Connections;
+use crate::functions::process;
 use crate::kafka::{KafkaTable, TableOptions};
 use crate::mongodb::MongoTable;
 
@@ -30,6 +32,11 @@ impl LogicalCodec {
     pub(super) fn new(connections: Arc<Connections>) -> Self {
         Self { connections, ballista: BallistaLogicalExtensionCodec::default() }
     }
+}
+
+/// Only the scheduler decodes logical plans, and it asks the codec for a name that is not in its registry.
+fn unknown(name: &str) -> DataFusionError {
+    Error::UnknownFunction { name: name.to_owned(), process: process("the scheduler") }.into()
 }
 
 impl LogicalExtensionCodec for LogicalCodec {
@@ -119,7 +126,7 @@ impl LogicalExtensionCodec for LogicalCodec {
     }
 
     fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
-        self.ballista.try_decode_udf(name, buf)
+        self.ballista.try_decode_udf(name, buf).map_err(|_| unknown(name))
     }
 
     fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
@@ -135,7 +142,7 @@ impl LogicalExtensionCodec for LogicalCodec {
     }
 
     fn try_decode_udaf(&self, name: &str, buf: &[u8]) -> Result<Arc<AggregateUDF>> {
-        self.ballista.try_decode_udaf(name, buf)
+        self.ballista.try_decode_udaf(name, buf).map_err(|_| unknown(name))
     }
 
     fn try_encode_udaf(&self, node: &AggregateUDF, buf: &mut Vec<u8>) -> Result<()> {
@@ -159,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::mongodb::predictions_schema;
-    use crate::{Config, Error, ReadMode};
+    use crate::{Config, ReadMode};
 
     fn codec() -> (Runtime, LogicalCodec) {
         let runtime = Runtime::new().unwrap();

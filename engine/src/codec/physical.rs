@@ -16,8 +16,12 @@ use super::message::{check_version, frame, unframe, unknown_kind};
 use super::{WIRE_VERSION, cache, wire};
 use crate::Error;
 use crate::connections::Connections;
+use crate::functions::{missing_aggregate, missing_scalar, process};
 use crate::kafka::{self, KafkaScanExec};
 use crate::mongodb::{MongoScanExec, ScanSpec};
+
+/// Only executors decode physical plans.
+const EXECUTOR: &str = "an executor";
 
 #[derive(Debug)]
 pub(super) struct PhysicalCodec {
@@ -93,7 +97,9 @@ impl PhysicalExtensionCodec for PhysicalCodec {
     }
 
     fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
-        self.ballista.try_decode_udf(name, buf)
+        // The name is not in the registry of this executor, or the codec would not be asked.
+        let missing = |_| Arc::new(missing_scalar(name, process(EXECUTOR)));
+        Ok(self.ballista.try_decode_udf(name, buf).unwrap_or_else(missing))
     }
 
     fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
@@ -127,7 +133,8 @@ impl PhysicalExtensionCodec for PhysicalCodec {
     }
 
     fn try_decode_udaf(&self, name: &str, buf: &[u8]) -> Result<Arc<AggregateUDF>> {
-        self.ballista.try_decode_udaf(name, buf)
+        let missing = |_| Arc::new(missing_aggregate(name, process(EXECUTOR)));
+        Ok(self.ballista.try_decode_udaf(name, buf).unwrap_or_else(missing))
     }
 
     fn try_encode_udaf(&self, node: &AggregateUDF, buf: &mut Vec<u8>) -> Result<()> {

@@ -7,7 +7,9 @@ use datafusion::functions_aggregate::expr_fn::{avg, count, max, min, sum};
 use datafusion::logical_expr::{Expr, lit};
 
 use super::Dataset;
+use super::aggregate::aggregate;
 use super::map::KeyValues;
+use super::pairs::{unalias, value_name};
 use crate::{Error, Result};
 
 /// How the values of one key become one.
@@ -79,17 +81,16 @@ impl KeyValues {
         if reducers.len() != self.value.len() {
             return Err(Error::Reducers { values: self.value.len(), reducers: reducers.len() });
         }
-        // Two equal aggregates would be one column, so each gets a name of its own.
-        let reduced = self.value.into_iter().zip(reducers).enumerate();
-        let reduced =
-            reduced.map(|(index, (value, reducer))| reducer.apply(value).alias(format!("value_{index}")));
-        Ok(Dataset::new(self.data.frame.aggregate(self.key, reduced.collect())?))
+        let reduced = self.value.into_iter().zip(reducers).enumerate().map(|(index, (value, reducer))| {
+            let name = value_name(index, &value);
+            reducer.apply(unalias(value)).alias(name)
+        });
+        aggregate(self.data.frame, self.key, reduced.collect())
     }
 
     /// How many pairs each key has: a row of the parts of the key, then the count.
     pub fn count_by_key(self) -> Result<Dataset> {
-        let frame = self.data.frame.aggregate(self.key, vec![count(lit(1_i64)).alias("count")])?;
-        Ok(Dataset::new(frame))
+        aggregate(self.data.frame, self.key, vec![count(lit(1_i64)).alias("count")])
     }
 
     /// Keeps the pairs whose row satisfies `predicate`, which names columns of the row.

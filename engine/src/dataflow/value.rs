@@ -24,8 +24,8 @@ impl Timestamp {
     }
 }
 
-/// A type that a column's values convert to: `String`, `i64`, `u64`, `f64`, `bool`, [`Timestamp`], and `Option`s of
-/// them where the column may hold nulls.
+/// A type that a column's values convert to: `String`, `i64`, `u64`, `f64`, `bool`, `Vec<u8>`, [`Timestamp`], a `Vec` of
+/// them for a list, and `Option`s of them where there may be nulls.
 pub trait FromValue: Sized {
     /// The type's name, for an error.
     const NAME: &'static str;
@@ -114,6 +114,32 @@ impl FromValue for Timestamp {
     }
 }
 
+impl FromValue for Vec<u8> {
+    const NAME: &'static str = "bytes";
+
+    fn arrow_type() -> DataType {
+        DataType::Binary
+    }
+
+    fn value(array: &dyn Array, row: usize) -> Option<Self> {
+        Some(array.as_binary_opt::<i32>()?.value(row).to_owned())
+    }
+}
+
+impl<T: FromValue> FromValue for Vec<T> {
+    const NAME: &'static str = "a list";
+
+    fn arrow_type() -> DataType {
+        DataType::new_list(T::arrow_type(), true)
+    }
+
+    fn value(array: &dyn Array, row: usize) -> Option<Self> {
+        let values = array.as_list_opt::<i32>()?.value(row);
+        let value = |row| if values.is_null(row) { T::null() } else { T::value(&values, row) };
+        (0..values.len()).map(value).collect()
+    }
+}
+
 impl<T: FromValue> FromValue for Option<T> {
     const NAME: &'static str = T::NAME;
 
@@ -166,6 +192,13 @@ impl<T: FromValue> Reader<T> {
 fn same_family(found: &DataType, wanted: &DataType) -> bool {
     match wanted {
         DataType::Utf8 => matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
+        DataType::Binary => matches!(found, DataType::Binary | DataType::LargeBinary | DataType::BinaryView),
+        DataType::List(wanted) => match found {
+            DataType::List(found) | DataType::LargeList(found) | DataType::FixedSizeList(found, _) => {
+                same_family(found.data_type(), wanted.data_type())
+            }
+            _ => false,
+        },
         DataType::Int64 => found.is_integer(),
         DataType::Float64 => found.is_floating(),
         DataType::Timestamp(..) => matches!(found, DataType::Timestamp(..)),

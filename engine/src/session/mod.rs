@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 use tokio::runtime::Handle;
 
@@ -17,7 +19,8 @@ use crate::cache;
 use crate::cluster::DEFAULT_SCHEDULER_PORT;
 use crate::config::{DEFAULT_CONNECTION, SCHEDULER_SETTING};
 use crate::connections::Connections;
-use crate::dataflow::Dataset;
+use crate::dataflow::{Dataset, Exprs};
+use crate::functions::process;
 use crate::mongodb::{self, Location, MongoTable};
 use crate::sql::Outcome;
 use crate::{Config, Error, Result};
@@ -162,6 +165,18 @@ impl Session {
     /// The catalog, the settings and the way to the scheduler.
     pub(crate) fn context(&self) -> &SessionContext {
         &self.inner.context.0
+    }
+
+    /// A call of a scalar or aggregate function by its name: one that the program registered, or one of SQL's.
+    pub fn call(&self, name: &str, arguments: impl Exprs) -> Result<Expr> {
+        let (state, arguments) = (self.inner.context.0.state(), arguments.into_exprs());
+        if let Ok(function) = state.udf(name) {
+            return Ok(function.call(arguments));
+        }
+        match state.udaf(name) {
+            Ok(function) => Ok(function.call(arguments)),
+            Err(_) => Err(Error::UnknownFunction { name: name.to_owned(), process: process("this session") }),
+        }
     }
 
     /// Ends the engine of this session, with all its threads and files. Further queries fail. On a cluster this only

@@ -89,7 +89,9 @@ pub(crate) fn session_state(
         );
         builder = builder.with_query_planner(Arc::new(planner));
     }
-    Ok(builder.build())
+    let mut state = builder.build();
+    connections.functions().register(&mut state)?;
+    Ok(state)
 }
 
 /// The names of the connections that a plan's tables use.

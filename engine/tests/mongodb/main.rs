@@ -4,6 +4,8 @@
 mod dataflow;
 mod exactly_once;
 mod failures;
+mod functions;
+mod operators;
 mod plans;
 mod predicates;
 mod report;

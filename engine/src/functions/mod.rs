@@ -1,0 +1,173 @@
+//! Registered Rust functions, which run on the executors.
+//!
+//! A closure cannot travel: a plan is bytes, and an executor is another process. So a program *registers* functions by
+//! name in [`Config::functions`](crate::Config::functions), and a plan carries only the name. Client, scheduler and
+//! executors build their states from their configurations and have to know the same functions, which they do where all
+//! of them run the same program. One that does not know a name says so in an [`Error::UnknownFunction`].
+//!
+//! ```
+//! use firesteel_engine::functions::{Aggregate, Functions};
+//!
+//! /// The difference between the largest and the smallest value.
+//! #[derive(Debug, Default)]
+//! struct Spread {
+//!     range: Option<(f64, f64)>,
+//! }
+//!
+//! impl Aggregate for Spread {
+//!     type Input = f64;
+//!     type State = (Option<f64>, Option<f64>);
+//!     type Output = Option<f64>;
+//!
+//!     fn add(&mut self, value: f64) {
+//!         let (low, high) = self.range.unwrap_or((value, value));
+//!         self.range = Some((low.min(value), high.max(value)));
+//!     }
+//!     fn state(&self) -> Self::State {
+//!         (self.range.map(|range| range.0), self.range.map(|range| range.1))
+//!     }
+//!     fn merge(&mut self, (low, high): Self::State) {
+//!         low.into_iter().chain(high).for_each(|value| self.add(value));
+//!     }
+//!     fn finish(&self) -> Option<f64> {
+//!         self.range.map(|(low, high)| high - low)
+//!     }
+//! }
+//!
+//! let functions = Functions::new()
+//!     .scalar("is_wrong", |label: &str, predicted: &str| label != predicted)
+//!     .aggregate::<Spread>("spread");
+//! let config = firesteel_engine::Config { functions, ..Default::default() };
+//! ```
+
+mod aggregate;
+mod argument;
+mod missing;
+mod output;
+mod scalar;
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+pub use aggregate::{Aggregate, State};
+pub use argument::{Argument, Arguments};
+pub(crate) use missing::{missing_aggregate, missing_scalar, process};
+pub use output::{Output, Value};
+pub use scalar::Scalar;
+
+use crate::{Error, Result};
+
+/// The functions that a program registers.
+#[derive(Clone, Default)]
+pub struct Functions {
+    scalars: Vec<Arc<ScalarUDF>>,
+    aggregates: Vec<Arc<AggregateUDF>>,
+}
+
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+impl Functions {
+    /// No functions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a closure of one to six arguments as the scalar function `name`.
+    ///
+    /// Arguments are `&str`, `&[u8]`, `i64`, `f64`, `bool`, [`Timestamp`](crate::dataflow::Timestamp) and `Option`s of
+    /// them; columns of narrower types are cast as in SQL. A null for an argument that is no `Option` makes the result
+    /// null without a call. A result is an owned value of these types, an `Option` of one, or a `Result` of either,
+    /// whose error fails the query. The same arguments have to give the same result: the planner may call once for
+    /// many rows.
+    #[must_use]
+    pub fn scalar<M>(self, name: &str, function: impl Scalar<M>) -> Self {
+        self.scalar_udf(scalar::udf(name, function))
+    }
+
+    /// Adds an [`Aggregate`] as the aggregate function `name`.
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(self, name: &str) -> Self {
+        self.aggregate_udf(aggregate::udf::<A>(name))
+    }
+
+    /// Adds a scalar function that is written against DataFusion.
+    #[must_use]
+    pub fn scalar_udf(mut self, function: impl Into<Arc<ScalarUDF>>) -> Self {
+        self.scalars.push(function.into());
+        self
+    }
+
+    /// Adds an aggregate function that is written against DataFusion.
+    #[must_use]
+    pub fn aggregate_udf(mut self, function: impl Into<Arc<AggregateUDF>>) -> Self {
+        self.aggregates.push(function.into());
+        self
+    }
+
+    /// The names, in the order of their registration, scalar functions first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let scalars = self.scalars.iter().map(|function| function.name());
+        scalars.chain(self.aggregates.iter().map(|function| function.name()))
+    }
+
+    /// Makes a state know the functions. A name that SQL could not call, or that means something else already, is an
+    /// [`Error::InvalidFunction`].
+    pub(crate) fn register(&self, state: &mut SessionState) -> Result<()> {
+        for name in self.names() {
+            let invalid = |reason| Err(Error::InvalidFunction { name: name.to_owned(), reason });
+            let identifier = name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+            if !identifier || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+                return invalid(
+                    "a name has lower-case letters, digits and underscores, and begins with a letter",
+                );
+            }
+            if state.udf(name).is_ok() || state.udaf(name).is_ok() || state.udwf(name).is_ok() {
+                return invalid("there is a function of this name already");
+            }
+            if self.names().filter(|other| *other == name).count() > 1 {
+                return invalid("two functions have this name");
+            }
+        }
+        for function in &self.scalars {
+            state.register_udf(Arc::clone(function))?;
+        }
+        for function in &self.aggregates {
+            state.register_udaf(Arc::clone(function))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_cannot_be_called_or_is_taken_is_refused() {
+        let check = |functions: Functions, expected: Option<&str>| {
+            let mut state = SessionContext::new().state();
+            let told = functions.register(&mut state).err().map(|error| error.to_string());
+            assert_eq!(told.is_some(), expected.is_some(), "{told:?}");
+            assert!(expected.is_none_or(|word| told.unwrap_or_default().contains(word)));
+        };
+        let one = |name: &str| Functions::new().scalar(name, |x: i64| x);
+        check(one("double_2"), None);
+        check(one("isWrong"), Some("isWrong"));
+        check(one(""), Some("letter"));
+        check(one("2x"), Some("letter"));
+        check(one("upper"), Some("already"));
+        check(one("sum"), Some("already"));
+        check(one("twice").scalar("twice", |x: i64| x), Some("two functions"));
+        assert_eq!(format!("{:?}", one("f").scalar("g", |x: f64| x)), r#"["f", "g"]"#);
+    }
+}
