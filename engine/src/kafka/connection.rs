@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -78,17 +78,21 @@ impl Connection {
     pub(crate) async fn check(&self) -> Result<()> {
         let client = self.planner(Isolation::ReadCommitted)?;
         let timeout = self.timeout;
-        blocking(move || client.fetch_metadata(None, timeout).map(drop).map_err(|error| why(&client, &error)))
-            .await?
-            .map_err(|message| self.unreachable(&message))
+        let ask = move || match client.fetch_metadata(None, timeout) {
+            Ok(_) => {
+                client.context().forget();
+                Ok(())
+            }
+            Err(error) => Err(why(&client, &error)),
+        };
+        blocking(ask).await?.map_err(|message| self.unreachable(&message))
     }
 
     /// The client that asks for planning. Offsets that it names are those of `isolation`.
     pub(crate) fn planner(&self, isolation: Isolation) -> Result<Arc<Client>> {
         let mut planners = self.planners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = planners.get(&isolation) {
-            listen(client);
-            client.context().forget();
+            listen(client, Duration::from_millis(1));
             return Ok(Arc::clone(client));
         }
         let client = Arc::new(self.make(&self.client(isolation)?)?);
@@ -107,6 +111,8 @@ impl Connection {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
+            // A query may take its time with each batch; there is no group that would miss this member.
+            .set("max.poll.interval.ms", "86400000")
             .set("auto.offset.reset", if fail_on_data_loss { "error" } else { "earliest" });
         self.make(&config)
     }
@@ -175,14 +181,18 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Has a client that nobody polls say what it has to: it would pile up.
-fn listen(client: &Client) {
-    while client.poll(Duration::from_millis(1)).is_some() {}
+/// Has a client that nobody polls say what it has to, which would pile up.
+fn listen(client: &Client, patience: Duration) {
+    let until = Instant::now() + patience;
+    // Whether a poll came upon anything cannot be told from what it returns.
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        client.poll(left);
+    }
 }
 
 /// Why a request failed: the error, and what the client met on the way.
 pub(super) fn why(client: &Client, error: &KafkaError) -> String {
-    listen(client);
+    listen(client, Duration::from_millis(50));
     client.context().why(error)
 }
 
@@ -201,8 +211,8 @@ impl Context {
         last.clone().unwrap_or_else(words)
     }
 
-    /// Reasons of earlier requests say nothing about the next.
-    fn forget(&self) {
+    /// Once a request succeeds, what was wrong before no longer is. Until then the client does not repeat its reason.
+    pub(super) fn forget(&self) {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

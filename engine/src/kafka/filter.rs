@@ -244,7 +244,7 @@ mod tests {
             (timestamp_literal(7).lt(time), 7),
         ] {
             assert_eq!(support(&filter), TableProviderFilterPushDown::Inexact, "{filter}");
-            assert_eq!(Window::of(&[filter.clone()]).since, Some(since), "{filter}");
+            assert_eq!(Window::of(std::slice::from_ref(&filter)).since, Some(since), "{filter}");
             assert_eq!(left(&filter).len(), 4, "{filter}");
         }
         let mut ranges = vec![

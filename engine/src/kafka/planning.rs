@@ -86,7 +86,10 @@ async fn ask<T: Send + 'static>(
                     std::thread::sleep(SETTLING)
                 }
                 Err(error) => return Err((why(&client, &error), error)),
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    client.context().forget();
+                    return Ok(answer);
+                }
             }
         }
     });

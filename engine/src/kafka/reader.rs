@@ -146,8 +146,19 @@ impl Reader {
             return Ok(());
         }
         let consumer = self.connection.consumer(self.spec.isolation, self.spec.fail_on_data_loss)?;
+        let read = self.read_ranges(&consumer, ranges);
+        // Closing a consumer takes tens of milliseconds, which nobody has to wait for.
+        tokio::task::spawn_blocking(move || drop(consumer));
+        read
+    }
+
+    fn read_ranges<'a>(
+        &mut self,
+        consumer: &Client,
+        ranges: impl Iterator<Item = &'a OffsetRange>,
+    ) -> crate::Result<()> {
         for range in ranges {
-            if self.read_range(&consumer, range)? == Wanted::NoMore {
+            if self.read_range(consumer, range)? == Wanted::NoMore {
                 break;
             }
         }

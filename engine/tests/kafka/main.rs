@@ -14,8 +14,7 @@ use firesteel_proto::{
 use support::Fixture;
 
 fn id(index: usize) -> ImageId {
-    let producer = u32::try_from(0xab00_0000 + index % 5).expect("small");
-    ImageId { producer: ProducerId(producer), sequence: Sequence(index as u64 / 5) }
+    ImageId { producer: ProducerId(0xab00_0000 + (index % 5) as u32), sequence: Sequence(index as u64 / 5) }
 }
 
 fn millis(index: usize) -> i64 {
@@ -28,7 +27,7 @@ fn image(index: usize) -> ImageRecord {
         produced_at: Timestamp(millis(index)),
         label: Label::ALL[index % 10],
         encoding: [Encoding::Jpeg, Encoding::Png, Encoding::Rgb8][index % 3],
-        data: vec![u8::try_from(index % 256).expect("a byte"); 1 + index % 100].into(),
+        data: vec![(index % 256) as u8; 1 + index % 100].into(),
     }
 }
 
