@@ -308,6 +308,15 @@ pub(crate) enum Format {
     Csv,
 }
 
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    /// It is done
+    On,
+    /// It is not done
+    Off,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     /// How to print it
@@ -320,6 +329,15 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "N", env = "FIRESTEEL_SCAN_PARTITIONS", help_heading = "Engine",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) scan_partitions: Option<u32>,
+    /// Whether MongoDB itself computes aggregates where that gives what the engine would
+    #[arg(
+        long,
+        value_name = "SWITCH",
+        env = "FIRESTEEL_AGGREGATE_PUSHDOWN",
+        default_value = "on",
+        help_heading = "Engine"
+    )]
+    pub(crate) aggregate_pushdown: Switch,
     /// The engine: unset, one inside this process; df://HOST:PORT, that cluster
     #[arg(long, value_name = "URL", env = "FIRESTEEL_SCHEDULER", help_heading = "Engine")]
     pub(crate) scheduler: Option<String>,

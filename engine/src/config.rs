@@ -175,6 +175,8 @@ pub struct ScanConfig {
     pub mode: ReadMode,
     /// The text column of the schema that shows, under [`ReadMode::Permissive`], a document that does not fit.
     pub corrupt_record_column: String,
+    /// Whether aggregates are computed by the server where that gives what the engine would.
+    pub aggregate_pushdown: bool,
 }
 
 impl Default for ScanConfig {
@@ -186,6 +188,7 @@ impl Default for ScanConfig {
             filter_pushdown: true,
             mode: ReadMode::FailFast,
             corrupt_record_column: "_corrupt_record".to_owned(),
+            aggregate_pushdown: true,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `firesteel report`: the map / reduce-by-key job over what is in MongoDB.
 
-use crate::args::{KafkaArgs, MongoArgs, ReportArgs};
+use crate::args::{KafkaArgs, MongoArgs, ReportArgs, Switch};
 use crate::{Context, Outcome, output};
 use anyhow::bail;
 use firesteel_engine::{Config, Session, report};
@@ -16,6 +16,7 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
     };
     let mut config = engine(&args.mongo, None)?;
     config.scan.max_partitions = args.scan_partitions.map(|n| n as usize);
+    config.scan.aggregate_pushdown = args.aggregate_pushdown == Switch::On;
 
     let job = make(config, args.scheduler.as_deref(), &producers);
     let spinner = context.bars.add(indicatif::ProgressBar::new_spinner());

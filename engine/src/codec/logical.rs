@@ -187,7 +187,7 @@ mod tests {
             rows in 1..100_000_usize,
             partitions in prop::option::of(0..1000_usize),
             documents in any::<u64>(),
-            pushdown in any::<bool>(),
+            pushdown in any::<[bool; 2]>(),
             mode in prop::sample::select(vec![ReadMode::FailFast, ReadMode::Permissive, ReadMode::DropMalformed]),
             corrupt in "[a-z_]{1,12}",
         ) {
@@ -197,7 +197,8 @@ mod tests {
                 batch_rows: rows,
                 max_partitions: partitions,
                 min_documents_per_partition: documents,
-                filter_pushdown: pushdown,
+                filter_pushdown: pushdown[0],
+                aggregate_pushdown: pushdown[1],
                 mode,
                 corrupt_record_column: corrupt,
             };

@@ -96,6 +96,7 @@ impl From<&ScanConfig> for wire::ScanOptions {
             filter_pushdown: config.filter_pushdown,
             mode: wire::ReadMode::from(config.mode).into(),
             corrupt_record_column: config.corrupt_record_column.clone(),
+            aggregate_pushdown: config.aggregate_pushdown,
         }
     }
 }
@@ -111,6 +112,7 @@ impl TryFrom<wire::ScanOptions> for ScanConfig {
             filter_pushdown: options.filter_pushdown,
             mode: read_mode(options.mode)?,
             corrupt_record_column: options.corrupt_record_column,
+            aggregate_pushdown: options.aggregate_pushdown,
         })
     }
 }
@@ -138,6 +140,7 @@ impl TryFrom<&ScanSpec> for wire::MongoScan {
                 documents,
                 corrupt_record: spec.reading.corrupt_record.clone(),
             }),
+            aggregate_pushdown: spec.aggregate_pushdown,
         })
     }
 }
@@ -169,6 +172,7 @@ impl TryFrom<wire::MongoScan> for ScanSpec {
                 documents,
                 corrupt_record: reading.corrupt_record,
             },
+            aggregate_pushdown: scan.aggregate_pushdown,
         })
     }
 }

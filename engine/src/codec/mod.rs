@@ -6,6 +6,7 @@
 //! version made, because a plan that is half understood gives wrong numbers.
 
 mod cache;
+mod group;
 mod kafka;
 mod logical;
 mod message;

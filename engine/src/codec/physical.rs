@@ -13,12 +13,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
 use super::message::{check_version, frame, unframe, unknown_kind};
-use super::{WIRE_VERSION, cache, wire};
+use super::{WIRE_VERSION, cache, group, wire};
 use crate::Error;
 use crate::connections::Connections;
 use crate::functions::{missing_aggregate, missing_scalar, process};
 use crate::kafka::{self, KafkaScanExec};
-use crate::mongodb::{MongoScanExec, ScanSpec};
+use crate::mongodb::{MongoGroupExec, MongoScanExec, ScanSpec};
 
 /// Only executors decode physical plans.
 const EXECUTOR: &str = "an executor";
@@ -69,6 +69,9 @@ impl PhysicalExtensionCodec for PhysicalCodec {
             Some(wire::node::Kind::CachedScan(scan)) => Ok(cache::scan_of(scan, inputs, &self.connections)?),
             Some(wire::node::Kind::CacheJob(job)) => Ok(cache::job_node_of(job, inputs, &self.connections)?),
             Some(wire::node::Kind::CachedAggregate(_)) => Ok(cache::aggregate_of(inputs)?),
+            Some(wire::node::Kind::MongodbGroup(group)) => {
+                group::decode(&group, self, inputs, ctx, converter)
+            }
             None => Err(unknown_kind().into()),
         }
     }
@@ -81,6 +84,11 @@ impl PhysicalExtensionCodec for PhysicalCodec {
     ) -> Result<()> {
         if let Some(scan) = node.downcast_ref::<KafkaScanExec>() {
             let kind = wire::node::Kind::KafkaScan(scan.spec().into());
+            frame(&wire::Node { version: WIRE_VERSION, kind: Some(kind) }, buf);
+            return Ok(());
+        }
+        if let Some(group) = node.downcast_ref::<MongoGroupExec>() {
+            let kind = wire::node::Kind::MongodbGroup(group::encode(group, self, converter)?);
             frame(&wire::Node { version: WIRE_VERSION, kind: Some(kind) }, buf);
             return Ok(());
         }
@@ -169,9 +177,9 @@ mod tests {
         let filter = prop::option::of((".{0,8}", any::<i64>()));
         let time = prop::option::of((any::<u32>(), any::<u32>()));
         let columns = prop::sample::subsequence((0..10).collect::<Vec<usize>>(), 0..=10);
-        let rest = (prop::option::of(any::<u64>()), 1..100_000_usize, any::<bool>());
+        let rest = (prop::option::of(any::<u64>()), 1..100_000_usize, any::<bool>(), any::<bool>());
         (filter, time, columns, rest, reading()).prop_map(
-            |(filter, time, columns, (limit, batch_rows, clustered), reading)| ScanSpec {
+            |(filter, time, columns, (limit, batch_rows, clustered, pushed), reading)| ScanSpec {
                 connection: DEFAULT_CONNECTION.to_owned(),
                 database: "firesteel".to_owned(),
                 collection: "predictions".to_owned(),
@@ -181,6 +189,7 @@ mod tests {
                 limit,
                 batch_rows,
                 clustered,
+                aggregate_pushdown: pushed,
                 reading,
             },
         )

@@ -15,6 +15,7 @@
 //! A standalone server has no cluster time: there the partitions are plain reads, and a document that is written
 //! meanwhile may or may not be seen.
 
+mod aggregate;
 mod connection;
 mod decode;
 mod factory;
@@ -31,6 +32,7 @@ mod scan;
 mod schema;
 mod table;
 
+pub(crate) use aggregate::{AggregatePushdown, MongoGroupExec};
 pub(crate) use connection::Connection;
 pub(crate) use factory::{MongoTableFactory, open};
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(crate) struct ScanSpec {
     pub(crate) clustered: bool,
     /// What becomes of documents that do not fit.
     pub(crate) reading: Reading,
+    /// Whether an aggregate over the scan may be computed by the server.
+    pub(crate) aggregate_pushdown: bool,
 }
 
 impl ScanSpec {
@@ -107,6 +109,14 @@ impl MongoScanExec {
 
     pub(crate) fn spec(&self) -> &ScanSpec {
         &self.spec
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub(crate) fn descriptors(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.descriptors
     }
 }
 

@@ -118,6 +118,7 @@ impl TableProvider for MongoTable {
             batch_rows: self.scan.batch_rows.max(1),
             clustered: layout.clustered,
             reading,
+            aggregate_pushdown: self.scan.aggregate_pushdown,
         };
         Ok(Arc::new(MongoScanExec::over(spec, connection, &layout.ranges)?))
     }

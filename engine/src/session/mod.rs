@@ -1,6 +1,7 @@
 //! A session: what a program runs queries through, on an embedded engine or on a cluster.
 
 mod embedded;
+mod planner;
 pub(crate) mod state;
 pub(crate) mod tables;
 

@@ -81,6 +81,9 @@ pub(crate) fn session_state(
         .with_table_factory("KAFKA".to_owned(), Arc::new(KafkaTableFactory::new(Arc::clone(connections))))
         .with_table_factory("MONGODB".to_owned(), Arc::new(MongoTableFactory::new(Arc::clone(connections))))
         .with_physical_optimizer_rule(Arc::new(CachedAggregateRule));
+    if let Role::Server = role {
+        builder = builder.with_query_planner(Arc::new(super::planner::Planner));
+    }
     if let Role::Client { scheduler_url } = role {
         let planner = BallistaQueryPlanner::<LogicalPlanNode>::with_extension(
             scheduler_url.to_owned(),

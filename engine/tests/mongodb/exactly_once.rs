@@ -10,7 +10,15 @@ use crate::{Fixture, create, predictions};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_plan_shape_sees_each_row_once() -> anyhow::Result<()> {
-    let Some(fixture) = Fixture::start("once").await? else { return Ok(()) };
+    for pushdown in [false, true] {
+        check_every_plan_shape(pushdown).await?;
+    }
+    Ok(())
+}
+
+async fn check_every_plan_shape(pushdown: bool) -> anyhow::Result<()> {
+    let fixture = Fixture::start_with("once", |config| config.scan.aggregate_pushdown = pushdown);
+    let Some(fixture) = fixture.await? else { return Ok(()) };
     let documents = predictions(3_000, 7);
     let mut by_producer: BTreeMap<String, i64> = BTreeMap::new();
     for document in &documents {
@@ -24,7 +32,8 @@ async fn every_plan_shape_sees_each_row_once() -> anyhow::Result<()> {
         session.register_collection(table, table, firesteel_engine::predictions_schema())?;
 
         let plan = session.sql(&format!("SELECT count(*) FROM {table}")).await?.explain().await?;
-        assert!(plan.contains("partitions=4"), "{plan}");
+        let partitions = if pushdown && !clustered { 1 } else { 4 };
+        assert!(plan.contains(&format!("DataSourceExec: partitions={partitions}")), "{plan}");
 
         let one = |sql: String| async move {
             let rows = session.sql(&sql).await?.collect_as::<(i64,)>().await?;
@@ -74,7 +83,7 @@ async fn every_plan_shape_sees_each_row_once() -> anyhow::Result<()> {
 }
 
 /// Ids of every type that MongoDB takes, in no order, several of each.
-fn ids() -> Vec<Bson> {
+pub(crate) fn ids() -> Vec<Bson> {
     let mut ids = vec![Bson::MinKey, Bson::MaxKey, Bson::Null, Bson::Boolean(true), Bson::Boolean(false)];
     ids.push(Bson::Double(f64::NAN));
     ids.push(Bson::Double(f64::INFINITY));

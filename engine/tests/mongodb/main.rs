@@ -1,6 +1,7 @@
 //! The engine against a real MongoDB: an embedded Ballista with several partitions, checked row by row against what
 //! plain Rust or the server itself computes.
 
+mod aggregates;
 mod dataflow;
 mod exactly_once;
 mod failures;

@@ -14,7 +14,10 @@ fn scans(plan: &str, database: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_shows_partitions_and_what_is_pushed() -> anyhow::Result<()> {
-    let Some(fixture) = Fixture::start("plans").await? else { return Ok(()) };
+    let Some(fixture) = Fixture::start_with("plans", |config| config.scan.aggregate_pushdown = false).await?
+    else {
+        return Ok(());
+    };
     fixture.fill("predictions", true, &predictions(1_000, 3)).await?;
     let explain = async |sql: &str| {
         let plan = fixture.session.sql(sql).await?.explain().await?;
