@@ -59,7 +59,21 @@ async fn a_collection_of_nested_documents_is_a_table() -> anyhow::Result<()> {
     let _ = session.execute("CREATE EXTERNAL TABLE orders STORED AS MONGODB LOCATION 'orders'").await?;
 
     let columns = text(session, "DESCRIBE orders").await?;
-    insta::assert_snapshot!(columns);
+    insta::assert_snapshot!(columns, @r#"
+    +-------------+---------------------------------------------------------------------+-------------+
+    | column_name | data_type                                                           | is_nullable |
+    +-------------+---------------------------------------------------------------------+-------------+
+    | _id         | Utf8                                                                | true        |
+    | customer    | Struct("name": Utf8, "address": Struct("city": Utf8, "zip": Int32)) | true        |
+    | items       | List(Struct("sku": Utf8, "price": Decimal128(38, 1)))               | true        |
+    | total       | Decimal128(38, 2)                                                   | true        |
+    | weight      | Float64                                                             | true        |
+    | at          | Timestamp(ms, "UTC")                                                | true        |
+    | code        | Utf8                                                                | true        |
+    | tags        | List(Utf8)                                                          | true        |
+    | note        | Utf8                                                                | true        |
+    +-------------+---------------------------------------------------------------------+-------------+
+    "#);
 
     for (sql, expected) in [
         ("SELECT count(*) FROM orders", 500),
@@ -83,7 +97,13 @@ async fn a_collection_of_nested_documents_is_a_table() -> anyhow::Result<()> {
     }
     let row =
         text(session, "SELECT customer['name'] AS name, items, total FROM orders WHERE total = 3.25").await?;
-    insta::assert_snapshot!(row);
+    insta::assert_snapshot!(row, @r"
+    +------+-----------------------------------------------------------------------+-------+
+    | name | items                                                                 | total |
+    +------+-----------------------------------------------------------------------+-------+
+    | c3   | [{sku: s0, price: 1.5}, {sku: s1, price: 2.5}, {sku: s2, price: 3.5}] | 3.25  |
+    +------+-----------------------------------------------------------------------+-------+
+    ");
 
     // Groups and joins by nested values go through shuffles.
     let grouped = text(
@@ -92,7 +112,14 @@ async fn a_collection_of_nested_documents_is_a_table() -> anyhow::Result<()> {
          WHERE a.customer['address']['zip'] < 2 GROUP BY a.customer['address'] ORDER BY n, address['zip']",
     )
     .await?;
-    insta::assert_snapshot!(grouped);
+    insta::assert_snapshot!(grouped, @r"
+    +----------------------+---+
+    | address              | n |
+    +----------------------+---+
+    | {city: Rome, zip: 0} | 1 |
+    | {city: Oslo, zip: 1} | 1 |
+    +----------------------+---+
+    ");
     session.shutdown().await;
     Ok(())
 }
@@ -113,9 +140,17 @@ async fn extremes_survive() -> anyhow::Result<()> {
     // A zero with 6,176 digits behind the point counts for 18 of them.
     assert_eq!(types["m"], "Utf8", "34 digits and 18 more are too many");
     assert_eq!((types["n"].as_str(), types["w"].as_str()), ("Decimal128(38, 1)", "Utf8"));
-    insta::assert_snapshot!(
-        text(session, "SELECT _id, d, m, n, w, CAST(at AS BIGINT) AS at FROM extremes ORDER BY _id").await?
-    );
+    let values =
+        text(session, "SELECT _id, d, m, n, w, CAST(at AS BIGINT) AS at FROM extremes ORDER BY _id").await?;
+    insta::assert_snapshot!(values, @r#"
+    +-----+------+----------------------------------------------------------+-----------------------+------------------------------+----------------------+
+    | _id | d    | m                                                        | n                     | w                            | at                   |
+    +-----+------+----------------------------------------------------------+-----------------------+------------------------------+----------------------+
+    | 1   | NaN  | {"$numberDecimal":"9999999999999999999999999999999999"}  | 9223372036854775807.0 |                              | 9223372036854775807  |
+    | 2   | -0.0 | {"$numberDecimal":"-9999999999999999999999999999999999"} | 0.5                   |                              | -9223372036854775808 |
+    | 3   | -inf | {"$numberDecimal":"0E-6176"}                             |                       | {"$numberDecimal":"1E+6111"} |                      |
+    +-----+------+----------------------------------------------------------+-----------------------+------------------------------+----------------------+
+    "#);
     assert_eq!(
         text(session, "SELECT count(*) AS c FROM extremes WHERE d > 0").await?.matches("| 1 ").count(),
         1
@@ -136,6 +171,8 @@ fn misfits() -> Vec<Document> {
                 Some(Bson::Null),
                 Some(vec![1].into()),
                 Some(2.5.into()),
+                Some(2.into()),
+                Some(3.into()),
             ],
         ),
         ("t", vec![Some("a".into()), None, Some(5.into()), Some(vec!["a"].into()), Some("b".into())]),
@@ -318,7 +355,23 @@ async fn hints_and_options_decide_and_wrong_ones_are_told() -> anyhow::Result<()
         "OPTIONS (schemaHints 'weight DOUBLE, total DECIMAL(20, 4), extra BIGINT', sampleSize 50)",
     )
     .await?;
-    insta::assert_snapshot!(text(session, "DESCRIBE hinted").await?);
+    let hinted = text(session, "DESCRIBE hinted").await?;
+    insta::assert_snapshot!(hinted, @r#"
+    +-------------+---------------------------------------------------------------------+-------------+
+    | column_name | data_type                                                           | is_nullable |
+    +-------------+---------------------------------------------------------------------+-------------+
+    | _id         | Utf8                                                                | true        |
+    | customer    | Struct("name": Utf8, "address": Struct("city": Utf8, "zip": Int32)) | true        |
+    | items       | List(Struct("sku": Utf8, "price": Decimal128(38, 1)))               | true        |
+    | total       | Decimal128(20, 4)                                                   | true        |
+    | weight      | Float64                                                             | true        |
+    | at          | Timestamp(ms, "UTC")                                                | true        |
+    | code        | Utf8                                                                | true        |
+    | tags        | List(Utf8)                                                          | true        |
+    | note        | Utf8                                                                | true        |
+    | extra       | Int64                                                               | true        |
+    +-------------+---------------------------------------------------------------------+-------------+
+    "#);
     create(
         "declared",
         "(total DOUBLE, _id TEXT)",
@@ -326,7 +379,15 @@ async fn hints_and_options_decide_and_wrong_ones_are_told() -> anyhow::Result<()
         "OPTIONS (schemaHints '_id OBJECTID, total DECIMAL(10, 2)')",
     )
     .await?;
-    insta::assert_snapshot!(text(session, "SELECT * FROM declared WHERE total < 2 ORDER BY _id").await?);
+    let declared = text(session, "SELECT * FROM declared WHERE total < 2 ORDER BY _id").await?;
+    insta::assert_snapshot!(declared, @r"
+    +-------+--------------------------+
+    | total | _id                      |
+    +-------+--------------------------+
+    | 0.25  | 000000000000000000000000 |
+    | 1.25  | 000000000000000000000001 |
+    +-------+--------------------------+
+    ");
     create("shown", "", "orders", "OPTIONS (mode 'PERMISSIVE', columnNameOfCorruptRecord 'bad')").await?;
     assert_eq!(ids(session, "SELECT count(*) - count(bad) FROM shown").await?, [(500,)]);
 
