@@ -2,6 +2,7 @@
 
 use crate::commands::executor::ExecutorArgs;
 use crate::commands::scheduler::SchedulerArgs;
+use crate::commands::sql::args::SqlArgs;
 use crate::telemetry::LogFormat;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ pub(crate) struct GlobalArgs {
     )]
     pub(crate) config: Option<PathBuf>,
     /// What to log to standard error: error, warn, info, debug, trace, or directives such as
-    /// `info,firesteel_pipeline=debug` [default: info; warn for demo, produce and report]
+    /// `info,firesteel_pipeline=debug` [default: info; warn for demo, produce, report and sql]
     #[arg(
         long,
         global = true,
@@ -107,6 +108,11 @@ pub(crate) enum Command {
     /// The same seed and producers make the same documents, so a run that was interrupted is completed, and one
     /// that was too short is extended, by running it again with --append.
     Seed(SeedArgs),
+    /// A shell for SQL, on an engine in this process or on a cluster
+    ///
+    /// Runs -c or -f or standard input, or asks at a terminal. Rows go to standard output, everything about them to
+    /// standard error. Tables: predictions (MongoDB) and what CREATE EXTERNAL TABLE adds; \d lists them, \? helps.
+    Sql(SqlArgs),
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod output;
 mod progress;
 mod settings;
 mod signals;
+mod tasks;
 mod telemetry;
 
 use anyhow::{Context as _, bail};
@@ -172,13 +173,15 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Scheduler(args) => Box::pin(commands::scheduler::run(args, context)).await,
         Command::Executor(args) => Box::pin(commands::executor::run(args, context)).await,
         Command::Seed(args) => commands::seed::run(args, context).await,
+        Command::Sql(args) => Box::pin(commands::sql::run(args, context)).await,
     }
 }
 
 /// What has a progress bar or an answer to print logs only what is wrong.
 fn default_level(command: &Command) -> &'static str {
     match command {
-        Command::Demo(_) | Command::Produce(_) | Command::Report(_) | Command::Seed(_) => "warn",
+        Command::Demo(_) | Command::Produce(_) | Command::Seed(_) => "warn",
+        Command::Report(_) | Command::Sql(_) => telemetry::ANSWERING,
         Command::InferenceServer(_)
         | Command::ConsumeImages(_)
         | Command::ConsumePredictions(_)

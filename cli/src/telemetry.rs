@@ -11,6 +11,10 @@ use tracing_subscriber::fmt::MakeWriter;
 const QUIET: &str = "ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_executor=warn,\
     datafusion=warn,librdkafka=off,rdkafka=off,h2=warn,hyper=warn,tonic=warn";
 
+/// For commands that print an answer: what goes wrong with a query is their own error, which says it once.
+pub(crate) const ANSWERING: &str = "warn,ballista=off,ballista_core=off,ballista_scheduler=off,ballista_executor=off,\
+    datafusion=off,librdkafka=off,rdkafka=off,h2=off,hyper=off,tonic=off";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {

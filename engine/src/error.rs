@@ -293,6 +293,9 @@ pub enum Error {
         /// What went wrong.
         message: String,
     },
+    /// The job was cancelled: by this process, or by someone who looked after the cluster.
+    #[error("the job was cancelled")]
+    Cancelled,
     /// A job failed on the cluster for a reason that has no variant of its own.
     #[error("the job failed: {message}")]
     Job {
@@ -300,7 +303,7 @@ pub enum Error {
         message: String,
     },
     /// A query is wrong, or it failed in this process.
-    #[error("{}", .0.strip_backtrace())]
+    #[error("{}", crate::words::query(.0))]
     Query(#[source] DataFusionError),
 }
 
@@ -313,10 +316,14 @@ impl fmt::Debug for Error {
 impl Error {
     /// Reads an error back out of the text in which the cluster reports a failed job.
     pub(crate) fn from_job(message: &str) -> Self {
+        // The scheduler's words for it, and nothing else.
+        if message.trim_end().ends_with(" failed: Cancelled") {
+            return Self::Cancelled;
+        }
         parse_snapshot(message)
             .or_else(|| parse_mismatch(message))
             .or_else(|| parse_function(message))
-            .unwrap_or_else(|| Self::Job { message: message.to_owned() })
+            .unwrap_or_else(|| Self::Job { message: crate::words::job(message) })
     }
 }
 

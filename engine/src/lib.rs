@@ -23,12 +23,15 @@ mod connections;
 pub mod dataflow;
 mod error;
 pub mod functions;
+mod jobs;
 mod kafka;
 mod mongodb;
 pub mod prelude;
 pub mod report;
 mod session;
 mod sql;
+mod statement;
+mod words;
 
 pub use config::{
     CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
@@ -36,6 +39,8 @@ pub use config::{
     SCHEDULER_SETTING, ScanConfig,
 };
 pub use error::{Error, Result};
+pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
 pub use mongodb::predictions_schema;
-pub use session::{Session, scheduler_address};
+pub use session::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
 pub use sql::Outcome;
+pub use statement::Statement;

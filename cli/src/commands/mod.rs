@@ -9,6 +9,7 @@ pub(crate) mod produce;
 pub(crate) mod report;
 pub(crate) mod scheduler;
 pub(crate) mod seed;
+pub(crate) mod sql;
 
 use crate::Outcome;
 use crate::args::{KafkaArgs, ModelArgs, MongoArgs};

@@ -1,13 +1,11 @@
 //! `firesteel report`: the map / reduce-by-key job over what is in MongoDB.
 
 use crate::args::{KafkaArgs, MongoArgs, ReportArgs, Switch};
+use crate::tasks::TaskProgress;
 use crate::{Context, Outcome, output};
 use anyhow::bail;
 use firesteel_engine::{Config, Session, report};
-use std::time::Duration;
-
-/// After this long without an answer, the user is told that work is going on.
-const PATIENCE: Duration = Duration::from_secs(2);
+use std::pin::pin;
 
 pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Outcome> {
     let producers = match args.producers.iter().map(|id| id.parse()).collect::<Result<Vec<_>, _>>() {
@@ -18,23 +16,25 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
     config.scan.max_partitions = args.scan_partitions.map(|n| n as usize);
     config.scan.aggregate_pushdown = args.aggregate_pushdown == Switch::On;
 
-    let job = make(config, args.scheduler.as_deref(), &producers);
-    let spinner = context.bars.add(indicatif::ProgressBar::new_spinner());
-    spinner.set_message(format!("reading {}.predictions", args.mongo.mongodb_database));
-    let patience = async {
-        tokio::time::sleep(PATIENCE).await;
-        if spinner.is_hidden() {
-            eprintln!("reading {}.predictions …", args.mongo.mongodb_database);
-        }
-        spinner.enable_steady_tick(Duration::from_millis(100));
-        std::future::pending::<()>().await;
-    };
+    let session = connect(config, args.scheduler.as_deref()).await?;
+    let what = format!("reading {}.predictions", args.mongo.mongodb_database);
+    let progress = TaskProgress::start(&context.bars, session.watch(), what);
+    let mut job = pin!(run_on(&session, &producers));
     let report = tokio::select! {
-        report = job => report?,
-        () = context.signals.shutdown.cancelled() => return Ok(Outcome::Interrupted),
-        () = patience => bail!("waiting ended by itself"),
+        report = &mut job => report,
+        () = context.signals.shutdown.cancelled() => {
+            drop(progress);
+            // An engine in this process ends with it; a cluster would go on for nobody.
+            if !session.is_embedded() {
+                session.watch().cancel_until(job).await?;
+            }
+            session.shutdown().await;
+            return Ok(Outcome::Interrupted);
+        }
     };
-    spinner.finish_and_clear();
+    drop(progress);
+    session.shutdown().await;
+    let report = report?;
 
     if report.is_empty() && producers.is_empty() {
         bail!(
@@ -61,19 +61,30 @@ pub(crate) fn engine(mongo: &MongoArgs, kafka: Option<&KafkaArgs>) -> anyhow::Re
     Ok(config)
 }
 
+/// An engine in this process, or the cluster at `scheduler`.
+pub(crate) async fn connect(config: Config, scheduler: Option<&str>) -> firesteel_engine::Result<Session> {
+    match scheduler {
+        Some(url) => Session::connect(url, config).await,
+        None => Session::embedded(config).await,
+    }
+}
+
+async fn run_on(
+    session: &Session,
+    producers: &[firesteel_proto::ProducerId],
+) -> firesteel_engine::Result<report::Report> {
+    let filter: Vec<String> = producers.iter().map(ToString::to_string).collect();
+    report::run(session, (!filter.is_empty()).then_some(filter.as_slice())).await
+}
+
 /// Runs the job on the cluster at `scheduler`, or on an engine in this process that lasts as long as the job.
 pub(crate) async fn make(
     config: Config,
     scheduler: Option<&str>,
     producers: &[firesteel_proto::ProducerId],
 ) -> anyhow::Result<report::Report> {
-    let session = match scheduler {
-        Some(url) => Session::connect(url, config).await?,
-        None => Session::embedded(config).await?,
-    };
-    let filter: Vec<String> = producers.iter().map(ToString::to_string).collect();
-    let filter = (!filter.is_empty()).then_some(filter.as_slice());
-    let report = report::run(&session, filter).await;
+    let session = connect(config, scheduler).await?;
+    let report = run_on(&session, producers).await;
     session.shutdown().await;
     Ok(report?)
 }

@@ -126,9 +126,16 @@ fn a_taken_port_is_named() {
 
 #[test]
 fn every_role_has_a_help_that_names_its_settings() {
-    for role in
-        ["demo", "produce", "inference-server", "consume-images", "consume-predictions", "report", "seed"]
-    {
+    for role in [
+        "demo",
+        "produce",
+        "inference-server",
+        "consume-images",
+        "consume-predictions",
+        "report",
+        "seed",
+        "sql",
+    ] {
         let ran = output(firesteel(&[role, "--help"]));
         assert!(ran.status.success());
         assert!(String::from_utf8_lossy(&ran.stdout).contains("FIRESTEEL_"), "{role}");

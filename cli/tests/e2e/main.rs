@@ -5,4 +5,6 @@ mod demo;
 mod failures;
 mod roles;
 mod seed;
+mod sql;
 mod support;
+mod terminal;

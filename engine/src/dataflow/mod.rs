@@ -108,6 +108,10 @@ impl Dataset {
         Self { frame }
     }
 
+    pub(crate) fn into_frame(self) -> DataFrame {
+        self.frame
+    }
+
     /// The names of the columns.
     pub fn columns(&self) -> Vec<String> {
         self.frame.schema().fields().iter().map(|field| field.name().clone()).collect()

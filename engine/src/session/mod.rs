@@ -1,20 +1,26 @@
 //! A session: what a program runs queries through, on an embedded engine or on a cluster.
 
+mod catalog;
 mod embedded;
 mod planner;
+mod query;
 pub(crate) mod state;
 pub(crate) mod tables;
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use ballista_core::extension::SessionConfigExt as _;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 use tokio::runtime::Handle;
 
+pub use self::catalog::{ColumnInfo, FunctionInfo, TableInfo};
 use self::embedded::Embedded;
+use self::query::JobNames;
+pub use self::query::Query;
 pub(crate) use self::state::connections_of;
 use crate::cache;
 use crate::cluster::DEFAULT_SCHEDULER_PORT;
@@ -22,6 +28,7 @@ use crate::config::{DEFAULT_CONNECTION, SCHEDULER_SETTING};
 use crate::connections::Connections;
 use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
+use crate::jobs::JobClient;
 use crate::mongodb::{self, Location, MongoTable};
 use crate::sql::Outcome;
 use crate::{Config, Error, Result};
@@ -45,6 +52,8 @@ struct Inner {
     /// Whether tables are read by this process, so that it can tell whether their server answers.
     reads_here: bool,
     cached: cache::Registry,
+    jobs: JobClient,
+    job_names: JobNames,
 }
 
 /// DataFusion's context has no `Debug` worth printing.
@@ -99,7 +108,11 @@ impl Session {
         embedded: Option<Embedded>,
     ) -> Result<Self> {
         let role = state::Role::Client { scheduler_url };
-        let state = state::session_state(role, state::session_config(&config, &connections), &connections)?;
+        let mut state =
+            state::session_state(role, state::session_config(&config, &connections), &connections)?;
+        let job_names = JobNames::new(state.session_id());
+        let named = state.config().clone().with_ballista_job_name(&job_names.common());
+        *state.config_mut() = named;
         let context = SessionContext::new_with_state(state);
         let reads_here = embedded.is_some();
         let inner = Inner {
@@ -109,6 +122,8 @@ impl Session {
             embedded: tokio::sync::Mutex::new(embedded),
             reads_here,
             cached: cache::Registry::default(),
+            jobs: JobClient::new(scheduler_url)?,
+            job_names,
         };
         tables::register(&inner.context.0.state(), &inner.config, &inner.connections)?;
         Ok(Self { inner: Arc::new(inner) })

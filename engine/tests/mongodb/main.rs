@@ -6,6 +6,7 @@ mod dataflow;
 mod exactly_once;
 mod failures;
 mod functions;
+mod jobs;
 mod operators;
 mod plans;
 mod predicates;

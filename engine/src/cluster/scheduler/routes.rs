@@ -7,6 +7,7 @@
 //! | `/api/…` | Ballista's REST API: `/api/jobs`, `/api/job/{id}` (`PATCH` cancels), `/api/executors`, … |
 //! | `/api/firesteel/version` | our version, and Ballista's and DataFusion's |
 //! | `/api/firesteel/cluster` | slots, tasks, jobs and executors at this moment |
+//! | `/api/firesteel/activity` | the jobs that run and how far their tasks are |
 //! | `/history/api/…` | finished jobs out of the event log, also those of schedulers before this one |
 
 use std::sync::Arc;
@@ -45,7 +46,10 @@ pub(super) struct Shared {
 /// Everything on the scheduler's port.
 pub(super) fn router(config: &SchedulerConfig, shared: Shared, history: Option<Arc<HistoryStore>>) -> Router {
     let server = Arc::clone(&shared.server);
-    let mut router = get_routes(Arc::clone(&server)).merge(grpc(config, &server)).merge(ours(shared));
+    let mut router = get_routes(Arc::clone(&server))
+        .merge(grpc(config, &server))
+        .merge(crate::jobs::routes(Arc::clone(&server)))
+        .merge(ours(shared));
     if let Some(history) = history {
         let refreshed =
             history_router(Arc::clone(&history)).layer(middleware::from_fn_with_state(history, refresh));
@@ -96,6 +100,7 @@ async fn index() -> &'static str {
      GET   /metrics                  for Prometheus\n\
      GET   /api/firesteel/version    versions\n\
      GET   /api/firesteel/cluster    slots, tasks, jobs and executors\n\
+     GET   /api/firesteel/activity   running jobs and how far their tasks are (?name=PREFIX)\n\
      GET   /api/executors            executors and their memory\n\
      GET   /api/jobs                 jobs\n\
      GET   /api/job/{id}             a job: plans and progress\n\

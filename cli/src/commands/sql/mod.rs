@@ -1,0 +1,110 @@
+//! `firesteel sql`: a shell for SQL, on an engine in this process or on a cluster.
+//!
+//! ```text
+//!  -c, -f, standard input ──▶ script ──┐
+//!  terminal ──▶ repl ──────────────────┴──▶ shell ──▶ session ──▶ scheduler
+//!                 └── complete                └── format ──▶ standard output, or a file
+//! ```
+//!
+//! Results go to standard output and everything about them to standard error, so that a pipe sees rows alone. A script
+//! ends at its first error. SIGINT cancels the job on the cluster: a script then ends with 130, a terminal gets its
+//! prompt back.
+
+pub(crate) mod args;
+mod complete;
+mod describe;
+mod errors;
+mod format;
+mod meta;
+mod output;
+mod repl;
+mod script;
+mod shell;
+
+use self::args::SqlArgs;
+use self::output::Output;
+use self::shell::{Flow, Shell};
+use crate::{Context, Outcome};
+use anyhow::Context as _;
+use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
+
+/// The rows of a table that fit a screen or two.
+const ROWS_ON_A_TERMINAL: usize = 40;
+/// The rows of a table that are kept in memory for a file or a pipe.
+const ROWS_ELSEWHERE: usize = 10_000;
+
+/// What is to be run.
+enum Input {
+    /// Statements, and where they come from.
+    Scripts(Vec<(String, String)>),
+    /// A person.
+    Terminal,
+}
+
+pub(crate) async fn run(args: SqlArgs, context: Context) -> anyhow::Result<Outcome> {
+    let input = input(&args)?;
+    let output = match &args.output {
+        Some(path) => Output::file(path)?,
+        None => Output::stdout(),
+    };
+    let mut config = super::report::engine(&args.mongo, Some(&args.kafka))?;
+    config.scan.max_partitions = args.scan_partitions.map(|n| n as usize);
+    let session = tokio::select! {
+        session = super::report::connect(config, args.scheduler.as_deref()) => session?,
+        () = context.signals.shutdown.cancelled() => return Ok(Outcome::Interrupted),
+    };
+
+    let terminal = std::io::stdout().is_terminal() && args.output.is_none();
+    let layout = format::Layout {
+        format: args.format,
+        expanded: false,
+        header: !args.no_header,
+        max_rows: match args.max_rows {
+            Some(0) => usize::MAX,
+            Some(rows) => rows,
+            None if terminal => ROWS_ON_A_TERMINAL,
+            None => ROWS_ELSEWHERE,
+        },
+    };
+    let interactive = matches!(input, Input::Terminal);
+    let options = shell::Options { layout, timing: true, quiet: args.quiet, interactive };
+    let mut shell = Shell::new(session.clone(), options, output, &context);
+    let flow = match input {
+        Input::Scripts(scripts) => shell.scripts(&scripts).await,
+        Input::Terminal => repl::run(&mut shell).await,
+    };
+    let finished = shell.finish();
+    session.shutdown().await;
+    match flow? {
+        Flow::Interrupted => Ok(Outcome::Interrupted),
+        Flow::Continue | Flow::Cancelled | Flow::Quit => finished.map(|()| Outcome::Done),
+    }
+}
+
+/// Reads everything that is to be run before the engine starts, so that a file that is not there costs nothing.
+fn input(args: &SqlArgs) -> anyhow::Result<Input> {
+    if !args.commands.is_empty() {
+        let scripts = args.commands.iter().map(|sql| (String::new(), sql.clone()));
+        return Ok(Input::Scripts(scripts.collect()));
+    }
+    if args.files.is_empty() {
+        if std::io::stdin().is_terminal() {
+            return Ok(Input::Terminal);
+        }
+        return Ok(Input::Scripts(vec![read(Path::new("-"))?]));
+    }
+    args.files.iter().map(|path| read(path)).collect::<anyhow::Result<_>>().map(Input::Scripts)
+}
+
+/// A file's name for errors, and its text.
+fn read(path: &Path) -> anyhow::Result<(String, String)> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        return Ok(("standard input".to_owned(), text));
+    }
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    Ok((name, text))
+}

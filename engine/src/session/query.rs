@@ -1,0 +1,161 @@
+//! A running query: rows as they arrive, how far its job is, and its end before time.
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use ballista_core::extension::SessionConfigExt as _;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::execute_stream;
+use futures::StreamExt as _;
+
+use super::Session;
+use crate::dataflow::Dataset;
+use crate::jobs::{Activity, Watch};
+use crate::{Error, Result};
+
+/// How much of a query's text its job is named after, in characters.
+const NAME_CHARACTERS: usize = 80;
+
+/// A query that runs. Rows arrive once its last stage has finished.
+///
+/// Dropping it leaves the job running on the cluster: [`Query::cancel`] ends it.
+pub struct Query {
+    schema: SchemaRef,
+    stream: SendableRecordBatchStream,
+    watch: Watch,
+    answered: bool,
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Query")
+            .field("schema", &self.schema)
+            .field("watch", &self.watch)
+            .field("answered", &self.answered)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Query {
+    /// The columns of the result.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next rows; none at the end. May be dropped and called again.
+    pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        let next = self.stream.next().await;
+        self.answered = true;
+        next.map(|batch| batch.map_err(Error::from))
+    }
+
+    /// Says how far the job is. It works beside [`Query::next`].
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// Cancels the job on the cluster and waits until its tasks have been told to stop.
+    ///
+    /// False where that could not be confirmed within ten seconds, because the job is still being planned: it may run.
+    pub async fn cancel(mut self) -> Result<bool> {
+        if self.answered {
+            // The job has ended; only its rows were still on their way.
+            return Ok(true);
+        }
+        // It ends with the job's failure, or with rows where the job was faster.
+        Ok(self.watch.cancel_until(self.stream.next()).await?.is_some())
+    }
+}
+
+impl Session {
+    /// Starts a query. `text` names its job for people who look at the cluster.
+    pub async fn start(&self, dataset: Dataset, text: &str) -> Result<Query> {
+        let (mut state, plan) = dataset.into_frame().into_parts();
+        let prefix = self.inner.job_names.next();
+        let name = format!("{prefix}{}", shortened(text));
+        let config = state.config().clone().with_ballista_job_name(&name);
+        *state.config_mut() = config;
+        let plan = state.create_physical_plan(&plan).await?;
+        let stream = execute_stream(plan, state.task_ctx())?;
+        let watch = Watch::new(self.inner.jobs.clone(), prefix);
+        Ok(Query { schema: stream.schema(), stream, watch, answered: false })
+    }
+
+    /// Watches over all jobs of this session.
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.inner.jobs.clone(), self.inner.job_names.prefix.clone())
+    }
+
+    /// What the whole cluster is doing. None where its scheduler does not tell, as that of plain Ballista.
+    pub async fn activity(&self) -> Result<Option<Activity>> {
+        self.inner.jobs.activity("").await
+    }
+
+    /// Host and port of the scheduler.
+    pub fn scheduler_address(&self) -> &str {
+        self.inner.jobs.address()
+    }
+
+    /// Whether scheduler and executor live in this process.
+    pub fn is_embedded(&self) -> bool {
+        self.inner.reads_here
+    }
+}
+
+/// Names for the jobs of a session, by which the scheduler tells them apart.
+#[derive(Debug)]
+pub(super) struct JobNames {
+    prefix: String,
+    next: std::sync::atomic::AtomicU64,
+}
+
+impl JobNames {
+    /// `session` is an id that no other session has.
+    pub(super) fn new(session: &str) -> Self {
+        Self { prefix: format!("firesteel/{session}/"), next: std::sync::atomic::AtomicU64::new(1) }
+    }
+
+    /// The name of jobs that are started by other means than [`Session::start`].
+    pub(super) fn common(&self) -> String {
+        format!("{}0", self.prefix)
+    }
+
+    /// What the next job's name starts with. No other job's name starts so.
+    fn next(&self) -> String {
+        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        format!("{}{number} ", self.prefix)
+    }
+}
+
+/// The start of a text, on one line.
+fn shortened(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(NAME_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_named_after_the_start_of_its_query() {
+        assert_eq!(shortened("SELECT 1"), "SELECT 1");
+        assert_eq!(shortened("SELECT\n\t1 "), "SELECT 1");
+        assert_eq!(shortened(&"ä".repeat(81)), format!("{}…", "ä".repeat(80)));
+        assert_eq!(shortened(""), "");
+    }
+
+    #[test]
+    fn no_name_is_the_start_of_another() {
+        let names = JobNames::new("s");
+        let drawn: Vec<String> = (0..12).map(|_| names.next()).chain([names.common()]).collect();
+        for (index, name) in drawn.iter().enumerate() {
+            assert!(name.starts_with("firesteel/s/"));
+            for (other, longer) in drawn.iter().enumerate() {
+                assert!(index == other || !longer.starts_with(name.as_str()), "{name} {longer}");
+            }
+        }
+    }
+}
