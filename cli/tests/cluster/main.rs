@@ -6,4 +6,5 @@ mod foreign;
 mod history;
 mod kills;
 mod leaving;
+mod shell;
 mod support;
