@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod basics;
+mod caching;
 mod foreign;
 mod history;
 mod kills;
