@@ -2,10 +2,11 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod basics;
-mod caching;
+mod equality;
 mod foreign;
 mod history;
 mod kills;
 mod leaving;
-mod shell;
+mod rows;
 mod support;
+mod tpch;

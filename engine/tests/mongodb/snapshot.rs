@@ -7,6 +7,9 @@ use firesteel_engine::report;
 
 use crate::{Fixture, prediction, predictions};
 
+/// How many reports are made while the writer writes.
+const REPORTS: usize = 50;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_agrees_with_itself_under_concurrent_writes() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("snapshot").await? else { return Ok(()) };
@@ -24,13 +27,16 @@ async fn a_query_agrees_with_itself_under_concurrent_writes() -> anyhow::Result<
         }
     });
 
-    // Two scans of the same rows, planned one after the other and run at different times.
-    let sql = "SELECT count(*) FROM predictions UNION ALL SELECT count(sequence) FROM predictions \
+    // Several scans of the same rows, planned one after the other and run at different times: rows, the sums over
+    // producers and over classes, and a join.
+    let sql = "SELECT count(sequence) FROM predictions \
+               UNION ALL SELECT sum(n) FROM (SELECT count(*) AS n FROM predictions GROUP BY producer_id) AS producers \
+               UNION ALL SELECT sum(n) FROM (SELECT count(*) AS n FROM predictions GROUP BY label) AS classes \
                UNION ALL SELECT count(a._id) FROM predictions a JOIN predictions b ON a._id = b._id";
     let mut last = 0;
-    for round in 0..10 {
+    for round in 0..REPORTS {
         let counts = fixture.session.sql(sql).await?.collect_as::<(i64,)>().await?;
-        assert_eq!(counts.len(), 3, "round {round}: {counts:?}");
+        assert_eq!(counts.len(), 4, "round {round}: {counts:?}");
         assert!(counts.iter().all(|count| count == &counts[0]), "round {round}: {counts:?}");
         assert!(counts[0].0 >= last, "round {round}: {counts:?} after {last}");
         last = counts[0].0;
