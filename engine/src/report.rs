@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::{Dataset, Reducer, Rows, Timestamp};
@@ -167,24 +168,29 @@ fn quotient(dividend: f64, divisor: f64) -> f64 {
 ///
 /// An empty collection gives an empty report, see [`Report::is_empty`]. A document that does not say that it
 /// is correct counts as wrong.
-pub async fn run(session: &Session, producers: Option<&[String]>) -> Result<Report> {
-    let started = Instant::now();
-    let rows = job(session, producers).await?.collect().await?;
-    Ok(Report::fold(&counts(&rows)?, started.elapsed()))
+pub fn run<'a>(session: &'a Session, producers: Option<&'a [String]>) -> BoxFuture<'a, Result<Report>> {
+    Box::pin(async move {
+        let started = Instant::now();
+        let rows = job(session, producers).await?.collect().await?;
+        Ok(Report::fold(&counts(&rows)?, started.elapsed()))
+    })
 }
 
 /// The job behind [`run`], not yet computed: its rows are what [`counts`] reads.
-pub async fn job(session: &Session, producers: Option<&[String]>) -> Result<Dataset> {
-    let mut predictions = session.table("predictions").await?;
-    if let Some(ids) = producers {
-        predictions = predictions.filter(col("producer_id").in_list(ids.iter().map(lit).collect(), false))?;
-    }
-    predictions
-        .map(
-            (col("producer_id"), col("label")),
-            (lit(1), col("correct").is_not_true().cast_to_i64(), col("produced_at"), col("inferred_at")),
-        )
-        .reduce_by_key((Reducer::Count, Reducer::Sum, Reducer::Min, Reducer::Max))
+pub fn job<'a>(session: &'a Session, producers: Option<&'a [String]>) -> BoxFuture<'a, Result<Dataset>> {
+    Box::pin(async move {
+        let mut predictions = session.table("predictions").await?;
+        if let Some(ids) = producers {
+            predictions =
+                predictions.filter(col("producer_id").in_list(ids.iter().map(lit).collect(), false))?;
+        }
+        predictions
+            .map(
+                (col("producer_id"), col("label")),
+                (lit(1), col("correct").is_not_true().cast_to_i64(), col("produced_at"), col("inferred_at")),
+            )
+            .reduce_by_key((Reducer::Count, Reducer::Sum, Reducer::Min, Reducer::Max))
+    })
 }
 
 /// The rows of [`job`], for [`Report::fold`].

@@ -2,10 +2,11 @@
 
 use super::Dataset;
 use crate::Result;
+use futures::future::BoxFuture;
 
 impl Dataset {
     /// Runs the plan and counts its rows.
-    pub async fn count(self) -> Result<u64> {
-        Ok(self.frame.count().await? as u64)
+    pub fn count(self) -> BoxFuture<'static, Result<u64>> {
+        Box::pin(async move { Ok(self.frame.count().await? as u64) })
     }
 }

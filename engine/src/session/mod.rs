@@ -15,6 +15,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
+use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 
 pub use self::catalog::{ColumnInfo, FunctionInfo, TableInfo};
@@ -70,35 +71,39 @@ impl Session {
     ///
     /// It runs on threads of its own, with stacks large enough for deep plans, and leaves nothing behind after
     /// [`Session::shutdown`] or when the last clone is dropped.
-    pub async fn embedded(config: Config) -> Result<Self> {
-        let (embedded, connections) = Embedded::start(&config).await?;
-        let url = embedded.scheduler_url().to_owned();
-        Self::open(config, connections, &url, Some(embedded))
+    pub fn embedded(config: Config) -> BoxFuture<'static, Result<Self>> {
+        Box::pin(async move {
+            let (embedded, connections) = Embedded::start(&config).await?;
+            let url = embedded.scheduler_url().to_owned();
+            Self::open(config, connections, &url, Some(embedded))
+        })
     }
 
     /// Connects to the cluster whose scheduler is at `address`, such as `df://localhost:50050`.
     ///
     /// Scheduler and executors resolve the connection to MongoDB from their own settings.
-    pub async fn connect(address: &str, config: Config) -> Result<Self> {
-        let (host, port) = scheduler_address(address)?;
-        let reach = tokio::net::TcpStream::connect((host.as_str(), port));
-        let failure = match tokio::time::timeout(config.connect_timeout, reach).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("no answer in time".to_owned()),
-        };
-        if let Some(message) = failure {
-            return Err(Error::Unreachable {
-                role: "the scheduler",
-                address: format!("{host}:{port}"),
-                setting: SCHEDULER_SETTING,
-                message,
-            });
-        }
-        let connections = Arc::new(Connections::new(&config, Handle::current()));
-        // An IPv6 address needs its brackets back.
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
-        Self::open(config, connections, &format!("http://{host}:{port}"), None)
+    pub fn connect<'a>(address: &'a str, config: Config) -> BoxFuture<'a, Result<Self>> {
+        Box::pin(async move {
+            let (host, port) = scheduler_address(address)?;
+            let reach = tokio::net::TcpStream::connect((host.as_str(), port));
+            let failure = match tokio::time::timeout(config.connect_timeout, reach).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("no answer in time".to_owned()),
+            };
+            if let Some(message) = failure {
+                return Err(Error::Unreachable {
+                    role: "the scheduler",
+                    address: format!("{host}:{port}"),
+                    setting: SCHEDULER_SETTING,
+                    message,
+                });
+            }
+            let connections = Arc::new(Connections::new(&config, Handle::current()));
+            // An IPv6 address needs its brackets back.
+            let host = if host.contains(':') { format!("[{host}]") } else { host };
+            Self::open(config, connections, &format!("http://{host}:{port}"), None)
+        })
     }
 
     fn open(
@@ -149,33 +154,43 @@ impl Session {
 
     /// Registers `collection` of the configured database as the table `name`, with a schema inferred from a sample of
     /// 1,000 documents. The result is that schema.
-    pub async fn infer_collection(&self, name: &str, collection: &str) -> Result<SchemaRef> {
-        let inner = &self.inner;
-        let location = Location { database: None, collection: collection.to_owned() };
-        let options = mongodb::TableOptions::new(inner.config.scan.clone());
-        let table = mongodb::open(&inner.connections, &location, options, None).await?;
-        let schema = table.schema();
-        inner.context.0.register_table(name, Arc::new(table))?;
-        Ok(schema)
+    pub fn infer_collection<'a>(
+        &'a self,
+        name: &'a str,
+        collection: &'a str,
+    ) -> BoxFuture<'a, Result<SchemaRef>> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            let location = Location { database: None, collection: collection.to_owned() };
+            let options = mongodb::TableOptions::new(inner.config.scan.clone());
+            let table = mongodb::open(&inner.connections, &location, options, None).await?;
+            let schema = table.schema();
+            inner.context.0.register_table(name, Arc::new(table))?;
+            Ok(schema)
+        })
     }
 
     /// The rows of a table.
     ///
     /// On an embedded engine a table of MongoDB or Kafka is an [`Error::Unreachable`] here where its server does not answer.
-    pub async fn table(&self, name: &str) -> Result<Dataset> {
-        let steady = self.inner.cached.steady().await;
-        let frame = self.inner.context.0.table(name).await?;
-        drop(steady);
-        self.check_sources(frame.logical_plan()).await?;
-        Ok(Dataset::new(frame))
+    pub fn table<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Dataset>> {
+        Box::pin(async move {
+            let steady = self.inner.cached.steady().await;
+            let frame = self.inner.context.0.table(name).await?;
+            drop(steady);
+            self.check_sources(frame.logical_plan()).await?;
+            Ok(Dataset::new(frame))
+        })
     }
 
     /// The result of a statement in SQL, not yet run; of one that has none, no rows. See [`Session::execute`].
-    pub async fn sql(&self, query: &str) -> Result<Dataset> {
-        match self.execute(query).await? {
-            Outcome::Rows(rows) => Ok(rows),
-            Outcome::Done(_) => Ok(Dataset::new(self.inner.context.0.read_empty()?)),
-        }
+    pub fn sql<'a>(&'a self, query: &'a str) -> BoxFuture<'a, Result<Dataset>> {
+        Box::pin(async move {
+            match self.execute(query).await? {
+                Outcome::Rows(rows) => Ok(rows),
+                Outcome::Done(_) => Ok(Dataset::new(self.inner.context.0.read_empty()?)),
+            }
+        })
     }
 
     /// The catalog, the settings and the way to the scheduler.
@@ -197,12 +212,14 @@ impl Session {
 
     /// Ends the engine of this session, with all its threads and files. Further queries fail. On a cluster this only
     /// lets go of it.
-    pub async fn shutdown(&self) {
-        Box::pin(self.remove_cached()).await;
-        let embedded = self.inner.embedded.lock().await.take();
-        if let Some(embedded) = embedded {
-            embedded.stop().await;
-        }
+    pub fn shutdown<'a>(&'a self) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            Box::pin(self.remove_cached()).await;
+            let embedded = self.inner.embedded.lock().await.take();
+            if let Some(embedded) = embedded {
+                embedded.stop().await;
+            }
+        })
     }
 
     /// The tables that this session has cached.

@@ -6,6 +6,7 @@ use ballista_core::extension::SessionConfigExt as _;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 
 use super::Session;
 use crate::dataflow::Dataset;
@@ -68,16 +69,18 @@ impl Query {
 
 impl Session {
     /// Starts a query. `text` names its job for people who look at the cluster.
-    pub async fn start(&self, dataset: Dataset, text: &str) -> Result<Query> {
-        let (mut state, plan) = dataset.into_frame().into_parts();
-        let prefix = self.inner.job_names.next();
-        let name = format!("{prefix}{}", shortened(text));
-        let config = state.config().clone().with_ballista_job_name(&name);
-        *state.config_mut() = config;
-        let plan = state.create_physical_plan(&plan).await?;
-        let stream = execute_stream(plan, state.task_ctx())?;
-        let watch = Watch::new(self.inner.jobs.clone(), prefix);
-        Ok(Query { schema: stream.schema(), stream, watch, answered: false })
+    pub fn start<'a>(&'a self, dataset: Dataset, text: &'a str) -> BoxFuture<'a, Result<Query>> {
+        Box::pin(async move {
+            let (mut state, plan) = dataset.into_frame().into_parts();
+            let prefix = self.inner.job_names.next();
+            let name = format!("{prefix}{}", shortened(text));
+            let config = state.config().clone().with_ballista_job_name(&name);
+            *state.config_mut() = config;
+            let plan = state.create_physical_plan(&plan).await?;
+            let stream = execute_stream(plan, state.task_ctx())?;
+            let watch = Watch::new(self.inner.jobs.clone(), prefix);
+            Ok(Query { schema: stream.schema(), stream, watch, answered: false })
+        })
     }
 
     /// Watches over all jobs of this session.

@@ -22,6 +22,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, Statement};
 use datafusion::prelude::SessionContext;
+use futures::future::BoxFuture;
 
 pub(crate) use self::parse::CacheStatement;
 use crate::dataflow::Dataset;
@@ -43,17 +44,19 @@ impl Session {
     /// Statements that change the session (`CREATE EXTERNAL TABLE`, `CREATE VIEW`, `CREATE TABLE … AS`, `DROP`, `SET`,
     /// `PREPARE`, `CACHE TABLE` and its kin) are done when this returns. Everything else gives rows, which are computed
     /// when they are collected.
-    pub async fn execute(&self, sql: &str) -> Result<Outcome> {
-        if let Some(statement) = parse::cache_statement(sql)? {
-            return Box::pin(self.execute_cache(statement)).await;
-        }
-        let state = self.context().state();
-        let dialect = state.config().options().sql_parser.dialect;
-        let statement = state.sql_to_statement(sql, &dialect)?;
-        let steady = self.cached().steady().await;
-        let plan = Box::pin(state.statement_to_plan(statement)).await?;
-        drop(steady);
-        Box::pin(self.execute_plan(plan)).await
+    pub fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            if let Some(statement) = parse::cache_statement(sql)? {
+                return Box::pin(self.execute_cache(statement)).await;
+            }
+            let state = self.context().state();
+            let dialect = state.config().options().sql_parser.dialect;
+            let statement = state.sql_to_statement(sql, &dialect)?;
+            let steady = self.cached().steady().await;
+            let plan = Box::pin(state.statement_to_plan(statement)).await?;
+            drop(steady);
+            Box::pin(self.execute_plan(plan)).await
+        })
     }
 
     async fn execute_plan(&self, plan: LogicalPlan) -> Result<Outcome> {

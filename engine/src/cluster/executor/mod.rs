@@ -24,6 +24,7 @@ use axum::routing::get;
 use ballista_executor::execution_engine::ExecutionEngine;
 use ballista_executor::health::ExecutorHealth;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -148,17 +149,19 @@ impl Drop for Home {
 
 impl Executor {
     /// Takes the health port and makes the work directory. The clients of MongoDB live on the current runtime.
-    pub async fn bind(config: ExecutorConfig) -> Result<Self> {
-        let connections = Arc::new(Connections::new(&config.engine, Handle::current()));
-        let (health_listener, health_address) = net::listen(
-            &config.bind_host,
-            config.bind_health_port,
-            ROLE,
-            "--bind-host and --bind-health-port",
-        )
-        .await?;
-        let home = Home::make(&config, connections)?;
-        Ok(Self { config, health_listener, health_address, home })
+    pub fn bind(config: ExecutorConfig) -> BoxFuture<'static, Result<Self>> {
+        Box::pin(async move {
+            let connections = Arc::new(Connections::new(&config.engine, Handle::current()));
+            let (health_listener, health_address) = net::listen(
+                &config.bind_host,
+                config.bind_health_port,
+                ROLE,
+                "--bind-host and --bind-health-port",
+            )
+            .await?;
+            let home = Home::make(&config, connections)?;
+            Ok(Self { config, health_listener, health_address, home })
+        })
     }
 
     /// Where it answers `/healthz`, `/readyz` and `/metrics`.
@@ -167,37 +170,39 @@ impl Executor {
     }
 
     /// Runs tasks until `shutdown`; then what is under way has its grace to end.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Self { config, health_listener, health_address, mut home } = self;
-        let shared = Shared {
-            metrics: Arc::clone(&home.metrics),
-            runtime_env: Arc::clone(&home.runtime_env),
-            memory_limit: home.memory_limit,
-            slots: config.engine.resolved_vcores(),
-            health: home.health.clone(),
-        };
-        tracing::info!(
-            %health_address,
-            work_dir = %home.work_dir().display(),
-            memory_limit_bytes = home.memory_limit.unwrap_or(0),
-            vcores = shared.slots,
-            "executor starts"
-        );
-        let stop = CancellationToken::new();
-        let serving = tokio::spawn(http::serve(health_listener, router(shared), stop.clone()));
-        let result = live(&config, &home, &shutdown).await;
-        stop.cancel();
-        if let Ok(Err(error)) = serving.await {
-            tracing::warn!(%error, "the health service ended");
-        }
-        let ended = tokio::task::spawn_blocking(move || {
-            home.end_tasks(LAST_FETCH);
-            drop(home);
-        });
-        if ended.await.is_err() {
-            tracing::warn!("the tasks did not end in order");
-        }
-        result
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async move {
+            let Self { config, health_listener, health_address, mut home } = self;
+            let shared = Shared {
+                metrics: Arc::clone(&home.metrics),
+                runtime_env: Arc::clone(&home.runtime_env),
+                memory_limit: home.memory_limit,
+                slots: config.engine.resolved_vcores(),
+                health: home.health.clone(),
+            };
+            tracing::info!(
+                %health_address,
+                work_dir = %home.work_dir().display(),
+                memory_limit_bytes = home.memory_limit.unwrap_or(0),
+                vcores = shared.slots,
+                "executor starts"
+            );
+            let stop = CancellationToken::new();
+            let serving = tokio::spawn(http::serve(health_listener, router(shared), stop.clone()));
+            let result = live(&config, &home, &shutdown).await;
+            stop.cancel();
+            if let Ok(Err(error)) = serving.await {
+                tracing::warn!(%error, "the health service ended");
+            }
+            let ended = tokio::task::spawn_blocking(move || {
+                home.end_tasks(LAST_FETCH);
+                drop(home);
+            });
+            if ended.await.is_err() {
+                tracing::warn!("the tasks did not end in order");
+            }
+            result
+        })
     }
 }
 
