@@ -169,6 +169,19 @@ pub(crate) struct MongoArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Cached tables")]
+pub(crate) struct CacheArgs {
+    /// Where cached tables are kept; all executors of a cluster have to share it [default: firesteel-cache in the system's
+    /// folder for temporary files]
+    #[arg(long, value_name = "FOLDER", env = "FIRESTEEL_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// How much of cached tables this process keeps in memory, such as 512MiB; 0 = nothing
+    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_CACHE_MEMORY", default_value = "1GiB",
+          value_parser = crate::commands::executor::size)]
+    pub(crate) cache_memory: usize,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Producers")]
 pub(crate) struct LoadArgs {
     /// How many producers publish side by side

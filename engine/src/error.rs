@@ -314,6 +314,18 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
+    /// Whether a job ended because an executor was lost, in a way that running the query again cures.
+    pub fn is_lost_work(&self) -> bool {
+        let text = match self {
+            Self::Job { message } => message.clone(),
+            Self::Query(error) => error.to_string(),
+            _ => return false,
+        };
+        ["an executor was lost", "FetchFailed", "GrpcConnectionError", "tcp connect error", "transport error"]
+            .iter()
+            .any(|sign| text.contains(sign))
+    }
+
     /// Reads an error back out of the text in which the cluster reports a failed job.
     pub(crate) fn from_job(message: &str) -> Self {
         // The scheduler's words for it, and nothing else.

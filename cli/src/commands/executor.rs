@@ -1,6 +1,6 @@
 //! `firesteel executor`: a worker of a cluster.
 
-use crate::args::{KafkaArgs, MongoArgs};
+use crate::args::{CacheArgs, KafkaArgs, MongoArgs};
 use crate::commands::report::engine;
 use crate::{Context, Outcome};
 use anyhow::{Context as _, bail};
@@ -144,6 +144,8 @@ pub(crate) struct ExecutorArgs {
     )]
     grace_seconds: u64,
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
     mongo: MongoArgs,
@@ -164,6 +166,7 @@ impl ExecutorArgs {
         host = host.trim_matches(['[', ']']).to_owned();
         let mut config = engine(&self.mongo, Some(&self.kafka))?;
         config.vcores = (self.vcores > 0).then_some(self.vcores);
+        config.cache = self.cache.config();
         Ok(ExecutorConfig {
             id: self.id,
             scheduler_host: host,
@@ -189,7 +192,7 @@ impl ExecutorArgs {
 }
 
 /// Bytes, as `4GiB`, `512MB` or a plain number.
-fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

@@ -1,10 +1,10 @@
 //! `firesteel report`: the map / reduce-by-key job over what is in MongoDB.
 
-use crate::args::{KafkaArgs, MongoArgs, ReportArgs, Switch};
+use crate::args::{CacheArgs, KafkaArgs, MongoArgs, ReportArgs, Switch};
 use crate::tasks::TaskProgress;
 use crate::{Context, Outcome, output};
 use anyhow::bail;
-use firesteel_engine::{Config, Session, report};
+use firesteel_engine::{CacheConfig, Config, Session, report};
 use std::pin::pin;
 
 pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Outcome> {
@@ -50,6 +50,17 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
     }
     output::print(&output::render(&report, args.format)?)?;
     Ok(Outcome::Done)
+}
+
+impl CacheArgs {
+    /// Where an engine keeps cached tables.
+    pub(crate) fn config(&self) -> CacheConfig {
+        let defaults = CacheConfig::default();
+        CacheConfig {
+            folder: self.cache_dir.clone().unwrap_or(defaults.folder),
+            memory_bytes: self.cache_memory,
+        }
+    }
 }
 
 /// The engine's configuration for the settings of MongoDB, and of Kafka where a command has them.

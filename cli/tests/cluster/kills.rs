@@ -3,6 +3,9 @@
 use crate::support::{World, count_pairs, in_time};
 use firesteel_engine::Error;
 use firesteel_testkit::{Cluster, SOON, wait_until};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use std::time::{Duration, Instant};
 
 /// Until tasks of a job run.
 async fn tasks_run(cluster: &Cluster) {
@@ -10,6 +13,42 @@ async fn tasks_run(cluster: &Cluster) {
         cluster.get("/api/firesteel/cluster").await.expect("an answer").json()["tasks"]["running"] != 0
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_kills_at_any_moment_change_no_result() {
+    let Some(world) = World::new("cluster-kills", 40_000, 10).await else { return };
+    let mut cluster = Cluster::start(world.settings(), 2).await;
+    let session = world.session(&cluster).await;
+    in_time("a warm-up", count_pairs(&session)).await.expect("a count");
+    let begun = Instant::now();
+    in_time("the undisturbed job", count_pairs(&session)).await.expect("a count");
+    let undisturbed = begun.elapsed();
+    let (mut slowest, mut errors) = (Duration::ZERO, Vec::new());
+    for seed in 0..20 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let executors = cluster.executors();
+        let victim = executors[random.random_range(0..executors.len())];
+        let moment = undisturbed.mul_f64(random.random_range(0.0..1.2));
+        let job = tokio::spawn({
+            let session = session.clone();
+            async move { count_pairs(&session).await }
+        });
+        let begun = Instant::now();
+        tokio::time::sleep(moment).await;
+        cluster.kill(victim);
+        cluster.add_executor();
+        match in_time(&format!("the job of seed {seed}"), job).await.expect("no panic") {
+            Ok(counted) => assert_eq!(counted, world.pairs(), "seed {seed}"),
+            Err(error) => errors.push(format!("seed {seed}: {error}")),
+        }
+        slowest = slowest.max(begun.elapsed());
+        cluster.wait_for_executors(2).await;
+    }
+    println!("undisturbed {undisturbed:?}, slowest {slowest:?}, errors {errors:#?}");
+    assert!(slowest < undisturbed * 2 + Duration::from_secs(10), "{slowest:?}, undisturbed {undisturbed:?}");
+    // A result that has just been computed can die with its executor before it is fetched.
+    assert!(errors.len() <= 3, "{errors:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,13 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod basics;
+mod caching;
 mod equality;
 mod foreign;
 mod history;
 mod kills;
 mod leaving;
 mod rows;
+mod shell;
 mod support;
 mod tpch;

@@ -266,8 +266,11 @@ fn report(parts: &[Part], cluster_time: Option<(u32, u32)>) -> Result<RecordBatc
     Ok(RecordBatch::try_new(report_schema(), columns)?)
 }
 
+/// The parts of a table, and the cluster time that they hold.
+type Told = (Vec<Part>, Option<(u32, u32)>);
+
 /// Reads what the tasks of a job told: the parts, in order, and the cluster time.
-pub(super) fn told(batches: &[RecordBatch]) -> Result<(Vec<Part>, Option<(u32, u32)>)> {
+pub(super) fn told(batches: &[RecordBatch]) -> Result<Told> {
     let wrong = || DataFusionError::Internal("a cache job tells files and counts".to_owned());
     let (mut parts, mut cluster_time) = (Vec::new(), None);
     for batch in batches {

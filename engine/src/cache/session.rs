@@ -173,7 +173,7 @@ impl Session {
     pub(crate) async fn drop_created(&self, name: &TableReference) -> Result<bool> {
         let mut tables = self.cached().tables.lock().await;
         let key = self.key(name);
-        if !tables.by_name.get(&key).is_some_and(|cached| cached.original.is_none()) {
+        if tables.by_name.get(&key).is_none_or(|cached| cached.original.is_some()) {
             return Ok(false);
         }
         self.context().deregister_table(name.clone())?;

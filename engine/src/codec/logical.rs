@@ -95,10 +95,9 @@ impl LogicalExtensionCodec for LogicalCodec {
             Some(wire::table::Kind::Cached(cache::table_to_wire(table)))
         } else if let Some(job) = node.downcast_ref::<CacheJob>() {
             Some(wire::table::Kind::CacheJob(cache::job_to_wire(job, self)?))
-        } else if let Some(table) = node.downcast_ref::<KafkaTable>() {
-            Some(wire::table::Kind::Kafka((&table.options).into()))
         } else {
-            None
+            let kafka = node.downcast_ref::<KafkaTable>();
+            kafka.map(|table| wire::table::Kind::Kafka((&table.options).into()))
         };
         if let Some(kind) = ours {
             frame(&wire::Table { version: WIRE_VERSION, kind: Some(kind) }, buf);

@@ -1,6 +1,7 @@
 //! Statements of SQL on an embedded engine with several partitions: what each does, and cached tables against the live ones.
 
 mod cache;
+mod servers;
 mod speed;
 mod statements;
 
@@ -30,7 +31,8 @@ impl Fixture {
         let Some(services) = Services::from_env() else { return Ok(None) };
         let temporary = TempDatabase::new(&services.mongodb_uri, name);
         let client = mongodb::Client::with_uri_str(&services.mongodb_uri).await?;
-        let config = Config::new(&services.mongodb_uri, &temporary.name);
+        let mut config = Config::new(&services.mongodb_uri, &temporary.name);
+        config.kafka.bootstrap.clone_from(&services.kafka_bootstrap);
         let database = client.database(&temporary.name);
         Self::over(config, Some((database, temporary))).await.map(Some)
     }

@@ -1,10 +1,99 @@
 //! How fast a cached table is: run by hand, with `--ignored --nocapture`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bson::{Document, doc};
 use firesteel_engine::report;
+use futures::TryStreamExt;
 
 use crate::Fixture;
+
+/// How many predictions, and how often each way is measured.
+const PREDICTIONS: i32 = 5_000_000;
+const ROUNDS: usize = 7;
+
+/// Makes predictions inside the server: 100 producers, 10 labels, one in eleven is wrong.
+async fn fill(database: &mongodb::Database, clustered: bool) -> anyhow::Result<()> {
+    if clustered {
+        let key = doc! { "key": { "_id": 1 }, "unique": true };
+        database.run_command(doc! { "create": "predictions", "clusteredIndex": key }).await?;
+    }
+    let part = PREDICTIONS / 50;
+    for first in 0..50 {
+        let pipeline = vec![
+            doc! { "$documents": [{ "n": { "$range": [first * part, (first + 1) * part] } }] },
+            doc! { "$unwind": "$n" },
+            doc! { "$set": { "producer_id": { "$concat": ["ab00", { "$toString": { "$add": [1000, { "$mod": ["$n", 100] }] } }] } } },
+            doc! { "$project": {
+                "_id": { "$concat": ["$producer_id", ":", { "$toString": "$n" }] },
+                "producer_id": 1,
+                "sequence": { "$toLong": "$n" },
+                "label": { "$concat": ["label", { "$toString": { "$mod": [{ "$floor": { "$divide": ["$n", 100] } }, 10] } }] },
+                "predicted": { "$concat": ["label", { "$toString": { "$mod": ["$n", 10] } }] },
+                "correct": { "$ne": [{ "$mod": ["$n", 11] }, 0] },
+                "confidence": { "$divide": [{ "$mod": ["$n", 1000] }, 1000.0] },
+                "model": "resnet18",
+                "produced_at": { "$toDate": { "$add": [1_760_000_000_000_i64, "$n"] } },
+                "inferred_at": { "$toDate": { "$add": [1_760_000_000_250_i64, "$n"] } },
+            } },
+            doc! { "$merge": { "into": "predictions", "whenMatched": "fail" } },
+        ];
+        database.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await?;
+    }
+    Ok(())
+}
+
+/// The report's job as one `$group`.
+async fn group(database: &mongodb::Database) -> anyhow::Result<usize> {
+    let pipeline = vec![doc! { "$group": {
+        "_id": { "p": "$producer_id", "l": "$label" },
+        "total": { "$sum": 1 },
+        "wrong": { "$sum": { "$cond": ["$correct", 0, 1] } },
+        "first": { "$min": "$produced_at" },
+        "last": { "$max": "$inferred_at" },
+    } }];
+    let collection = database.collection::<Document>("predictions");
+    Ok(collection.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await?.len())
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures"]
+async fn a_cached_report_against_the_servers_group() -> anyhow::Result<()> {
+    let Some(fixture) = Fixture::with_mongodb("cache-speed").await? else { return Ok(()) };
+    let (database, _) = fixture.database.as_ref().unwrap();
+    let started = Instant::now();
+    fill(database, true).await?;
+    println!("{PREDICTIONS} predictions in {:.1?}", started.elapsed());
+    let started = Instant::now();
+    println!("{} in {:.1?}", fixture.done("CACHE TABLE predictions").await?, started.elapsed());
+    let (mut groups, mut cached) = (Vec::new(), Vec::new());
+    let first = Instant::now();
+    report::run(&fixture.session, None).await?;
+    println!("first cached report: {:.0?}", first.elapsed());
+    // In turns, so that whatever else the machine does meets both.
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        assert_eq!(group(database).await?, 1_000);
+        groups.push(started.elapsed());
+        let started = Instant::now();
+        let report = report::run(&fixture.session, None).await?;
+        assert_eq!((report.totals.images, report.totals.producers), (PREDICTIONS as u64, 100));
+        cached.push(started.elapsed());
+    }
+    println!("$group: {groups:.0?}\ncached report: {cached:.0?}");
+    let (group, cached) = (median(&mut groups), median(&mut cached));
+    println!(
+        "medians: $group {group:.0?}, cached {cached:.0?}: {:.1} times",
+        group.as_secs_f64() / cached.as_secs_f64()
+    );
+    fixture.session.shutdown().await;
+    Ok(())
+}
 
 /// Five million rows in the shape of predictions, made by a query: 100 producers, 10 labels.
 const ROWS: &str = "

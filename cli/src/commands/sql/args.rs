@@ -1,6 +1,6 @@
 //! The command line of `firesteel sql`.
 
-use crate::args::{KafkaArgs, MongoArgs};
+use crate::args::{CacheArgs, KafkaArgs, MongoArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -60,6 +60,8 @@ pub(crate) struct SqlArgs {
     /// The engine: unset, one inside this process; df://HOST:PORT, that cluster
     #[arg(long, value_name = "URL", env = "FIRESTEEL_SCHEDULER", help_heading = "Engine")]
     pub(crate) scheduler: Option<String>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     #[command(flatten)]
     pub(crate) kafka: KafkaArgs,
     #[command(flatten)]

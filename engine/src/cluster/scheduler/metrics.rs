@@ -3,6 +3,8 @@
 //! Jobs are counted as Ballista's event loop reports them. Slots and tasks are looked up when somebody asks, so that a
 //! gauge never lags behind.
 
+use std::sync::OnceLock;
+
 use ballista_core::JobId;
 use ballista_core::error::{BallistaError, Result as BallistaResult};
 use ballista_scheduler::metrics::SchedulerMetricsCollector;
@@ -15,10 +17,13 @@ use crate::cluster::http;
 /// Upper bounds of the buckets of job times, in seconds.
 const JOB_SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 
+type OnSubmitted = Box<dyn Fn(&JobId) + Send + Sync>;
+
 /// The metrics of one scheduler.
-#[derive(Debug)]
 pub(super) struct Metrics {
     pub(super) registry: Registry,
+    /// What else happens to a job that was planned, before its first task.
+    on_submitted: OnceLock<OnSubmitted>,
     submitted: IntCounter,
     ended: IntCounterVec,
     job_seconds: Histogram,
@@ -62,6 +67,7 @@ impl Metrics {
             ended.with_label_values(&[outcome]);
         }
         Ok(Self {
+            on_submitted: OnceLock::new(),
             submitted,
             ended,
             job_seconds: seconds("job_seconds", "Time of completed jobs, from the queue to the result")?,
@@ -81,12 +87,22 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// Sets what happens to each job that was planned, before its first task. Only the first call counts.
+    pub(super) fn on_submitted(&self, action: impl Fn(&JobId) + Send + Sync + 'static) {
+        let _ = self.on_submitted.set(Box::new(action));
+    }
+}
+
 fn seconds_between(from: u64, to: u64) -> f64 {
     std::time::Duration::from_millis(to.saturating_sub(from)).as_secs_f64()
 }
 
 impl SchedulerMetricsCollector for Metrics {
-    fn record_submitted(&self, _: &JobId, queued_at: u64, submitted_at: u64) {
+    fn record_submitted(&self, job: &JobId, queued_at: u64, submitted_at: u64) {
+        if let Some(action) = self.on_submitted.get() {
+            action(job);
+        }
         self.submitted.inc();
         self.planning_seconds.observe(seconds_between(queued_at, submitted_at));
     }

@@ -3,6 +3,7 @@
 //! Its state is in memory. Jobs that run while it dies are lost, and their clients see an error; executors register
 //! anew with the next one by themselves. With an event log, finished jobs can be looked up for ever.
 
+mod graph;
 mod metrics;
 mod overview;
 mod routes;
@@ -16,7 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::JobId;
+use ballista_core::config::{BALLISTA_ADAPTIVE_PLANNER_ENABLED, TaskSchedulingPolicy};
 use ballista_core::ids::new_instance_id;
 use ballista_core::serde::scheduler::ExecutorMetadata;
 use ballista_scheduler::cluster::BallistaCluster;
@@ -41,6 +43,10 @@ use crate::session::tables;
 use crate::{Error, Result, codec};
 
 const ROLE: &str = "the scheduler";
+
+/// Why a job is ended that would count rows twice; [`crate::Error::is_lost_work`] knows it.
+const LOST_WITH_INPUT: &str =
+    "an executor was lost with work that cannot be recovered within the job: run the query again";
 
 /// How often the end of running jobs is looked for on the way out.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -112,6 +118,7 @@ impl Scheduler {
         );
         server.init().await.map_err(failed)?;
         let server = Arc::new(server);
+        metrics.on_submitted(guard_graphs(&server, &jobs));
         let shared = routes::Shared {
             server: Arc::clone(&server),
             executors: Arc::clone(&executors),
@@ -166,6 +173,38 @@ impl Scheduler {
             watchers.shutdown().await;
             served.map_err(failed)
         })
+    }
+}
+
+/// Puts [`graph::WholeStages`] around the graph of a job that has just been planned.
+fn guard_graphs(server: &Arc<Server>, jobs: &Arc<Jobs>) -> impl Fn(&JobId) + Send + Sync + 'static {
+    // The server holds the metrics that hold this.
+    let (server, jobs) = (Arc::downgrade(server), Arc::clone(jobs));
+    let runtime = Handle::current();
+    move |job| {
+        let Some(strong) = server.upgrade() else { return };
+        let running = strong.state.task_manager.get_running_job_cache();
+        let Some(cached) = running.get(job) else { return };
+        let (server, jobs, runtime) = (server.clone(), Arc::clone(&jobs), runtime.clone());
+        let end: graph::Ender = Arc::new(move |job| {
+            let Some(server) = server.upgrade() else { return };
+            jobs.give_reason(&job, LOST_WITH_INPUT.to_owned());
+            tracing::warn!(%job, "ending a job that lost a part and its input");
+            runtime.spawn(async move {
+                if let Err(error) = server.cancel_job(job).await {
+                    tracing::error!(%error, "cannot end a job");
+                }
+            });
+        });
+        // Others only look at a graph for a moment, and never across an await.
+        let mut graph = loop {
+            match cached.execution_graph.try_write() {
+                Ok(graph) => break graph,
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        let inner = graph.cloned();
+        *graph = Box::new(graph::WholeStages::over(inner, end));
     }
 }
 
@@ -262,6 +301,8 @@ fn ballista_config(
             }
         })),
         override_session_builder: Some(Arc::new(move |config| {
+            // Whatever the client asked for: a job of the adaptive planner does not survive the loss of an executor.
+            let config = config.set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false);
             let state = session_state(Role::Server, config, &builders)?;
             // Flight SQL plans here, so its sessions need the tables.
             tables::register(&state, &engine, &builders)?;
