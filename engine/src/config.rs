@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::functions::Functions;
 pub use crate::mongodb::ReadMode;
+use crate::mongodb::{Partitioner, WriteConfig};
 
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
 pub const DEFAULT_CONNECTION: &str = "default";
@@ -45,6 +46,8 @@ pub struct Config {
     pub scan: ScanConfig,
     /// Where cached tables are kept.
     pub cache: CacheConfig,
+    /// How MongoDB collections are written.
+    pub write: WriteConfig,
     /// How long a server may take to answer at first before it counts as unreachable.
     pub connect_timeout: Duration,
     /// Functions of the program, which scheduler and executors have to know as well: those of the embedded engine do, and
@@ -82,6 +85,7 @@ impl Default for Config {
             partitions: None,
             scan: ScanConfig::default(),
             cache: CacheConfig::default(),
+            write: WriteConfig::default(),
             connect_timeout: Duration::from_secs(5),
             functions: Functions::default(),
         }
@@ -165,9 +169,12 @@ impl fmt::Debug for KafkaConnection {
 pub struct ScanConfig {
     /// Rows in an Arrow batch, and documents that the server is asked for at a time.
     pub batch_rows: usize,
-    /// The most partitions of a scan. `None`: as many as the session has partitions.
+    /// How a scan is cut into partitions.
+    pub partitioner: Partitioner,
+    /// The most partitions of a scan. `None`: as many as the cluster has task slots, and at least as many as the
+    /// session has partitions; without limit where the partitioner is told the size or the number of its parts.
     pub max_partitions: Option<usize>,
-    /// A partition is not made for fewer documents than this.
+    /// A partition is not made for fewer documents than this, unless the partitioner is told their size or number.
     pub min_documents_per_partition: u64,
     /// Whether filters are evaluated by the server where that is exact.
     pub filter_pushdown: bool,
@@ -183,6 +190,7 @@ impl Default for ScanConfig {
     fn default() -> Self {
         Self {
             batch_rows: 8192,
+            partitioner: Partitioner::Auto,
             max_partitions: None,
             min_documents_per_partition: 20_000,
             filter_pushdown: true,

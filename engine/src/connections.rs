@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use crate::cache::CacheStore;
 use crate::config::{DEFAULT_CONNECTION, ScanConfig};
 use crate::functions::Functions;
+use crate::session::Slots;
 use crate::{Config, Error, Result, kafka, mongodb};
 
 /// How many recent queries keep what they read at.
@@ -26,6 +27,8 @@ pub(crate) struct Connections {
     scan: ScanConfig,
     cache: Arc<CacheStore>,
     functions: Functions,
+    write: mongodb::WriteConfig,
+    slots: Slots,
 }
 
 /// A connection that a plan uses.
@@ -47,12 +50,19 @@ impl Connections {
             scan: config.scan.clone(),
             cache: Arc::new(CacheStore::new(&config.cache)),
             functions: config.functions.clone(),
+            write: config.write.clone(),
+            slots: Slots::default(),
         }
     }
 
-    /// How this process has collections read whose tables do not say so themselves.
-    pub(crate) fn scan(&self) -> &ScanConfig {
-        &self.scan
+    /// How this process has collections read and written whose tables do not say so themselves.
+    pub(crate) fn table_options(&self) -> mongodb::TableOptions {
+        mongodb::TableOptions::new(self.scan.clone(), self.write.clone())
+    }
+
+    /// How many tasks the cluster runs at once: set by who watches the executors, asked by who plans a scan.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// The connection to MongoDB that a plan calls `name`.

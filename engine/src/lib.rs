@@ -40,7 +40,7 @@ pub use config::{
 };
 pub use error::{Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
-pub use mongodb::predictions_schema;
+pub use mongodb::{Acknowledgement, Partitioner, WriteConcern, WriteConfig, predictions_schema};
 pub use session::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
 pub use sql::Outcome;
 pub use statement::Statement;

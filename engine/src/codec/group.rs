@@ -113,6 +113,7 @@ mod tests {
             batch_rows: 100,
             clustered,
             aggregate_pushdown: true,
+            partitioner: "auto".to_owned(),
             reading: Default::default(),
         }
     }

@@ -20,7 +20,7 @@ use crate::config::ScanConfig;
 use crate::connections::Connections;
 use crate::functions::process;
 use crate::kafka::{KafkaTable, TableOptions};
-use crate::mongodb::MongoTable;
+use crate::mongodb::{MongoTable, WriteConfig};
 
 #[derive(Debug)]
 pub(super) struct LogicalCodec {
@@ -62,14 +62,16 @@ impl LogicalExtensionCodec for LogicalCodec {
         match table.kind {
             Some(wire::table::Kind::Mongodb(table)) => {
                 let scan = ScanConfig::try_from(table.options.unwrap_or_default())?;
-                Ok(Arc::new(MongoTable::new(
+                let write = table.write.map_or_else(|| Ok(WriteConfig::default()), WriteConfig::try_from)?;
+                let table = MongoTable::new(
                     Arc::clone(&self.connections),
                     &table.connection,
                     &table.database,
                     &table.collection,
                     schema,
                     scan,
-                )?))
+                )?;
+                Ok(Arc::new(table.with_write(write)))
             }
             Some(wire::table::Kind::Kafka(table)) => {
                 let options = TableOptions::try_from(table)?;
@@ -111,6 +113,7 @@ impl LogicalExtensionCodec for LogicalCodec {
             database: table.database.clone(),
             collection: table.collection.clone(),
             options: Some((&table.scan).into()),
+            write: Some((&table.write).into()),
         });
         frame(&wire::Table { version: WIRE_VERSION, kind: Some(kind) }, buf);
         Ok(())
@@ -189,6 +192,8 @@ mod tests {
             pushdown in any::<[bool; 2]>(),
             mode in prop::sample::select(vec![ReadMode::FailFast, ReadMode::Permissive, ReadMode::DropMalformed]),
             corrupt in "[a-z_]{1,12}",
+            write in crate::codec::write::tests::any_write_config(),
+            partitioner in crate::codec::partitioner::tests::any_partitioner(),
         ) {
             let (_runtime, codec) = codec();
             let [connection, database, collection] = names;
@@ -200,11 +205,12 @@ mod tests {
                 aggregate_pushdown: pushdown[1],
                 mode,
                 corrupt_record_column: corrupt,
+                partitioner,
             };
             let connections = Arc::clone(&codec.connections);
             let table = MongoTable::new(
                 connections, &connection, &database, &collection, predictions_schema(), scan.clone(),
-            ).unwrap();
+            ).unwrap().with_write(write.clone());
             let schema = table.schema();
             let mut bytes = Vec::new();
             let name = TableReference::bare("predictions");
@@ -218,6 +224,7 @@ mod tests {
             prop_assert_eq!(&decoded.database, &database);
             prop_assert_eq!(&decoded.collection, &collection);
             prop_assert_eq!(&decoded.scan, &scan);
+            prop_assert_eq!(&decoded.write, &write);
             prop_assert_eq!(&decoded.schema, &schema);
         }
     }

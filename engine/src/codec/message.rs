@@ -97,6 +97,7 @@ impl From<&ScanConfig> for wire::ScanOptions {
             mode: wire::ReadMode::from(config.mode).into(),
             corrupt_record_column: config.corrupt_record_column.clone(),
             aggregate_pushdown: config.aggregate_pushdown,
+            partitioner: super::partitioner::encode(config.partitioner),
         }
     }
 }
@@ -113,6 +114,7 @@ impl TryFrom<wire::ScanOptions> for ScanConfig {
             mode: read_mode(options.mode)?,
             corrupt_record_column: options.corrupt_record_column,
             aggregate_pushdown: options.aggregate_pushdown,
+            partitioner: super::partitioner::decode(options.partitioner)?,
         })
     }
 }
@@ -141,6 +143,7 @@ impl TryFrom<&ScanSpec> for wire::MongoScan {
                 corrupt_record: spec.reading.corrupt_record.clone(),
             }),
             aggregate_pushdown: spec.aggregate_pushdown,
+            partitioner: spec.partitioner.clone(),
         })
     }
 }
@@ -173,6 +176,7 @@ impl TryFrom<wire::MongoScan> for ScanSpec {
                 corrupt_record: reading.corrupt_record,
             },
             aggregate_pushdown: scan.aggregate_pushdown,
+            partitioner: scan.partitioner,
         })
     }
 }

@@ -10,7 +10,9 @@ mod group;
 mod kafka;
 mod logical;
 mod message;
+mod partitioner;
 mod physical;
+mod write;
 
 use std::sync::Arc;
 

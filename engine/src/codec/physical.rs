@@ -18,7 +18,7 @@ use crate::Error;
 use crate::connections::Connections;
 use crate::functions::{missing_aggregate, missing_scalar, process};
 use crate::kafka::{self, KafkaScanExec};
-use crate::mongodb::{MongoGroupExec, MongoScanExec, ScanSpec};
+use crate::mongodb::{MongoGroupExec, MongoScanExec, MongoWriteExec, ScanSpec, WriteSpec};
 
 /// Only executors decode physical plans.
 const EXECUTOR: &str = "an executor";
@@ -72,6 +72,15 @@ impl PhysicalExtensionCodec for PhysicalCodec {
             Some(wire::node::Kind::MongodbGroup(group)) => {
                 group::decode(&group, self, inputs, ctx, converter)
             }
+            Some(wire::node::Kind::MongodbWrite(write)) => {
+                let [rows] = inputs else {
+                    let message = format!("a MongoDB write has one input, not {}", inputs.len());
+                    return Err(Error::PlanDecode { message }.into());
+                };
+                let spec = WriteSpec::try_from(write)?;
+                let connection = self.connections.mongodb(&spec.connection)?;
+                Ok(Arc::new(MongoWriteExec::new(Arc::new(spec), connection, Arc::clone(rows))))
+            }
             None => Err(unknown_kind().into()),
         }
     }
@@ -82,24 +91,19 @@ impl PhysicalExtensionCodec for PhysicalCodec {
         buf: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
-        if let Some(scan) = node.downcast_ref::<KafkaScanExec>() {
-            let kind = wire::node::Kind::KafkaScan(scan.spec().into());
-            frame(&wire::Node { version: WIRE_VERSION, kind: Some(kind) }, buf);
-            return Ok(());
-        }
-        if let Some(group) = node.downcast_ref::<MongoGroupExec>() {
-            let kind = wire::node::Kind::MongodbGroup(group::encode(group, self, converter)?);
-            frame(&wire::Node { version: WIRE_VERSION, kind: Some(kind) }, buf);
-            return Ok(());
-        }
-        if let Some(kind) = cache::node_to_wire(node.as_ref())? {
-            frame(&wire::Node { version: WIRE_VERSION, kind: Some(kind) }, buf);
-            return Ok(());
-        }
-        let Some(scan) = node.downcast_ref::<MongoScanExec>() else {
+        let kind = if let Some(scan) = node.downcast_ref::<MongoScanExec>() {
+            wire::node::Kind::MongodbScan(scan.spec().try_into()?)
+        } else if let Some(write) = node.downcast_ref::<MongoWriteExec>() {
+            wire::node::Kind::MongodbWrite(write.spec().try_into()?)
+        } else if let Some(scan) = node.downcast_ref::<KafkaScanExec>() {
+            wire::node::Kind::KafkaScan(scan.spec().into())
+        } else if let Some(group) = node.downcast_ref::<MongoGroupExec>() {
+            wire::node::Kind::MongodbGroup(group::encode(group, self, converter)?)
+        } else if let Some(kind) = cache::node_to_wire(node.as_ref())? {
+            kind
+        } else {
             return self.ballista.try_encode(node, buf, converter);
         };
-        let kind = wire::node::Kind::MongodbScan(scan.spec().try_into()?);
         frame(&wire::Node { version: WIRE_VERSION, kind: Some(kind) }, buf);
         Ok(())
     }
@@ -162,6 +166,7 @@ impl PhysicalExtensionCodec for PhysicalCodec {
 mod tests {
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
     use bson::{Timestamp, doc};
+    use datafusion::physical_plan::empty::EmptyExec;
     use datafusion::physical_plan::{ExecutionPlanProperties, displayable};
     use datafusion_proto::physical_plan::AsExecutionPlan;
     use datafusion_proto::protobuf::PhysicalPlanNode;
@@ -191,6 +196,7 @@ mod tests {
                 clustered,
                 aggregate_pushdown: pushed,
                 reading,
+                partitioner: "auto".to_owned(),
             },
         )
     }
@@ -241,6 +247,29 @@ mod tests {
             let decoded = node.try_into_physical_plan(&TaskContext::default(), &codec).unwrap();
             prop_assert_eq!(decoded.downcast_ref::<MongoScanExec>().unwrap().spec(), &spec);
             prop_assert_eq!(decoded.output_partitioning().partition_count(), ranges.len());
+            prop_assert_eq!(displayable(decoded.as_ref()).indent(true).to_string(), shown);
+        }
+
+        #[test]
+        fn a_write_comes_back_as_it_was(spec in crate::codec::write::tests::any_write_spec()) {
+            let runtime = Runtime::new().unwrap();
+            let config = Config::new("mongodb://me:hunter2@localhost", "firesteel");
+            let connections = Arc::new(Connections::new(&config, runtime.handle().clone()));
+            let codec = PhysicalCodec::new(Arc::clone(&connections));
+            let connection = connections.mongodb(DEFAULT_CONNECTION).unwrap();
+            let rows = Arc::new(EmptyExec::new(Arc::clone(&spec.schema)).with_partitions(3));
+            let write: Arc<dyn ExecutionPlan> =
+                Arc::new(MongoWriteExec::new(Arc::new(spec.clone()), connection, rows));
+            let shown = displayable(write.as_ref()).indent(true).to_string();
+            let node = PhysicalPlanNode::try_from_physical_plan(write, &codec).unwrap();
+            let mut bytes = Vec::new();
+            node.try_encode(&mut bytes).unwrap();
+            prop_assert!(!String::from_utf8_lossy(&bytes).contains("hunter2"));
+
+            let node = PhysicalPlanNode::try_decode(&bytes).unwrap();
+            let decoded = node.try_into_physical_plan(&TaskContext::default(), &codec).unwrap();
+            prop_assert_eq!(decoded.downcast_ref::<MongoWriteExec>().unwrap().spec(), &spec);
+            prop_assert_eq!(decoded.output_partitioning().partition_count(), 3);
             prop_assert_eq!(displayable(decoded.as_ref()).indent(true).to_string(), shown);
         }
     }

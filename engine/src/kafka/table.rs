@@ -82,7 +82,11 @@ impl TableProvider for KafkaTable {
             let times = planning::times(&connection, topic, isolation, partitions, since).await?;
             filter::not_before(&mut ranges, &times);
         }
-        let parts = split::split(&ranges, state.config().target_partitions(), options.part_size);
+        let parts = split::split(
+            &ranges,
+            self.connections.slots().scan_partitions(None, state.config().target_partitions()),
+            options.part_size,
+        );
         let spec = ScanSpec {
             connection: options.connection.clone(),
             topic: options.topic.clone(),

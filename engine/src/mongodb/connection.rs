@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bson::{Document, Timestamp, doc};
+use datafusion::error::DataFusionError;
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
 use tokio::runtime::Handle;
@@ -45,6 +46,20 @@ impl Connection {
     /// A handle to `database`.
     pub(crate) async fn database(&self, database: &str) -> Result<Database> {
         Ok(self.client().await?.database(database))
+    }
+
+    /// An error of `operation` on `collection`, ready to travel through DataFusion: where the server was lost it names
+    /// the address and the setting, and is worth another try.
+    pub(crate) fn failed(
+        &self,
+        operation: &'static str,
+        collection: &str,
+        error: &mongodb::error::Error,
+    ) -> DataFusionError {
+        if fault::is_lost(error) {
+            return self.unreachable(format!("{operation} on `{collection}`: {}", fault::text(error))).into();
+        }
+        fault::classify(operation, collection, error)
     }
 
     /// Checks that the server answers. The error names the address and the setting.

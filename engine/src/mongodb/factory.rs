@@ -55,7 +55,7 @@ impl MongoTableFactory {
         }
         let location = Location::parse(location)
             .map_err(|message| Error::InvalidOption { option: "LOCATION".to_owned(), message })?;
-        let options = options::parse(&statement.options, self.connections.scan())?;
+        let options = options::parse(&statement.options, self.connections.table_options())?;
         let declared = Arc::clone(statement.schema.inner());
         let declared = (!declared.fields().is_empty()).then_some(declared);
         open(&self.connections, &location, options, declared.as_deref()).await
@@ -111,6 +111,7 @@ pub(crate) async fn open(
         Arc::new(columns),
         options.scan,
     )
+    .map(|table| table.with_write(options.write))
 }
 
 /// An inferred schema has the corrupt-record column where the options name it.

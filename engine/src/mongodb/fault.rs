@@ -51,11 +51,18 @@ fn code(error: &DriverError) -> Option<i32> {
     }
 }
 
-fn is_transient(error: &DriverError) -> bool {
+/// Whether the server cannot be reached, or no longer.
+pub(crate) fn is_lost(error: &DriverError) -> bool {
+    matches!(
+        error.kind.as_ref(),
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. }
+    )
+}
+
+/// Whether the same operation may succeed when it is tried again.
+pub(crate) fn is_transient(error: &DriverError) -> bool {
     match error.kind.as_ref() {
-        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => {
-            true
-        }
+        _ if is_lost(error) => true,
         ErrorKind::Command(command) => TRANSIENT.contains(&command.code),
         _ => false,
     }
@@ -64,6 +71,7 @@ fn is_transient(error: &DriverError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MONGODB_URI_SETTING;
 
     #[test]
     fn why_no_server_answered_is_one_line() {
@@ -84,5 +92,19 @@ mod tests {
 
         let other = DriverError::custom("whatever");
         assert!(matches!(classify("find", "predictions", &other), DataFusionError::External(_)));
+    }
+
+    #[test]
+    fn a_lost_server_is_named_also_by_a_failed_job() {
+        let lost = Error::Unreachable {
+            role: "MongoDB",
+            address: "localhost:27017".into(),
+            setting: MONGODB_URI_SETTING,
+            message: "find on `predictions`: Kind: connection reset".into(),
+        };
+        let told = format!("Job 7 failed: DataFusionError({:?})\n", DataFusionError::from(lost));
+        assert!(matches!(Error::from(DataFusionError::Execution(told)),
+            Error::Unreachable { role: "MongoDB", address, setting: MONGODB_URI_SETTING, message }
+                if address == "localhost:27017" && message == "find on `predictions`: Kind: connection reset"));
     }
 }

@@ -12,7 +12,7 @@
 
 use bson::{Document, Timestamp, doc};
 
-use super::ranges::Range;
+use super::partition::Range;
 
 /// A range of `_id`, each bound as the document `{_id: …}`.
 pub(crate) type IdRange = Range<Document>;

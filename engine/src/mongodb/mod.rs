@@ -1,7 +1,7 @@
 //! The MongoDB source: a collection as a table that is scanned in partitions, at one snapshot.
 //!
 //! ```text
-//!  table ──scan()──▶ planning: cluster time, size, sampled boundaries ──▶ ranges of `_id`
+//!  table ──scan()──▶ partition: size, boundaries (see `Partitioner`) ────▶ ranges of `_id`
 //!                                                                            │ one descriptor a partition
 //!  batches ◀── decode ◀── raw BSON batches ◀── reader ◀── find command ◀── scan node
 //! ```
@@ -25,12 +25,12 @@ mod find;
 mod location;
 mod mode;
 mod options;
-mod planning;
-mod ranges;
+mod partition;
 mod reader;
 mod scan;
 mod schema;
 mod table;
+mod write;
 
 pub(crate) use aggregate::{AggregatePushdown, MongoGroupExec};
 pub(crate) use connection::Connection;
@@ -41,6 +41,9 @@ pub(crate) use location::Location;
 pub use mode::ReadMode;
 pub(crate) use mode::Reading;
 pub(crate) use options::TableOptions;
+pub use partition::Partitioner;
 pub(crate) use scan::{MongoScanExec, ScanSpec};
 pub use schema::predictions_schema;
 pub(crate) use table::MongoTable;
+pub use write::{Acknowledgement, WriteConcern, WriteConfig};
+pub(crate) use write::{MongoWriteExec, WriteSpec};

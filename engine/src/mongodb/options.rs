@@ -6,9 +6,12 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::str::FromStr;
+use std::time::Duration;
 
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 
+use super::partition::PartitionerOptions;
+use super::write::WriteConfig;
 use crate::config::{DEFAULT_CONNECTION, ScanConfig};
 use crate::{Error, Result};
 
@@ -27,70 +30,123 @@ pub(crate) struct TableOptions {
     /// Whether the corrupt-record column was named: an inferred schema then has it.
     pub(crate) names_corrupt_record: bool,
     pub(crate) scan: ScanConfig,
+    pub(crate) write: WriteConfig,
 }
 
 impl TableOptions {
     /// No options, over the scan settings `scan`.
-    pub(crate) fn new(scan: ScanConfig) -> Self {
+    pub(crate) fn new(scan: ScanConfig, write: WriteConfig) -> Self {
         Self {
             connection: DEFAULT_CONNECTION.to_owned(),
             sample_size: DEFAULT_SAMPLE_SIZE,
             schema_hints: None,
             names_corrupt_record: false,
             scan,
+            write,
         }
     }
 }
 
-type Apply = fn(&mut TableOptions, &str) -> Result<(), String>;
+type Apply = fn(&mut Parsing, &str) -> Result<(), String>;
+
+/// Options as they are read: what a partitioner takes follows from all of them.
+struct Parsing {
+    table: TableOptions,
+    partitioner: PartitionerOptions,
+}
 
 /// Every option, as it is written in a statement.
 const OPTIONS: &[(&str, Apply)] = &[
     ("connection", |options, value| {
-        options.connection = value.to_owned();
+        options.table.connection = value.to_owned();
         Ok(())
     }),
     ("mode", |options, value| {
-        options.scan.mode = value.parse()?;
+        options.table.scan.mode = value.parse()?;
         Ok(())
     }),
     ("columnNameOfCorruptRecord", |options, value| {
         if value.is_empty() {
             return Err("it names the column that shows documents that do not fit".to_owned());
         }
-        options.scan.corrupt_record_column = value.to_owned();
-        options.names_corrupt_record = true;
+        options.table.scan.corrupt_record_column = value.to_owned();
+        options.table.names_corrupt_record = true;
         Ok(())
     }),
     ("sampleSize", |options, value| {
-        options.sample_size = positive(value)?;
+        options.table.sample_size = positive(value)?;
         Ok(())
     }),
     ("schemaHints", |options, value| {
-        options.schema_hints = Some(value.to_owned());
+        options.table.schema_hints = Some(value.to_owned());
         Ok(())
     }),
     ("batchRows", |options, value| {
-        options.scan.batch_rows = to_usize(positive(value)?)?;
+        options.table.scan.batch_rows = to_usize(positive(value)?)?;
         Ok(())
     }),
     ("maxPartitions", |options, value| {
-        options.scan.max_partitions = Some(to_usize(positive(value)?)?);
+        options.table.scan.max_partitions = Some(to_usize(positive(value)?)?);
         Ok(())
     }),
     ("minDocumentsPerPartition", |options, value| {
-        options.scan.min_documents_per_partition = positive(value)?;
+        options.table.scan.min_documents_per_partition = positive(value)?;
         Ok(())
     }),
     ("filterPushdown", |options, value| {
-        options.scan.filter_pushdown = flag(value)?;
+        options.table.scan.filter_pushdown = flag(value)?;
+        Ok(())
+    }),
+    ("partitioner", |options, value| {
+        options.partitioner.name = Some(value.to_owned());
+        Ok(())
+    }),
+    ("samplesPerPartition", |options, value| {
+        options.partitioner.samples_per_partition = Some(number(value)?);
+        Ok(())
+    }),
+    ("partitionSizeMB", |options, value| {
+        options.partitioner.size_mb = Some(number(value)?);
+        Ok(())
+    }),
+    ("partitionCount", |options, value| {
+        options.partitioner.count = Some(number(value)?);
+        Ok(())
+    }),
+    ("bucketSample", |options, value| {
+        options.partitioner.bucket_sample = Some(number(value)?);
+        Ok(())
+    }),
+    ("keyFields", |options, value| {
+        let fields = value.split(',').map(|field| field.trim().to_owned());
+        options.table.write.key_fields = fields.filter(|field| !field.is_empty()).collect();
+        if options.table.write.key_fields.is_empty() { Err("it names no field".to_owned()) } else { Ok(()) }
+    }),
+    ("writeConcern", |options, value| {
+        options.table.write.write_concern.acknowledgement = value.parse()?;
+        Ok(())
+    }),
+    ("journal", |options, value| {
+        options.table.write.write_concern.journal = flag(value)?;
+        Ok(())
+    }),
+    ("writeTimeoutMs", |options, value| {
+        options.table.write.write_concern.timeout = Duration::from_millis(positive(value)?);
+        Ok(())
+    }),
+    ("writeBatchRows", |options, value| {
+        options.table.write.batch_rows = to_usize(positive(value)?)?;
+        Ok(())
+    }),
+    ("ignoreNullValues", |options, value| {
+        options.table.write.ignore_nulls = flag(value)?;
         Ok(())
     }),
 ];
 
 /// Reads the options of a table; what they do not say is as in `defaults`.
-pub(crate) fn parse(given: &HashMap<String, String>, defaults: &ScanConfig) -> Result<TableOptions> {
-    let mut options = TableOptions::new(defaults.clone());
+pub(crate) fn parse(given: &HashMap<String, String>, defaults: TableOptions) -> Result<TableOptions> {
+    let mut options = Parsing { table: defaults, partitioner: PartitionerOptions::default() };
     // In a fixed order, so that of two wrong options always the same is told.
     let mut given: Vec<_> = given.iter().collect();
     given.sort();
@@ -101,7 +157,12 @@ pub(crate) fn parse(given: &HashMap<String, String>, defaults: &ScanConfig) -> R
         let (_, apply) = known.ok_or_else(|| invalid(unknown(name)))?;
         apply(&mut options, value).map_err(invalid)?;
     }
-    Ok(options)
+    let Parsing { mut table, partitioner } = options;
+    let invalid = |message| Error::InvalidOption { option: "partitioner".to_owned(), message };
+    if let Some(partitioner) = partitioner.resolve().map_err(invalid)? {
+        table.scan.partitioner = partitioner;
+    }
+    Ok(table)
 }
 
 fn unknown(name: &str) -> String {
@@ -137,20 +198,31 @@ fn flag(value: &str) -> Result<bool, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
-    use crate::ReadMode;
+    use crate::{Acknowledgement, Partitioner, ReadMode};
+
+    fn defaults() -> TableOptions {
+        TableOptions::new(ScanConfig::default(), WriteConfig::default())
+    }
 
     fn read(pairs: &[(&str, &str)]) -> Result<TableOptions> {
         let given = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        parse(&given, &ScanConfig::default())
+        parse(&given, defaults())
     }
 
     #[test]
     fn every_option_is_read_whatever_its_case() {
-        let plain = || TableOptions::new(ScanConfig::default());
+        let plain = defaults;
         let scan = |change: fn(&mut ScanConfig)| {
             let mut options = plain();
             change(&mut options.scan);
+            options
+        };
+        let write = |change: fn(&mut WriteConfig)| {
+            let mut options = plain();
+            change(&mut options.write);
             options
         };
         for (key, value, expected) in [
@@ -170,6 +242,24 @@ mod tests {
             ("maxPartitions", "3", scan(|scan| scan.max_partitions = Some(3))),
             ("minDocumentsPerPartition", "5", scan(|scan| scan.min_documents_per_partition = 5)),
             ("filterPushdown", "false", scan(|scan| scan.filter_pushdown = false)),
+            (
+                "partitioner",
+                "SinglePartitionPartitioner",
+                scan(|scan| scan.partitioner = Partitioner::Single),
+            ),
+            ("keyFields", "a, b", write(|write| write.key_fields = vec!["a".into(), "b".into()])),
+            (
+                "writeConcern",
+                "2",
+                write(|write| {
+                    let two = NonZeroU32::MIN.saturating_add(1);
+                    write.write_concern.acknowledgement = Acknowledgement::Members(two);
+                }),
+            ),
+            ("journal", "false", write(|write| write.write_concern.journal = false)),
+            ("writeTimeoutMs", "7", write(|write| write.write_concern.timeout = Duration::from_millis(7))),
+            ("writeBatchRows", "7", write(|write| write.batch_rows = 7)),
+            ("ignoreNullValues", "true", write(|write| write.ignore_nulls = true)),
         ] {
             // As DataFusion's parser hands them over, and as they are written.
             for key in [key.to_owned(), format!("format.{}", key.to_lowercase())] {
@@ -177,6 +267,16 @@ mod tests {
             }
         }
         assert_eq!(read(&[]).unwrap(), plain());
+        let seven = NonZeroU32::MIN.saturating_add(6);
+        for (key, name, expected) in [
+            ("partitionCount", "count", Partitioner::Count { partitions: seven }),
+            ("partitionSizeMB", "size", Partitioner::Size { megabytes: seven.into() }),
+            ("samplesPerPartition", "sample", Partitioner::Sample { per_partition: seven }),
+            ("bucketSample", "bucketAuto", Partitioner::BucketAuto { sample: Some(seven.into()) }),
+        ] {
+            let options = read(&[(key, "7"), ("partitioner", name)]).unwrap();
+            assert_eq!(options.scan.partitioner, expected, "{key}");
+        }
     }
 
     #[test]
@@ -189,6 +289,9 @@ mod tests {
             ("batchRows", "many", "not a number above 0"),
             ("filterPushdown", "yes", "neither true nor false"),
             ("columnNameOfCorruptRecord", "", "names the column"),
+            ("partitioner", "even", "there is no partitioner `even`"),
+            ("keyFields", " , ", "names no field"),
+            ("writeConcern", "0", "would not tell"),
         ] {
             let error = read(&[(key, value)]).unwrap_err();
             assert!(matches!(&error, Error::InvalidOption { option, .. }

@@ -58,7 +58,7 @@ async fn fetch(
     mut descriptors: SendableRecordBatchStream,
     sender: &mpsc::Sender<Result<RawBatch>>,
 ) -> Result<()> {
-    let failed = |error: &mongodb::error::Error| classify("find", &spec.collection, error);
+    let failed = |error: &mongodb::error::Error| connection.failed("find", &spec.collection, error);
     let database = connection.database(&spec.database).await?;
     let find = spec.find();
     let batch = u32::try_from(spec.batch_rows).unwrap_or(u32::MAX);

@@ -25,7 +25,6 @@ use datafusion::physical_plan::{
 use super::connection::Connection;
 use super::find::{Find, IdRange};
 use super::mode::Reading;
-use super::planning::encode_bound;
 use super::reader;
 
 /// What all partitions of a scan share.
@@ -48,6 +47,8 @@ pub(crate) struct ScanSpec {
     pub(crate) reading: Reading,
     /// Whether an aggregate over the scan may be computed by the server.
     pub(crate) aggregate_pushdown: bool,
+    /// How the ranges were found, for `EXPLAIN`.
+    pub(crate) partitioner: String,
 }
 
 impl ScanSpec {
@@ -127,9 +128,10 @@ impl DisplayAs for MongoScanExec {
         let partitions = self.properties.partitioning.partition_count();
         write!(
             f,
-            "MongoScanExec: collection={}.{}, partitions={partitions}, projection=[{}]",
+            "MongoScanExec: collection={}.{}, partitions={partitions}, partitioner={}, projection=[{}]",
             spec.database,
             spec.collection,
+            spec.partitioner,
             columns.join(", ")
         )?;
         if let Some(filter) = &spec.filter {
@@ -206,7 +208,8 @@ fn descriptor_schema() -> SchemaRef {
 /// One range as a row; an open end is null.
 fn describe(range: &IdRange) -> Result<RecordBatch> {
     let bound = |bound: &Option<Document>| -> Result<Arc<dyn Array>> {
-        let bytes = bound.as_ref().map(encode_bound).transpose()?;
+        let bytes = bound.as_ref().map(Document::to_vec).transpose();
+        let bytes = bytes.map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(Arc::new(BinaryArray::from(vec![bytes.as_deref()])))
     };
     Ok(RecordBatch::try_new(descriptor_schema(), vec![bound(&range.lower)?, bound(&range.upper)?])?)

@@ -5,13 +5,20 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::DFSchema;
 use datafusion::error::Result;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExecBuilder;
 
 use super::mode::{self, ReadMode, Reading};
+use super::partition::{self, Layout, Target};
 use super::scan::{MongoScanExec, ScanSpec};
-use super::{filter, planning, schema};
+use super::write::{self, WriteConfig, WriteSpec};
+use super::{filter, schema};
+use crate::Error;
 use crate::config::ScanConfig;
 use crate::connections::{Connections, query_key};
 
@@ -24,6 +31,7 @@ pub(crate) struct MongoTable {
     pub(crate) collection: String,
     pub(crate) schema: SchemaRef,
     pub(crate) scan: ScanConfig,
+    pub(crate) write: WriteConfig,
 }
 
 impl MongoTable {
@@ -46,7 +54,31 @@ impl MongoTable {
             collection: collection.to_owned(),
             schema,
             scan,
+            write: WriteConfig::default(),
         })
+    }
+
+    /// The same table, written like this.
+    pub(crate) fn with_write(self, write: WriteConfig) -> Self {
+        Self { write, ..self }
+    }
+
+    /// Reads everything and filters here: for a view with a collation of its own, under which the server would compare
+    /// strings in another way, and which it lets nobody read under another one. By now the engine relies on this
+    /// table for the filters.
+    async fn scan_and_filter(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let everything = self.scan(state, None, &[], None).await?;
+        let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(everything) };
+        let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
+        let filter = state.create_physical_expr(filter, &schema)?;
+        let filtered =
+            FilterExecBuilder::new(filter, everything).apply_projection(projection.cloned())?.build()?;
+        Ok(Arc::new(filtered))
     }
 
     fn support(&self, filter: &Expr) -> TableProviderFilterPushDown {
@@ -87,23 +119,30 @@ impl TableProvider for MongoTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            Some(columns) => Arc::new(self.schema.project(columns)?),
-            None => Arc::clone(&self.schema),
-        };
         let connection = self.connections.mongodb(&self.connection)?;
         let cluster_time = connection.read_time(query_key(state)).await?;
         // A caller may hand over more than was promised to be taken.
         let taken = |filter: &&Expr| self.support(filter) != TableProviderFilterPushDown::Unsupported;
         let pushed: Vec<Expr> = filters.iter().filter(taken).cloned().collect();
         let filter = filter::conjunction(&pushed, &self.schema);
-        let partitions = if filter.as_ref().is_some_and(filter::constrains_id) {
-            1
-        } else {
-            self.scan.max_partitions.unwrap_or_else(|| state.config().target_partitions())
-        };
         let database = connection.database(&self.database).await?;
-        let layout = planning::layout(&database, &self.collection, partitions, &self.scan).await?;
+        let target = Target { connection: &connection, database: &database, collection: &self.collection };
+        let facts = partition::facts(&connection, &database, &self.collection).await?;
+        if facts.collated_view && filter.is_some() {
+            return Box::pin(self.scan_and_filter(state, projection, &pushed)).await;
+        }
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
+        };
+        let layout = if filter.as_ref().is_some_and(filter::constrains_id) {
+            Layout::whole("single (filter on _id)")
+        } else {
+            let target_partitions = state.config().target_partitions();
+            let wanted =
+                self.connections.slots().scan_partitions(self.scan.max_partitions, target_partitions);
+            partition::layout(target, &facts, filter.as_ref(), wanted, &self.scan).await?
+        };
         let reading = Reading::of(&self.scan, &self.schema, &schema);
         // The server would count documents that are dropped afterwards.
         let limit = limit.filter(|_| self.scan.mode != ReadMode::DropMalformed);
@@ -116,10 +155,35 @@ impl TableProvider for MongoTable {
             cluster_time,
             limit: limit.and_then(|limit| u64::try_from(limit).ok()),
             batch_rows: self.scan.batch_rows.max(1),
-            clustered: layout.clustered,
+            clustered: facts.clustered,
             reading,
-            aggregate_pushdown: self.scan.aggregate_pushdown,
+            // A view of its own collation is not read under another.
+            aggregate_pushdown: self.scan.aggregate_pushdown && !facts.collated_view,
+            partitioner: layout.partitioner,
         };
         Ok(Arc::new(MongoScanExec::over(spec, connection, &layout.ranges)?))
+    }
+
+    /// Runs where the query is planned: in the scheduler.
+    async fn insert_into(
+        &self,
+        _: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        operation: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.scan.mode == ReadMode::Permissive
+            && self.schema.field_with_name(&self.scan.corrupt_record_column).is_ok()
+        {
+            let message = format!("its column `{}` is of no document", self.scan.corrupt_record_column);
+            return Err(Error::InvalidWrite { collection: self.collection.clone(), message }.into());
+        }
+        let spec = WriteSpec {
+            connection: self.connection.clone(),
+            database: self.database.clone(),
+            collection: self.collection.clone(),
+            schema: Arc::clone(&self.schema),
+            config: self.write.clone(),
+        };
+        write::plan(spec, self.connections.mongodb(&self.connection)?, input, operation).await
     }
 }

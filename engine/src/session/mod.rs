@@ -4,6 +4,7 @@ mod catalog;
 mod embedded;
 mod planner;
 mod query;
+mod slots;
 pub(crate) mod state;
 pub(crate) mod tables;
 
@@ -22,6 +23,7 @@ pub use self::catalog::{ColumnInfo, FunctionInfo, TableInfo};
 use self::embedded::Embedded;
 use self::query::JobNames;
 pub use self::query::Query;
+pub(crate) use self::slots::Slots;
 pub(crate) use self::state::connections_of;
 use crate::cache;
 use crate::cluster::DEFAULT_SCHEDULER_PORT;
@@ -147,7 +149,8 @@ impl Session {
             collection,
             schema,
             inner.config.scan.clone(),
-        )?;
+        )?
+        .with_write(inner.config.write.clone());
         inner.context.0.register_table(name, Arc::new(table))?;
         Ok(())
     }
@@ -162,7 +165,7 @@ impl Session {
         Box::pin(async move {
             let inner = &self.inner;
             let location = Location { database: None, collection: collection.to_owned() };
-            let options = mongodb::TableOptions::new(inner.config.scan.clone());
+            let options = inner.connections.table_options();
             let table = mongodb::open(&inner.connections, &location, options, None).await?;
             let schema = table.schema();
             inner.context.0.register_table(name, Arc::new(table))?;

@@ -39,7 +39,8 @@ fn builtin(
         "predictions",
         crate::predictions_schema(),
         config.scan.clone(),
-    )?;
+    )?
+    .with_write(config.write.clone());
     let topic =
         |topic, format| Arc::new(KafkaTable::new(Arc::clone(connections), TableOptions::new(topic, format)));
     Ok(vec![

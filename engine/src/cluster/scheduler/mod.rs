@@ -13,7 +13,6 @@ mod watch;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -39,7 +38,7 @@ use self::state::{Executors, Jobs};
 use super::{SchedulerConfig, http, net};
 use crate::connections::Connections;
 use crate::session::state::{Role, session_config, session_state};
-use crate::session::tables;
+use crate::session::{Slots, tables};
 use crate::{Error, Result, codec};
 
 const ROLE: &str = "the scheduler";
@@ -98,7 +97,11 @@ impl Scheduler {
     pub(crate) async fn compose(config: &SchedulerConfig, connections: &Arc<Connections>) -> Result<Self> {
         let (listener, address) =
             net::listen(&config.bind_host, config.bind_port, ROLE, "--bind-host and --bind-port").await?;
-        let slots = Arc::new(AtomicUsize::new(0));
+        // Scans follow the slots, unless this process's settings say how many partitions there are.
+        let slots = match config.engine.partitions {
+            None => connections.slots().clone(),
+            Some(_) => Slots::default(),
+        };
         let ballista = Arc::new(ballista_config(config, address, connections, &slots)?);
         let history = config.event_log_dir.as_deref().map(open_history).transpose()?;
 
@@ -256,10 +259,10 @@ fn ballista_config(
     config: &SchedulerConfig,
     address: SocketAddr,
     connections: &Arc<Connections>,
-    slots: &Arc<AtomicUsize>,
+    slots: &Slots,
 ) -> Result<BallistaConfig> {
     let (defaults, engine) = (session_config(&config.engine, connections), config.engine.clone());
-    let (own_partitions, slots) = (config.engine.partitions, Arc::clone(slots));
+    let (own_partitions, slots) = (config.engine.partitions, slots.clone());
     let builders = Arc::clone(connections);
     let external_host = external_host(config, address);
     let own_origin = format!("http://{}", net::authority(&external_host, address.port()));
@@ -294,11 +297,9 @@ fn ballista_config(
         override_create_grpc_client_endpoint: Some(Arc::new(|endpoint| Ok(net::limited(endpoint)))),
         // What a client asks for is laid over this. Flight SQL asks for nothing, and gets as many partitions as tasks
         // can run.
-        override_config_producer: Some(Arc::new(move || {
-            match (own_partitions, slots.load(Ordering::Relaxed)) {
-                (None, slots @ 1..) => defaults.clone().with_target_partitions(slots),
-                _ => defaults.clone(),
-            }
+        override_config_producer: Some(Arc::new(move || match (own_partitions, slots.get()) {
+            (None, slots @ 1..) => defaults.clone().with_target_partitions(slots),
+            _ => defaults.clone(),
         })),
         override_session_builder: Some(Arc::new(move |config| {
             // Whatever the client asked for: a job of the adaptive planner does not survive the loss of an executor.

@@ -6,10 +6,10 @@
 //! to Ballista as one that has reported just now for as long as it does report.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::session::Slots;
 use async_trait::async_trait;
 use ballista_core::error::Result;
 use ballista_core::serde::protobuf::job_status::Status;
@@ -33,7 +33,7 @@ pub(super) struct Executors {
     /// Whom it tells about each executor that registers.
     registered: mpsc::UnboundedSender<ExecutorMetadata>,
     /// How many tasks can run at once.
-    slots: Arc<AtomicUsize>,
+    slots: Slots,
 }
 
 /// An executor as the scheduler sees it.
@@ -48,7 +48,7 @@ impl Executors {
         inner: Arc<dyn ClusterState>,
         timeout: Duration,
         registered: mpsc::UnboundedSender<ExecutorMetadata>,
-        slots: Arc<AtomicUsize>,
+        slots: Slots,
     ) -> Self {
         Self { inner, timeout, registered, slots }
     }
@@ -58,7 +58,7 @@ impl Executors {
         let alive = self.alive().await;
         let active = alive.iter().filter(|seen| !seen.draining);
         let slots = active.map(|seen| seen.metadata.specification.vcores as usize).sum();
-        self.slots.store(slots, Ordering::Relaxed);
+        self.slots.set(slots);
     }
 
     /// The executors that have reported in time, those that drain among them.

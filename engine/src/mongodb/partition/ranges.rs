@@ -19,19 +19,19 @@ impl<T> Range<T> {
 }
 
 /// How many partitions a collection of `documents` is worth, at least 1 and at most `wanted`.
-pub(crate) fn partition_count(documents: u64, wanted: usize, min_documents: u64) -> usize {
+pub(super) fn partition_count(documents: u64, wanted: usize, min_documents: u64) -> usize {
     let worth = documents / min_documents.max(1);
     usize::try_from(worth).unwrap_or(usize::MAX).clamp(1, wanted.max(1))
 }
 
 /// How many documents to sample for `partitions` parts. Forty samples a part keep the expected size of a part
 /// within about 16 % of even.
-pub(crate) fn sample_size(partitions: usize) -> usize {
+pub(super) fn sample_size(partitions: usize) -> usize {
     partitions.saturating_mul(40)
 }
 
 /// Picks at most `partitions - 1` distinct boundaries, in order, out of an ascending sample.
-pub(crate) fn boundaries<T: Clone + PartialEq>(sample: &[T], partitions: usize) -> Vec<T> {
+pub(super) fn boundaries<T: Clone + PartialEq>(sample: &[T], partitions: usize) -> Vec<T> {
     let mut picked: Vec<T> = Vec::new();
     for part in 1..partitions {
         let Some(value) = sample.get(part * sample.len() / partitions) else { continue };
@@ -43,7 +43,7 @@ pub(crate) fn boundaries<T: Clone + PartialEq>(sample: &[T], partitions: usize) 
 }
 
 /// The ranges between ascending boundaries: one more than there are boundaries.
-pub(crate) fn ranges<T: Clone>(boundaries: &[T]) -> Vec<Range<T>> {
+pub(super) fn ranges<T: Clone>(boundaries: &[T]) -> Vec<Range<T>> {
     let lowers = std::iter::once(None).chain(boundaries.iter().cloned().map(Some));
     let uppers = boundaries.iter().cloned().map(Some).chain(std::iter::once(None));
     lowers.zip(uppers).map(|(lower, upper)| Range { lower, upper }).collect()

@@ -7,8 +7,13 @@
 //! some that the engine has to drop: doubles, because Arrow orders NaN above all numbers and tells −0 from 0, while
 //! MongoDB does neither. What has no sound translation is not pushed.
 //!
+//! [`compare`] has the comparisons of a column, also under a cast, and [`like`] the patterns.
+//!
 //! Pushdown never changes a result over documents that fit the schema. A document that does not is an error only where
 //! it is read, so a filter may hide it.
+
+mod compare;
+mod like;
 
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use bson::{Bson, DateTime, Document, doc};
@@ -37,9 +42,30 @@ impl Pushed {
     /// `operator` over both queries.
     fn join(self, operator: &str, other: Self) -> Self {
         let exact = matches!((&self, &other), (Self::Exact(_), Self::Exact(_)));
-        let query = doc! { operator: [self.query(), other.query()] };
+        let (left, right) = (self.query(), other.query());
+        let query = match either(&left, &right).filter(|_| operator == "$or") {
+            Some(query) => query,
+            None => doc! { operator: [left, right] },
+        };
         if exact { Self::Exact(query) } else { Self::Inexact(query) }
     }
+}
+
+/// One of several values of one field, as the list that the optimizer made alternatives of: an index finds those at once.
+fn either(left: &Document, right: &Document) -> Option<Document> {
+    let values = |query: &Document| {
+        let (field, condition) = query.iter().next().filter(|_| query.len() == 1)?;
+        let condition = condition.as_document().filter(|condition| condition.len() == 1)?;
+        let values = match (condition.get("$eq"), condition.get("$in")) {
+            (Some(value), None) => vec![value.clone()],
+            (None, Some(Bson::Array(values))) => values.clone(),
+            _ => return None,
+        };
+        Some((field.clone(), values))
+    };
+    let ((field, mut all), (other, more)) = (values(left)?, values(right)?);
+    all.extend(more);
+    (field == other).then(|| doc! { field: { "$in": all } })
 }
 
 /// What DataFusion is told about `filter`.
@@ -98,13 +124,12 @@ fn when(expr: &Expr, wanted: bool, schema: &Schema) -> Option<Pushed> {
                 _ => return None,
             };
             let op = if wanted { op } else { op.negate()? };
-            compare(&Field::of(column, schema)?, op, value)
+            compare::compare(column, op, value, schema)
         }
         Expr::InList(InList { expr, list, negated }) => {
             in_list(&Field::of(expr, schema)?, list, *negated != wanted)
         }
         Expr::Between(between) => {
-            let field = Field::of(&between.expr, schema)?;
             let (low, high) = (literal(&between.low)?, literal(&between.high)?);
             let inside = between.negated != wanted;
             let (lower, upper, operator) = if inside {
@@ -112,7 +137,14 @@ fn when(expr: &Expr, wanted: bool, schema: &Schema) -> Option<Pushed> {
             } else {
                 (Operator::Lt, Operator::Gt, "$or")
             };
-            Some(compare(&field, lower, low)?.join(operator, compare(&field, upper, high)?))
+            let bound = |op, value| compare::compare(&between.expr, op, value, schema);
+            Some(bound(lower, low)?.join(operator, bound(upper, high)?))
+        }
+        Expr::Like(like)
+            if !like.case_insensitive && like.escape_char.is_none_or(|escape| escape == '\\') =>
+        {
+            let (field, pattern) = (Field::of(&like.expr, schema)?, literal(&like.pattern)?);
+            like::like(&field, pattern.try_as_str()??, like.negated != wanted)
         }
         // What the optimizer leaves of a list that holds a null.
         Expr::Literal(ScalarValue::Boolean(value), _) => Some(Pushed::Exact(if *value == Some(wanted) {
@@ -195,41 +227,6 @@ fn integer(value: &ScalarValue) -> Option<i64> {
     }
 }
 
-fn compare(field: &Field<'_>, op: Operator, value: &ScalarValue) -> Option<Pushed> {
-    let value = field.value(value)?;
-    if matches!(field.data_type, DataType::Float64) {
-        return compare_double(field, op, value);
-    }
-    let condition = match op {
-        Operator::Eq => doc! { "$eq": value },
-        // `$ne` alone also matches a missing field, for which SQL's answer is unknown.
-        Operator::NotEq => doc! { "$nin": [value, Bson::Null] },
-        Operator::Lt => doc! { "$lt": value },
-        Operator::LtEq => doc! { "$lte": value },
-        Operator::Gt => doc! { "$gt": value },
-        Operator::GtEq => doc! { "$gte": value },
-        _ => return None,
-    };
-    Some(Pushed::Exact(field.matches(condition)))
-}
-
-/// Doubles: a query that leaves nothing out, for DataFusion to look at again.
-fn compare_double(field: &Field<'_>, op: Operator, value: Bson) -> Option<Pushed> {
-    let query = match op {
-        Operator::Eq => field.matches(doc! { "$eq": value }),
-        // Arrow orders doubles totally, so a NaN lies below or above all numbers by its sign, which no query of the
-        // server tells: both directions fetch every NaN.
-        Operator::Lt | Operator::LtEq => or_nan(field, doc! { "$lte": value }),
-        Operator::Gt | Operator::GtEq => or_nan(field, doc! { "$gte": value }),
-        _ => return None,
-    };
-    Some(Pushed::Inexact(query))
-}
-
-fn or_nan(field: &Field<'_>, condition: Document) -> Document {
-    doc! { "$or": [field.matches(condition), field.matches(f64::NAN)] }
-}
-
 fn in_list(field: &Field<'_>, list: &[Expr], wanted: bool) -> Option<Pushed> {
     if matches!(field.data_type, DataType::Float64) {
         return None;
@@ -263,14 +260,18 @@ fn boolean(expr: &Expr, values: &[bool], schema: &Schema) -> Option<Pushed> {
     }
 }
 
-/// `inner IS value`, or with `holds` false `inner IS NOT value`, which is also true of a null. Columns only.
+/// `inner IS value`, or with `holds` false `inner IS NOT value`, which is also true where `inner` is unknown.
 fn truth_test(inner: &Expr, value: bool, holds: bool, schema: &Schema) -> Option<Pushed> {
-    let is = boolean(inner, &[value], schema)?;
-    if holds {
-        return Some(is);
+    let is = when(inner, value, schema)?;
+    match (holds, is) {
+        (true, is) => Some(is),
+        (false, Pushed::Exact(_)) if let Some(field) = Field::of(inner, schema) => {
+            Some(Pushed::Exact(field.matches(doc! { "$ne": value })))
+        }
+        // Whatever an exact query does not match is the rest.
+        (false, Pushed::Exact(query)) => Some(Pushed::Exact(doc! { "$nor": [query] })),
+        (false, Pushed::Inexact(_)) => None,
     }
-    let field = Field::of(inner, schema)?;
-    Some(Pushed::Exact(field.matches(doc! { "$ne": value })))
 }
 
 #[cfg(test)]
@@ -312,6 +313,14 @@ mod tests {
             id().in_list(vec![lit("a"), lit("b")], false),
             exact(doc! { "producer_id": { "$in": ["a", "b"] } }),
         );
+        check(
+            id().eq(lit("a")).or(id().eq(lit("b"))).or(id().eq(lit("c"))),
+            exact(doc! { "producer_id": { "$in": ["a", "b", "c"] } }),
+        );
+        check(
+            id().eq(lit("a")).or(col("label").eq(lit("b"))),
+            exact(doc! { "$or": [{ "producer_id": { "$eq": "a" } }, { "label": { "$eq": "b" } }] }),
+        );
         check(id().in_list(vec![lit("a")], true), exact(doc! { "producer_id": { "$nin": ["a", null] } }));
         check(
             col("sequence").between(lit(1_i64), lit(2_i64)),
@@ -333,6 +342,9 @@ mod tests {
             exact(doc! { "$or": [{ "producer_id": { "$eq": "a" } }, { "$nor": [{}] }] }),
         );
         check(!lit(false), exact(doc! {}));
+        check((id().eq(lit("a"))).is_true(), exact(doc! { "producer_id": { "$eq": "a" } }));
+        check((id().eq(lit("a"))).is_not_true(), exact(doc! { "$nor": [{ "producer_id": { "$eq": "a" } }] }));
+        check(id().like(lit("a%")), exact(doc! { "producer_id": { "$gte": "a", "$lt": "b" } }));
         check(id().is_null(), exact(doc! { "producer_id": null }));
         check(!id().is_null(), exact(doc! { "producer_id": { "$ne": null } }));
         check(
@@ -371,7 +383,9 @@ mod tests {
         check(col("label").eq(col("predicted")), None);
         check(col("producer_id").eq(lit(ScalarValue::Utf8(None))), None);
         check(col("producer_id").in_list(vec![lit("a"), lit(ScalarValue::Utf8(None))], true), None);
-        check(col("producer_id").like(lit("a%")), None);
+        check(col("producer_id").ilike(lit("a%")), None);
+        check(col("sequence").like(lit("a%")), None);
+        check((!col("confidence").gt(lit(0.5))).is_not_true(), None);
         check((col("sequence") + lit(1_i64)).eq(lit(2_i64)), None);
         check(col("correct").or(col("label").eq(col("predicted"))), None);
         check(col("sequence").eq(lit(u64::MAX)), None);

@@ -1,8 +1,10 @@
 //! Every way in which the engine can fail, as named variants that carry what a caller needs to react.
 //!
 //! Inside a query an error travels as `DataFusionError::External` and stays structural. Between processes
-//! Ballista carries only text, so [`Error::from_job`] reads the two variants that a caller reacts to back out
+//! Ballista carries only text, so [`Error::from_job`] reads the variants that a caller reacts to back out
 //! of the text. That text is the error's `Debug`, which is why it says the same as its `Display`.
+
+mod job;
 
 use std::fmt;
 
@@ -141,6 +143,32 @@ pub enum Error {
         /// The option's name.
         option: String,
         /// What is wrong with it.
+        message: String,
+    },
+    /// A table cannot be written as a statement asks.
+    #[error("collection `{collection}` cannot be written: {message}")]
+    InvalidWrite {
+        /// The collection.
+        collection: String,
+        /// What is wrong with the statement or the table.
+        message: String,
+    },
+    /// A row cannot be a document.
+    #[error("a row cannot be written to collection `{collection}`: {message}; the row: {row}")]
+    InvalidRow {
+        /// The collection.
+        collection: String,
+        /// The row's first values.
+        row: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The server did not write what it was sent, or not as durably as was asked for.
+    #[error("MongoDB did not write to collection `{collection}`: {message}")]
+    WriteRefused {
+        /// The collection.
+        collection: String,
+        /// What the server said.
         message: String,
     },
     /// A plan names a connection that this process does not have.
@@ -325,59 +353,6 @@ impl Error {
             .iter()
             .any(|sign| text.contains(sign))
     }
-
-    /// Reads an error back out of the text in which the cluster reports a failed job.
-    pub(crate) fn from_job(message: &str) -> Self {
-        // The scheduler's words for it, and nothing else.
-        if message.trim_end().ends_with(" failed: Cancelled") {
-            return Self::Cancelled;
-        }
-        parse_snapshot(message)
-            .or_else(|| parse_mismatch(message))
-            .or_else(|| parse_function(message))
-            .unwrap_or_else(|| Self::Job { message: crate::words::job(message) })
-    }
-}
-
-/// The text between `prefix` and the first `suffix` after it, and what follows.
-fn between<'a>(text: &'a str, prefix: &str, suffix: &str) -> Option<(&'a str, &'a str)> {
-    let start = text.find(prefix)? + prefix.len();
-    let end = start + text[start..].find(suffix)?;
-    Some((&text[start..end], &text[end + suffix.len()..]))
-}
-
-fn parse_snapshot(text: &str) -> Option<Error> {
-    let (collection, rest) = between(text, "the snapshot of collection `", "` is no longer available: ")?;
-    let (_, rest) = rest.split_once("by default): `")?;
-    let (message, _) = rest.rsplit_once('`')?;
-    Some(Error::SnapshotUnavailable { collection: collection.to_owned(), message: message.to_owned() })
-}
-
-fn parse_mismatch(text: &str) -> Option<Error> {
-    let (collection, rest) = between(text, "a document does not match the schema: collection `", "`, _id `")?;
-    let (id, rest) = between(rest, "", "`, field `")?;
-    let (field, rest) = between(rest, "", "`: expected `")?;
-    let (expected, rest) = between(rest, "", "`, found `")?;
-    let (found, _) = between(rest, "", "`")?;
-    Some(Error::SchemaMismatch {
-        collection: collection.to_owned(),
-        id: id.to_owned(),
-        field: field.to_owned(),
-        expected: expected.to_owned(),
-        found: found.to_owned(),
-    })
-}
-
-fn parse_function(text: &str) -> Option<Error> {
-    if let Some((before, rest)) = text.split_once(" has no function `") {
-        let (name, _) = rest.split_once("`: every process")?;
-        // The process stands at the start of the innermost error: after the bracket that names its variant.
-        let process = before.rsplit_once("External(").map_or(before, |(_, process)| process);
-        return Some(Error::UnknownFunction { name: name.to_owned(), process: process.to_owned() });
-    }
-    let (name, rest) = between(text, "function `", "` failed: `")?;
-    let (message, _) = rest.rsplit_once('`')?;
-    Some(Error::FunctionFailed { name: name.to_owned(), message: message.to_owned() })
 }
 
 impl From<DataFusionError> for Error {
