@@ -50,7 +50,7 @@ pub(super) struct Printer<'a> {
 
 enum State<'a> {
     Table { kept: Vec<RecordBatch>, out: Out<'a> },
-    Csv(arrow::csv::Writer<Out<'a>>),
+    Csv(Box<arrow::csv::Writer<Out<'a>>>),
     Json(arrow::json::Writer<Out<'a>, JsonArray>),
     Lines(arrow::json::Writer<Out<'a>, LineDelimited>),
 }
@@ -60,7 +60,7 @@ impl<'a> Printer<'a> {
         let state = match layout.format {
             SqlFormat::Table => State::Table { kept: Vec::new(), out },
             SqlFormat::Csv => {
-                State::Csv(arrow::csv::WriterBuilder::new().with_header(layout.header).build(out))
+                State::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(layout.header).build(out)))
             }
             SqlFormat::Json => State::Json(json(out)),
             SqlFormat::Ndjson => State::Lines(json(out)),

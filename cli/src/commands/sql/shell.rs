@@ -16,6 +16,7 @@ use firesteel_engine::{Error, Outcome, Query, Session, TableInfo};
 use indicatif::MultiProgress;
 use std::path::Path;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How files may include each other, so that a circle ends.
@@ -135,7 +136,7 @@ impl Shell {
         started: Instant,
     ) -> anyhow::Result<Flow> {
         let mut progress = Some(progress);
-        let mut printer = Printer::new(self.options.layout, query.schema().clone(), self.output.writer());
+        let mut printer = Printer::new(self.options.layout, Arc::clone(query.schema()), self.output.writer());
         let ended = loop {
             let batch = tokio::select! {
                 biased;
