@@ -12,7 +12,9 @@ SERVICES := set -a; . $(or $(FIRESTEEL_DEV_DIR),.dev)/services.env; set +a
 CARGO := cargo
 LOCKED := --locked
 
-.PHONY: help demo test build services services-down services-status verify fmt clean
+DOCS ?= 5000000
+
+.PHONY: help demo test bench build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -32,6 +34,11 @@ services-down: ## Stops what `make services` started
 
 services-status: ## What runs where
 	@dev/services status
+
+bench: services ## The report beside MongoDB's own aggregation; make bench DOCS=200000 for a quick look
+	@dev/toolchain
+	$(CARGO) build --release $(LOCKED) --package firesteel --bin firesteel --package firesteel-benches --bin firesteel-benches
+	@$(SERVICES); exec $(TARGET)/release/firesteel-benches --firesteel $(FIRESTEEL) --docs $(DOCS) $(BENCH)
 
 test: services ## All tests, against real Kafka and MongoDB
 	@dev/toolchain
