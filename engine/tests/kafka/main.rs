@@ -1,5 +1,6 @@
 //! The Kafka source against a real broker: an embedded Ballista that reads topics as batches, checked message by
 //! message against what was produced.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod failures;
 mod gaps;

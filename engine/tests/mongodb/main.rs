@@ -1,5 +1,6 @@
 //! The engine against a real MongoDB: an embedded Ballista with several partitions, checked row by row against what
 //! plain Rust or the server itself computes.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod aggregates;
 mod dataflow;

@@ -9,12 +9,10 @@ use firesteel_engine::{Error, Session};
 
 use crate::Fixture;
 
-#[expect(clippy::unwrap_used, reason = "the texts are those of these tests")]
 fn decimal(text: &str) -> Bson {
     Bson::Decimal128(text.parse::<Decimal128>().unwrap())
 }
 
-#[expect(clippy::unwrap_used, reason = "24 hexadecimal digits are an id")]
 fn id(number: usize) -> ObjectId {
     ObjectId::parse_str(format!("{number:024x}")).unwrap()
 }

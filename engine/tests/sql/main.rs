@@ -1,4 +1,5 @@
 //! Statements of SQL on an embedded engine with several partitions: what each does, and cached tables against the live ones.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod cache;
 mod servers;

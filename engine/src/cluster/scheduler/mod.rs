@@ -12,7 +12,7 @@ mod watch;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -188,7 +188,7 @@ fn guard_graphs(server: &Arc<Server>, jobs: &Arc<Jobs>) -> impl Fn(&JobId) + Sen
         let Some(strong) = server.upgrade() else { return };
         let running = strong.state.task_manager.get_running_job_cache();
         let Some(cached) = running.get(job) else { return };
-        let (server, jobs, runtime) = (server.clone(), Arc::clone(&jobs), runtime.clone());
+        let (server, jobs, runtime) = (Weak::clone(&server), Arc::clone(&jobs), runtime.clone());
         let end: graph::Ender = Arc::new(move |job| {
             let Some(server) = server.upgrade() else { return };
             jobs.give_reason(&job, LOST_WITH_INPUT.to_owned());
