@@ -159,6 +159,8 @@ async fn every_partitioner_covers_ids_of_all_types_once() -> anyhow::Result<()> 
     let fixture = Fixture::start_with("mixed", |config| {
         config.partitions = Some(13);
         config.scan.min_documents_per_partition = 1;
+        // Scans are what is tested here: the server must not count.
+        config.scan.aggregate_pushdown = false;
     });
     let Some(fixture) = fixture.await? else { return Ok(()) };
     let mut sessions = Vec::new();
@@ -204,6 +206,8 @@ async fn boundaries_vary_and_coverage_does_not() -> anyhow::Result<()> {
     let fixture = Fixture::start_with("growing", |config| {
         config.partitions = Some(5);
         config.scan.min_documents_per_partition = 1;
+        // Scans are what is tested here: the server must not count.
+        config.scan.aggregate_pushdown = false;
     });
     let Some(fixture) = fixture.await? else { return Ok(()) };
     let mut random = StdRng::seed_from_u64(7);

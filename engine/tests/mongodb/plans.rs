@@ -61,7 +61,9 @@ async fn explain_shows_partitions_and_what_is_pushed() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_an_index_serves_is_read_through_it() -> anyhow::Result<()> {
-    let Some(fixture) = Fixture::start("index").await? else { return Ok(()) };
+    // What is shown is how a scan reads.
+    let fixture = Fixture::start_with("index", |config| config.scan.aggregate_pushdown = false);
+    let Some(fixture) = fixture.await? else { return Ok(()) };
     let documents = predictions(4_000, 200);
     fixture.fill("predictions", true, &documents).await?;
     let create = bson::doc! {

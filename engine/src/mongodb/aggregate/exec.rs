@@ -30,7 +30,6 @@ use super::groups::{Collector, Misfit};
 use super::range::condition;
 use crate::Error;
 use crate::mongodb::connection::Connection;
-use crate::mongodb::fault::classify;
 use crate::mongodb::find::IdRange;
 use crate::mongodb::scan::ranges_of;
 use crate::mongodb::{MongoScanExec, ScanSpec};
@@ -252,7 +251,8 @@ impl Run {
 
     /// Has the server group a range.
     async fn group(&self, range: &IdRange, metrics: &Metrics) -> Result<Answer> {
-        let failed = |error: &mongodb::error::Error| classify("aggregate", &self.scan.collection, error);
+        let failed =
+            |error: &mongodb::error::Error| self.connection.failed("aggregate", &self.scan.collection, error);
         let database = self.connection.database(&self.scan.database).await?;
         let command = self.command(self.condition(range, &database).await?);
         let batch = u32::try_from(self.scan.batch_rows).unwrap_or(u32::MAX);
@@ -309,7 +309,7 @@ impl Run {
         };
         self.at_snapshot(&mut find);
         let answer = database.run_command(find).await;
-        let answer = answer.map_err(|error| classify("find", &self.scan.collection, &error))?;
+        let answer = answer.map_err(|error| self.connection.failed("find", &self.scan.collection, &error))?;
         let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
         let first = batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document);
         Ok(first.and_then(|document| document.get("_id")).cloned())
