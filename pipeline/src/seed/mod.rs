@@ -101,8 +101,19 @@ pub struct Summary {
 /// [`Error::Setting`] for a layout that the collection does not have.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<Summary> {
     let sink = MongoSink::new(&config.mongo, ROLE).await?;
+    let written = fill(&sink, config, stats, shutdown).await;
+    sink.close().await;
+    written
+}
+
+async fn fill(
+    sink: &MongoSink,
+    config: Config,
+    stats: Arc<Stats>,
+    shutdown: CancellationToken,
+) -> Result<Summary> {
     sink.check().await?;
-    make_room(&sink, &config).await?;
+    make_room(sink, &config).await?;
     let generator = Generator::new(config.seed, config.producers);
     let start = Instant::now();
     let stop = shutdown.child_token();

@@ -118,6 +118,12 @@ impl MongoSink {
         }
     }
 
+    /// Ends the driver's work in the background, which would otherwise begin when the last handle is dropped and then
+    /// meet the end of the runtime. Other handles of this sink can no longer be used.
+    pub async fn close(self) {
+        self.database.client().clone().shutdown().immediate(true).await;
+    }
+
     /// Asks the server whether it is there.
     ///
     /// # Errors
