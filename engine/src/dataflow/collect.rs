@@ -9,7 +9,7 @@ use super::{Dataset, FromRow, Rows};
 use crate::{Error, Result};
 
 /// Whether running a plan twice does nothing twice.
-fn only_reads(plan: &LogicalPlan) -> bool {
+pub(crate) fn only_reads(plan: &LogicalPlan) -> bool {
     let writes = plan.exists(|node| {
         Ok(matches!(
             node,

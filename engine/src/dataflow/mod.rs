@@ -90,6 +90,7 @@ mod value;
 
 use datafusion::dataframe::DataFrame;
 
+pub(crate) use collect::only_reads;
 pub use expr::{ExprExt, not};
 pub use map::{Exprs, KeyValues};
 pub use reduce_by_key::{Reducer, Reducers};

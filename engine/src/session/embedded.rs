@@ -60,7 +60,11 @@ impl Embedded {
         let connections = Arc::new(Connections::new(config, runtime.handle().clone()));
         let start = runtime.spawn(start(config.clone(), Arc::clone(&connections)));
         let mut embedded = Self { runtime: Some(runtime), parts: None, scheduler_url: String::new() };
-        let (parts, scheduler_url) = start.await.map_err(failed)?.map_err(failed)?;
+        let (parts, scheduler_url) = start.await.map_err(failed)?.map_err(|error| match error {
+            // What the caller has to mend stays what it is.
+            named @ Error::InvalidFunction { .. } => named,
+            other => failed(other),
+        })?;
         embedded.parts = Some(parts);
         embedded.scheduler_url = scheduler_url;
         Ok((embedded, connections))

@@ -3,13 +3,14 @@
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use ballista_core::extension::SessionConfigExt as _;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 
 use super::Session;
-use crate::dataflow::Dataset;
+use crate::dataflow::{Dataset, only_reads};
 use crate::jobs::{Activity, Watch};
 use crate::{Error, Result};
 
@@ -24,6 +25,8 @@ pub struct Query {
     stream: SendableRecordBatchStream,
     watch: Watch,
     answered: bool,
+    /// What to run again where an executor is lost with work that cannot be recovered. Nothing for a plan that writes.
+    again: Option<Box<(SessionState, LogicalPlan)>>,
 }
 
 impl std::fmt::Debug for Query {
@@ -43,10 +46,28 @@ impl Query {
     }
 
     /// The next rows; none at the end. May be dropped and called again.
+    ///
+    /// Where an executor is lost with work that the cluster cannot recover, a query that only reads is run once more.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        let next = self.stream.next().await;
-        self.answered = true;
-        next.map(|batch| batch.map_err(Error::from))
+        loop {
+            let next = self.stream.next().await.map(|batch| batch.map_err(Error::from));
+            if let Some(Err(error)) = &next
+                && error.is_lost_work()
+                && !self.answered
+                && let Some(again) = &self.again
+            {
+                tracing::warn!(%error, "an executor was lost with a part of the result, running the query again");
+                let (state, plan) = again.as_ref();
+                match Box::pin(run(state, plan)).await {
+                    Ok(stream) => self.stream = stream,
+                    Err(error) => return Some(Err(error)),
+                }
+                self.again = None;
+                continue;
+            }
+            self.answered = true;
+            return next;
+        }
     }
 
     /// Says how far the job is. It works beside [`Query::next`].
@@ -76,10 +97,10 @@ impl Session {
             let name = format!("{prefix}{}", shortened(text));
             let config = state.config().clone().with_ballista_job_name(&name);
             *state.config_mut() = config;
-            let plan = state.create_physical_plan(&plan).await?;
-            let stream = execute_stream(plan, state.task_ctx())?;
+            let stream = Box::pin(run(&state, &plan)).await?;
             let watch = Watch::new(self.inner.jobs.clone(), prefix);
-            Ok(Query { schema: stream.schema(), stream, watch, answered: false })
+            let again = only_reads(&plan).then(|| Box::new((state, plan)));
+            Ok(Query { schema: stream.schema(), stream, watch, answered: false, again })
         })
     }
 
@@ -102,6 +123,12 @@ impl Session {
     pub fn is_embedded(&self) -> bool {
         self.inner.reads_here
     }
+}
+
+/// Starts the job of a plan.
+async fn run(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+    let plan = state.create_physical_plan(plan).await?;
+    Ok(execute_stream(plan, state.task_ctx())?)
 }
 
 /// Names for the jobs of a session, by which the scheduler tells them apart.

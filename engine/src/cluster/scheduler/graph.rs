@@ -6,9 +6,11 @@
 //!
 //! * **A stage that reads other stages, or is the last, passes its output on when it is whole.** Until then what its
 //!   tasks report is held here, and forgotten when the stage begins anew.
-//! * **What remains is found out, and the job is ended with a reason instead of a wrong result**: a reader that holds
-//!   output of a task which, by Ballista's own book, is not finished. That needs the loss of a stage that was whole, and
-//!   of its input with it. A session of ours runs such a query again by itself.
+//! * **Only what is safe is recovered within the job**: tasks of a stage that reads no other and is still running. Where
+//!   a stage that was whole, or one that reads others, would have to begin anew, the job is ended with a reason: with a
+//!   part of its input from one run and a part from another, Ballista 55 has been seen to count rows twice, and to leave
+//!   rows out. The same goes for a reader that holds output of a task which, by Ballista's own book, is not finished. A
+//!   session of ours runs a query that only reads again by itself.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -16,7 +18,8 @@ use std::sync::Arc;
 
 use ballista_core::JobId;
 use ballista_core::error::Result;
-use ballista_core::serde::protobuf::{JobStatus, TaskStatus, task_status};
+use ballista_core::serde::protobuf::failed_task::FailedReason;
+use ballista_core::serde::protobuf::{FailedTask, JobStatus, TaskStatus, task_status};
 use ballista_core::serde::scheduler::{ExecutorMetadata, PartitionLocation};
 use ballista_scheduler::scheduler_server::event::QueryStageSchedulerEvent;
 use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox, RunningTaskInfo};
@@ -96,11 +99,34 @@ impl WholeStages {
 
     /// Ends the job if a reader holds output that counts for nothing.
     fn check(&mut self) {
-        if !self.ended && is_tainted(self.inner.stages()) {
+        if is_tainted(self.inner.stages()) {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if !self.ended {
             self.ended = true;
             (self.end)(self.inner.job_id().clone());
         }
     }
+
+    /// The stages that read no other and are still running: their tasks can simply be run again.
+    fn running_leaves(&self) -> HashSet<usize> {
+        let leaf = |stage: &ExecutionStage| matches!(stage, ExecutionStage::Running(stage) if stage.inputs.is_empty());
+        self.inner.stages().iter().filter(|(_, stage)| leaf(stage)).map(|(id, _)| *id).collect()
+    }
+}
+
+/// Whether a task could not fetch its input: the stage that made it would have to begin anew.
+fn has_lost_its_input(status: &TaskStatus) -> bool {
+    matches!(
+        &status.status,
+        Some(task_status::Status::Failed(FailedTask {
+            failed_reason: Some(FailedReason::FetchPartitionError(_)),
+            ..
+        }))
+    )
 }
 
 /// Whether some stage would read output of a task that is not finished.
@@ -134,6 +160,13 @@ impl ExecutionGraph for WholeStages {
         max_task_failures: usize,
         max_stage_failures: usize,
     ) -> Result<Vec<QueryStageSchedulerEvent>> {
+        if statuses.iter().any(has_lost_its_input) {
+            self.end();
+        }
+        if self.ended {
+            // Nothing that comes now may complete it.
+            return Ok(Vec::new());
+        }
         let (wait, pass): (Vec<_>, Vec<_>) = statuses.into_iter().partition(|status| self.waits(status));
         self.held.extend(wait.into_iter().map(|status| Held { executor: executor.clone(), status }));
         let mut events = Vec::new();
@@ -158,7 +191,11 @@ impl ExecutionGraph for WholeStages {
         executor: &str,
     ) -> Result<(HashSet<usize>, Vec<RunningTaskInfo>)> {
         self.held.retain(|held| held.executor.id != executor);
+        let leaves = self.running_leaves();
         let reset = self.inner.reset_stages_on_lost_executor(executor)?;
+        if reset.0.iter().any(|stage| !leaves.contains(stage)) {
+            self.end();
+        }
         self.forget();
         self.check();
         Ok(reset)
