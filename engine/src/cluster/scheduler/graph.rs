@@ -36,6 +36,10 @@ pub(super) struct WholeStages {
     held: Vec<Held>,
     end: Ender,
     ended: bool,
+    /// Tasks, as stage and number, that reported after the job was ended: they hold no slot any more.
+    over: HashSet<(usize, usize)>,
+    /// Executors that are gone, with whatever slots they had.
+    lost: HashSet<String>,
 }
 
 /// What a task reported, not yet passed on.
@@ -47,7 +51,7 @@ struct Held {
 
 impl WholeStages {
     pub(super) fn over(inner: ExecutionGraphBox, end: Ender) -> Self {
-        Self { inner, held: Vec::new(), end, ended: false }
+        Self { inner, held: Vec::new(), end, ended: false, over: HashSet::new(), lost: HashSet::new() }
     }
 
     fn running(&self, stage: u32) -> Option<&RunningStage> {
@@ -111,10 +115,20 @@ impl WholeStages {
         }
     }
 
-    /// The stages that read no other and are still running: their tasks can simply be run again.
-    fn running_leaves(&self) -> HashSet<usize> {
-        let leaf = |stage: &ExecutionStage| matches!(stage, ExecutionStage::Running(stage) if stage.inputs.is_empty());
-        self.inner.stages().iter().filter(|(_, stage)| leaf(stage)).map(|(id, _)| *id).collect()
+    /// Whether the loss of an executor takes more than tasks of stages that read no other and still run.
+    fn needs_more_than_leaves(&self, executor: &str) -> bool {
+        self.inner.stages().values().any(|stage| match stage {
+            ExecutionStage::Running(stage) if stage.inputs.is_empty() => false,
+            ExecutionStage::Running(stage) => {
+                let mut read = stage.inputs.values().flat_map(|input| input.partition_locations.values());
+                read.any(|made| made.iter().any(|location| location.executor_meta.id == executor))
+                    || stage.running_tasks().iter().any(|(.., by)| by.as_str() == executor)
+            }
+            other => other.task_infos().unwrap_or_default().iter().any(|task| match &task.task_status {
+                task_status::Status::Successful(task) => task.executor_id == executor,
+                _ => false,
+            }),
+        })
     }
 }
 
@@ -165,6 +179,8 @@ impl ExecutionGraph for WholeStages {
         }
         if self.ended {
             // Nothing that comes now may complete it.
+            self.over
+                .extend(statuses.iter().map(|status| (status.stage_id as usize, status.task_id as usize)));
             return Ok(Vec::new());
         }
         let (wait, pass): (Vec<_>, Vec<_>) = statuses.into_iter().partition(|status| self.waits(status));
@@ -191,11 +207,13 @@ impl ExecutionGraph for WholeStages {
         executor: &str,
     ) -> Result<(HashSet<usize>, Vec<RunningTaskInfo>)> {
         self.held.retain(|held| held.executor.id != executor);
-        let leaves = self.running_leaves();
-        let reset = self.inner.reset_stages_on_lost_executor(executor)?;
-        if reset.0.iter().any(|stage| !leaves.contains(stage)) {
+        self.lost.insert(executor.to_owned());
+        if self.ended || self.needs_more_than_leaves(executor) {
+            // Left as it is: a stage that Ballista rolls back forgets its tasks, and so the slots that they hold.
             self.end();
+            return Ok((HashSet::new(), Vec::new()));
         }
+        let reset = self.inner.reset_stages_on_lost_executor(executor)?;
         self.forget();
         self.check();
         Ok(reset)
@@ -204,7 +222,11 @@ impl ExecutionGraph for WholeStages {
     /// Without those that have ended and only wait for the rest of their stage: they hold no slot any more.
     fn running_tasks(&self) -> Vec<RunningTaskInfo> {
         let running = self.inner.running_tasks().into_iter();
-        running.filter(|task| !self.is_held(task.stage_id, task.task_id)).collect()
+        running
+            .filter(|task| !self.is_held(task.stage_id, task.task_id))
+            .filter(|task| !self.over.contains(&(task.stage_id, task.task_id)))
+            .filter(|task| !self.lost.contains(task.executor_id.as_str()))
+            .collect()
     }
 
     fn abort_running(&mut self, error: String) -> Vec<RunningTaskInfo> {
