@@ -61,7 +61,7 @@ mod tests {
     use crate::codec::physical::PhysicalCodec;
     use crate::config::DEFAULT_CONNECTION;
     use crate::connections::Connections;
-    use crate::mongodb::{AggregatePushdown, IdRange, MongoScanExec, ScanSpec, predictions_schema};
+    use crate::mongodb::{AggregatePushdown, IdRange, MongoScanExec, ScanSpec, Walk, predictions_schema};
 
     /// A partial aggregate of everything, by some of the columns.
     fn aggregate(scan: MongoScanExec, by: &[usize], functions: &[usize]) -> Arc<dyn ExecutionPlan> {
@@ -112,6 +112,7 @@ mod tests {
             limit: None,
             batch_rows: 100,
             clustered,
+            whole_documents: false,
             aggregate_pushdown: true,
             partitioner: "auto".to_owned(),
             reading: Default::default(),
@@ -132,15 +133,15 @@ mod tests {
             let config = Config::new("mongodb://me:hunter2@localhost", "firesteel");
             let connections = Arc::new(Connections::new(&config, runtime.handle().clone()));
             let codec = PhysicalCodec::new(Arc::clone(&connections));
-            let ranges: Vec<IdRange> =
-                ids.iter().map(|id| IdRange { lower: Some(doc! { "_id": id }), upper: None }).collect();
-            let scan = MongoScanExec::over(spec(clustered), connections.mongodb(DEFAULT_CONNECTION).unwrap(), &ranges);
+            let range = |id: &String| IdRange { lower: Some(doc! { "_id": id }), upper: None };
+            let walks: Vec<Walk> = ids.iter().map(|id| Walk::Ids(range(id))).collect();
+            let scan = MongoScanExec::over(spec(clustered), connections.mongodb(DEFAULT_CONNECTION).unwrap(), &walks);
             let plan = aggregate(scan.unwrap(), &by, &functions);
             let schema = plan.schema();
             let plan = AggregatePushdown.optimize(plan, &Default::default()).unwrap();
             prop_assert!(plan.is::<MongoGroupExec>(), "{}", displayable(plan.as_ref()).indent(true));
             prop_assert_eq!(plan.schema(), Arc::clone(&schema));
-            prop_assert_eq!(plan.output_partitioning().partition_count(), if clustered { ranges.len() } else { 1 });
+            prop_assert_eq!(plan.output_partitioning().partition_count(), if clustered { walks.len() } else { 1 });
 
             let shown = displayable(plan.as_ref()).indent(true).to_string();
             let node = PhysicalPlanNode::try_from_physical_plan(plan, &codec).unwrap();
@@ -165,7 +166,7 @@ mod tests {
             ScanSpec { aggregate_pushdown: false, ..unlimited },
         ] {
             let connection = connections.mongodb(DEFAULT_CONNECTION).unwrap();
-            let scan = MongoScanExec::over(spec, connection, &[IdRange::full()]).unwrap();
+            let scan = MongoScanExec::over(spec, connection, &[Walk::full()]).unwrap();
             let plan = AggregatePushdown.optimize(aggregate(scan, &[1], &[0]), &Default::default()).unwrap();
             assert!(plan.is::<AggregateExec>());
         }

@@ -137,6 +137,7 @@ impl TryFrom<&ScanSpec> for wire::MongoScan {
             limit: spec.limit,
             batch_rows: spec.batch_rows as u64,
             clustered: spec.clustered,
+            whole_documents: spec.whole_documents,
             reading: Some(wire::Reading {
                 mode: wire::ReadMode::from(spec.reading.mode).into(),
                 documents,
@@ -170,6 +171,7 @@ impl TryFrom<wire::MongoScan> for ScanSpec {
             limit: scan.limit,
             batch_rows: to_usize(scan.batch_rows)?,
             clustered: scan.clustered,
+            whole_documents: scan.whole_documents,
             reading: Reading {
                 mode: read_mode(reading.mode)?,
                 documents,

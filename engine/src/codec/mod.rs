@@ -23,7 +23,7 @@ use datafusion_proto::physical_plan::PhysicalExtensionCodec;
 use crate::connections::Connections;
 
 /// The version of the messages in `plan.proto`.
-const WIRE_VERSION: u32 = 1;
+const WIRE_VERSION: u32 = 2;
 
 /// What prost generates. Only this module looks inside.
 #[allow(

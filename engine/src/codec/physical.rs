@@ -176,15 +176,16 @@ mod tests {
     use super::*;
     use crate::Config;
     use crate::config::DEFAULT_CONNECTION;
-    use crate::mongodb::{IdRange, ReadMode, Reading, predictions_schema};
+    use crate::mongodb::{IdRange, ReadMode, Reading, Records, Walk, predictions_schema};
 
     fn spec() -> impl Strategy<Value = ScanSpec> {
         let filter = prop::option::of((".{0,8}", any::<i64>()));
         let time = prop::option::of((any::<u32>(), any::<u32>()));
         let columns = prop::sample::subsequence((0..10).collect::<Vec<usize>>(), 0..=10);
-        let rest = (prop::option::of(any::<u64>()), 1..100_000_usize, any::<bool>(), any::<bool>());
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+        let rest = (prop::option::of(any::<u64>()), 1..100_000_usize, flags);
         (filter, time, columns, rest, reading()).prop_map(
-            |(filter, time, columns, (limit, batch_rows, clustered, pushed), reading)| ScanSpec {
+            |(filter, time, columns, (limit, batch_rows, (clustered, whole, pushed)), reading)| ScanSpec {
                 connection: DEFAULT_CONNECTION.to_owned(),
                 database: "firesteel".to_owned(),
                 collection: "predictions".to_owned(),
@@ -194,6 +195,7 @@ mod tests {
                 limit,
                 batch_rows,
                 clustered,
+                whole_documents: whole,
                 aggregate_pushdown: pushed,
                 reading,
                 partitioner: "auto".to_owned(),
@@ -231,12 +233,13 @@ mod tests {
             let config = Config::new("mongodb://me:hunter2@localhost", "firesteel");
             let connections = Arc::new(Connections::new(&config, runtime.handle().clone()));
             let codec = PhysicalCodec::new(Arc::clone(&connections));
-            let mut ranges = vec![IdRange::full()];
-            ranges.extend(ids.iter().map(|id| IdRange { lower: Some(doc! { "_id": id }), upper: None }));
+            let mut walks =
+                vec![Walk::full(), Walk::Records(Records { after: None, through: Some(ids.len() as i64) })];
+            walks.extend(ids.iter().map(|id| Walk::Ids(IdRange { lower: Some(doc! { "_id": id }), upper: None })));
 
             let connection = connections.mongodb(DEFAULT_CONNECTION).unwrap();
             let scan: Arc<dyn ExecutionPlan> =
-                Arc::new(MongoScanExec::over(spec.clone(), connection, &ranges).unwrap());
+                Arc::new(MongoScanExec::over(spec.clone(), connection, &walks).unwrap());
             let shown = displayable(scan.as_ref()).indent(true).to_string();
             let node = PhysicalPlanNode::try_from_physical_plan(scan, &codec).unwrap();
             let mut bytes = Vec::new();
@@ -246,7 +249,7 @@ mod tests {
             let node = PhysicalPlanNode::try_decode(&bytes).unwrap();
             let decoded = node.try_into_physical_plan(&TaskContext::default(), &codec).unwrap();
             prop_assert_eq!(decoded.downcast_ref::<MongoScanExec>().unwrap().spec(), &spec);
-            prop_assert_eq!(decoded.output_partitioning().partition_count(), ranges.len());
+            prop_assert_eq!(decoded.output_partitioning().partition_count(), walks.len());
             prop_assert_eq!(displayable(decoded.as_ref()).indent(true).to_string(), shown);
         }
 

@@ -1,7 +1,7 @@
 //! The MongoDB source: a collection as a table that is scanned in partitions, at one snapshot.
 //!
 //! ```text
-//!  table ──scan()──▶ partition: size, boundaries (see `Partitioner`) ────▶ ranges of `_id`
+//!  table ──scan()──▶ partition: size, boundaries (see `Partitioner`) ────▶ walks: ranges of `_id`, or of records
 //!                                                                            │ one descriptor a partition
 //!  batches ◀── decode ◀── raw BSON batches ◀── reader ◀── find command ◀── scan node
 //! ```
@@ -30,13 +30,12 @@ mod reader;
 mod scan;
 mod schema;
 mod table;
+mod walk;
 mod write;
 
 pub(crate) use aggregate::{AggregatePushdown, MongoGroupExec};
 pub(crate) use connection::Connection;
 pub(crate) use factory::{MongoTableFactory, open};
-#[cfg(test)]
-pub(crate) use find::IdRange;
 pub(crate) use location::Location;
 pub use mode::ReadMode;
 pub(crate) use mode::Reading;
@@ -45,5 +44,7 @@ pub use partition::Partitioner;
 pub(crate) use scan::{MongoScanExec, ScanSpec};
 pub use schema::predictions_schema;
 pub(crate) use table::MongoTable;
+#[cfg(test)]
+pub(crate) use walk::{IdRange, Records, Walk};
 pub use write::{Acknowledgement, WriteConcern, WriteConfig};
 pub(crate) use write::{MongoWriteExec, WriteSpec};

@@ -95,6 +95,12 @@ impl Reading {
         };
         Self { mode: config.mode, documents, corrupt_record }
     }
+
+    /// The fields of documents that are read for a scan that yields the columns `schema`.
+    pub(crate) fn columns<'a>(&'a self, schema: &'a Schema) -> Vec<&'a str> {
+        let documents = self.documents.as_deref().unwrap_or(schema);
+        documents.fields().iter().map(|field| field.name().as_str()).collect()
+    }
 }
 
 /// The columns of `table` that documents have.

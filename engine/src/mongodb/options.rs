@@ -8,12 +8,10 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
-use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
-
 use super::partition::PartitionerOptions;
 use super::write::WriteConfig;
 use crate::config::{DEFAULT_CONNECTION, ScanConfig};
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// How many documents are sampled for a schema.
 pub(crate) const DEFAULT_SAMPLE_SIZE: u64 = 1_000;
@@ -154,7 +152,8 @@ pub(crate) fn parse(given: &HashMap<String, String>, defaults: TableOptions) -> 
         let name = key.strip_prefix("format.").unwrap_or(key);
         let invalid = |message| Error::InvalidOption { option: name.to_owned(), message };
         let known = OPTIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        let (_, apply) = known.ok_or_else(|| invalid(unknown(name)))?;
+        let (_, apply) = known
+            .ok_or_else(|| invalid(words::unknown_option(name, OPTIONS.iter().map(|(known, _)| *known))))?;
         apply(&mut options, value).map_err(invalid)?;
     }
     let Parsing { mut table, partitioner } = options;
@@ -163,17 +162,6 @@ pub(crate) fn parse(given: &HashMap<String, String>, defaults: TableOptions) -> 
         table.scan.partitioner = partitioner;
     }
     Ok(table)
-}
-
-fn unknown(name: &str) -> String {
-    let likeness = |known: &str| normalized_levenshtein(&known.to_lowercase(), &name.to_lowercase());
-    let names = || OPTIONS.iter().map(|(known, _)| *known);
-    let closest = names().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let meant = match closest.filter(|known| likeness(known) >= 0.5) {
-        Some(closest) => format!("did you mean `{closest}`? "),
-        None => String::new(),
-    };
-    format!("there is no such option; {meant}Options are {}", names().collect::<Vec<_>>().join(", "))
 }
 
 fn number<T: FromStr>(value: &str) -> Result<T, String> {
@@ -283,7 +271,7 @@ mod tests {
     fn a_wrong_option_is_told_with_what_there_is() {
         for (key, value, told) in [
             ("format.samplesise", "7", "did you mean `sampleSize`?"),
-            ("format.colour", "red", "Options are connection, mode"),
+            ("format.colour", "red", "there are connection, mode"),
             ("mode", "lenient", "FAILFAST, PERMISSIVE and DROPMALFORMED"),
             ("sampleSize", "0", "not a number above 0"),
             ("batchRows", "many", "not a number above 0"),

@@ -2,14 +2,14 @@
 //!
 //! Ballista sends a task only the partitions that are its own by slicing the leaves that it knows. A leaf of any other
 //! kind is sent whole, and then every task reads every partition. So this node is not a leaf: its input is an in-memory
-//! table whose partition *i* holds one row, the descriptor of range *i*. Ballista slices that table, and this node takes
+//! table whose partition *i* holds one row, the descriptor of what partition *i* reads. Ballista slices that table, and this node takes
 //! its partitioning from whatever is left of it.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BinaryArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use bson::{Document, Timestamp};
 use datafusion::catalog::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -23,9 +23,10 @@ use datafusion::physical_plan::{
 };
 
 use super::connection::Connection;
-use super::find::{Find, IdRange};
+use super::find::Find;
 use super::mode::Reading;
 use super::reader;
+use super::walk::{Walk, describe, descriptor_schema};
 
 /// What all partitions of a scan share.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,22 +44,23 @@ pub(crate) struct ScanSpec {
     pub(crate) limit: Option<u64>,
     pub(crate) batch_rows: usize,
     pub(crate) clustered: bool,
+    /// Whether the server sends whole documents, which costs it less than picking most of their fields.
+    pub(crate) whole_documents: bool,
     /// What becomes of documents that do not fit.
     pub(crate) reading: Reading,
     /// Whether an aggregate over the scan may be computed by the server.
     pub(crate) aggregate_pushdown: bool,
-    /// How the ranges were found, for `EXPLAIN`.
+    /// How the parts were found, for `EXPLAIN`.
     pub(crate) partitioner: String,
 }
 
 impl ScanSpec {
     /// Everything of a `find` but the range.
     pub(crate) fn find(&self) -> Find<'_> {
-        let documents = self.reading.documents.as_ref().unwrap_or(&self.schema);
         Find {
             collection: &self.collection,
-            columns: documents.fields().iter().map(|field| field.name().as_str()).collect(),
-            whole_documents: self.reading.corrupt_record.is_some(),
+            columns: self.reading.columns(&self.schema),
+            whole_documents: self.whole_documents || self.reading.corrupt_record.is_some(),
             filter: self.filter.as_ref(),
             cluster_time: self.cluster_time,
             limit: self.limit,
@@ -68,7 +70,7 @@ impl ScanSpec {
     }
 }
 
-/// Reads the ranges that its input describes.
+/// Reads what its input describes.
 #[derive(Debug)]
 pub(crate) struct MongoScanExec {
     spec: Arc<ScanSpec>,
@@ -79,15 +81,15 @@ pub(crate) struct MongoScanExec {
 }
 
 impl MongoScanExec {
-    /// A scan of `ranges`, one a partition.
-    pub(crate) fn over(spec: ScanSpec, connection: Arc<Connection>, ranges: &[IdRange]) -> Result<Self> {
+    /// A scan of `walks`, one a partition.
+    pub(crate) fn over(spec: ScanSpec, connection: Arc<Connection>, walks: &[Walk]) -> Result<Self> {
         let partitions: Vec<Vec<RecordBatch>> =
-            ranges.iter().map(|range| Ok(vec![describe(range)?])).collect::<Result<_>>()?;
+            walks.iter().map(|walk| Ok(vec![describe(walk)?])).collect::<Result<_>>()?;
         let source = MemorySourceConfig::try_new(&partitions, descriptor_schema(), None)?;
         Ok(Self::new(Arc::new(spec), connection, DataSourceExec::from_data_source(source)))
     }
 
-    /// A scan of the ranges that `descriptors` yields.
+    /// A scan of what `descriptors` yields.
     pub(crate) fn new(
         spec: Arc<ScanSpec>,
         connection: Arc<Connection>,
@@ -139,6 +141,9 @@ impl DisplayAs for MongoScanExec {
         }
         if let Some(limit) = spec.limit {
             write!(f, ", limit={limit}")?;
+        }
+        if spec.whole_documents {
+            write!(f, ", fetch=whole documents")?;
         }
         if !spec.reading.mode.is_failfast() {
             write!(f, ", mode={}", spec.reading.mode)?;
@@ -197,62 +202,5 @@ impl ExecutionPlan for MongoScanExec {
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
-    }
-}
-
-fn descriptor_schema() -> SchemaRef {
-    let bound = |name| Field::new(name, DataType::Binary, true);
-    Arc::new(Schema::new(vec![bound("lower"), bound("upper")]))
-}
-
-/// One range as a row; an open end is null.
-fn describe(range: &IdRange) -> Result<RecordBatch> {
-    let bound = |bound: &Option<Document>| -> Result<Arc<dyn Array>> {
-        let bytes = bound.as_ref().map(Document::to_vec).transpose();
-        let bytes = bytes.map_err(|error| DataFusionError::External(Box::new(error)))?;
-        Ok(Arc::new(BinaryArray::from(vec![bytes.as_deref()])))
-    };
-    Ok(RecordBatch::try_new(descriptor_schema(), vec![bound(&range.lower)?, bound(&range.upper)?])?)
-}
-
-/// The ranges in the rows of a descriptor batch.
-pub(crate) fn ranges_of(batch: &RecordBatch) -> Result<Vec<IdRange>> {
-    let column = |index: usize| {
-        let column = batch.columns().get(index).and_then(|column| column.as_binary_opt::<i32>());
-        column.ok_or_else(|| DataFusionError::Internal("a descriptor has two binary columns".to_owned()))
-    };
-    let (lowers, uppers) = (column(0)?, column(1)?);
-    let bound = |column: &BinaryArray, row: usize| -> Result<Option<Document>> {
-        if column.is_null(row) {
-            return Ok(None);
-        }
-        let document = Document::from_reader(column.value(row));
-        document.map(Some).map_err(|error| DataFusionError::External(Box::new(error)))
-    };
-    (0..batch.num_rows())
-        .map(|row| Ok(IdRange { lower: bound(lowers, row)?, upper: bound(uppers, row)? }))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use bson::doc;
-
-    use super::*;
-
-    #[test]
-    fn a_descriptor_keeps_any_bson_type() {
-        for (lower, upper) in [
-            (None, None),
-            (None, Some(doc! { "_id": "ab12cd34:7" })),
-            (Some(doc! { "_id": bson::oid::ObjectId::new() }), None),
-            (
-                Some(doc! { "_id": { "a": 1, "b": bson::Bson::Null } }),
-                Some(doc! { "_id": bson::Bson::MaxKey }),
-            ),
-        ] {
-            let range = IdRange { lower, upper };
-            assert_eq!(ranges_of(&describe(&range).unwrap()).unwrap(), [range]);
-        }
     }
 }

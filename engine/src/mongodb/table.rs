@@ -14,7 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 
 use super::mode::{self, ReadMode, Reading};
-use super::partition::{self, Layout, Target};
+use super::partition::{self, Layout, Target, Wanted};
 use super::scan::{MongoScanExec, ScanSpec};
 use super::write::{self, WriteConfig, WriteSpec};
 use super::{filter, schema};
@@ -135,15 +135,16 @@ impl TableProvider for MongoTable {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => Arc::clone(&self.schema),
         };
+        let reading = Reading::of(&self.scan, &self.schema, &schema);
         let layout = if filter.as_ref().is_some_and(filter::constrains_id) {
-            Layout::whole("single (filter on _id)")
+            Layout::one("single (filter on _id)")
         } else {
             let target_partitions = state.config().target_partitions();
-            let wanted =
-                self.connections.slots().scan_partitions(self.scan.max_partitions, target_partitions);
-            partition::layout(target, &facts, filter.as_ref(), wanted, &self.scan).await?
+            let parts = self.connections.slots().scan_partitions(self.scan.max_partitions, target_partitions);
+            let columns = reading.columns(&schema);
+            let wanted = Wanted { filter: filter.as_ref(), columns: &columns, cluster_time, parts };
+            partition::layout(target, &facts, wanted, &self.scan).await?
         };
-        let reading = Reading::of(&self.scan, &self.schema, &schema);
         // The server would count documents that are dropped afterwards.
         let limit = limit.filter(|_| self.scan.mode != ReadMode::DropMalformed);
         let spec = ScanSpec {
@@ -156,12 +157,13 @@ impl TableProvider for MongoTable {
             limit: limit.and_then(|limit| u64::try_from(limit).ok()),
             batch_rows: self.scan.batch_rows.max(1),
             clustered: facts.clustered,
+            whole_documents: layout.whole_documents,
             reading,
             // A view of its own collation is not read under another.
             aggregate_pushdown: self.scan.aggregate_pushdown && !facts.collated_view,
             partitioner: layout.partitioner,
         };
-        Ok(Arc::new(MongoScanExec::over(spec, connection, &layout.ranges)?))
+        Ok(Arc::new(MongoScanExec::over(spec, connection, &layout.walks)?))
     }
 
     /// Runs where the query is planned: in the scheduler.

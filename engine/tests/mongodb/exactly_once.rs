@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bson::{Bson, DateTime, Document, doc};
 use firesteel_engine::{Partitioner, Session};
+use rand::Rng as _;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -228,6 +229,61 @@ async fn boundaries_vary_and_coverage_does_not() -> anyhow::Result<()> {
             assert_eq!(rows, [(written, written)], "{table}");
         }
     }
+    fixture.session.shutdown().await;
+    Ok(())
+}
+
+/// Parts of a plain collection are walks over records, whose ends lie in the middle of batches, while the documents at the
+/// ends are deleted and others are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_read_once_while_documents_come_and_go() -> anyhow::Result<()> {
+    const DOCUMENTS: i64 = 2_000;
+    let fixture = Fixture::start_with("records", |config| {
+        config.partitions = Some(7);
+        config.scan.min_documents_per_partition = 1;
+        config.scan.batch_rows = 64;
+        config.scan.aggregate_pushdown = false;
+    });
+    let Some(fixture) = fixture.await? else { return Ok(()) };
+    let documents: Vec<Document> = (0..DOCUMENTS).map(|n| doc! { "n": n }).collect();
+    fixture.fill("records", false, &documents).await?;
+    fixture.session.register_collection("records", "records", number_schema())?;
+    let plan = fixture.session.sql("SELECT n FROM records").await?.explain().await?;
+    assert!(plan.contains("partitions=7, partitioner=auto (records)"), "{plan}");
+
+    // Every document is replaced, one at a time, by one that is stored at the end.
+    let writer = tokio::spawn({
+        let database = fixture.database.clone();
+        async move {
+            let mut session = database.client().start_session().await?;
+            let collection = database.collection::<Document>("records");
+            let mut random = StdRng::seed_from_u64(3);
+            loop {
+                let n = random.random_range(0..DOCUMENTS);
+                session.start_transaction().await?;
+                collection.delete_one(doc! { "n": n }).session(&mut session).await?;
+                collection.insert_one(doc! { "n": n }).session(&mut session).await?;
+                session.commit_transaction().await?;
+            }
+            #[expect(unreachable_code, reason = "it is ended from outside, and says what it may fail with")]
+            Ok::<(), mongodb::error::Error>(())
+        }
+    });
+    for round in 0..30 {
+        for (filter, least) in [("", 0), (" WHERE n >= 1234", 1_234), (" WHERE n >= 1999", 1_999)] {
+            let sql = format!("SELECT count(*), count(DISTINCT n), sum(n) FROM records{filter}");
+            let rows = fixture.session.sql(&sql).await?.collect_as::<(i64, i64, i64)>().await?;
+            let count = DOCUMENTS - least;
+            let sum = (least..DOCUMENTS).sum::<i64>();
+            assert_eq!(rows, [(count, count, sum)], "{sql}, round {round}");
+        }
+        let limited = fixture.session.sql("SELECT n FROM records LIMIT 1500").await?.collect().await?;
+        assert_eq!(limited.len(), 1_500, "round {round}");
+    }
+    if writer.is_finished() {
+        panic!("the writer failed: {:?}", writer.await);
+    }
+    writer.abort();
     fixture.session.shutdown().await;
     Ok(())
 }

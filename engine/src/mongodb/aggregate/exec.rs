@@ -30,8 +30,7 @@ use super::groups::{Collector, Misfit};
 use super::range::condition;
 use crate::Error;
 use crate::mongodb::connection::Connection;
-use crate::mongodb::find::IdRange;
-use crate::mongodb::scan::ranges_of;
+use crate::mongodb::walk::{IdRange, Walk, walks_of};
 use crate::mongodb::{MongoScanExec, ScanSpec};
 
 /// A range with more groups is read: the server's work is no longer less than that, and groups are held in memory.
@@ -57,7 +56,7 @@ impl MongoGroupExec {
             found =
                 Some((scan.spec().clone(), Arc::clone(scan.connection()), Arc::clone(scan.descriptors())));
             let whole =
-                MongoScanExec::over(scan.spec().clone(), Arc::clone(scan.connection()), &[IdRange::full()])?;
+                MongoScanExec::over(scan.spec().clone(), Arc::clone(scan.connection()), &[Walk::full()])?;
             Ok(Transformed::yes(Arc::new(whole) as Arc<dyn ExecutionPlan>))
         })?;
         let Some((scan, connection, descriptors)) = found else { return Ok(None) };
@@ -90,10 +89,10 @@ impl MongoGroupExec {
         Self { run, descriptors, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
     }
 
-    /// The same over one range that holds everything.
+    /// The same over one walk that reads everything.
     pub(super) fn over_everything(self) -> Result<Self> {
         let scan =
-            MongoScanExec::over(self.run.scan.clone(), Arc::clone(&self.run.connection), &[IdRange::full()])?;
+            MongoScanExec::over(self.run.scan.clone(), Arc::clone(&self.run.connection), &[Walk::full()])?;
         Ok(Self::new(self.run, Arc::clone(scan.descriptors())))
     }
 
@@ -165,13 +164,13 @@ impl ExecutionPlan for MongoGroupExec {
         let descriptors = self.descriptors.execute(partition, Arc::clone(&context))?;
         let metrics = Metrics::new(&self.metrics, partition);
         let (run, counted) = (Arc::clone(&self.run), metrics.baseline.clone());
-        let ranges = descriptors
-            .map(|batch| Ok::<_, DataFusionError>(stream::iter(ranges_of(&batch?)?.into_iter().map(Ok))))
+        let walks = descriptors
+            .map(|batch| Ok::<_, DataFusionError>(stream::iter(walks_of(&batch?)?.into_iter().map(Ok))))
             .try_flatten();
-        let states = ranges
-            .and_then(move |range| {
+        let states = walks
+            .and_then(move |walk| {
                 let (run, context, metrics) = (Arc::clone(&run), Arc::clone(&context), metrics.clone());
-                async move { run.answer(&range, context, &metrics).await }
+                async move { run.answer(&walk, context, &metrics).await }
             })
             .try_flatten()
             .inspect_ok(move |batch| counted.record_output(batch.num_rows()));
@@ -225,12 +224,16 @@ impl Run {
     /// The partial states of a range.
     async fn answer(
         &self,
-        range: &IdRange,
+        walk: &Walk,
         context: Arc<TaskContext>,
         metrics: &Metrics,
     ) -> Result<SendableRecordBatchStream> {
         let started = Instant::now();
-        let answer = self.group(range, metrics).await;
+        let answer = match walk {
+            Walk::Ids(range) => self.group(range, metrics).await,
+            // An aggregate cannot start behind a record.
+            Walk::Records(_) => Ok(Answer::Read(Misfit("records are read".to_owned()))),
+        };
         metrics.server_time.add_elapsed(started);
         match answer? {
             Answer::States(states) => {
@@ -244,7 +247,7 @@ impl Run {
             Answer::Read(Misfit(reason)) => {
                 tracing::debug!(collection = %self.scan.collection, %reason, "a range is read, not grouped");
                 metrics.ranges_read.add(1);
-                self.read(range)?.execute(0, context)
+                self.read(walk)?.execute(0, context)
             }
         }
     }
@@ -342,14 +345,14 @@ impl Run {
         }
     }
 
-    /// The plan that reads `range`.
-    fn read(&self, range: &IdRange) -> Result<Arc<dyn ExecutionPlan>> {
+    /// The plan that reads along `walk`.
+    fn read(&self, walk: &Walk) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = Arc::clone(&self.reading).transform_up(|node| {
             if !node.is::<MongoScanExec>() {
                 return Ok(Transformed::no(node));
             }
-            let ranges = std::slice::from_ref(range);
-            let scan = MongoScanExec::over(self.scan.clone(), Arc::clone(&self.connection), ranges)?;
+            let walks = std::slice::from_ref(walk);
+            let scan = MongoScanExec::over(self.scan.clone(), Arc::clone(&self.connection), walks)?;
             Ok(Transformed::yes(Arc::new(scan) as Arc<dyn ExecutionPlan>))
         })?;
         Ok(plan.data)

@@ -7,7 +7,7 @@
 
 use bson::{Bson, Document, doc};
 
-use crate::mongodb::find::IdRange;
+use crate::mongodb::walk::IdRange;
 
 /// The condition that a document is in `range`. `first` and `last` are the ends of the collection, as far as asked for.
 pub(super) fn condition(range: &IdRange, first: Option<&Bson>, last: Option<&Bson>) -> Option<Document> {

@@ -12,6 +12,7 @@
 //! ```
 
 mod decimal;
+mod elements;
 mod json;
 mod record;
 mod values;
@@ -24,9 +25,10 @@ use arrow::datatypes::{DataType, SchemaRef};
 use bson::{RawBsonRef, RawDocument};
 
 pub(crate) use self::decimal::MAX_DIGITS;
+pub(crate) use self::elements::{documents, exact_double};
 use self::record::{Misfit, Reason, Record};
 use self::values::Values;
-pub(crate) use self::values::{exact_double, number};
+pub(crate) use self::values::number;
 use super::mode::{ReadMode, Reading};
 use crate::{Error, Result};
 
@@ -106,7 +108,7 @@ impl Decoder {
 
     /// Appends a document.
     pub(crate) fn push(&mut self, document: &RawDocument) -> Result<()> {
-        let fits = self.record.push(document);
+        let fits = self.record.push(document.as_bytes());
         self.rows += 1;
         self.bytes += document.as_bytes().len();
         if let Some(kept) = &mut self.kept {

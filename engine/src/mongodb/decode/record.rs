@@ -3,9 +3,9 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Fields};
 use arrow::error::Result as ArrowResult;
-use bson::RawDocument;
 use bson::spec::ElementType;
 
+use super::elements::Elements;
 use super::values::Values;
 
 /// The first value of a document that does not fit.
@@ -61,6 +61,8 @@ impl Misfit {
 /// Columns of one length.
 pub(super) struct Record {
     columns: Vec<Column>,
+    /// The names of the fields of the last document, and which columns they are.
+    layout: Vec<(Box<[u8]>, Option<usize>)>,
     rows: usize,
 }
 
@@ -85,42 +87,47 @@ impl Record {
                 filled: 0,
             })
         };
-        Some(Self { columns: fields.iter().map(column).collect::<Option<_>>()?, rows: 0 })
+        let columns = fields.iter().map(column).collect::<Option<_>>()?;
+        Some(Self { columns, layout: Vec::new(), rows: 0 })
     }
 
     /// Appends a document as one row, with nulls where its values do not fit, and tells the first that does not.
-    pub(super) fn push(&mut self, document: &RawDocument) -> Result<(), Box<Misfit>> {
+    pub(super) fn push(&mut self, document: &[u8]) -> Result<(), Box<Misfit>> {
         let mut fits = Ok(());
-        // Documents of a collection mostly have their fields in one order, so the next field is mostly the next column.
-        let mut expected = 0;
-        for element in document.iter_elements() {
-            let element = match element {
-                Ok(element) => element,
+        let mut position = 0;
+        let mut elements = match Elements::of(document) {
+            Ok(elements) => Some(elements),
+            Err(error) => {
+                keep_first(&mut fits, Misfit::damaged(&error));
+                None
+            }
+        };
+        while let Some(walk) = &mut elements {
+            let guess = self.layout.get(position).map_or(&[][..], |(name, _)| name);
+            let element = match walk.next(guess) {
+                Ok(Some(element)) => element,
+                Ok(None) => break,
                 Err(error) => {
                     keep_first(&mut fits, Misfit::damaged(&error));
                     break;
                 }
             };
-            let key = element.key().as_str();
-            let Some(index) = self.find(key, expected) else { continue };
-            expected = index + 1;
+            // Documents of a collection mostly have their fields in one order, so what the last document had at this
+            // position mostly answers which column it is.
+            let index = match self.layout.get(position) {
+                Some((_, column)) if element.guessed => *column,
+                _ => self.learn(element.name, position),
+            };
+            position += 1;
+            let Some(index) = index else { continue };
             let column = &mut self.columns[index];
             if column.filled > self.rows {
                 continue; // The server takes the first of two fields of one name.
             }
             column.filled += 1;
-            let appended = match element.value() {
-                Ok(value) => column.values.append(value),
-                Err(error) => {
-                    column.values.append_null();
-                    Err(Misfit::damaged(&error))
-                }
-            };
-            if let Err(misfit) = appended {
-                keep_first(&mut fits, misfit.inside(key));
-            } else if !column.nullable
-                && matches!(element.element_type(), ElementType::Null | ElementType::Undefined)
-            {
+            if let Err(misfit) = column.values.append(&element) {
+                keep_first(&mut fits, misfit.inside(&column.name));
+            } else if !column.nullable && matches!(element.kind, ElementType::Null | ElementType::Undefined) {
                 keep_first(&mut fits, column.missing(true));
             }
         }
@@ -156,13 +163,22 @@ impl Record {
         self.columns.iter_mut().map(finish).collect()
     }
 
-    fn find(&self, key: &str, expected: usize) -> Option<usize> {
-        if self.columns.get(expected).is_some_and(|column| column.name == key) {
-            return Some(expected);
+    /// The column of this name, if there is one; remembered for the next document.
+    #[cold]
+    fn learn(&mut self, name: &[u8], position: usize) -> Option<usize> {
+        let column = self.columns.iter().position(|column| column.name.as_bytes() == name);
+        let entry = (Box::from(name), column);
+        match self.layout.get_mut(position) {
+            Some(known) => *known = entry,
+            None if position < LAYOUT => self.layout.push(entry),
+            None => {}
         }
-        self.columns.iter().position(|column| column.name == key)
+        column
     }
 }
+
+/// How many fields of a document are remembered.
+const LAYOUT: usize = 256;
 
 impl Column {
     fn missing(&self, null: bool) -> Box<Misfit> {
@@ -170,7 +186,8 @@ impl Column {
     }
 }
 
-fn keep_first(fits: &mut Result<(), Box<Misfit>>, misfit: Box<Misfit>) {
+/// Keeps the first misfit of several.
+pub(super) fn keep_first(fits: &mut Result<(), Box<Misfit>>, misfit: Box<Misfit>) {
     if fits.is_ok() {
         *fits = Err(misfit);
     }

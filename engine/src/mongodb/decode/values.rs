@@ -13,11 +13,13 @@ use arrow::array::{
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use arrow::error::Result as ArrowResult;
-use bson::{RawArray, RawBsonRef, RawDocument};
+use bson::RawBsonRef;
+use bson::spec::ElementType;
 
 use super::decimal::Decimal;
+use super::elements::{Damaged, Element, Elements};
 use super::json;
-use super::record::{Misfit, Record};
+use super::record::{Misfit, Record, keep_first};
 use crate::mongodb::schema::BsonText;
 
 pub(super) enum Values {
@@ -92,51 +94,71 @@ impl Values {
         })
     }
 
-    /// Appends `value`, or a null in its place where it does not fit.
+    /// Appends the value of `element`, or a null in its place where it does not fit.
     #[inline]
-    pub(super) fn append(&mut self, value: RawBsonRef<'_>) -> Result<(), Box<Misfit>> {
-        if matches!(value, RawBsonRef::Null | RawBsonRef::Undefined) {
+    pub(super) fn append(&mut self, element: &Element<'_>) -> Result<(), Box<Misfit>> {
+        if matches!(element.kind, ElementType::Null | ElementType::Undefined) {
             self.append_null();
             return Ok(());
         }
-        let appended = match self {
-            Self::Boolean(values) => value.as_bool().map(|value| values.append_value(value)),
-            Self::Int32(values) => integer(value)
-                .and_then(|value| i32::try_from(value).ok())
-                .map(|value| values.append_value(value)),
-            Self::Int64(values) => integer(value).map(|value| values.append_value(value)),
-            Self::Float64(values) => double(value).map(|value| values.append_value(value)),
-            Self::Utf8(values) => value.as_str().map(|value| values.append_value(value)),
-            Self::Binary(values) => value.as_binary().map(|value| values.append_value(value.bytes)),
-            Self::Timestamp(values, _) => {
-                value.as_datetime().map(|value| values.append_value(value.timestamp_millis()))
-            }
-            Self::ObjectId(values) => value.as_object_id().map(|id| values.append_value(id.to_hex())),
-            Self::Any(values, text) => {
-                text.clear();
-                json::plain(value, text);
-                values.append_value(&*text);
-                Some(())
-            }
-            Self::Decimal(values, precision, scale) => number(value)
-                .and_then(|number| number.unscaled(*precision, *scale))
-                .map(|value| values.append_value(value)),
-            Self::Struct(values) => match value {
-                RawBsonRef::Document(document) => return values.append(document),
-                _ => None,
-            },
-            Self::List(values) => match value {
-                RawBsonRef::Array(array) => return values.append(array),
-                _ => None,
-            },
-        };
-        match appended {
-            Some(()) => Ok(()),
-            None => {
+        match self.try_append(element) {
+            Ok(Some(fits)) => fits,
+            Ok(None) => {
                 self.append_null();
-                Err(Misfit::other(self.data_type(), value.element_type()))
+                Err(Misfit::other(self.data_type(), element.kind))
+            }
+            Err(damaged) => {
+                self.append_null();
+                Err(Misfit::damaged(&damaged))
             }
         }
+    }
+
+    /// Appends a value that is no null. `None`, or an error, where nothing was appended: the value is of another type, or
+    /// damaged.
+    #[inline]
+    fn try_append(&mut self, element: &Element<'_>) -> Result<Option<Result<(), Box<Misfit>>>, Damaged> {
+        let appended =
+            match self {
+                Self::Utf8(values) => element.text()?.map(|text| values.append_value(text)),
+                Self::Boolean(values) => element.truth()?.map(|truth| values.append_value(truth)),
+                Self::Timestamp(values, _) => element.millis().map(|millis| values.append_value(millis)),
+                Self::Int64(values) => element.integer().map(|value| values.append_value(value)),
+                Self::Int32(values) => element
+                    .integer()
+                    .and_then(|value| i32::try_from(value).ok())
+                    .map(|value| values.append_value(value)),
+                Self::Float64(values) => element.double().map(|value| values.append_value(value)),
+                Self::Struct(values) => {
+                    if element.kind != ElementType::EmbeddedDocument {
+                        return Ok(None);
+                    }
+                    return Ok(Some(values.append(element.value)));
+                }
+                Self::List(values) => {
+                    if element.kind != ElementType::Array {
+                        return Ok(None);
+                    }
+                    return values.append(element.value).map(Some);
+                }
+                Self::Binary(values) => element
+                    .with_value(|value| value.as_binary().map(|value| values.append_value(value.bytes)))?,
+                Self::ObjectId(values) => element
+                    .with_value(|value| value.as_object_id().map(|id| values.append_value(id.to_hex())))?,
+                Self::Any(values, text) => {
+                    text.clear();
+                    element.with_value(|value| json::plain(value, text))?;
+                    values.append_value(&*text);
+                    Some(())
+                }
+                Self::Decimal(values, precision, scale) => {
+                    let unscaled = |value: RawBsonRef<'_>| {
+                        number(value).and_then(|number| number.unscaled(*precision, *scale))
+                    };
+                    element.with_value(unscaled)?.map(|value| values.append_value(value))
+                }
+            };
+        Ok(appended.map(Ok))
     }
 
     pub(super) fn append_null(&mut self) {
@@ -206,32 +228,35 @@ impl Values {
 }
 
 impl StructValues {
-    fn append(&mut self, document: &RawDocument) -> Result<(), Box<Misfit>> {
+    fn append(&mut self, document: &[u8]) -> Result<(), Box<Misfit>> {
         self.validity.append_non_null();
         self.record.push(document)
     }
 }
 
 impl ListValues {
-    fn append(&mut self, array: &RawArray) -> Result<(), Box<Misfit>> {
+    /// Appends a list, with nulls for elements that do not fit. Nothing is appended where its bytes are damaged at once.
+    fn append(&mut self, array: &[u8]) -> Result<Result<(), Box<Misfit>>, Damaged> {
         let mut fits = Ok(());
         let mut elements = *self.offsets.last().unwrap_or(&0);
-        for value in array {
-            let appended = match value {
-                Ok(value) => self.values.append(value),
+        let mut walk = Elements::of(array)?;
+        loop {
+            let appended = match walk.next(&[]) {
+                Ok(Some(element)) => self.values.append(&element),
+                Ok(None) => break,
                 Err(error) => {
-                    self.values.append_null();
-                    Err(Misfit::damaged(&error))
+                    keep_first(&mut fits, Misfit::damaged(&error).inside("[]"));
+                    break;
                 }
             };
             elements += 1;
-            if let (Err(misfit), true) = (appended, fits.is_ok()) {
-                fits = Err(misfit.inside("[]"));
+            if let Err(misfit) = appended {
+                keep_first(&mut fits, misfit.inside("[]"));
             }
         }
         self.offsets.push(elements);
         self.validity.append_non_null();
-        fits
+        Ok(fits)
     }
 
     /// Ends a list without elements, which is there or not.
@@ -240,35 +265,6 @@ impl ListValues {
         self.offsets.push(elements);
         self.validity.append(valid);
     }
-}
-
-/// 2^63 as a double: the first whole number that is too large for an `i64`.
-const BEYOND_I64: f64 = 9_223_372_036_854_775_808.0;
-
-fn integer(value: RawBsonRef<'_>) -> Option<i64> {
-    match value {
-        RawBsonRef::Int32(value) => Some(i64::from(value)),
-        RawBsonRef::Int64(value) => Some(value),
-        RawBsonRef::Double(value) if value.fract() == 0.0 && (-BEYOND_I64..BEYOND_I64).contains(&value) => {
-            Some(value as i64)
-        }
-        _ => None,
-    }
-}
-
-fn double(value: RawBsonRef<'_>) -> Option<f64> {
-    match value {
-        RawBsonRef::Double(value) => Some(value),
-        RawBsonRef::Int32(value) => Some(f64::from(value)),
-        RawBsonRef::Int64(value) => exact_double(value),
-        _ => None,
-    }
-}
-
-/// `value` as a double, where that is the same number.
-pub(crate) fn exact_double(value: i64) -> Option<f64> {
-    let double = value as f64;
-    (double < BEYOND_I64 && double as i64 == value).then_some(double)
 }
 
 /// A number as a decimal; `None` for infinities and NaN, and for what is no number.

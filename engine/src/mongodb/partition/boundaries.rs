@@ -1,10 +1,13 @@
-//! Asks the server for boundaries: ids, as documents `{_id: …}`, ascending in the order of the `_id` index.
+//! Asks the server for boundaries: ids, as documents `{_id: …}`, ascending in the order of the `_id` index, or the numbers
+//! of records, ascending.
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, Document, Timestamp, doc};
 use datafusion::error::Result;
 use futures::TryStreamExt;
+use mongodb::error::ErrorKind;
 
 use super::{Target, sharded};
+use crate::mongodb::walk::RECORD;
 
 /// How large a collection is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,15 +44,82 @@ pub(super) async fn size(target: Target<'_>, with_bytes: bool) -> Result<Size> {
     Ok(Size { documents, average_bytes: bytes / documents.max(1) })
 }
 
-/// `size` random ids.
-pub(super) async fn sample(target: Target<'_>, size: usize) -> Result<Vec<Document>> {
+/// Random documents.
+#[derive(Debug, Default)]
+pub(super) struct Sample {
+    /// Their ids.
+    pub(super) ids: Vec<Document>,
+    /// What they are in bytes, all together.
+    pub(super) bytes: u64,
+    /// What their columns are in bytes that are wanted, all together; `None` where the server cannot tell.
+    pub(super) wanted_bytes: Option<u64>,
+}
+
+/// `size` random documents, and how much of them `columns` are.
+pub(super) async fn sample(target: Target<'_>, size: usize, columns: &[&str]) -> Result<Sample> {
     let size = i64::try_from(size).unwrap_or(i64::MAX);
-    let pipeline = [
-        doc! { "$sample": { "size": size } },
-        doc! { "$project": { "_id": 1 } },
-        doc! { "$sort": { "_id": 1 } },
-    ];
-    Ok(usable(aggregate(target, pipeline).await?))
+    // An expression cannot say every name.
+    let told = columns.iter().all(|column| !column.is_empty() && !column.contains(['.', '$', '\0']));
+    let mut project = doc! { "_id": 1, "bytes": { "$bsonSize": "$$ROOT" } };
+    if told {
+        let wanted = std::iter::once("_id").chain(columns.iter().copied().filter(|column| *column != "_id"));
+        let wanted: Document =
+            wanted.map(|column| (column.to_owned(), format!("${column}").into())).collect();
+        project.insert("wanted", doc! { "$bsonSize": wanted });
+    }
+    let pipeline =
+        [doc! { "$sample": { "size": size } }, doc! { "$project": project }, doc! { "$sort": { "_id": 1 } }];
+    let mut found = aggregate(target, pipeline).await?;
+    let mut sum = |name: &str| -> u64 {
+        let bytes = found.iter_mut().filter_map(|document| match document.remove(name) {
+            Some(Bson::Int32(bytes)) => u64::try_from(bytes).ok(),
+            _ => None,
+        });
+        bytes.sum()
+    };
+    let (bytes, wanted_bytes) = (sum("bytes"), sum("wanted"));
+    Ok(Sample { ids: usable(found), bytes, wanted_bytes: told.then_some(wanted_bytes) })
+}
+
+/// The numbers of the records of `ids` at a snapshot, ascending; `None` where the server does not start a scan behind
+/// one, which a router of a sharded cluster does not.
+pub(super) async fn records(
+    target: Target<'_>,
+    ids: &[Document],
+    time: Timestamp,
+) -> Result<Option<Vec<i64>>> {
+    let concern = doc! { "level": "snapshot", "atClusterTime": time };
+    let ids: Vec<Bson> = ids.iter().filter_map(|id| id.get("_id").cloned()).collect();
+    let most = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+    let numbers = doc! {
+        "find": target.collection, "filter": { "_id": { "$in": ids } }, "projection": { "_id": 1 },
+        "showRecordId": true, "batchSize": most, "singleBatch": true, "readConcern": concern.clone(),
+    };
+    let Some(found) = try_find(target, numbers).await? else { return Ok(None) };
+    let mut records: Vec<i64> = found.iter().filter_map(|document| document.get_i64(RECORD).ok()).collect();
+    records.sort_unstable();
+    let Some(first) = records.first() else { return Ok(None) };
+    let probe = doc! {
+        "find": target.collection, "projection": { "_id": 1 }, "hint": { "$natural": 1 },
+        "$_requestResumeToken": true, "$_resumeAfter": { RECORD: *first },
+        "batchSize": 1, "limit": 1, "singleBatch": true, "readConcern": concern,
+    };
+    Ok(try_find(target, probe).await?.map(|_| records))
+}
+
+/// What a `find` of one batch answers; `None` where the server refuses it.
+async fn try_find(target: Target<'_>, find: Document) -> Result<Option<Vec<Document>>> {
+    let answer = match target.database.run_command(find).await {
+        Ok(answer) => answer,
+        Err(error) if matches!(*error.kind, ErrorKind::Command(_)) => {
+            tracing::debug!(collection = target.collection, %error, "records cannot be scanned in parts");
+            return Ok(None);
+        }
+        Err(error) => return Err(target.failed("find")(error)),
+    };
+    let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    let documents = |batch: &Vec<Bson>| batch.iter().filter_map(Bson::as_document).cloned().collect();
+    Ok(Some(batch.map(documents).unwrap_or_default()))
 }
 
 /// The lower ends of `parts` buckets but the first, over everything or over `sample` random documents.

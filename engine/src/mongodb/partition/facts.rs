@@ -15,6 +15,9 @@ pub(crate) struct Facts {
     /// Whether ranges of `_id` can be walked in the order in which boundaries are sorted. Not in a view, which has
     /// no index, nor under a collation, which orders strings in its own way.
     pub(crate) splittable: bool,
+    /// Whether the server numbers its records in the order in which it stores them, and keeps them until they are
+    /// deleted. Not in a capped collection, where the oldest make room.
+    pub(crate) by_record: bool,
     /// Whether it is a view with a collation of its own. The server refuses to read such a view under another
     /// collation, and comparing strings by their bytes, as SQL does, is another.
     pub(crate) collated_view: bool,
@@ -28,8 +31,11 @@ impl Facts {
         let options = entry.get_document("options").unwrap_or(&empty);
         let kind = entry.get_str("type").unwrap_or_default();
         let collated = options.contains_key("collation");
+        let clustered = options.contains_key("clusteredIndex");
+        let capped = options.get_bool("capped").unwrap_or(false);
         Self {
-            clustered: options.contains_key("clusteredIndex"),
+            clustered,
+            by_record: kind == "collection" && !clustered && !capped,
             splittable: kind == "collection" && !collated,
             collated_view: kind == "view" && collated,
         }
@@ -52,21 +58,30 @@ mod tests {
 
     #[test]
     fn only_collections_in_plain_order_are_split() {
-        let facts = |clustered, splittable, collated_view| Facts { clustered, splittable, collated_view };
+        let facts = |clustered, splittable, by_record, collated_view| Facts {
+            clustered,
+            splittable,
+            by_record,
+            collated_view,
+        };
         let german = doc! { "locale": "de" };
         for (entry, expected) in [
-            (doc! { "type": "collection", "options": {} }, facts(false, true, false)),
+            (doc! { "type": "collection", "options": {} }, facts(false, true, true, false)),
+            (doc! { "type": "collection", "options": { "capped": true } }, facts(false, true, false, false)),
             (
                 doc! { "type": "collection", "options": { "clusteredIndex": { "key": { "_id": 1 } } } },
-                facts(true, true, false),
+                facts(true, true, false, false),
             ),
-            (doc! { "type": "collection", "options": { "collation": &german } }, facts(false, false, false)),
-            (doc! { "type": "view", "options": { "viewOn": "a" } }, facts(false, false, false)),
+            (
+                doc! { "type": "collection", "options": { "collation": &german } },
+                facts(false, false, true, false),
+            ),
+            (doc! { "type": "view", "options": { "viewOn": "a" } }, facts(false, false, false, false)),
             (
                 doc! { "type": "view", "options": { "viewOn": "a", "collation": &german } },
-                facts(false, false, true),
+                facts(false, false, false, true),
             ),
-            (doc! { "type": "timeseries", "options": {} }, facts(false, false, false)),
+            (doc! { "type": "timeseries", "options": {} }, facts(false, false, false, false)),
         ] {
             assert_eq!(Facts::of(Some(&entry)), expected, "{entry}");
         }

@@ -1,7 +1,8 @@
 //! Cuts a scan into partitions: asks the server how large a collection is and where to cut it.
 //!
 //! What to ask follows from the partitioner and the size by a pure function, [`decide`]; what comes back is a list of
-//! ascending boundaries, which [`ranges::ranges`] turns into ranges that cover everything exactly once.
+//! ascending boundaries, which [`ranges::ranges`] and [`ranges::records`] turn into parts that cover everything exactly
+//! once: ranges of `_id`, or of records where the documents do not lie in the order of `_id` ([`super::walk`]).
 
 mod boundaries;
 mod facts;
@@ -10,7 +11,7 @@ mod partitioner;
 mod ranges;
 mod sharded;
 
-use bson::Document;
+use bson::{Document, Timestamp};
 use datafusion::error::{DataFusionError, Result};
 use mongodb::Database;
 
@@ -20,22 +21,24 @@ pub(crate) use partitioner::PartitionerOptions;
 pub(crate) use ranges::Range;
 
 use super::connection::Connection;
-use super::find::IdRange;
+use super::walk::Walk;
 use crate::config::ScanConfig;
 
 /// How a collection is to be read.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    /// One range a partition.
-    pub(crate) ranges: Vec<IdRange>,
+    /// One walk a partition.
+    pub(crate) walks: Vec<Walk>,
     /// How they were found, for `EXPLAIN`.
     pub(crate) partitioner: String,
+    /// Whether whole documents cost less than what is wanted of them.
+    pub(crate) whole_documents: bool,
 }
 
 impl Layout {
     /// One partition that reads everything, and why.
-    pub(crate) fn whole(partitioner: impl Into<String>) -> Self {
-        Self { ranges: vec![IdRange::full()], partitioner: partitioner.into() }
+    pub(crate) fn one(partitioner: impl Into<String>) -> Self {
+        Self { walks: vec![Walk::full()], partitioner: partitioner.into(), whole_documents: false }
     }
 }
 
@@ -86,7 +89,7 @@ fn decide(
     let cut = match partitioner {
         Partitioner::Single => Cut::Whole,
         Partitioner::Auto | Partitioner::Sharded => {
-            Cut::Sample { parts: by_size, size: ranges::sample_size(by_size) }
+            Cut::Sample { parts: by_size, size: ranges::sample_size(by_size, documents) }
         }
         Partitioner::Sample { per_partition } => {
             let each = usize::try_from(per_partition.get()).unwrap_or(usize::MAX);
@@ -109,43 +112,83 @@ fn decide(
     }
 }
 
-/// Cuts a collection into parts, `wanted` of them where the partitioner leaves the number open. A `filter` that an
-/// index finds the few documents for makes it one part.
+/// What a scan wants of a collection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) filter: Option<&'a Document>,
+    /// The fields that are read.
+    pub(crate) columns: &'a [&'a str],
+    /// The snapshot; `None` on a server without.
+    pub(crate) cluster_time: Option<Timestamp>,
+    /// How many parts keep the cluster busy, where the partitioner leaves the number open.
+    pub(crate) parts: usize,
+}
+
+/// Cuts a collection into parts. A filter that an index finds the few documents for makes it one part.
 pub(crate) async fn layout(
     target: Target<'_>,
     facts: &Facts,
-    filter: Option<&Document>,
-    wanted: usize,
+    wanted: Wanted<'_>,
     config: &ScanConfig,
 ) -> Result<Layout> {
     let partitioner = config.partitioner;
     if partitioner == Partitioner::Single {
-        return Ok(Layout::whole("single"));
+        return Ok(Layout::one("single"));
     }
-    if !facts.splittable {
-        return Ok(Layout::whole("single (only a collection without a collation is split)"));
+    // A walk over records needs no order of ids, but a snapshot: else its last record may be deleted meanwhile.
+    let by_record = wanted.cluster_time.filter(|_| facts.by_record && partitioner == Partitioner::Auto);
+    if !facts.splittable && by_record.is_none() {
+        return Ok(Layout::one("single (only a collection without a collation is split)"));
     }
     let mut shown = partitioner.to_string();
     if partitioner == Partitioner::Sharded {
         match boundaries::chunks(target).await? {
-            Ok(chunks) => return Ok(Layout { ranges: ranges::ranges(&chunks), partitioner: shown }),
+            Ok(chunks) => {
+                let walks = ranges::ranges(&chunks).into_iter().map(Walk::Ids).collect();
+                return Ok(Layout { walks, partitioner: shown, whole_documents: false });
+            }
             Err(reason) => shown = format!("auto (not sharded: {reason})"),
         }
     }
     let size = boundaries::size(target, matches!(partitioner, Partitioner::Size { .. })).await?;
-    let cut = decide(partitioner, size.documents, size.average_bytes, wanted, config);
-    if let (Partitioner::Auto, Some(filter), Cut::Sample { parts, .. }) = (partitioner, filter, cut)
+    let cut = decide(partitioner, size.documents, size.average_bytes, wanted.parts, config);
+    if let (Partitioner::Auto, Some(filter), Cut::Sample { parts, .. }) = (partitioner, wanted.filter, cut)
         && let Some(index) = index::selective(target, filter, size.documents, parts).await?
     {
-        return Ok(Layout::whole(format!("single (index {index})")));
+        return Ok(Layout::one(format!("single (index {index})")));
     }
+    let mut whole_documents = false;
     let found: Vec<Document> = match cut {
         Cut::Whole => Vec::new(),
-        Cut::Sample { parts, size } => ranges::boundaries(&boundaries::sample(target, size).await?, parts),
+        Cut::Sample { parts, size } => {
+            let sample = boundaries::sample(target, size, wanted.columns).await?;
+            whole_documents = send_whole(sample.bytes, sample.wanted_bytes);
+            if let Some(time) = by_record
+                && let Some(records) = boundaries::records(target, &sample.ids, time).await?
+            {
+                let walks = ranges::records(&ranges::boundaries(&records, parts));
+                let walks = walks.into_iter().map(Walk::Records).collect();
+                return Ok(Layout { walks, partitioner: format!("{shown} (records)"), whole_documents });
+            }
+            if !facts.splittable {
+                return Ok(Layout { whole_documents, ..Layout::one("single (a collation, and no records)") });
+            }
+            ranges::boundaries(&sample.ids, parts)
+        }
         Cut::Buckets { parts, sample } => boundaries::buckets(target, parts, sample).await?,
         Cut::Pages { parts, step } => boundaries::pages(target, parts, step).await?,
     };
-    Ok(Layout { ranges: ranges::ranges(&distinct(found)), partitioner: shown })
+    let walks = ranges::ranges(&distinct(found)).into_iter().map(Walk::Ids).collect();
+    Ok(Layout { walks, partitioner: shown, whole_documents })
+}
+
+/// Whether a server should send documents of `bytes` as they are, although only `wanted` bytes of them are read.
+///
+/// Picking fields costs `mongod` 6.0.5 more than half as much again as copying a document of 200 bytes (0.28 s instead of
+/// 0.17 s of its processor time for 500,000 predictions and six of their ten fields). More than twice what is needed is
+/// never sent: between machines the network would pay.
+fn send_whole(bytes: u64, wanted: Option<u64>) -> bool {
+    wanted.is_some_and(|wanted| wanted > 0 && bytes <= wanted.saturating_mul(2))
 }
 
 /// Leaves out a boundary that is the one before it. They are compared by their bytes: as values, NaN is not itself.
@@ -159,6 +202,19 @@ mod tests {
     use std::num::{NonZeroU32, NonZeroU64};
 
     use super::*;
+
+    #[test]
+    fn whole_documents_are_sent_where_most_of_them_is_wanted() {
+        for (bytes, wanted, expected) in [
+            (200, Some(120), true),
+            (200, Some(100), true),
+            (200, Some(99), false),
+            (200, None, false),
+            (0, Some(0), false),
+        ] {
+            assert_eq!(send_whole(bytes, wanted), expected, "{wanted:?} of {bytes}");
+        }
+    }
 
     #[test]
     fn what_is_asked_follows_from_partitioner_and_size() {
