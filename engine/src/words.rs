@@ -2,6 +2,7 @@
 //! debug format, in which Ballista carries a failed task's error.
 
 use datafusion::common::error::DataFusionError;
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::sql::sqlparser::parser::ParserError;
 
 /// What Ballista writes before the cause of a failed job.
@@ -13,6 +14,18 @@ const LAYERS: [&str; 6] = [
     "General error: ",
     "External error: ",
 ];
+
+/// What to say of an option that there is not: the nearest name, where one is near at all, and all names.
+pub(crate) fn unknown_option<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    let likeness = |known: &str| normalized_levenshtein(&known.to_lowercase(), &name.to_lowercase());
+    let nearest = known.clone().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let meant = match nearest.filter(|known| likeness(known) > 0.6) {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None => String::new(),
+    };
+    let names: Vec<&str> = known.collect();
+    format!("there is no such option{meant}; there are {}", names.join(", "))
+}
 
 /// An error of this process, in words.
 pub(crate) fn query(error: &DataFusionError) -> String {

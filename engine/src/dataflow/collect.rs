@@ -1,23 +1,11 @@
 //! `collect`: runs a plan and brings its rows here.
 
 use arrow::record_batch::RecordBatch;
-use datafusion::common::tree_node::TreeNode as _;
-use datafusion::logical_expr::LogicalPlan;
 use futures::future::BoxFuture;
 
+use super::run::Run;
 use super::{Dataset, FromRow, Rows};
-use crate::{Error, Result};
-
-/// Whether running a plan twice does nothing twice.
-pub(crate) fn only_reads(plan: &LogicalPlan) -> bool {
-    let writes = plan.exists(|node| {
-        Ok(matches!(
-            node,
-            LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Ddl(_) | LogicalPlan::Statement(_)
-        ))
-    });
-    matches!(writes, Ok(false))
-}
+use crate::Result;
 
 impl Dataset {
     /// Runs the plan. The rows come in no particular order unless the plan sorts them.
@@ -34,16 +22,8 @@ impl Dataset {
     /// Runs the plan and gives the rows as Arrow batches.
     pub fn batches(self) -> BoxFuture<'static, Result<Vec<RecordBatch>>> {
         Box::pin(async move {
-            // Held to the end: the files of a cached table stay while a plan reads them.
-            let _reading = self.frame.logical_plan().clone();
-            let again = self.frame.clone();
-            match self.frame.collect().await.map_err(Error::from) {
-                Err(error) if error.is_lost_work() && only_reads(again.logical_plan()) => {
-                    tracing::warn!(%error, "an executor was lost with a part of the result, running the query again");
-                    Ok(again.collect().await?)
-                }
-                ended => ended,
-            }
+            let (state, plan) = self.frame.into_parts();
+            Run::start(state, plan).await?.collect().await
         })
     }
 

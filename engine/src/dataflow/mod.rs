@@ -82,6 +82,7 @@ mod pairs;
 mod plans;
 mod reduce_by_key;
 mod rows;
+mod run;
 mod sets;
 mod sort_by;
 mod take;
@@ -90,11 +91,11 @@ mod value;
 
 use datafusion::dataframe::DataFrame;
 
-pub(crate) use collect::only_reads;
 pub use expr::{ExprExt, not};
 pub use map::{Exprs, KeyValues};
 pub use reduce_by_key::{Reducer, Reducers};
 pub use rows::{FromRow, Rows};
+pub(crate) use run::Run;
 pub use timings::Timings;
 pub use value::{FromValue, Timestamp};
 

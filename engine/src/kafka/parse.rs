@@ -9,12 +9,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
-use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use serde_json::Value;
 
 use super::bounds::{At, Bound};
 use super::options::{Format, Isolation, Mode, TableOptions};
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// Every option, as it is documented.
 const NAMES: [&str; 12] = [
@@ -101,12 +100,7 @@ fn known(name: &str) -> Result<&'static str> {
              FIRESTEEL_KAFKA_PROPERTIES); a table only names a connection",
         ));
     }
-    let likeness = |known: &str| normalized_levenshtein(&known.to_lowercase(), &lower);
-    let closest = NAMES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    Err(match closest.filter(|known| likeness(known) > 0.6) {
-        Some(known) => invalid(name, format!("there is no such option; did you mean `{known}`?")),
-        None => invalid(name, format!("there is no such option; there are {}", NAMES.join(", "))),
-    })
+    Err(invalid(name, words::unknown_option(name, NAMES.iter().copied())))
 }
 
 /// Checks that a location is the name of a topic.

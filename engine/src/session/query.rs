@@ -3,16 +3,12 @@
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use ballista_core::extension::SessionConfigExt as _;
-use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
 
 use super::Session;
-use crate::dataflow::{Dataset, only_reads};
+use crate::Result;
+use crate::dataflow::{Dataset, Run};
 use crate::jobs::{Activity, Watch};
-use crate::{Error, Result};
 
 /// How much of a query's text its job is named after, in characters.
 const NAME_CHARACTERS: usize = 80;
@@ -22,11 +18,8 @@ const NAME_CHARACTERS: usize = 80;
 /// Dropping it leaves the job running on the cluster: [`Query::cancel`] ends it.
 pub struct Query {
     schema: SchemaRef,
-    stream: SendableRecordBatchStream,
+    run: Box<Run>,
     watch: Watch,
-    answered: bool,
-    /// What to run again where an executor is lost with work that cannot be recovered. Nothing for a plan that writes.
-    again: Option<Box<(SessionState, LogicalPlan)>>,
 }
 
 impl std::fmt::Debug for Query {
@@ -34,7 +27,7 @@ impl std::fmt::Debug for Query {
         f.debug_struct("Query")
             .field("schema", &self.schema)
             .field("watch", &self.watch)
-            .field("answered", &self.answered)
+            .field("answered", &self.run.answered())
             .finish_non_exhaustive()
     }
 }
@@ -47,27 +40,10 @@ impl Query {
 
     /// The next rows; none at the end. May be dropped and called again.
     ///
-    /// Where an executor is lost with work that the cluster cannot recover, a query that only reads is run once more.
+    /// Where an executor is lost with work that the cluster cannot recover, a query that only reads is run again, three
+    /// times at most.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        loop {
-            let next = self.stream.next().await.map(|batch| batch.map_err(Error::from));
-            if let Some(Err(error)) = &next
-                && error.is_lost_work()
-                && !self.answered
-                && let Some(again) = &self.again
-            {
-                tracing::warn!(%error, "an executor was lost with a part of the result, running the query again");
-                let (state, plan) = again.as_ref();
-                match Box::pin(run(state, plan)).await {
-                    Ok(stream) => self.stream = stream,
-                    Err(error) => return Some(Err(error)),
-                }
-                self.again = None;
-                continue;
-            }
-            self.answered = true;
-            return next;
-        }
+        self.run.next().await
     }
 
     /// Says how far the job is. It works beside [`Query::next`].
@@ -79,12 +55,12 @@ impl Query {
     ///
     /// False where that could not be confirmed within ten seconds, because the job is still being planned: it may run.
     pub async fn cancel(mut self) -> Result<bool> {
-        if self.answered {
+        if self.run.answered() {
             // The job has ended; only its rows were still on their way.
             return Ok(true);
         }
         // It ends with the job's failure, or with rows where the job was faster.
-        Ok(self.watch.cancel_until(self.stream.next()).await?.is_some())
+        Ok(self.watch.cancel_until(self.run.next()).await?.is_some())
     }
 }
 
@@ -97,10 +73,9 @@ impl Session {
             let name = format!("{prefix}{}", shortened(text));
             let config = state.config().clone().with_ballista_job_name(&name);
             *state.config_mut() = config;
-            let stream = Box::pin(run(&state, &plan)).await?;
+            let run = Box::new(Run::start(state, plan).await?);
             let watch = Watch::new(self.inner.jobs.clone(), prefix);
-            let again = only_reads(&plan).then(|| Box::new((state, plan)));
-            Ok(Query { schema: stream.schema(), stream, watch, answered: false, again })
+            Ok(Query { schema: run.schema(), run, watch })
         })
     }
 
@@ -123,12 +98,6 @@ impl Session {
     pub fn is_embedded(&self) -> bool {
         self.inner.reads_here
     }
-}
-
-/// Starts the job of a plan.
-async fn run(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
-    let plan = state.create_physical_plan(plan).await?;
-    Ok(execute_stream(plan, state.task_ctx())?)
 }
 
 /// Names for the jobs of a session, by which the scheduler tells them apart.

@@ -4,6 +4,8 @@
 //! anew with the next one by themselves. With an event log, finished jobs can be looked up for ever.
 
 mod graph;
+#[cfg(test)]
+mod graph_tests;
 mod metrics;
 mod overview;
 mod routes;

@@ -2,6 +2,7 @@
 //! corners of doubles and integers, values of other types, and ids of all types.
 
 mod input;
+mod random;
 
 use std::sync::Arc;
 

@@ -1,0 +1,181 @@
+//! Runs a plan, and runs it again where executors were lost with a part of the result.
+//!
+//! The cluster recovers by itself what it safely can; everything else ends a job with a reason. A plan that only reads
+//! gives the same answer in a second run, so it gets one, and a third: on machines that come and go a run of several
+//! minutes may be hit more than once. A plan that writes is left to its caller.
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::tree_node::TreeNode as _;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use futures::StreamExt as _;
+
+use crate::{Error, Result};
+
+/// How often a plan that only reads is run, the first time included.
+const RUNS: usize = 4;
+
+/// A plan that runs.
+pub(crate) struct Run {
+    state: SessionState,
+    /// Held to the end: the files of a cached table stay while a plan reads them.
+    plan: LogicalPlan,
+    stream: SendableRecordBatchStream,
+    /// Whether somebody has rows of this run, or its end.
+    answered: bool,
+    runs: usize,
+}
+
+impl Run {
+    /// Starts the job of a plan.
+    pub(crate) async fn start(state: SessionState, plan: LogicalPlan) -> Result<Self> {
+        let stream = Box::pin(stream(&state, &plan)).await?;
+        let runs = if only_reads(&plan) { RUNS } else { 1 };
+        Ok(Self { state, plan, stream, answered: false, runs: runs - 1 })
+    }
+
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.stream.schema()
+    }
+
+    /// Whether [`Self::next`] has given rows, or the end.
+    pub(crate) fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The next rows; none at the end. May be dropped and called again.
+    pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        loop {
+            match self.stream.next().await.map(|batch| batch.map_err(Error::from)) {
+                Some(Err(error)) if !self.answered && self.may_repeat(&error) => {
+                    if let Err(error) = self.repeat(&error).await {
+                        return Some(Err(error));
+                    }
+                }
+                next => {
+                    self.answered = true;
+                    return next;
+                }
+            }
+        }
+    }
+
+    /// All rows. Here a run may also be repeated that has given some: those are dropped.
+    pub(crate) async fn collect(mut self) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        while let Some(next) = self.next().await {
+            match next {
+                Ok(batch) => batches.push(batch),
+                Err(error) if self.may_repeat(&error) => {
+                    self.repeat(&error).await?;
+                    batches.clear();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(batches)
+    }
+
+    fn may_repeat(&self, error: &Error) -> bool {
+        self.runs > 0 && error.is_lost_work()
+    }
+
+    async fn repeat(&mut self, error: &Error) -> Result<()> {
+        self.runs -= 1;
+        tracing::warn!(%error, runs_left = self.runs, "an executor was lost with a part of the result, running the query again");
+        self.stream = Box::pin(stream(&self.state, &self.plan)).await?;
+        self.answered = false;
+        Ok(())
+    }
+}
+
+async fn stream(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+    let plan = state.create_physical_plan(plan).await?;
+    Ok(execute_stream(plan, state.task_ctx())?)
+}
+
+/// Whether running a plan twice does nothing twice.
+fn only_reads(plan: &LogicalPlan) -> bool {
+    let writes = plan.exists(|node| {
+        Ok(matches!(
+            node,
+            LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Ddl(_) | LogicalPlan::Statement(_)
+        ))
+    });
+    matches!(writes, Ok(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use datafusion::error::DataFusionError;
+    use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    /// A context whose function `flaky` fails so many times, as a job does that has lost an executor.
+    fn flaky(failures: usize, message: &'static str) -> (SessionContext, Arc<AtomicUsize>) {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let function = move |_: &[ColumnarValue]| {
+            if counted.fetch_add(1, Ordering::SeqCst) < failures {
+                return Err(DataFusionError::Execution(message.to_owned()));
+            }
+            Ok(ColumnarValue::Array(Arc::new(Int64Array::from(vec![7])) as ArrayRef))
+        };
+        let context = SessionContext::new();
+        let int = arrow::datatypes::DataType::Int64;
+        context.register_udf(create_udf(
+            "flaky",
+            vec![int.clone()],
+            int,
+            Volatility::Volatile,
+            Arc::new(function),
+        ));
+        (context, calls)
+    }
+
+    async fn collect(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>> {
+        let (state, plan) = context.sql(sql).await.unwrap().into_parts();
+        Run::start(state, plan).await?.collect().await
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_reads_is_run_again_so_many_times() {
+        for (failures, ends_well) in [(0, true), (1, true), (RUNS - 1, true), (RUNS, false)] {
+            let (context, calls) = flaky(failures, "an executor was lost with its shuffle files");
+            let ended = collect(&context, "SELECT flaky(column1) FROM (VALUES (1))").await;
+            assert_eq!(ended.is_ok(), ends_well, "{failures} failures");
+            assert_eq!(calls.load(Ordering::SeqCst), RUNS.min(failures + 1), "{failures} failures");
+            assert!(
+                ended.map_or(true, |batches| batches.iter().map(RecordBatch::num_rows).sum::<usize>() == 1)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn any_other_failure_is_told_at_once() {
+        let (context, calls) = flaky(1, "the schema does not fit");
+        let error = collect(&context, "SELECT flaky(column1) FROM (VALUES (1))").await.unwrap_err();
+        assert!(error.to_string().contains("the schema does not fit"), "{error}");
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_writes_is_run_once() {
+        let (context, calls) = flaky(1, "an executor was lost with its shuffle files");
+        let target = tempfile::tempdir().unwrap();
+        let sql = format!(
+            "COPY (SELECT flaky(column1) FROM (VALUES (1))) TO '{}' STORED AS CSV",
+            target.path().join("t.csv").display()
+        );
+        collect(&context, &sql).await.unwrap_err();
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+}
