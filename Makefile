@@ -14,7 +14,7 @@ LOCKED := --locked
 
 DOCS ?= 5000000
 
-.PHONY: help demo test bench build services services-down services-status verify fmt clean
+.PHONY: help demo test bench bench-kills benches build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -35,10 +35,15 @@ services-down: ## Stops what `make services` started
 services-status: ## What runs where
 	@dev/services status
 
-bench: services ## The report beside MongoDB's own aggregation; make bench DOCS=200000 for a quick look
+bench: services benches ## The report beside MongoDB's own aggregation; make bench DOCS=200000 for a quick look
+	@$(SERVICES); exec $(TARGET)/release/firesteel-benches report --firesteel $(FIRESTEEL) --docs $(DOCS) $(BENCH)
+
+bench-kills: services benches ## The report while executors are killed: 20 seeded runs over 2 million documents
+	@$(SERVICES); exec $(TARGET)/release/firesteel-benches kills --firesteel $(FIRESTEEL) $(BENCH)
+
+benches: # What the benchmarks run
 	@dev/toolchain
 	$(CARGO) build --release $(LOCKED) --package firesteel --bin firesteel --package firesteel-benches --bin firesteel-benches
-	@$(SERVICES); exec $(TARGET)/release/firesteel-benches --firesteel $(FIRESTEEL) --docs $(DOCS) $(BENCH)
 
 test: services ## All tests, against real Kafka and MongoDB
 	@dev/toolchain

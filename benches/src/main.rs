@@ -1,121 +1,32 @@
-//! `make bench`: the report by our engine, and by what a user would pick instead, side by side in one run.
-//!
-//! `seeded` makes the collections, once → `ways` runs every way in turn and refuses to go on where two of them count
-//! differently → `measure` takes medians → `output` prints them with the goals that they met or missed. A missed goal
-//! is no failure of the program: figures are for people, and a busy machine misses goals.
+//! The project's benchmarks: one subcommand each. Every figure in the README comes from one of them.
 
+mod kills;
 mod latency;
 mod measure;
 mod output;
+mod report;
 mod seeded;
 mod ways;
 
-use anyhow::Context as _;
 use clap::Parser;
-use measure::{Bound, Goal, time};
-use output::Section;
-use seeded::Layout;
-use std::path::PathBuf;
-use ways::{Way, Ways, alternate};
 
-/// Documents behind the goal for the latency.
-const SMALL: u64 = 4_000;
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Parser)]
-#[command(name = "firesteel-benches", about = "The report, side by side with what a user would pick instead")]
-struct Args {
-    /// Documents in each collection
-    #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
-    docs: u64,
-    /// Rounds that count, after one that warms up
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: u16,
-    /// Small reports for the latency
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
-    small: u16,
-    /// Also writes everything as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// The binary that seeds
-    #[arg(long, value_name = "FILE", default_value = "target/release/firesteel")]
-    firesteel: PathBuf,
-    /// MongoDB's address
-    #[arg(
-        long,
-        value_name = "URI",
-        env = "FIRESTEEL_MONGODB_URI",
-        default_value = "mongodb://localhost:27017",
-        hide_env_values = true
-    )]
-    mongodb_uri: String,
+#[command(name = "firesteel-benches", about = "Measures the engine beside what a user would pick instead")]
+enum Args {
+    /// The report, side by side with MongoDB's own aggregation and a raw cursor (`make bench`)
+    Report(report::ReportArgs),
+    /// The report on a cluster whose executors are killed midway (`make bench-kills`)
+    Kills(kills::KillsArgs),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{processors} processors, {} rounds after a warm-up, all ways in turn", args.rounds);
-
-    let mut sections = Vec::new();
-    for layout in [Layout::Clustered, Layout::Plain] {
-        let section = Box::pin(section(&args, layout)).await?;
-        print!("{}", section.text()?);
-        sections.push(section);
+    match Args::parse() {
+        Args::Report(args) => report::run(args).await,
+        Args::Kills(args) => kills::run(args).await,
     }
-    let small = seeded::ensure(&args.mongodb_uri, SMALL, Layout::Clustered, &args.firesteel).await?;
-    let latency = latency::measure(&args.mongodb_uri, &small, SMALL, usize::from(args.small));
-    let latency = Box::pin(latency).await.context("the small report")?;
-    print!("{}", output::latency_text(&latency, SMALL)?);
-
-    let mut goals: Vec<Goal> = sections.iter().flat_map(goals).collect();
-    goals.push(Goal {
-        what: format!("a report over {SMALL} documents on a warm engine"),
-        bound: Bound::AtMost,
-        wanted: 150.0,
-        measured: latency.total.median() * 1e3,
-        unit: "ms",
-    });
-    print!("{}", output::goals_text(&goals)?);
-    if let Some(path) = &args.json {
-        let all = serde_json::json!({
-            "processors": processors,
-            "rounds": args.rounds,
-            "sections": sections.iter().map(Section::json).collect::<Vec<_>>(),
-            "latency": output::latency_json(&latency, SMALL),
-            "goals": output::goals_json(&goals),
-        });
-        std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
-}
-
-async fn section(args: &Args, layout: Layout) -> anyhow::Result<Section> {
-    let database = seeded::ensure(&args.mongodb_uri, args.docs, layout, &args.firesteel).await?;
-    let ways = Ways::open(&args.mongodb_uri, &database).await?;
-    let plan = ways.plan().await?.replace(&format!("{database}."), "");
-    let ((), caching) = time(ways.cache()).await.context("CACHE TABLE")?;
-    let measured = Box::pin(alternate(&ways, &Way::ALL, usize::from(args.rounds))).await?;
-    ways.close().await;
-    Ok(Section { layout, docs: args.docs, plan, caching: caching.as_secs_f64(), measured })
-}
-
-/// What was asked for, by layout.
-fn goals(section: &Section) -> Vec<Goal> {
-    let goal = |what: &str, way, other, wanted| Goal {
-        what: format!("{what}, {} collection", section.layout.name()),
-        bound: Bound::AtLeast,
-        wanted,
-        measured: section.ratio(way, other),
-        unit: "x",
-    };
-    let pushdown = match section.layout {
-        Layout::Clustered => 1.3,
-        Layout::Plain => 1.0,
-    };
-    vec![
-        goal("pushdown against one $group", Way::Pushdown, Way::Group, pushdown),
-        goal("no pushdown against the raw cursor", Way::Rows, Way::Cursor, 1.5),
-        goal("cached table against one $group", Way::Cached, Way::Group, 20.0),
-    ]
 }

@@ -2,8 +2,26 @@
 
 use anyhow::{Context as _, ensure};
 use bson::{Document, doc};
-use std::path::Path;
+use clap::Args;
+use std::path::PathBuf;
 use std::process::Command;
+
+/// Where the collections are, and what makes them.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The binary that seeds, and that clusters are made of
+    #[arg(long, value_name = "FILE", default_value = "target/release/firesteel")]
+    pub(crate) firesteel: PathBuf,
+    /// MongoDB's address
+    #[arg(
+        long,
+        value_name = "URI",
+        env = "FIRESTEEL_MONGODB_URI",
+        default_value = "mongodb://localhost:27017",
+        hide_env_values = true
+    )]
+    pub(crate) mongodb_uri: String,
+}
 
 /// How MongoDB stores the collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +40,8 @@ impl Layout {
 }
 
 /// A database with so many predictions in that layout; its name. What an earlier run made is used again.
-pub(crate) async fn ensure(uri: &str, docs: u64, layout: Layout, firesteel: &Path) -> anyhow::Result<String> {
+pub(crate) async fn ensure(target: &Target, docs: u64, layout: Layout) -> anyhow::Result<String> {
+    let Target { firesteel, mongodb_uri: uri } = target;
     let name = format!("firesteel_bench_{}_{docs}", layout.name());
     let database = mongodb::Client::with_uri_str(uri).await?.database(&name);
     let collection = database.collection::<Document>("predictions");

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outc
         return Ok(Outcome::Interrupted);
     };
 
-    let job = report::make(report::engine(&args.mongo, Some(&args.kafka))?, None, &flow.producers);
+    let job = report::make(report::engine(&args.mongo, Some(&args.kafka))?, &flow.producers);
     let report = tokio::select! {
         report = job => report?,
         () = shutdown.cancelled() => return Ok(Outcome::Interrupted),

@@ -1,6 +1,6 @@
 //! `firesteel report`: the map / reduce-by-key job over what is in MongoDB.
 
-use crate::args::{CacheArgs, KafkaArgs, MongoArgs, ReportArgs, Switch};
+use crate::args::{CacheArgs, EngineArgs, KafkaArgs, MongoArgs, ReportArgs, Switch};
 use crate::tasks::TaskProgress;
 use crate::{Context, Outcome, output};
 use anyhow::bail;
@@ -12,11 +12,7 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
         Ok(producers) => producers,
         Err(error) => bail!("--producer: {error}"),
     };
-    let mut config = engine(&args.mongo, None)?;
-    config.scan.max_partitions = args.scan_partitions.map(|n| n as usize);
-    config.scan.aggregate_pushdown = args.aggregate_pushdown == Switch::On;
-
-    let session = connect(config, args.scheduler.as_deref()).await?;
+    let session = args.engine.connect(engine(&args.mongo, None)?).await?;
     let what = format!("reading {}.predictions", args.mongo.mongodb_database);
     let progress = TaskProgress::start(&context.bars, session.watch(), what);
     let mut job = pin!(run_on(&session, &producers));
@@ -72,11 +68,15 @@ pub(crate) fn engine(mongo: &MongoArgs, kafka: Option<&KafkaArgs>) -> anyhow::Re
     Ok(config)
 }
 
-/// An engine in this process, or the cluster at `scheduler`.
-pub(crate) async fn connect(config: Config, scheduler: Option<&str>) -> firesteel_engine::Result<Session> {
-    match scheduler {
-        Some(url) => Session::connect(url, config).await,
-        None => Session::embedded(config).await,
+impl EngineArgs {
+    /// The engine that answers: one in this process, or the cluster.
+    pub(crate) async fn connect(&self, mut config: Config) -> firesteel_engine::Result<Session> {
+        config.scan.max_partitions = self.scan_partitions.map(|n| n as usize);
+        config.scan.aggregate_pushdown = self.aggregate_pushdown == Switch::On;
+        match self.scheduler.as_deref() {
+            Some(url) => Session::connect(url, config).await,
+            None => Session::embedded(config).await,
+        }
     }
 }
 
@@ -88,13 +88,12 @@ async fn run_on(
     report::run(session, (!filter.is_empty()).then_some(filter.as_slice())).await
 }
 
-/// Runs the job on the cluster at `scheduler`, or on an engine in this process that lasts as long as the job.
+/// Runs the job on an engine in this process that lasts as long as the job.
 pub(crate) async fn make(
     config: Config,
-    scheduler: Option<&str>,
     producers: &[firesteel_proto::ProducerId],
 ) -> anyhow::Result<report::Report> {
-    let session = connect(config, scheduler).await?;
+    let session = Session::embedded(config).await?;
     let report = run_on(&session, producers).await;
     session.shutdown().await;
     Ok(report?)

@@ -1,6 +1,6 @@
 //! The command line of `firesteel sql`.
 
-use crate::args::{CacheArgs, KafkaArgs, MongoArgs};
+use crate::args::{CacheArgs, EngineArgs, KafkaArgs, MongoArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -53,13 +53,8 @@ pub(crate) struct SqlArgs {
     /// Prints results and errors, and nothing about them
     #[arg(short = 'q', long, help_heading = "Output")]
     pub(crate) quiet: bool,
-    /// Partitions of a scan [default: one a core, fewer for a small collection]
-    #[arg(long, value_name = "N", env = "FIRESTEEL_SCAN_PARTITIONS", help_heading = "Engine",
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) scan_partitions: Option<u32>,
-    /// The engine: unset, one inside this process; df://HOST:PORT, that cluster
-    #[arg(long, value_name = "URL", env = "FIRESTEEL_SCHEDULER", help_heading = "Engine")]
-    pub(crate) scheduler: Option<String>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
     #[command(flatten)]

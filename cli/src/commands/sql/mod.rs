@@ -49,10 +49,9 @@ pub(crate) async fn run(args: SqlArgs, context: Context) -> anyhow::Result<Outco
         None => Output::stdout(),
     };
     let mut config = super::report::engine(&args.mongo, Some(&args.kafka))?;
-    config.scan.max_partitions = args.scan_partitions.map(|n| n as usize);
     config.cache = args.cache.config();
     let session = tokio::select! {
-        session = super::report::connect(config, args.scheduler.as_deref()) => session?,
+        session = args.engine.connect(config) => session?,
         () = context.signals.shutdown.cancelled() => return Ok(Outcome::Interrupted),
     };
 
