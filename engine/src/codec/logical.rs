@@ -6,6 +6,7 @@ use arrow::datatypes::SchemaRef;
 use ballista_core::serde::BallistaLogicalExtensionCodec;
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::file_format::FileFormatFactory;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -83,6 +84,7 @@ impl LogicalExtensionCodec for LogicalCodec {
             Some(wire::table::Kind::CacheJob(job)) => {
                 Ok(Arc::new(cache::job_of(job, &self.connections, ctx, self)?))
             }
+            Some(wire::table::Kind::Empty(wire::EmptyTable {})) => Ok(Arc::new(EmptyTable::new(schema))),
             None => Err(unknown_kind().into()),
         }
     }
@@ -97,6 +99,8 @@ impl LogicalExtensionCodec for LogicalCodec {
             Some(wire::table::Kind::Cached(cache::table_to_wire(table)))
         } else if let Some(job) = node.downcast_ref::<CacheJob>() {
             Some(wire::table::Kind::CacheJob(cache::job_to_wire(job, self)?))
+        } else if node.is::<EmptyTable>() {
+            Some(wire::table::Kind::Empty(wire::EmptyTable {}))
         } else {
             let kafka = node.downcast_ref::<KafkaTable>();
             kafka.map(|table| wire::table::Kind::Kafka((&table.options).into()))
@@ -235,7 +239,10 @@ mod tests {
         let mut bytes = Vec::new();
         frame(&wire::Table { version: WIRE_VERSION + 1, kind: None }, &mut bytes);
         let error = Error::from(decode(&codec, &bytes).unwrap_err());
-        assert!(matches!(error, Error::PlanVersion { found: 2, supported: 1 }), "{error}");
+        assert!(
+            matches!(error, Error::PlanVersion { found, supported: WIRE_VERSION } if found == WIRE_VERSION + 1),
+            "{error}"
+        );
 
         let mut bytes = Vec::new();
         frame(&wire::Table { version: WIRE_VERSION, kind: None }, &mut bytes);

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod embedded;
+mod empty;
 mod planner;
 mod query;
 mod slots;

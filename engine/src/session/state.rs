@@ -90,7 +90,9 @@ pub(crate) fn session_state(
             options,
             codec::logical(connections),
         );
-        builder = builder.with_query_planner(Arc::new(planner));
+        builder = builder
+            .with_query_planner(Arc::new(planner))
+            .with_optimizer_rule(Arc::new(super::empty::KeepEmptyColumns));
     }
     let mut state = builder.build();
     connections.functions().register(&mut state)?;

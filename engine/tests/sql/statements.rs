@@ -45,6 +45,22 @@ async fn files_are_tables() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What tools ask to learn the columns of a query. The plan travels to the scheduler, where the columns have to be known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_can_have_no_rows_keeps_its_columns() -> anyhow::Result<()> {
+    let fixture = Fixture::alone().await?;
+    fixture.done("CREATE VIEW v AS SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS t(n, s)").await?;
+    let rows = fixture.session.sql("SELECT * FROM v WHERE 1 = 0").await?.collect().await?;
+    let names: Vec<&str> = rows.schema().fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!((names, rows.len()), (vec!["n", "s"], 0));
+    assert_eq!(fixture.rows("SELECT count(s), count(*) FROM v WHERE false").await?, ["0|0"]);
+    assert_eq!(fixture.rows("SELECT s, count(*) FROM v WHERE 1 = 2 GROUP BY s").await?, [""; 0]);
+    let union = "SELECT n FROM v WHERE n > 1 UNION ALL SELECT n FROM v WHERE false";
+    assert_eq!(fixture.rows(union).await?, ["2"]);
+    fixture.session.shutdown().await;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_catalog_is_the_sessions() -> anyhow::Result<()> {
     let fixture = Fixture::alone().await?;

@@ -4,6 +4,7 @@
 //! Left out is only what two readings may differ in as well: sums of doubles of both signs, whose error depends on the
 //! order of adding, and the order of NaN under MIN and MAX (see `docs/engine.md`).
 
+use anyhow::Context as _;
 use firesteel_engine::Session;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -137,7 +138,8 @@ impl Maker {
 }
 
 async fn compare(pushing: &Session, reading: &Session, sql: &str) -> anyhow::Result<bool> {
-    let pushed = pushing.sql(sql).await?.explain().await?.contains("MongoGroupExec");
+    let plan = pushing.sql(sql).await.with_context(|| sql.to_owned())?.explain().await;
+    let pushed = plan.with_context(|| sql.to_owned())?.contains("MongoGroupExec");
     match (rows(pushing, sql).await, rows(reading, sql).await) {
         (Ok(with), Ok(read)) => assert_equal(&with, &read, sql),
         (Err(with), Err(read)) => {
