@@ -49,6 +49,9 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) log: Option<String>,
+    /// Checks the arguments and the settings, and starts nothing
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) check: bool,
     /// How log lines look
     #[arg(
         long,
@@ -168,6 +171,22 @@ pub(crate) struct MongoArgs {
     pub(crate) mongodb_database: String,
 }
 
+/// What asks questions: which engine answers them, and how it reads MongoDB.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engine")]
+pub(crate) struct EngineArgs {
+    /// The engine: unset, one inside this process; df://HOST:PORT, that cluster
+    #[arg(long, value_name = "URL", env = "FIRESTEEL_SCHEDULER")]
+    pub(crate) scheduler: Option<String>,
+    /// Partitions of a scan of MongoDB [default: one a core, fewer for a small collection]
+    #[arg(long, value_name = "N", env = "FIRESTEEL_SCAN_PARTITIONS",
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) scan_partitions: Option<u32>,
+    /// Whether MongoDB itself computes aggregates where that gives what the engine would
+    #[arg(long, value_name = "SWITCH", env = "FIRESTEEL_AGGREGATE_PUSHDOWN", default_value = "on")]
+    pub(crate) aggregate_pushdown: Switch,
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cached tables")]
 pub(crate) struct CacheArgs {
@@ -245,6 +264,14 @@ pub(crate) struct ProduceArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Health")]
+pub(crate) struct HealthArgs {
+    /// Where to serve /healthz, /readyz and /metrics (Prometheus) over HTTP [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "FIRESTEEL_HEALTH_LISTEN")]
+    pub(crate) health_listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InferenceServerArgs {
     /// Where to listen
     #[arg(
@@ -261,6 +288,8 @@ pub(crate) struct InferenceServerArgs {
     pub(crate) queue: u32,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) health: HealthArgs,
 }
 
 #[derive(Debug, Args)]
@@ -289,6 +318,8 @@ pub(crate) struct ConsumeImagesArgs {
     pub(crate) max_in_flight: u32,
     #[command(flatten)]
     pub(crate) kafka: KafkaArgs,
+    #[command(flatten)]
+    pub(crate) health: HealthArgs,
 }
 
 #[derive(Debug, Args)]
@@ -314,6 +345,8 @@ pub(crate) struct ConsumePredictionsArgs {
     pub(crate) kafka: KafkaArgs,
     #[command(flatten)]
     pub(crate) mongo: MongoArgs,
+    #[command(flatten)]
+    pub(crate) health: HealthArgs,
 }
 
 /// How results are printed.
@@ -344,22 +377,8 @@ pub(crate) struct ReportArgs {
     /// Only these producers, by their ids of 8 hexadecimal digits [default: all]
     #[arg(long = "producer", value_name = "ID", value_delimiter = ',', help_heading = "Report")]
     pub(crate) producers: Vec<String>,
-    /// Partitions of the scan [default: one a core, fewer for a small collection]
-    #[arg(long, value_name = "N", env = "FIRESTEEL_SCAN_PARTITIONS", help_heading = "Engine",
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) scan_partitions: Option<u32>,
-    /// Whether MongoDB itself computes aggregates where that gives what the engine would
-    #[arg(
-        long,
-        value_name = "SWITCH",
-        env = "FIRESTEEL_AGGREGATE_PUSHDOWN",
-        default_value = "on",
-        help_heading = "Engine"
-    )]
-    pub(crate) aggregate_pushdown: Switch,
-    /// The engine: unset, one inside this process; df://HOST:PORT, that cluster
-    #[arg(long, value_name = "URL", env = "FIRESTEEL_SCHEDULER", help_heading = "Engine")]
-    pub(crate) scheduler: Option<String>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) mongo: MongoArgs,
 }

@@ -3,6 +3,7 @@
 //! `producer` → topic `images` → `consumer::images` → `inference` (gRPC) → topic `predictions` →
 //! `consumer::predictions` → `sink` (MongoDB). Each component is a `run(config, …, shutdown)` that ends when
 //! its work is done or its token is cancelled; signals, environment and exit codes are the binary's business.
+//! `health` tells over HTTP how a component stands and what it has counted.
 //!
 //! # What is guaranteed
 //!
@@ -21,6 +22,7 @@ pub mod backoff;
 pub mod consumer;
 pub mod dataset;
 mod error;
+pub mod health;
 pub mod inference;
 pub mod kafka;
 pub mod producer;

@@ -3,7 +3,7 @@
 use super::consume;
 use crate::args::ConsumeImagesArgs;
 use crate::{Context, Outcome};
-use firesteel_pipeline::consumer::{Stats, images};
+use firesteel_pipeline::consumer::{Metrics, Stats, images};
 use std::sync::Arc;
 
 pub(crate) async fn run(args: ConsumeImagesArgs, context: Context) -> anyhow::Result<Outcome> {
@@ -19,6 +19,7 @@ pub(crate) async fn run(args: ConsumeImagesArgs, context: Context) -> anyhow::Re
         ..images::Config::default()
     };
     let stats = Arc::new(Stats::default());
+    let metrics = Arc::new(Metrics::images(&config, Arc::clone(&stats)));
     let consumer = images::run(config, Arc::clone(&stats), context.signals.shutdown.clone());
-    consume("consume-images", stats, consumer).await
+    args.health.beside(metrics, Box::pin(consume("consume-images", stats, consumer))).await
 }

@@ -3,7 +3,7 @@
 use super::consume;
 use crate::args::ConsumePredictionsArgs;
 use crate::{Context, Outcome};
-use firesteel_pipeline::consumer::{Stats, predictions};
+use firesteel_pipeline::consumer::{Metrics, Stats, predictions};
 use std::sync::Arc;
 
 pub(crate) async fn run(args: ConsumePredictionsArgs, context: Context) -> anyhow::Result<Outcome> {
@@ -19,6 +19,7 @@ pub(crate) async fn run(args: ConsumePredictionsArgs, context: Context) -> anyho
         ..predictions::Config::default()
     };
     let stats = Arc::new(Stats::default());
+    let metrics = Arc::new(Metrics::predictions(&config, Arc::clone(&stats)));
     let consumer = predictions::run(config, Arc::clone(&stats), context.signals.shutdown.clone());
-    consume("consume-predictions", stats, consumer).await
+    args.health.beside(metrics, Box::pin(consume("consume-predictions", stats, consumer))).await
 }

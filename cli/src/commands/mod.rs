@@ -12,15 +12,17 @@ pub(crate) mod seed;
 pub(crate) mod sql;
 
 use crate::Outcome;
-use crate::args::{KafkaArgs, ModelArgs, MongoArgs};
+use crate::args::{HealthArgs, KafkaArgs, ModelArgs, MongoArgs};
 use anyhow::bail;
 use firesteel_engine::KafkaConnection;
 use firesteel_pipeline::consumer::Stats;
+use firesteel_pipeline::health::{self, Watched};
 use firesteel_pipeline::inference;
 use firesteel_pipeline::kafka::KafkaConfig;
 use firesteel_pipeline::sink::MongoConfig;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How often a long-running role says what it has done.
 const SUMMARY_EVERY: Duration = Duration::from_secs(30);
@@ -90,6 +92,27 @@ impl ModelArgs {
             max_batch: self.max_batch as usize,
             ..inference::Config::default()
         }
+    }
+}
+
+impl HealthArgs {
+    /// Runs a role and, beside it from its first moment to its last, the health server, where one is asked for.
+    async fn beside(
+        &self,
+        watched: Arc<dyn Watched>,
+        role: impl Future<Output = anyhow::Result<Outcome>>,
+    ) -> anyhow::Result<Outcome> {
+        let Some(listen) = self.health_listen else { return role.await };
+        let server = health::Server::bind(listen).await?;
+        tracing::info!(address = %server.address(), "health is served");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server.run(watched, stop.clone()));
+        let outcome = role.await;
+        stop.cancel();
+        if let Ok(Err(error)) = serving.await {
+            tracing::warn!(%error, "the health server failed");
+        }
+        outcome
     }
 }
 

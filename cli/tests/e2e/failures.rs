@@ -122,6 +122,8 @@ fn a_taken_port_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
     fails(firesteel(&["inference-server", "--listen", &address]), &[&address]);
+    let health = firesteel(&["consume-images", "--health-listen", &address]);
+    fails(health, &[&address, "FIRESTEEL_HEALTH_LISTEN"]);
 }
 
 #[test]

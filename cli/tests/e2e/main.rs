@@ -3,6 +3,7 @@
 
 mod demo;
 mod failures;
+mod health;
 mod roles;
 mod seed;
 mod sql;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-const ROLE: &str = "consume-images";
+pub(super) const ROLE: &str = "consume-images";
 
 /// How the image consumer works.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ impl Default for Config {
 /// A configuration that cannot work; with `fail_fast` also a dependency that does not answer within 10 s. Without
 /// it, dependencies that are down are waited for.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
-    let kafka = Arc::new(Outage::new(ROLE, "Kafka"));
+    let kafka = Arc::new(Outage::new(ROLE, "Kafka", Arc::clone(&stats)));
     let topics = [
         config.images_topic.clone(),
         dead_letter_topic(&config.images_topic),
@@ -104,7 +104,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     let hurry = CancellationToken::new();
     let worker = Arc::new(Worker {
         publisher: Publisher::new(&config.kafka, ROLE, Duration::from_secs(30))?,
-        inference: Outage::new(ROLE, "inference server"),
+        inference: Outage::new(ROLE, "inference server", Arc::clone(&stats)),
         client,
         kafka,
         stats,
@@ -198,6 +198,7 @@ impl Worker {
         });
         if published.await?.is_some() {
             add(&self.stats.succeeded, 1);
+            self.stats.image_time.observe_time(record.polled.elapsed());
             record.ticket.complete();
         }
         Ok(())

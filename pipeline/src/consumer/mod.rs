@@ -15,16 +15,20 @@
 //!   a slow model costs the partitions.
 //! * A dependency that is down is retried for ever with backoff and jitter, said once, and again when what it says
 //!   changes and when it recovers. A record that can never succeed goes to the dead-letter topic (`dead_letter`).
+//! * What is counted is counted once it is durable (`stats`); `metrics` tells it, and whether the consumer is ready.
 //! * Records are worked on concurrently: **no order is promised** across images, not even of one producer.
 
 mod dead_letter;
 pub mod images;
+mod metrics;
 mod offsets;
 pub mod predictions;
 mod retry;
 mod source;
+mod standing;
 mod startup;
 mod stats;
 
+pub use metrics::Metrics;
 pub use offsets::Tracker;
 pub use stats::{Snapshot, Stats};

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const ROLE: &str = "consume-predictions";
+pub(super) const ROLE: &str = "consume-predictions";
 
 /// How the prediction consumer works.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl Default for Config {
 /// A configuration that cannot work; with `fail_fast` also a dependency that does not answer within 10 s. Without
 /// it, dependencies that are down are waited for.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
-    let outage = Outage::new(ROLE, "MongoDB");
+    let outage = Outage::new(ROLE, "MongoDB", Arc::clone(&stats));
     let start = Retry { backoff: &config.backoff, outage: &outage, stats: &stats, shutdown: &shutdown };
     let contact = startup::first_contact(start, config.fail_fast, || async {
         // Resolving a name of `mongodb+srv` is part of reaching the server, so it is retried too.
@@ -101,7 +101,7 @@ pub async fn run_with(
     stats: Arc<Stats>,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let kafka = Arc::new(Outage::new(ROLE, "Kafka"));
+    let kafka = Arc::new(Outage::new(ROLE, "Kafka", Arc::clone(&stats)));
     let topics = [config.predictions_topic.clone(), dead_letter_topic(&config.predictions_topic)]
         .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
     let start = Retry { backoff: &config.backoff, outage: &kafka, stats: &stats, shutdown: &shutdown };
@@ -121,7 +121,7 @@ pub async fn run_with(
     let hurry = CancellationToken::new();
     let writer = Writer {
         publisher: Publisher::new(&config.kafka, ROLE, Duration::from_secs(30))?,
-        mongo: Outage::new(ROLE, "MongoDB"),
+        mongo: Outage::new(ROLE, "MongoDB", Arc::clone(&stats)),
         sink,
         kafka,
         stats,
@@ -215,8 +215,10 @@ impl Writer<'_> {
                     dead.push((record, Reason { class: "refused-by-store", message: refusal.message }));
                 }
             }
-            for record in records.into_iter().flatten() {
+            for (record, prediction) in records.into_iter().zip(&predictions) {
+                let Some(record) = record else { continue };
                 add(&self.stats.succeeded, 1);
+                self.stats.predictions.count(prediction.label, prediction.correct());
                 record.ticket.complete();
             }
         }

@@ -1,13 +1,13 @@
 //! Waiting for a dependency that is down: for ever, with backoff and jitter, and without filling the log.
 //!
 //! Many records meet the same outage at once. They share one [`Outage`], which decides what is worth a line: the
-//! first failure, a failure that says something new, the recovery.
+//! first failure, a failure that says something new, the recovery. While it lasts the consumer counts as not ready.
 
 use super::Stats;
 use super::stats::add;
 use crate::backoff::{self, Backoff};
 use crate::error::{Error, Result, chain};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Outage {
     role: &'static str,
     dependency: &'static str,
+    stats: Arc<Stats>,
     state: Mutex<State>,
 }
 
@@ -65,19 +66,30 @@ impl State {
 }
 
 impl Outage {
-    pub(crate) fn new(role: &'static str, dependency: &'static str) -> Self {
-        Self { role, dependency, state: Mutex::default() }
+    pub(crate) fn new(role: &'static str, dependency: &'static str, stats: Arc<Stats>) -> Self {
+        Self { role, dependency, stats, state: Mutex::default() }
     }
 
     /// Takes note of a failure.
     pub(crate) fn failed(&self, message: &str) {
-        let announcement = self.lock().failed(message, Instant::now());
+        let mut state = self.lock();
+        let announcement = state.failed(message, Instant::now());
+        if announcement == Some(Announcement::Began) {
+            // Under the lock, or the news of a later recovery might come first.
+            self.stats.standing.goes_away(self.dependency);
+        }
+        drop(state);
         self.say(announcement, message);
     }
 
     /// Takes note of a success.
     pub(crate) fn succeeded(&self) {
-        let announcement = self.lock().succeeded(Instant::now());
+        let mut state = self.lock();
+        let announcement = state.succeeded(Instant::now());
+        if announcement.is_some() {
+            self.stats.standing.comes_back(self.dependency);
+        }
+        drop(state);
         self.say(announcement, "");
     }
 
@@ -178,7 +190,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_shutdown_ends_the_waiting_and_a_permanent_error_ends_the_tries() {
-        let (outage, stats, shutdown) = (Outage::new("r", "d"), Stats::default(), CancellationToken::new());
+        let (stats, shutdown) = (Arc::new(Stats::default()), CancellationToken::new());
+        let outage = Outage::new("r", "d", Arc::clone(&stats));
         let backoff = backoff::Config { initial: Duration::from_millis(1), ..backoff::Config::default() };
         let retry = Retry { backoff: &backoff, outage: &outage, stats: &stats, shutdown: &shutdown };
         let down = || Error::MongoUnconfirmed {
@@ -202,5 +215,11 @@ mod tests {
         let wait = retry.run(|| async { Err::<(), _>(down()) });
         let (result, ()) = tokio::join!(wait, async { shutdown.cancel() });
         assert_eq!(result.expect("shut down"), None);
+
+        let unavailable = || stats.standing.reasons().contains(&"d is unavailable".to_owned());
+        outage.failed("refused");
+        assert!(unavailable());
+        outage.succeeded();
+        assert!(!unavailable());
     }
 }

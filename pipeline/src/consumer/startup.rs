@@ -13,7 +13,11 @@ pub(super) async fn topics(
     retry: Retry<'_>,
     fail_fast: bool,
 ) -> Result<bool> {
-    Ok(first_contact(retry, fail_fast, || ensure_topics(kafka, role, topics)).await?.is_some())
+    let there = first_contact(retry, fail_fast, || ensure_topics(kafka, role, topics)).await?.is_some();
+    if there {
+        retry.stats.standing.topics_are_there();
+    }
+    Ok(there)
 }
 
 /// Calls `contact` until it succeeds, or once if failing fast. `None` when the shutdown came first.

@@ -261,6 +261,17 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// Health checks and metrics cannot be served.
+    #[error(
+        "cannot serve health checks on {address} (setting FIRESTEEL_HEALTH_LISTEN, flag --health-listen)"
+    )]
+    Health {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
     /// A task of this process died.
     #[error("{task} stopped unexpectedly")]
     Stopped {
@@ -302,6 +313,7 @@ impl Error {
             | Self::DatasetRow { .. }
             | Self::Setting { .. }
             | Self::CollectionNotEmpty { .. }
+            | Self::Health { .. }
             | Self::Ledger { .. } => ErrorKind::Caller,
             Self::Topic { source, .. }
             | Self::Group { source, .. }

@@ -349,12 +349,15 @@ impl Shared {
             batch.iter().for_each(|job| pixels.extend_from_slice(&job.image));
             let start = Instant::now();
             let run = catch_unwind(AssertUnwindSafe(|| classify(model.as_mut(), &pixels, batch.len())));
-            let nanos = usize::try_from(start.elapsed().as_nanos()).unwrap_or(usize::MAX);
+            let took = start.elapsed();
+            let nanos = usize::try_from(took.as_nanos()).unwrap_or(usize::MAX);
             Stats::add(&self.stats.busy_nanos, nanos);
             match run {
                 Ok(Ok(answers)) => {
                     Stats::add(&self.stats.images, batch.len());
                     Stats::add(&self.stats.batches, 1);
+                    self.stats.batch_images.observe(batch.len() as u64);
+                    self.stats.batch_time.observe_time(took);
                     for (job, answer) in batch.drain(..).zip(answers) {
                         job.answer(Ok(answer));
                     }

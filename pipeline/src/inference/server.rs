@@ -97,7 +97,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Learns when a server has loaded its model.
+/// Learns when a server has loaded its model, and whether it answers.
 #[derive(Debug, Clone)]
 pub struct Ready(watch::Receiver<bool>);
 
@@ -105,6 +105,13 @@ impl Ready {
     /// Waits until the server answers: `true`; `false` if it ended before that.
     pub async fn wait(mut self) -> bool {
         self.0.wait_for(|ready| *ready).await.is_ok()
+    }
+
+    /// Whether the server answers at this moment: not before it has its model, and not once it is asked to stop.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        // Nobody is left to say that it is over when the server has ended in another way.
+        self.0.has_changed().is_ok() && *self.0.borrow()
     }
 }
 
@@ -198,6 +205,7 @@ impl Server {
             error = model.failed() => Err(error),
             served = &mut serving => return ended(served, address),
         };
+        ready.send_replace(false);
         say(&health, ServingStatus::NotServing).await;
         draining.cancel();
         match tokio::time::timeout(drain_timeout, serving).await {

@@ -1,10 +1,14 @@
 //! What the server counts. Plain atomics: a metrics endpoint, a progress bar or a test reads them when it likes.
 
+use crate::health::Histogram;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Upper bounds of the buckets of batch sizes.
+const BATCH_IMAGES: [u64; 13] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
+
 /// Counters since the start, and gauges of this moment. Each value is exact, but they are not read at one instant.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
     pub(super) images: AtomicU64,
     pub(super) batches: AtomicU64,
@@ -14,6 +18,27 @@ pub struct Stats {
     pub(super) queued: AtomicU64,
     pub(super) ready: AtomicU64,
     pub(super) busy_nanos: AtomicU64,
+    /// Of the batches that the model has answered.
+    pub(super) batch_images: Histogram,
+    /// The model's time for each of them.
+    pub(super) batch_time: Histogram,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            images: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            rejections: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+            ready: AtomicU64::new(0),
+            busy_nanos: AtomicU64::new(0),
+            batch_images: Histogram::numbers(&BATCH_IMAGES),
+            batch_time: Histogram::times(),
+        }
+    }
 }
 
 impl Stats {

@@ -6,6 +6,7 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 mod faults;
+mod health;
 mod images;
 mod inference;
 mod letters;

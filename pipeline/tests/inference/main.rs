@@ -7,6 +7,7 @@ mod assets;
 mod batching;
 mod client;
 mod fake;
+mod health;
 mod model;
 mod server;
 mod weights;

@@ -5,12 +5,14 @@
 
 use super::super::retry::Outage;
 use super::super::stats::add;
+use super::lag::{Log, behind};
 use super::{Stats, Tracker};
 use crate::kafka::Context;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -40,6 +42,7 @@ pub(super) struct Owned {
     pub(super) requested: Option<(i64, u64)>,
     /// How many records the broker has confirmed.
     pub(super) confirmed: u64,
+    pub(super) log: Log,
 }
 
 impl Shared {
@@ -67,9 +70,12 @@ impl Shared {
                 tracker: Tracker::default(),
                 requested: None,
                 confirmed: 0,
+                log: Log::default(),
             };
             partitions.owned.insert(element.partition(), owned);
         }
+        drop(partitions);
+        self.stats.standing.has_joined();
     }
 
     fn forget(&self, list: &TopicPartitionList) {
@@ -77,6 +83,53 @@ impl Shared {
         for element in list.elements() {
             partitions.owned.remove(&element.partition());
         }
+        drop(partitions);
+        self.tell_lags();
+    }
+
+    /// The partitions whose ends have to be asked for, since nothing is fetched that would tell them: all while they are
+    /// `paused`, else those whose records wait here. What was asked of the others is out of date.
+    pub(super) fn to_ask(&self, paused: bool) -> Vec<i32> {
+        let mut wanted = Vec::new();
+        for (partition, owned) in &mut self.lock().owned {
+            if paused || owned.log.waiting {
+                wanted.push(*partition);
+            } else {
+                owned.log.asked = None;
+            }
+        }
+        wanted
+    }
+
+    /// Takes note of a partition's end. Only the polling thread calls it.
+    pub(super) fn answered(&self, partition: i32, end: i64) {
+        if let Some(owned) = self.lock().owned.get_mut(&partition) {
+            owned.log.asked = Some(end);
+        }
+        self.tell_lags();
+    }
+
+    /// Takes note of what the client knows of partitions. Only the polling thread calls it.
+    pub(super) fn learn(&self, known: impl IntoIterator<Item = (i32, Log)>) {
+        let mut partitions = self.lock();
+        for (partition, log) in known {
+            if let Some(owned) = partitions.owned.get_mut(&partition) {
+                owned.log.learn(log);
+            }
+        }
+        drop(partitions);
+        self.tell_lags();
+    }
+
+    /// How far each partition is behind.
+    fn tell_lags(&self) {
+        let partitions = self.lock();
+        let lags = partitions.owned.iter().filter_map(|(partition, owned)| {
+            Some((*partition, behind(owned.tracker.position(), owned.log)?))
+        });
+        let lags = lags.collect();
+        drop(partitions);
+        self.stats.standing.set_lags(lags);
     }
 
     /// The positions that moved since they were last sent, among `only` or all.
@@ -124,6 +177,12 @@ impl ClientContext for GroupContext {
     fn error(&self, error: KafkaError, reason: &str) {
         Context.error(error, reason);
     }
+
+    fn stats(&self, statistics: Statistics) {
+        if let Some(topic) = statistics.topics.get(&*self.shared.topic) {
+            self.shared.learn(topic.partitions.iter().map(|(id, partition)| (*id, Log::of(partition))));
+        }
+    }
 }
 
 impl ConsumerContext for GroupContext {
@@ -149,6 +208,9 @@ impl ConsumerContext for GroupContext {
                     tracing::debug!(%error, "cannot resume revoked partitions");
                 }
                 self.shared.forget(list);
+                if lost {
+                    self.shared.stats.standing.has_left();
+                }
             }
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
         }

@@ -14,8 +14,11 @@
 //!   late completions find no tracker of their epoch. If it was paused it is resumed first, because the client
 //!   remembers that beyond the assignment, and the partition may come back. An assigned partition gets a fresh tracker. Partitions that
 //!   were lost rather than revoked belong to someone else already: nothing is committed for them.
+//! * **Lag.** What the client's own statistics say of a partition's end, against the position: no question to the broker.
+//!   Only of a partition that nothing is fetched from, for it is paused or its records wait here, the end is asked for.
 
 mod group;
+mod lag;
 mod worker;
 
 use super::retry::Outage;
@@ -29,12 +32,15 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use worker::Worker;
 
 /// How long the thread may take to commit and leave the group.
 const CLOSE_WITHIN: Duration = Duration::from_secs(15);
+/// How often the client tells how long its partitions are.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+const STATISTICS: &str = "statistics.interval.ms";
 
 /// What to consume, and how.
 #[derive(Debug, Clone)]
@@ -56,6 +62,7 @@ pub(crate) struct Record {
     pub(crate) key: Option<Bytes>,
     pub(crate) payload: Option<Bytes>,
     pub(crate) headers: Option<OwnedHeaders>,
+    pub(crate) polled: Instant,
     pub(crate) ticket: Ticket,
 }
 
@@ -98,7 +105,10 @@ pub(crate) struct Source {
 impl Source {
     /// Joins the group. The client connects on its own, whenever a broker is there.
     pub(crate) fn start(config: Config, stats: Arc<Stats>, outage: Arc<Outage>) -> Result<Self> {
-        let client_config = config.kafka.consumer(config.role, &config.group)?;
+        let mut client_config = config.kafka.consumer(config.role, &config.group)?;
+        if client_config.get(STATISTICS).is_none() {
+            client_config.set(STATISTICS, TELL_EVERY.as_millis().to_string());
+        }
         let shared = Arc::new(Shared::new(&config.topic, stats, outage));
         let context = GroupContext { shared: Arc::clone(&shared) };
         let consumer: BaseConsumer<GroupContext> = client_config
@@ -109,7 +119,7 @@ impl Source {
         let (sender, records) = mpsc::unbounded_channel();
         let (ended, thread) = tokio::sync::oneshot::channel();
         let runtime = tokio::runtime::Handle::current();
-        let own = Arc::clone(&shared);
+        let (own, left) = (Arc::clone(&shared), Arc::clone(&shared));
         std::thread::Builder::new()
             .name(config.role.to_owned())
             .spawn(move || {
@@ -118,6 +128,7 @@ impl Source {
                 worker.commit();
                 // Leaving the group runs the revocation callback once more.
                 drop(worker);
+                left.stats.standing.has_left();
                 // Nobody listens when the consumer gave up waiting.
                 let _ = ended.send(result);
             })

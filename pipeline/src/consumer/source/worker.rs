@@ -19,6 +19,8 @@ const STALLED_AFTER: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(50);
 /// How often a broker that was lost is asked whether it is back, while no record says so.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// How often the ends of partitions are asked for that nothing is fetched from.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Worker {
     config: Config,
@@ -29,6 +31,10 @@ pub(super) struct Worker {
     sender: mpsc::UnboundedSender<Record>,
     committed_at: Instant,
     probed_at: Instant,
+    /// When the last round of questions for ends of partitions began.
+    looked_at: Instant,
+    /// The partitions that are still to be asked about in this round.
+    unasked: Vec<i32>,
     paused: bool,
 }
 
@@ -44,6 +50,8 @@ impl Worker {
             permits: Arc::new(Semaphore::new(config.max_in_flight.max(1))),
             committed_at: Instant::now(),
             probed_at: Instant::now(),
+            looked_at: Instant::now(),
+            unasked: Vec::new(),
             paused: false,
             config,
             consumer,
@@ -60,6 +68,7 @@ impl Worker {
                 self.committed_at = Instant::now();
             }
             self.probe();
+            self.look();
             if self.shared.drain.load(Ordering::Acquire) {
                 self.pause();
                 // What still comes is not delivered, so nothing before it is committed either.
@@ -140,6 +149,7 @@ impl Worker {
             key: message.key().map(Bytes::copy_from_slice),
             payload: message.payload().map(Bytes::copy_from_slice),
             headers: message.headers().map(rdkafka::message::BorrowedHeaders::detach),
+            polled: Instant::now(),
             ticket: Ticket {
                 shared: Arc::clone(&self.shared),
                 partition: message.partition(),
@@ -212,5 +222,23 @@ impl Worker {
             self.shared.outage.succeeded();
         }
         self.probed_at = Instant::now();
+    }
+
+    /// While nothing is fetched, no answer tells how far a partition has grown, so that is asked: one question a turn,
+    /// lest records and events wait.
+    fn look(&mut self) {
+        if self.unasked.is_empty() && self.looked_at.elapsed() >= LOOK_EVERY {
+            self.looked_at = Instant::now();
+            self.unasked = self.shared.to_ask(self.paused);
+        }
+        let Some(partition) = self.unasked.pop() else { return };
+        match self.consumer.fetch_watermarks(&self.config.topic, partition, POLL * 4) {
+            Ok((_, end)) => self.shared.answered(partition, end),
+            // The next round is soon enough.
+            Err(error) => {
+                tracing::debug!(%error, partition, "cannot ask for the end of a partition");
+                self.unasked.clear();
+            }
+        }
     }
 }

@@ -1,0 +1,96 @@
+//! How far a partition is behind: the records between its end and the first one that is not complete. Pure.
+
+use rdkafka::statistics::Partition;
+
+/// What is known of a partition's log: offsets, `None` where nobody has said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Log {
+    /// The oldest record that is kept.
+    pub(super) start: Option<i64>,
+    /// One above the newest record when something was fetched last.
+    pub(super) end: Option<i64>,
+    /// The same, when the broker was asked because nothing was fetched.
+    pub(super) asked: Option<i64>,
+    /// Whether fetched records wait here, so that nothing newer is fetched.
+    pub(super) waiting: bool,
+    /// Where the group was the last time that this client heard of it.
+    pub(super) committed: Option<i64>,
+}
+
+impl Log {
+    /// What the client's statistics say; offsets below 0 mean that it does not know.
+    pub(super) fn of(partition: &Partition) -> Self {
+        let known = |offset: i64| (offset >= 0).then_some(offset);
+        Self {
+            start: known(partition.lo_offset),
+            end: known(partition.hi_offset),
+            asked: None,
+            waiting: partition.fetchq_cnt > 0,
+            committed: known(partition.committed_offset),
+        }
+    }
+
+    /// Takes over what newer statistics say; what was asked stays.
+    pub(super) fn learn(&mut self, news: Self) {
+        self.start = news.start.or(self.start);
+        self.end = news.end.or(self.end);
+        self.waiting = news.waiting;
+        self.committed = news.committed.or(self.committed);
+    }
+}
+
+/// How many records are not complete, of those that are there; `None` while that is not known. Before the first record
+/// the position is what the group has committed, and for a group that has committed nothing, the beginning.
+pub(super) fn behind(position: Option<i64>, log: Log) -> Option<u64> {
+    let end = log.asked.max(log.end)?;
+    let position = position.or(log.committed).max(log.start)?;
+    // A log that was cut is no longer than the position: nothing is behind.
+    Some(u64::try_from(end.saturating_sub(position)).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(start: Option<i64>, end: Option<i64>, committed: Option<i64>) -> Log {
+        Log { start, end, committed, ..Log::default() }
+    }
+
+    #[test]
+    fn what_is_behind_the_end_is_counted_from_the_position() {
+        for (position, log, expected) in [
+            (Some(40), log(Some(0), Some(100), Some(30)), Some(60)),
+            // No record yet: what the group has committed, or the beginning.
+            (None, log(Some(0), Some(100), Some(30)), Some(70)),
+            (None, log(Some(20), Some(100), None), Some(80)),
+            // What is gone by retention will never be read.
+            (None, log(Some(50), Some(100), Some(30)), Some(50)),
+            // Nothing is known of the end, or of the position.
+            (Some(40), log(Some(0), None, Some(30)), None),
+            (None, log(None, Some(100), None), None),
+            // A log that was cut, an empty one.
+            (Some(40), log(Some(0), Some(10), None), Some(0)),
+            (None, log(Some(0), Some(0), None), Some(0)),
+        ] {
+            assert_eq!(behind(position, log), expected, "{position:?} {log:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_stands_until_more_is_fetched() {
+        let mut known = Log { asked: Some(150), ..log(Some(0), Some(100), None) };
+        known.learn(Log { waiting: true, ..log(None, Some(100), Some(7)) });
+        let expected = Log { asked: Some(150), waiting: true, ..log(Some(0), Some(100), Some(7)) };
+        assert_eq!(known, expected);
+        assert_eq!(behind(Some(10), known), Some(140));
+        known.learn(log(None, Some(160), None));
+        assert_eq!(behind(Some(10), known), Some(150));
+    }
+
+    #[test]
+    fn offsets_below_zero_are_unknown() {
+        let partition =
+            Partition { lo_offset: 3, hi_offset: -1001, committed_offset: -1001, ..Partition::default() };
+        assert_eq!(Log::of(&partition), log(Some(3), None, None));
+    }
+}
