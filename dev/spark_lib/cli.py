@@ -1,0 +1,104 @@
+"""The command line: fetch, env."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from services_lib.process import only_one, say
+from services_lib.settings import Problem, Settings, redact
+
+from . import fetch
+
+ROOT = Path(__file__).resolve().parents[2]
+# What the jobs were run on. PySpark carries a pickler of its own, which knows Python's insides only up to some version.
+PYTHONS = ((3, 9), (3, 13))
+
+ABOUT = """\
+Gets Spark 3.5 and MongoDB's connector for it, which the comparison of Firesteel with Spark runs.
+
+`fetch` brings Spark through pip and the connector through Maven, pinned by checksum, once, into .dev/spark.
+It needs Java 8 to 17, mvn and pip.
+"""
+
+EXAMPLES = """\
+settings (environment):
+  FIRESTEEL_DEV_DIR  where everything is kept (.dev)
+  JAVA_HOME          the Java to use, where the one on the PATH will not do
+
+example:
+  dev/spark fetch
+  eval "$(dev/spark env)"
+  "$SPARK_HOME/bin/spark-submit" --master 'local[2]' --jars "$FIRESTEEL_BENCH_SPARK_JARS" benches/spark/mapreduce.py
+"""
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    options = _parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    try:
+        return int(options.run(Settings.read(os.environ, ROOT).dev_dir))
+    except (Problem, OSError) as problem:
+        print(f"error: {redact(str(problem))}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing half fetched is left", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _leave(number: int, _: object) -> None:
+    sys.exit(128 + number)  # unlike the signal itself, this lets everything on the way out be put away
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="dev/spark", description=ABOUT, epilog=EXAMPLES, formatter_class=raw)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, run, text in (
+        ("fetch", fetch_all, "fetch what is not there yet, and say where it is"),
+        ("env", env, 'print export lines for a shell: eval "$(dev/spark env)"'),
+    ):
+        sub = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=raw)
+        sub.set_defaults(run=run)
+    return parser
+
+
+def fetch_all(dev_dir: Path) -> int:
+    fetch.check_java()
+    check_python(sys.version_info[:2])
+    with only_one(dev_dir / "run/spark-lock", "spark"):
+        fetch.fetch(dev_dir)
+    say("spark", f"Spark {fetch.version()} is in {fetch.home(dev_dir)}")
+    return 0
+
+
+def env(dev_dir: Path) -> int:
+    fetch.check_java()
+    check_python(sys.version_info[:2])
+    if not fetch.is_there(dev_dir):
+        raise Problem("Spark is not there, or not whole: run `dev/spark fetch` first")
+    jars = [str(fetch.connector(dev_dir) / name) for name in sorted(fetch.sums())]
+    for name, value in (
+        ("SPARK_HOME", str(fetch.home(dev_dir))),
+        # The driver and its workers have to be the same Python, and spark-submit takes any python3.
+        ("PYSPARK_PYTHON", sys.executable),
+        ("FIRESTEEL_BENCH_SPARK_JARS", ",".join(jars)),
+    ):
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def check_python(found: Tuple[int, int]) -> None:
+    lowest, highest = PYTHONS
+    if not lowest <= found <= highest:
+        words = ["%d.%d" % version for version in (lowest, highest, found)]
+        raise Problem(
+            f"PySpark 3.5 runs on Python {words[0]} to {words[1]}, and this is {words[2]}: "
+            "run `pythonX.Y dev/spark` with one that fits"
+        )

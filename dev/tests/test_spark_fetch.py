@@ -1,0 +1,157 @@
+"""Tests of `dev/spark`: what it pins, what it accepts, how it unpacks, and what it says. No network."""
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import shlex
+import tarfile
+import unittest
+from unittest import mock
+
+import fakes
+from fakes import ROOT, InFolder, quiet
+
+from spark_lib import cli, fetch
+
+JAR = "connector.jar"
+
+
+class TestPins(unittest.TestCase):
+    def test_the_package_is_pinned_by_hash(self):
+        self.assertRegex(fetch.version(), r"^3\.5\.\d+$")
+        for name in ("requirements.txt", "build-requirements.txt"):
+            self.assertRegex((fetch.HERE / name).read_text(), r"(?m)^\w+==[\d.]+ \\\n    --hash=sha256:[0-9a-f]{64}$")
+
+    def test_the_jars_are_those_of_the_pom(self):
+        versions = dict(re.findall(r"<(connector|driver)\.version>([\d.]+)<", (fetch.HERE / "pom.xml").read_text()))
+        wanted = {f"mongo-spark-connector_2.12-{versions['connector']}.jar"}
+        names = ("bson", "bson-record-codec", "mongodb-driver-core", "mongodb-driver-sync")
+        wanted |= {f"{name}-{versions['driver']}.jar" for name in names}
+        self.assertEqual(set(fetch.sums()), wanted)
+
+
+class TestUnpack(InFolder):
+    def test_each_file_goes_where_spark_has_it(self):
+        for name, place in (
+            ("pyspark-3.5.3/deps/bin/spark-submit", "bin/spark-submit"),
+            ("pyspark-3.5.3/deps/jars/x.jar", "jars/x.jar"),
+            ("pyspark-3.5.3/lib/pyspark.zip", "python/lib/pyspark.zip"),
+            ("pyspark-3.5.3/pyspark/sql/types.py", "python/pyspark/sql/types.py"),
+            ("pyspark-3.5.3/deps/examples/sql/x.py", None),
+            ("pyspark-3.5.3/setup.py", None),
+            ("pyspark-3.5.3/lib/../../x", None),
+            ("/etc/passwd", None),
+        ):
+            self.assertEqual(fetch.placed(name), place, name)
+
+    def test_unpack(self):
+        archive = self.folder / "pyspark-3.5.3.tar.gz"
+        with tarfile.open(archive, "w:gz") as package:
+            for name, mode in (("deps/bin/spark-submit", 0o755), ("deps/jars/x.jar", 0o644), ("deps/data/x", 0o644)):
+                member = tarfile.TarInfo(f"pyspark-3.5.3/{name}")
+                member.mode, member.size = mode, 3
+                package.addfile(member, io.BytesIO(b"abc"))
+            link = tarfile.TarInfo("pyspark-3.5.3/deps/bin/link")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            package.addfile(link)
+        fetch.unpack(archive, self.folder / "home")
+        found = sorted(str(path.relative_to(self.folder / "home")) for path in (self.folder / "home").rglob("*.*"))
+        self.assertEqual(found, ["jars/x.jar"])
+        self.assertEqual([path.name for path in (self.folder / "home/bin").iterdir()], ["spark-submit"])
+        self.assertTrue(os.access(self.folder / "home/bin/spark-submit", os.X_OK))
+
+
+class TestConnector(InFolder):
+    def setUp(self):
+        super().setUp()
+        self.dev = self.folder / "dev"
+        good = mock.patch.object(fetch, "sums", return_value={JAR: hashlib.sha256(b"good").hexdigest()})
+        good.start()
+        self.addCleanup(good.stop)
+        (fetch.home(self.dev) / "bin").mkdir(parents=True)
+        (fetch.home(self.dev) / "bin/spark-submit").touch()
+
+    def maven(self, *jars):
+        """A Maven that brings these jars, (name, text) each."""
+        lines = "\n".join(f"printf %s {text} > \"${{a#*=}}/{name}\"" for name, text in jars)
+        self.programs(mvn=f'for a in "$@"; do case $a in -DoutputDirectory=*)\n{lines};; esac; done')
+
+    def test_it_is_fetched_once_and_whole(self):
+        self.assertFalse(fetch.is_there(self.dev))
+        for jars in ([(JAR, "bad")], [(JAR, "good"), ("more.jar", "good")], [("other.jar", "good")]):
+            self.maven(*jars)
+            self.says("is not what dev/spark_lib/jars.sha256 says", fetch.fetch, self.dev)
+            self.assertFalse(fetch.connector(self.dev).exists())
+        self.maven((JAR, "good"))
+        with quiet():
+            fetch.fetch(self.dev)
+        self.assertTrue(fetch.is_there(self.dev))
+        self.programs(mvn="exit 1")
+        fetch.fetch(self.dev)
+        (fetch.connector(self.dev) / JAR).write_bytes(b"")  # a disk that failed, say
+        self.assertFalse(fetch.is_there(self.dev))
+        self.maven((JAR, "good"))
+        with quiet():
+            fetch.fetch(self.dev)
+        self.assertTrue(fetch.is_there(self.dev))
+
+    def test_no_network_and_no_maven(self):
+        self.programs(mvn="echo '[ERROR] Connect to h failed'; exit 1")
+        self.says(r"could not fetch the MongoDB connector .*Connect to h failed; the", fetch.fetch, self.dev)
+        with mock.patch.object(fetch.shutil, "which", return_value=None):
+            self.says("no mvn on the PATH", fetch.fetch, self.dev)
+
+
+class TestPackage(InFolder):
+    def test_no_network(self):
+        self.programs(pip3="echo 'ERROR: no route to the registry' >&2; exit 1")
+        with mock.patch("services_lib.fetch.importlib.util.find_spec", return_value=None):
+            self.says("pip could not fetch Spark 3.5.*no route to the registry; the", fetch.fetch, self.folder / "dev")
+        self.assertEqual(list((self.folder / "dev/spark").iterdir()), [])
+
+
+class TestCommands(InFolder):
+    def run_spark(self, *arguments, version=(3, 11)):
+        out, err = io.StringIO(), io.StringIO()
+        with mock.patch.dict(os.environ, {"FIRESTEEL_DEV_DIR": str(self.folder / "dev")}):
+            with mock.patch.object(cli.signal, "signal"), mock.patch.object(cli.sys, "version_info", version):
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                    code = cli.main(list(arguments))
+        return code, out.getvalue(), err.getvalue()
+
+    def test_java(self):
+        self.programs(java=fakes.JAVA.format("21"))
+        for command in ("fetch", "env"):
+            code, _, said = self.run_spark(command)
+            self.assertEqual(code, 1)
+            self.assertRegex(said, r"^error: Spark 3.5 needs Java 8 to 17; .* \(it is Java 21\): .*\n$")
+        os.environ["PATH"] = str(self.folder)
+        self.assertRegex(self.run_spark("fetch")[2], r"^error: Spark 3.5 needs Java 8 to 17, and there is no java .*\n$")
+
+    def test_python(self):
+        self.programs(java=fakes.JAVA.format("1.8.0_1"))
+        code, _, said = self.run_spark("fetch", version=(3, 99))
+        self.assertEqual(code, 1)
+        self.assertIn("PySpark 3.5 runs on Python 3.9 to 3.13, and this is 3.99", said)
+
+    def test_env(self):
+        self.programs(java=fakes.JAVA.format("17.0.1"))
+        code, out, said = self.run_spark("env")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("run `dev/spark fetch` first", said)
+        with mock.patch.object(fetch, "is_there", return_value=True):
+            code, out, _ = self.run_spark("env")
+        self.assertEqual(code, 0)
+        values = dict(shlex.split(line)[1].split("=", 1) for line in out.splitlines())
+        self.assertEqual(set(values), {"SPARK_HOME", "PYSPARK_PYTHON", "FIRESTEEL_BENCH_SPARK_JARS"})
+        self.assertEqual(len(values["FIRESTEEL_BENCH_SPARK_JARS"].split(",")), len(fetch.sums()))
+
+    def test_the_job_tells_the_names_that_env_prints(self):
+        self.assertIn('"$SPARK_HOME/bin/spark-submit"', (ROOT / "benches/spark/mapreduce.py").read_text())
+        self.assertIn("$FIRESTEEL_BENCH_SPARK_JARS", (ROOT / "benches/spark/mapreduce.py").read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
