@@ -1,0 +1,181 @@
+"""Every overlay in k8s/, rendered, against every check there is."""
+
+import re
+import unittest
+
+import k8s_cases
+from k8s_cases import ROOT, SECRETS, everything, left_out, rendered
+
+from k8s_lib import addresses, command_line, monitoring, network, references, render, safety, schemas, serving, source
+from k8s_lib.objects import find, pods
+
+setUpModule = k8s_cases.need_tools
+
+
+class Overlays(unittest.TestCase):
+    maxDiff = None
+
+    def clean(self, check, *others):
+        for name, objects in everything():
+            with self.subTest(name):
+                self.assertEqual(check(objects, *others), [])
+
+    def test_schemas(self):
+        self.clean(schemas.check)
+
+    def test_references(self):
+        for check in (
+            references.duplicates,
+            references.namespaces,
+            references.selectors,
+            references.services,
+            references.volumes,
+            references.accounts,
+            references.targets,
+            addresses.addresses,
+        ):
+            self.clean(check)
+
+    def test_config_maps_and_secrets(self):
+        self.clean(references.configuration, SECRETS)
+
+    def test_safety(self):
+        for check in (
+            safety.restricted,
+            safety.images,
+            safety.resources,
+            safety.waiting,
+            safety.secrets,
+            safety.links,
+            safety.lasting,
+        ):
+            self.clean(check)
+
+    def test_ports_and_probes(self):
+        for check in (serving.ports, serving.probes, serving.grace, serving.scraping):
+            self.clean(check)
+
+    def test_settings(self):
+        self.clean(serving.settings, source.settings())
+
+    def test_network(self):
+        for check in (network.edges, network.policies, network.default_deny, network.names, network.visitors):
+            self.clean(check)
+
+    def test_metrics(self):
+        self.clean(monitoring.dashboards, source.metrics())
+        self.clean(monitoring.autoscalers, source.metrics())
+        self.clean(monitoring.monitors)
+
+    def test_command_lines(self):
+        binary = command_line.binary()
+        if not binary:
+            left_out("there is no release binary of firesteel (`make build`), so no container's arguments were tried")
+        self.clean(command_line.check, binary)
+
+
+class Contents(unittest.TestCase):
+    """What has to be there at all: a check over objects does not miss the ones that are gone."""
+
+    PARTS = ["kafka", "mongodb", "mongodb-initiate", "inference", "consume-images", "consume-predictions"]
+    PARTS += ["scheduler", "executor", "report"]
+
+    def test_every_part_is_in_every_overlay(self):
+        for name in render.overlays():
+            with self.subTest(name):
+                self.assertLessEqual(set(self.PARTS), {pod.component for pod in pods(rendered(name))})
+
+    def test_inference_beside_the_consumers_is_no_deployment(self):
+        for overlay in ("local", "keda"):
+            objects = rendered(overlay, "inference-beside")
+            self.assertEqual([item["kind"] for item in objects if item["metadata"]["name"] == "inference"], [])
+            containers = find(objects, "Deployment", "consume-images")["spec"]["template"]["spec"]["containers"]
+            self.assertEqual({container["name"] for container in containers}, {"consume-images", "inference"})
+
+    def test_every_file_is_part_of_something(self):
+        text = "\n".join(path.read_text() for path in (ROOT / "k8s").rglob("kustomization.yaml"))
+        docs = (ROOT / "docs/kubernetes.md").read_text()
+        for path in (ROOT / "k8s").rglob("*"):
+            if path.is_file() and path.name != "kustomization.yaml":
+                self.assertTrue(path.name in text or path.name in docs, f"{path} is part of nothing")
+
+    COMPONENTS = {"hpa", "inference-beside", "keda", "monitoring", "mongodb-auth", "shared-cache"}
+
+    def test_the_overlays_of_the_readme_are_there(self):
+        self.assertEqual(set(render.overlays()), {"local", "production", "keda", "gpu", "spark"})
+        self.assertEqual(set(render.components()), self.COMPONENTS)
+
+    def test_local_is_one_of_each(self):
+        for pod in pods(rendered("local")):
+            if pod.kind in ("Deployment", "StatefulSet"):
+                self.assertEqual(pod.owner["spec"]["replicas"], 1, pod)
+
+    def test_local_asks_for_no_more_than_the_docs_say(self):
+        memory = cpu = 0
+        units = {"Mi": 1, "Gi": 1024}
+        for pod in pods(rendered("local")):
+            for container in pod.spec["containers"]:
+                asked = container["resources"]["requests"]
+                memory += int(asked["memory"][:-2]) * units[asked["memory"][-2:]]
+                cpu += int(asked["cpu"][:-1]) if asked["cpu"].endswith("m") else 1000 * int(asked["cpu"])
+        said = re.search(r"(\d+) GiB of memory and (\d+) processors for `local`", (ROOT / "docs/kubernetes.md").read_text())
+        self.assertLess(memory, int(said[1]) * 1024)
+        self.assertLess(cpu, int(said[2]) * 1000)
+
+    def test_production_survives_the_loss_of_a_machine(self):
+        objects = rendered("production")
+        for name in ("kafka", "mongodb"):
+            owner = find(objects, "StatefulSet", name)
+            self.assertEqual(owner["spec"]["replicas"], 3)
+            rules = owner["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+            self.assertEqual([rule["topologyKey"] for rule in rules], ["kubernetes.io/hostname"])
+            self.assertEqual(find(objects, "PodDisruptionBudget", name)["spec"]["maxUnavailable"], 1)
+        for name in ("inference", "consume-images", "consume-predictions", "executor"):
+            self.assertTrue(find(objects, "PodDisruptionBudget", name), name)
+            self.assertTrue(find(objects, "HorizontalPodAutoscaler", name), name)
+        kafka = find(objects, "StatefulSet", "kafka")["spec"]["template"]["spec"]["containers"][0]
+        settings = {variable["name"]: variable.get("value") for variable in kafka["env"]}
+        voters = settings["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",")
+        self.assertEqual(voters, [f"{n}@kafka-{n}.kafka-nodes:9093" for n in range(3)])
+        self.assertEqual((settings["KAFKA_DEFAULT_REPLICATION_FACTOR"], settings["KAFKA_MIN_INSYNC_REPLICAS"]), ("3", "2"))
+
+    def test_gpu_asks_for_gpus(self):
+        for pod in pods(rendered("gpu")):
+            limits = pod.spec["containers"][0]["resources"]["limits"]
+            self.assertEqual("nvidia.com/gpu" in limits, pod.component in ("inference", "executor"), pod)
+
+    def test_keda_goes_to_zero(self):
+        objects = rendered("keda")
+        for name in ("inference", "consume-images", "consume-predictions", "executor"):
+            self.assertEqual(find(objects, "ScaledObject", name)["spec"]["minReplicaCount"], 0)
+        config_map = next(item for item in objects if item["kind"] == "ConfigMap" and "FIRESTEEL_SCHEDULER" in item["data"])
+        # Or nobody could ask for the first executor.
+        self.assertEqual(config_map["data"]["FIRESTEEL_SCHEDULER_MIN_READY_EXECUTORS"], "0")
+
+    def test_versions_are_those_of_compose(self):
+        compose = (ROOT / "compose.yaml").read_text()
+        images = set(re.findall(r"image: (\S+)", compose))
+        self.assertEqual(images, {"apache/kafka:4.4.0", "mongo:6.0.5"})
+        for name, objects in everything():
+            for pod in pods(objects):
+                for container in pod.containers():
+                    if container["image"].startswith(("apache/kafka:", "mongo:")):
+                        self.assertIn(container["image"], images, f"{pod} of {name}")
+
+    def test_our_image_has_the_version_of_the_workspace(self):
+        version = re.search(r'^version = "([^"]+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
+        images = {c["image"] for _, objects in everything() for pod in pods(objects) for c in pod.containers()}
+        self.assertEqual({image for image in images if "firesteel" in image}, {f"firesteel:{version}"})
+
+    def test_the_docs_tell_how_to_make_each_secret(self):
+        text = (ROOT / "docs/kubernetes.md").read_text()
+        for name, secret in SECRETS.items():
+            self.assertIn(f"create secret generic {name}", text)
+            for key in secret["keys"]:
+                self.assertRegex(text, rf"--from-(?:file|literal)={key}=")
+            for overlay in secret["overlays"]:
+                self.assertIn(overlay, render.overlays())
+
+
+if __name__ == "__main__":
+    unittest.main()
