@@ -14,7 +14,7 @@ LOCKED := --locked
 
 DOCS ?= 5000000
 
-.PHONY: help demo test bench bench-kills benches build services services-down services-status verify fmt clean
+.PHONY: help demo test bench bench-kills benches image test-kube test-pods spark build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -40,6 +40,19 @@ bench: services benches ## The report beside MongoDB's own aggregation; make ben
 
 bench-kills: services benches ## The report while executors are killed: 20 seeded runs over 2 million documents
 	@$(SERVICES); exec $(TARGET)/release/firesteel-benches kills --firesteel $(FIRESTEEL) $(BENCH)
+
+image: ## The container image: built with what is there, started, below 200 MB; options by IMAGE="--local"
+	@dev/image $(IMAGE)
+
+test-kube: ## Every overlay against a real API server of Kubernetes on loopback
+	@dev/test-kube
+
+test-pods: ## The manifests' base as real containers, with podman, as root
+	@dev/image --local
+	@dev/pods
+
+spark: ## Spark 3.5 and MongoDB's connector for it, fetched once into .dev/spark
+	@dev/spark fetch
 
 benches: # What the benchmarks run
 	@dev/toolchain

@@ -1,7 +1,8 @@
 //! The report on a cluster of processes of which some are killed (SIGKILL) midway: how long it takes, and that it counts
 //! right or says why not.
 //!
-//! A wrong count, or a report that neither ends nor fails by the deadline, fails the program. When and whom to kill comes out
+//! A wrong count, a failure although somebody could have done the work, or a report that neither ends nor fails by the
+//! deadline, fails the program. When and whom to kill comes out
 //! of a seed, so a run can be repeated.
 
 use anyhow::{Context as _, bail, ensure};
@@ -122,7 +123,9 @@ pub(crate) async fn run(args: KillsArgs) -> anyhow::Result<()> {
             (Ok(report), _) => {
                 bail!("run {run} counted {} images, or counted them wrong", report.totals.images)
             }
-            (Err(error), _) => format!("an error: {error}"),
+            // Nobody is left who could do the work: the error says so.
+            (Err(error), Kill::All) if error.to_string().contains("executor") => format!("an error: {error}"),
+            (Err(error), _) => bail!("run {run} ({plan:?}) failed: {error}"),
         };
         let in_time = if took <= limit { "" } else { " (late)" };
         late += u64::from(took > limit);

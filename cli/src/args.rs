@@ -111,6 +111,11 @@ pub(crate) enum Command {
     /// The same seed and producers make the same documents, so a run that was interrupted is completed, and one
     /// that was too short is extended, by running it again with --append.
     Seed(SeedArgs),
+    /// Asks a running role whether it is well: exit code 0 where it answers 200, 1 otherwise
+    ///
+    /// For a container, which has no other program to ask with. Roles answer /healthz and /readyz: the scheduler on
+    /// --bind-port, an executor on --bind-health-port, the others on --health-listen.
+    Health(HealthCheckArgs),
     /// A shell for SQL, on an engine in this process or on a cluster
     ///
     /// Runs -c or -f or standard input, or asks at a terminal. Rows go to standard output, everything about them to
@@ -381,6 +386,17 @@ pub(crate) struct ReportArgs {
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) mongo: MongoArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthCheckArgs {
+    /// What to ask
+    #[arg(
+        value_name = "URL",
+        env = "FIRESTEEL_HEALTH_URL",
+        default_value = "http://127.0.0.1:50050/healthz"
+    )]
+    pub(crate) url: url::Url,
 }
 
 #[derive(Debug, Args)]

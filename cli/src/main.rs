@@ -182,6 +182,7 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Scheduler(args) => Box::pin(commands::scheduler::run(args, context)).await,
         Command::Executor(args) => Box::pin(commands::executor::run(args, context)).await,
         Command::Seed(args) => commands::seed::run(args, context).await,
+        Command::Health(args) => commands::health::run(args, context).await,
         Command::Sql(args) => Box::pin(commands::sql::run(args, context)).await,
     }
 }
@@ -189,7 +190,7 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
 /// What has a progress bar or an answer to print logs only what is wrong.
 fn default_level(command: &Command) -> &'static str {
     match command {
-        Command::Demo(_) | Command::Produce(_) | Command::Seed(_) => "warn",
+        Command::Demo(_) | Command::Produce(_) | Command::Seed(_) | Command::Health(_) => "warn",
         Command::Report(_) | Command::Sql(_) => telemetry::ANSWERING,
         Command::InferenceServer(_)
         | Command::ConsumeImages(_)

@@ -4,6 +4,7 @@ pub(crate) mod consume_images;
 pub(crate) mod consume_predictions;
 pub(crate) mod demo;
 pub(crate) mod executor;
+pub(crate) mod health;
 pub(crate) mod inference_server;
 pub(crate) mod produce;
 pub(crate) mod report;
@@ -16,7 +17,7 @@ use crate::args::{HealthArgs, KafkaArgs, ModelArgs, MongoArgs};
 use anyhow::bail;
 use firesteel_engine::KafkaConnection;
 use firesteel_pipeline::consumer::Stats;
-use firesteel_pipeline::health::{self, Watched};
+use firesteel_pipeline::health::{Server, Watched};
 use firesteel_pipeline::inference;
 use firesteel_pipeline::kafka::KafkaConfig;
 use firesteel_pipeline::sink::MongoConfig;
@@ -103,7 +104,7 @@ impl HealthArgs {
         role: impl Future<Output = anyhow::Result<Outcome>>,
     ) -> anyhow::Result<Outcome> {
         let Some(listen) = self.health_listen else { return role.await };
-        let server = health::Server::bind(listen).await?;
+        let server = Server::bind(listen).await?;
         tracing::info!(address = %server.address(), "health is served");
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.run(watched, stop.clone()));

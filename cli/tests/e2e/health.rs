@@ -69,6 +69,12 @@ async fn every_role_tells_that_it_is_ready_and_what_it_has_counted() {
     assert!(produced.status.success(), "{}", stderr(&produced));
     wait_until("the server is missed", SOON, async || get(published, "/readyz").await.status == 503).await;
     assert_eq!(get(published, "/healthz").await.status, 200);
+    // The binary's own question, as a container asks it.
+    let asked = |path: &str| output(world.firesteel(&["health", &format!("http://{published}{path}")]));
+    assert!(asked("/healthz").status.success());
+    let away = asked("/readyz");
+    assert_eq!(away.status.code(), Some(1));
+    assert!(stderr(&away).contains("answers 503"), "{}", stderr(&away));
     for role in [&mut images, &mut predictions] {
         role.signal(15);
         assert_eq!(role.wait(Duration::from_secs(40)).code(), Some(0), "{}", role.said());

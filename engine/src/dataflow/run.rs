@@ -1,8 +1,10 @@
 //! Runs a plan, and runs it again where executors were lost with a part of the result.
 //!
 //! The cluster recovers by itself what it safely can; everything else ends a job with a reason. A plan that only reads
-//! gives the same answer in a second run, so it gets one, and a third: on machines that come and go a run of several
+//! gives the same answer when it is run again, and is, three times at most: on machines that come and go a run of several
 //! minutes may be hit more than once. A plan that writes is left to its caller.
+
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -22,9 +24,12 @@ pub(crate) struct Run {
     state: SessionState,
     /// Held to the end: the files of a cached table stay while a plan reads them.
     plan: LogicalPlan,
-    stream: SendableRecordBatchStream,
+    schema: SchemaRef,
+    /// The rows of the run; `None` where the last one failed and another has to be started.
+    stream: Option<SendableRecordBatchStream>,
     /// Whether somebody has rows of this run, or its end.
     answered: bool,
+    /// How many runs may follow this one.
     runs: usize,
 }
 
@@ -33,11 +38,12 @@ impl Run {
     pub(crate) async fn start(state: SessionState, plan: LogicalPlan) -> Result<Self> {
         let stream = Box::pin(stream(&state, &plan)).await?;
         let runs = if only_reads(&plan) { RUNS } else { 1 };
-        Ok(Self { state, plan, stream, answered: false, runs: runs - 1 })
+        let schema = stream.schema();
+        Ok(Self { state, plan, schema, stream: Some(stream), answered: false, runs: runs - 1 })
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
-        self.stream.schema()
+        Arc::clone(&self.schema)
     }
 
     /// Whether [`Self::next`] has given rows, or the end.
@@ -45,15 +51,23 @@ impl Run {
         self.answered
     }
 
+    /// From now on nothing is run again.
+    pub(crate) fn give_up(&mut self) {
+        self.runs = 0;
+    }
+
     /// The next rows; none at the end. May be dropped and called again.
     pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch>> {
         loop {
-            match self.stream.next().await.map(|batch| batch.map_err(Error::from)) {
-                Some(Err(error)) if !self.answered && self.may_repeat(&error) => {
-                    if let Err(error) = self.repeat(&error).await {
-                        return Some(Err(error));
-                    }
+            let Some(rows) = &mut self.stream else {
+                match Box::pin(stream(&self.state, &self.plan)).await {
+                    Ok(stream) => self.stream = Some(stream),
+                    Err(error) => return Some(Err(error)),
                 }
+                continue;
+            };
+            match rows.next().await.map(|batch| batch.map_err(Error::from)) {
+                Some(Err(error)) if !self.answered && self.may_repeat(&error) => self.repeat(&error),
                 next => {
                     self.answered = true;
                     return next;
@@ -69,7 +83,7 @@ impl Run {
             match next {
                 Ok(batch) => batches.push(batch),
                 Err(error) if self.may_repeat(&error) => {
-                    self.repeat(&error).await?;
+                    self.repeat(&error);
                     batches.clear();
                 }
                 Err(error) => return Err(error),
@@ -82,12 +96,15 @@ impl Run {
         self.runs > 0 && error.is_lost_work()
     }
 
-    async fn repeat(&mut self, error: &Error) -> Result<()> {
+    fn repeat(&mut self, error: &Error) {
         self.runs -= 1;
-        tracing::warn!(%error, runs_left = self.runs, "an executor was lost with a part of the result, running the query again");
-        self.stream = Box::pin(stream(&self.state, &self.plan)).await?;
+        tracing::warn!(
+            %error,
+            runs_left = self.runs,
+            "an executor was lost with a part of the result, running the query again"
+        );
+        self.stream = None;
         self.answered = false;
-        Ok(())
     }
 }
 
@@ -109,28 +126,37 @@ fn only_reads(plan: &LogicalPlan) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use arrow::array::{ArrayRef, Int64Array};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::datasource::MemTable;
     use datafusion::error::DataFusionError;
     use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
     use datafusion::prelude::SessionContext;
 
     use super::*;
 
-    /// A context whose function `flaky` fails so many times, as a job does that has lost an executor.
+    /// A context whose function `flaky` fails the first so many times.
     fn flaky(failures: usize, message: &'static str) -> (SessionContext, Arc<AtomicUsize>) {
+        failing(move |call| call < failures, message)
+    }
+
+    /// A context whose function `flaky` fails in some calls, as a job does that has lost an executor.
+    fn failing(
+        fails: impl Fn(usize) -> bool + Send + Sync + 'static,
+        message: &'static str,
+    ) -> (SessionContext, Arc<AtomicUsize>) {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
         let function = move |_: &[ColumnarValue]| {
-            if counted.fetch_add(1, Ordering::SeqCst) < failures {
+            if fails(counted.fetch_add(1, Ordering::SeqCst)) {
                 return Err(DataFusionError::Execution(message.to_owned()));
             }
             Ok(ColumnarValue::Array(Arc::new(Int64Array::from(vec![7])) as ArrayRef))
         };
         let context = SessionContext::new();
-        let int = arrow::datatypes::DataType::Int64;
+        let int = DataType::Int64;
         context.register_udf(create_udf(
             "flaky",
             vec![int.clone()],
@@ -157,6 +183,46 @@ mod tests {
                 ended.map_or(true, |batches| batches.iter().map(RecordBatch::num_rows).sum::<usize>() == 1)
             );
         }
+    }
+
+    /// Two batches of one row, the second of which is lost in the first run.
+    fn lost_midway() -> (SessionContext, Arc<AtomicUsize>) {
+        let (context, calls) = failing(|call| call == 1, "an executor was lost with its shuffle files");
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let row =
+            |n| RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(vec![n]))]).unwrap();
+        let table = MemTable::try_new(Arc::clone(&schema), vec![vec![row(1), row(2)]]).unwrap();
+        context.register_table("two", Arc::new(table)).unwrap();
+        (context, calls)
+    }
+
+    #[tokio::test]
+    async fn rows_of_a_run_that_was_lost_are_dropped() {
+        let (context, calls) = lost_midway();
+        let batches = collect(&context, "SELECT flaky(n) FROM two").await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
+        assert_eq!(calls.load(Ordering::SeqCst), 4, "two in each run");
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_rows_somebody_has_is_not_repeated() {
+        let (context, calls) = lost_midway();
+        let (state, plan) = context.sql("SELECT flaky(n) FROM two").await.unwrap().into_parts();
+        let mut run = Run::start(state, plan).await.unwrap();
+        assert_eq!(run.next().await.unwrap().unwrap().num_rows(), 1);
+        assert!(run.next().await.unwrap().is_err());
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_given_up_is_not_repeated() {
+        let (context, calls) = flaky(1, "an executor was lost with its shuffle files");
+        let (state, plan) =
+            context.sql("SELECT flaky(column1) FROM (VALUES (1))").await.unwrap().into_parts();
+        let mut run = Run::start(state, plan).await.unwrap();
+        run.give_up();
+        assert!(run.next().await.unwrap().is_err());
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use bson::{Bson, RawDocument};
+use bson::RawDocument;
 use datafusion::common::runtime::JoinSet;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
@@ -140,14 +140,16 @@ impl Fetching<'_> {
         mut after: Option<i64>,
         through: i64,
     ) -> Result<Taken> {
+        let limit = self.spec.limit.filter(|limit| *limit > 0);
         let mut yielded = 0_u64;
         while let Some(raw) = cursor.next().await {
             let raw = raw.map_err(|error| self.failed(&error))?;
             let ended_with = ended_with(raw.as_raw_document());
-            let documents = raw.doc_slices().map_err(|error| self.failed(&error))?.into_iter().count();
-            yielded += documents as u64;
             match place(ended_with, through) {
                 Place::Before => {
+                    if limit.is_some() {
+                        yielded += self.documents(&raw)? as u64;
+                    }
                     if self.send(raw, None).await.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
@@ -155,20 +157,29 @@ impl Fetching<'_> {
                 }
                 Place::At => return Ok(self.send(raw, None).await),
                 Place::Behind => {
-                    let inside = self.count(after, through, documents).await?;
+                    let inside = self.count(after, through, self.documents(&raw)?).await?;
                     return Ok(self.send(raw, Some(inside)).await);
                 }
             }
         }
         // A limit ends a scan before its last record.
-        if self.spec.limit.is_some_and(|limit| yielded >= limit) {
+        if limit.is_some_and(|limit| yielded >= limit) {
             return Ok(ControlFlow::Continue(()));
         }
         let message = format!("the scan ended before record {through}, which was there when it was planned");
-        Err(Error::MongoDb { operation: "find", collection: self.spec.collection.clone(), message }.into())
+        Err(self.broken(message))
     }
 
-    /// How many of the next `most` documents behind the record `after` lie up to the record `through`.
+    fn documents(&self, raw: &RawBatch) -> Result<usize> {
+        Ok(raw.doc_slices().map_err(|error| self.failed(&error))?.into_iter().count())
+    }
+
+    fn broken(&self, message: String) -> DataFusionError {
+        Error::MongoDb { operation: "find", collection: self.spec.collection.clone(), message }.into()
+    }
+
+    /// How many of the next `most` documents behind the record `after` lie up to the record `through`, of which one is known
+    /// to lie behind it.
     async fn count(&self, after: Option<i64>, through: i64, most: usize) -> Result<usize> {
         if most == 0 {
             return Ok(0);
@@ -176,12 +187,22 @@ impl Fetching<'_> {
         let answer = self.database.run_command(self.find.records(after, most)).await;
         let answer = answer.map_err(|error| self.failed(&error))?;
         let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-        let inside = |document: &&Bson| match document.as_document().and_then(|found| found.get(RECORD)) {
-            Some(Bson::Int64(record)) => *record <= through,
-            _ => false,
-        };
-        Ok(batch.map_or(0, |batch| batch.iter().take_while(inside).count()))
+        let batch = batch.map_err(|error| self.broken(error.to_string()))?;
+        let numbers: Option<Vec<i64>> =
+            batch.iter().map(|found| found.as_document()?.get_i64(RECORD).ok()).collect();
+        let numbers = numbers.ok_or_else(|| self.broken("a document has no record".to_owned()))?;
+        inside(&numbers, through, most).ok_or_else(|| {
+            let message = format!("the records of a batch of {most} documents do not fit into an answer");
+            self.broken(format!("{message}: lower the table option `batchRows`"))
+        })
     }
+}
+
+/// How many of `most` documents lie up to `through`, by the numbers of their records; `None` where that is not known, as
+/// not all numbers came, and none behind it.
+fn inside(numbers: &[i64], through: i64, most: usize) -> Option<usize> {
+    let inside = numbers.iter().take_while(|number| **number <= through).count();
+    (inside < numbers.len() || numbers.len() == most).then_some(inside)
 }
 
 /// The record that an answer ends with, by its token; `None` where nothing was looked at.
@@ -283,6 +304,20 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
+
+    #[test]
+    fn what_is_inside_is_known_where_one_lies_behind_or_all_came() {
+        for (numbers, most, expected) in [
+            (&[1, 5, 7, 9][..], 4, Some(3)),
+            (&[1, 5, 7, 9], 40, Some(3)),
+            (&[1, 5, 7], 3, Some(3)),
+            (&[1, 5, 7], 4, None),
+            (&[8], 2, Some(0)),
+            (&[], 2, None),
+        ] {
+            assert_eq!(inside(numbers, 7, most), expected, "{numbers:?} of {most}");
+        }
+    }
 
     #[test]
     fn a_batch_ends_before_at_or_behind_the_last_record() {

@@ -55,12 +55,17 @@ pub(crate) struct ScanSpec {
 }
 
 impl ScanSpec {
+    /// Whether the server sends whole documents: because that costs less, or because they are shown where they do not fit.
+    fn fetches_whole_documents(&self) -> bool {
+        self.whole_documents || self.reading.corrupt_record.is_some()
+    }
+
     /// Everything of a `find` but the range.
     pub(crate) fn find(&self) -> Find<'_> {
         Find {
             collection: &self.collection,
             columns: self.reading.columns(&self.schema),
-            whole_documents: self.whole_documents || self.reading.corrupt_record.is_some(),
+            whole_documents: self.fetches_whole_documents(),
             filter: self.filter.as_ref(),
             cluster_time: self.cluster_time,
             limit: self.limit,
@@ -142,7 +147,7 @@ impl DisplayAs for MongoScanExec {
         if let Some(limit) = spec.limit {
             write!(f, ", limit={limit}")?;
         }
-        if spec.whole_documents {
+        if spec.fetches_whole_documents() {
             write!(f, ", fetch=whole documents")?;
         }
         if !spec.reading.mode.is_failfast() {

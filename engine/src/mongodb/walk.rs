@@ -3,7 +3,8 @@
 //! A range of `_id` is a walk along the index on `_id`. In a collection that is clustered on `_id` the documents lie in
 //! that order. In a plain one they do not, and each would have to be fetched by itself, which costs the server more than
 //! twice as much as reading the collection from end to end (measured, 6.0.5). So a plain collection is cut by its
-//! *records*: the server numbers them in the order in which it stores them, and a scan may start behind a given one.
+//! *records*: a server numbers them in the order in which it stores them, and a scan may start behind a given one. The
+//! numbers are those of one server: the members of a replica set do not share them.
 
 use std::sync::Arc;
 

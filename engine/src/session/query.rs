@@ -59,6 +59,7 @@ impl Query {
             // The job has ended; only its rows were still on their way.
             return Ok(true);
         }
+        self.run.give_up();
         // It ends with the job's failure, or with rows where the job was faster.
         Ok(self.watch.cancel_until(self.run.next()).await?.is_some())
     }

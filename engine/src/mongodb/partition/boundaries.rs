@@ -81,13 +81,20 @@ pub(super) async fn sample(target: Target<'_>, size: usize, columns: &[&str]) ->
     Ok(Sample { ids: usable(found), bytes, wanted_bytes: told.then_some(wanted_bytes) })
 }
 
-/// The numbers of the records of `ids` at a snapshot, ascending; `None` where the server does not start a scan behind
-/// one, which a router of a sharded cluster does not.
+/// The numbers of the records of `ids` at a snapshot, ascending; `None` where they are of no use.
+///
+/// Each member of a replica set numbers its records by itself, so they are of use only where one member has all the data:
+/// after an election a task would read other documents under the same numbers. And a server has to start scans behind a
+/// record, which a router of a sharded cluster does not.
 pub(super) async fn records(
     target: Target<'_>,
     ids: &[Document],
     time: Timestamp,
 ) -> Result<Option<Vec<i64>>> {
+    let hello = target.database.run_command(doc! { "hello": 1 }).await.map_err(target.failed("hello"))?;
+    if !is_alone(&hello) {
+        return Ok(None);
+    }
     let concern = doc! { "level": "snapshot", "atClusterTime": time };
     let ids: Vec<Bson> = ids.iter().filter_map(|id| id.get("_id").cloned()).collect();
     let most = i64::try_from(ids.len()).unwrap_or(i64::MAX);
@@ -105,6 +112,12 @@ pub(super) async fn records(
         "batchSize": 1, "limit": 1, "singleBatch": true, "readConcern": concern,
     };
     Ok(try_find(target, probe).await?.map(|_| records))
+}
+
+/// Whether the member that says this is the only one of its replica set with data.
+fn is_alone(hello: &Document) -> bool {
+    let members = |name: &str| hello.get_array(name).map_or(0, Vec::len);
+    hello.contains_key("setName") && members("hosts") + members("passives") == 1
 }
 
 /// What a `find` of one batch answers; `None` where the server refuses it.
@@ -199,4 +212,23 @@ async fn aggregate(
 /// Nothing lies below MinKey or above MaxKey: as a boundary the server refuses them.
 fn usable(ids: Vec<Document>) -> Vec<Document> {
     ids.into_iter().filter(|id| !matches!(id.get("_id"), Some(Bson::MinKey | Bson::MaxKey) | None)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_of_use_where_one_member_has_the_data() {
+        for (hello, expected) in [
+            (doc! { "setName": "rs0", "hosts": ["a:1"] }, true),
+            (doc! { "setName": "rs0", "hosts": ["a:1"], "arbiters": ["b:1", "c:1"] }, true),
+            (doc! { "setName": "rs0", "hosts": ["a:1", "b:1"] }, false),
+            (doc! { "setName": "rs0", "hosts": ["a:1"], "passives": ["b:1"] }, false),
+            (doc! { "msg": "isdbgrid" }, false),
+            (doc! { "hosts": ["a:1"] }, false),
+        ] {
+            assert_eq!(is_alone(&hello), expected, "{hello}");
+        }
+    }
 }

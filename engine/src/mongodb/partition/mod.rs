@@ -135,8 +135,11 @@ pub(crate) async fn layout(
     if partitioner == Partitioner::Single {
         return Ok(Layout::one("single"));
     }
-    // A walk over records needs no order of ids, but a snapshot: else its last record may be deleted meanwhile.
-    let by_record = wanted.cluster_time.filter(|_| facts.by_record && partitioner == Partitioner::Auto);
+    // A walk over records needs no order of ids, but a snapshot: else its last record may be deleted meanwhile. And the
+    // server looks for matches of a filter beyond the last record, up to the end, before it answers.
+    let by_record = wanted
+        .cluster_time
+        .filter(|_| facts.by_record && partitioner == Partitioner::Auto && wanted.filter.is_none());
     if !facts.splittable && by_record.is_none() {
         return Ok(Layout::one("single (only a collection without a collation is split)"));
     }

@@ -1,0 +1,186 @@
+"""`dev/image`: what builds the image, of what, and whether the result holds."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import List, Optional
+
+from . import debian, proof
+from .problem import ROOT, Problem, run
+from .store import Store, dev_dir, layers
+
+LIMIT = 200_000_000
+REGISTRY = "docker.io/library/"  # where a short name leads, for Kubernetes and for docker
+DESCRIPTION = """Builds the container image with what is there, starts what came out, and says how large it is.
+
+With docker (an engine that answers) or podman the whole Dockerfile is built; that takes the images of RUST and BASE from
+their registries, and an hour on two cores the first time. With --local, or where there is neither, buildah makes the same
+image of what `make build` left, linked once more for size, and a base of Debian's packages, as root, and asks no registry
+of images; it lies in .dev/containers and, to load it into kind, minikube or k3s, in .dev/image/firesteel-VERSION.tar."""
+# As in the Dockerfile: functions of one code are one function, and the table of what is moved at the start is packed.
+LINK = ["-C", "link-arg=-Wl,--icf=all", "-C", "link-arg=-Wl,-z,pack-relative-relocs"]
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(
+        prog="dev/image", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument("--local", action="store_true", help="with buildah, of the binary that is built already")
+    found.add_argument("--engine", choices=["docker", "podman"], help="what builds the whole Dockerfile")
+    found.add_argument("--base", help="another image to run on, for the whole Dockerfile: its argument BASE")
+    found.add_argument("--binary", type=Path, help="for --local, taken as it is [default: that of `make build`, linked for size]")
+    found.add_argument("--tag", help="the image's name [default: firesteel:VERSION]")
+    found.add_argument("--install", action="store_true", help="install what is missing (Debian); also where CI=true")
+    return found
+
+
+def version() -> str:
+    return tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+
+
+def revision() -> str:
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def engine() -> Optional[str]:
+    """docker or podman, if it answers and may be meant: podman alone on a machine of root's is not set up for pulling."""
+    for name in ("docker", "podman"):
+        if shutil.which(name) and subprocess.run([name, "info"], capture_output=True, timeout=60).returncode == 0:
+            if name == "docker" or os.geteuid() != 0:
+                return name
+    return None
+
+
+def built() -> Path:
+    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release/firesteel"
+
+
+def linked() -> Path:
+    """The binary, linked once more: a minute where `make build` was there before, and cargo keeps both."""
+    if not shutil.which("cargo"):
+        raise Problem("cargo is not on the PATH: install Rust with rustup, or name a binary with --binary")
+    print("linking the binary for size", flush=True)
+    command = ["cargo", "rustc", "--release", "--locked", "--package", "firesteel", "--bin", "firesteel", "--", *LINK]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise Problem("cargo cannot build the binary: see above")
+    return built()
+
+
+def require(programs: List[str], packages: List[str], install: bool) -> None:
+    missing = [program for program in programs if not shutil.which(program)]
+    if not missing:
+        return
+    if not install:
+        raise Problem(
+            f"this needs {', '.join(missing)}: run 'apt-get install --no-install-recommends {' '.join(packages)}', "
+            "or this with --install"
+        )
+    if not shutil.which("apt-get"):
+        raise Problem(f"this needs {', '.join(missing)}, and only Debian's packages can be installed from here")
+    print(f"installing {' '.join(packages)}", flush=True)
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "update", "-qq"], "apt-get update failed", environ=quiet)
+    run(
+        ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *packages],
+        f"apt-get cannot install {' '.join(packages)}",
+        environ=quiet,
+    )
+
+
+def local(arguments: argparse.Namespace, tag: str) -> Path:
+    """The image's archive."""
+    install = arguments.install or os.environ.get("CI") == "true"
+    if os.geteuid() != 0:
+        raise Problem("a base of Debian's packages is made as root; with docker or podman, run 'dev/image --engine'")
+    require(["buildah", "dpkg-deb", "strip"], ["buildah", "binutils"], install)
+    binary = arguments.binary or linked()
+    if not binary.is_file():
+        raise Problem(f"there is no {binary}")
+    store = Store.open()
+    base = base_image(store, install)
+    context = dev_dir() / "image/builder"
+    shutil.rmtree(context, ignore_errors=True)
+    (context / "out").mkdir(parents=True)
+    run(["strip", "--strip-all", "-o", str(context / "out/firesteel"), str(binary)], f"{binary} cannot be stripped")
+    for name in ("Cargo.lock", "LICENSE"):
+        shutil.copy(ROOT / name, context / "out" / name)
+    print(f"building {tag} of {binary}", flush=True)
+    # The context takes the place of the stage of that name, and a stage that nothing needs is left out.
+    store.buildah(
+        "build", "--quiet", "--isolation", "chroot", "--pull-never", "--build-context", f"builder={context}",
+        "--build-arg", f"BASE={base}", "--build-arg", f"VERSION={version()}", "--build-arg", f"REVISION={revision()}",
+        "--tag", REGISTRY + tag, str(ROOT),
+        failure="buildah cannot build the image",
+    )
+    store.buildah("rmi", "--prune")  # the build before this one
+    archive = dev_dir() / f"image/firesteel-{version()}.tar"
+    store.save(REGISTRY + tag, archive)
+    return archive
+
+
+def base_image(store: Store, install: bool) -> str:
+    """The name of an image with what the binary links, and nothing that could run a command."""
+    try:
+        packages = debian.exactly(debian.BASE)
+    except Problem:
+        if not install:
+            raise
+        run(["apt-get", "update", "-qq"], "apt-get update failed")
+        packages = debian.exactly(debian.BASE)
+    code = Path(debian.__file__).read_text()
+    image = f"localhost/firesteel-base:{debian.digest(code, *(package.file for package in packages))}"
+    if not store.has(image):
+        debs = debian.fetch(packages, dev_dir() / "downloads/debs")
+        rootfs = dev_dir() / "image/base"
+        shutil.rmtree(rootfs, ignore_errors=True)
+        debian.unpack(debs, rootfs)
+        debian.prune(rootfs)
+        debian.furnish(rootfs, debs)
+        store.from_rootfs(rootfs, image, user=str(debian.USER), env="SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt")
+        shutil.rmtree(rootfs)
+    return image
+
+
+def whole(program: str, arguments: argparse.Namespace, tag: str) -> int:
+    """The image's size."""
+    command = [program, "build", "--tag", tag, "--build-arg", f"VERSION={version()}", "--build-arg", f"REVISION={revision()}"]
+    command += ["--build-arg", f"BASE={arguments.base}"] if arguments.base else []
+    if subprocess.run([*command, str(ROOT)]).returncode:
+        raise Problem(f"{program} cannot build the image: see above")
+    return int(run([program, "image", "inspect", "--format", "{{.Size}}", tag], f"{tag} is not there"))
+
+
+def make(arguments: argparse.Namespace) -> None:
+    tag = arguments.tag or f"firesteel:{version()}"
+    program = None if arguments.local else arguments.engine or engine()
+    if program:
+        size = whole(program, arguments, tag)
+        said = proof.by_engine(program, tag)
+        where = f"in {program}"
+    else:
+        archive = local(arguments, tag)
+        size = layers(archive)
+        said = proof.by_buildah(Store.open(), REGISTRY + tag)
+        where = f"in {archive}"
+    print(f"'{said}' starts in it; its scheduler serves as user 65532 on a read-only root file system")
+    print(f"{tag}: {size / 1e6:.1f} MB (limit {LIMIT / 1e6:.0f}), {where}")
+    if size >= LIMIT:
+        raise Problem(f"the image has {size} bytes, and at most {LIMIT} are allowed")
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    try:
+        make(parser().parse_args(argv))
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
