@@ -38,6 +38,11 @@ impl Connection {
         }
     }
 
+    /// How long to wait for the server.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The database of a collection that is named without one.
     pub(crate) fn default_database(&self) -> &str {
         &self.settings.database

@@ -15,10 +15,10 @@ use datafusion::logical_expr::CreateExternalTable;
 use futures::TryStreamExt;
 
 use super::connection::Connection;
-use super::fault::classify;
 use super::location::Location;
 use super::mode::ReadMode;
 use super::options::{self, TableOptions};
+use super::retry;
 use super::schema::{self, Shape};
 use super::table::MongoTable;
 use crate::connections::Connections;
@@ -85,7 +85,8 @@ pub(crate) async fn open(
     let columns = match declared {
         Some(declared) => schema::normalize(declared),
         None => {
-            let columns = infer(&connection, database, &location.collection, options.sample_size).await?;
+            let ask = || infer(&connection, database, &location.collection, options.sample_size);
+            let columns = retry::asked_again(connection.timeout(), ask).await?;
             if columns.fields().is_empty() {
                 let message = format!(
                     "collection `{database}.{}` has no documents to infer columns from; declare the columns",
@@ -125,8 +126,13 @@ fn with_corrupt_record(columns: Schema, options: &TableOptions) -> Schema {
 }
 
 /// The columns of a random sample of `size` documents, or of all where there are not more.
-async fn infer(connection: &Connection, database: &str, collection: &str, size: u64) -> Result<Schema> {
-    let failed = |error: &mongodb::error::Error| Error::from(classify("aggregate", collection, error));
+async fn infer(
+    connection: &Connection,
+    database: &str,
+    collection: &str,
+    size: u64,
+) -> DataFusionResult<Schema> {
+    let failed = |error: &mongodb::error::Error| connection.failed("aggregate", collection, error);
     let size = i64::try_from(size).unwrap_or(i64::MAX);
     let pipeline = [doc! { "$sample": { "size": size } }];
     let mut documents = connection

@@ -27,6 +27,7 @@ mod mode;
 mod options;
 mod partition;
 mod reader;
+mod retry;
 mod scan;
 mod schema;
 mod table;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use bson::{Document, Timestamp};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
@@ -13,14 +14,15 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 
+use super::connection::Connection;
 use super::mode::{self, ReadMode, Reading};
-use super::partition::{self, Layout, Target, Wanted};
+use super::partition::{self, Facts, Layout, Target, Wanted};
 use super::scan::{MongoScanExec, ScanSpec};
 use super::write::{self, WriteConfig, WriteSpec};
-use super::{filter, schema};
+use super::{filter, retry, schema};
 use crate::Error;
 use crate::config::ScanConfig;
-use crate::connections::{Connections, query_key};
+use crate::connections::{Connections, QueryKey, query_key};
 
 /// Where a collection is, and how it is read. It holds a connection's name, never its address.
 #[derive(Clone, Debug)]
@@ -81,6 +83,31 @@ impl MongoTable {
         Ok(Arc::new(filtered))
     }
 
+    /// What the server has to be asked before a scan can be planned.
+    async fn ask(
+        &self,
+        connection: &Connection,
+        query: Option<QueryKey>,
+        filter: Option<&Document>,
+        columns: &[&str],
+        target_partitions: usize,
+    ) -> Result<Answers> {
+        let cluster_time = connection.read_time(query).await?;
+        let database = connection.database(&self.database).await?;
+        let target = Target { connection, database: &database, collection: &self.collection };
+        let facts = partition::facts(connection, &database, &self.collection).await?;
+        let layout = if filter.is_some_and(filter::constrains_id) {
+            Layout::one("single (filter on _id)")
+        } else if facts.collated_view && filter.is_some() {
+            Layout::one("single (a view with a collation)")
+        } else {
+            let parts = self.connections.slots().scan_partitions(self.scan.max_partitions, target_partitions);
+            let wanted = Wanted { filter, columns, cluster_time, parts };
+            partition::layout(target, &facts, wanted, &self.scan).await?
+        };
+        Ok(Answers { cluster_time, facts, layout })
+    }
+
     fn support(&self, filter: &Expr) -> TableProviderFilterPushDown {
         let unsupported = TableProviderFilterPushDown::Unsupported;
         if !self.scan.filter_pushdown {
@@ -95,6 +122,14 @@ impl MongoTable {
             (_, support) => support,
         }
     }
+}
+
+/// What the server answered.
+struct Answers {
+    /// The snapshot of the query; `None` on a server without.
+    cluster_time: Option<Timestamp>,
+    facts: Facts,
+    layout: Layout,
 }
 
 #[async_trait]
@@ -120,31 +155,23 @@ impl TableProvider for MongoTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let connection = self.connections.mongodb(&self.connection)?;
-        let cluster_time = connection.read_time(query_key(state)).await?;
         // A caller may hand over more than was promised to be taken.
         let taken = |filter: &&Expr| self.support(filter) != TableProviderFilterPushDown::Unsupported;
         let pushed: Vec<Expr> = filters.iter().filter(taken).cloned().collect();
         let filter = filter::conjunction(&pushed, &self.schema);
-        let database = connection.database(&self.database).await?;
-        let target = Target { connection: &connection, database: &database, collection: &self.collection };
-        let facts = partition::facts(&connection, &database, &self.collection).await?;
-        if facts.collated_view && filter.is_some() {
-            return Box::pin(self.scan_and_filter(state, projection, &pushed)).await;
-        }
         let schema = match projection {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => Arc::clone(&self.schema),
         };
         let reading = Reading::of(&self.scan, &self.schema, &schema);
-        let layout = if filter.as_ref().is_some_and(filter::constrains_id) {
-            Layout::one("single (filter on _id)")
-        } else {
-            let target_partitions = state.config().target_partitions();
-            let parts = self.connections.slots().scan_partitions(self.scan.max_partitions, target_partitions);
-            let columns = reading.columns(&schema);
-            let wanted = Wanted { filter: filter.as_ref(), columns: &columns, cluster_time, parts };
-            partition::layout(target, &facts, wanted, &self.scan).await?
-        };
+        let columns = reading.columns(&schema);
+        let target_partitions = state.config().target_partitions();
+        let query = query_key(state);
+        let ask = || self.ask(&connection, query.clone(), filter.as_ref(), &columns, target_partitions);
+        let Answers { cluster_time, facts, layout } = retry::asked_again(connection.timeout(), ask).await?;
+        if facts.collated_view && filter.is_some() {
+            return Box::pin(self.scan_and_filter(state, projection, &pushed)).await;
+        }
         // The server would count documents that are dropped afterwards.
         let limit = limit.filter(|_| self.scan.mode != ReadMode::DropMalformed);
         let spec = ScanSpec {

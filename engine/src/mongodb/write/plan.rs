@@ -18,6 +18,7 @@ use super::encode::Encoder;
 use super::exec::{MongoWriteExec, WriteSpec};
 use crate::Error;
 use crate::mongodb::connection::Connection;
+use crate::mongodb::retry;
 
 /// The plan that writes the rows of `input` and yields how many there were.
 pub(crate) async fn plan(
@@ -42,7 +43,7 @@ pub(crate) async fn plan(
         return Err(invalid(format!("the table has {expected} columns, the rows have {found}")).into());
     }
     if spec.config.key_fields != ["_id"] {
-        let indexes = indexes(&connection, &spec).await?;
+        let indexes = retry::asked_again(connection.timeout(), || indexes(&connection, &spec)).await?;
         if !indexes.iter().any(|index| is_unique_on(index, &spec.config.key_fields)) {
             let message = format!(
                 "the key fields ({}) need a unique index on exactly these fields: without one, a task that is tried \

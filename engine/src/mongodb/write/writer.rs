@@ -13,11 +13,7 @@ use super::encode::Encoder;
 use crate::Error;
 use crate::mongodb::connection::Connection;
 use crate::mongodb::fault::{is_transient, text};
-
-/// The bound of the wait before the second attempt. It doubles with every attempt.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// The bound of every wait.
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+use crate::mongodb::retry;
 
 /// Writes the rows of one partition.
 #[derive(Debug)]
@@ -62,7 +58,7 @@ impl Writer<'_> {
             if !passes || attempt >= self.config.attempts.get() {
                 return Err(error);
             }
-            let wait = delay(attempt, random());
+            let wait = retry::wait(attempt);
             tracing::warn!(%error, attempt, ?wait, collection = self.collection, "cannot write yet");
             tokio::time::sleep(wait).await;
             self.retries.add(1);
@@ -91,39 +87,5 @@ impl Writer<'_> {
             }
             Err(error) => Err(refused(text(&error)).into()),
         }
-    }
-}
-
-/// How long to wait after failed attempt number `attempt` (from 1): full jitter below a bound that doubles.
-/// `random` lies between 0 and 1.
-fn delay(attempt: u32, random: f64) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(16);
-    FIRST_DELAY.saturating_mul(1 << doublings).min(LONGEST_DELAY).mul_f64(random.clamp(0.0, 1.0))
-}
-
-/// A number between 0 and 1, from the keys that the standard library draws for its hash maps.
-fn random() -> f64 {
-    use std::hash::{BuildHasher, Hasher};
-    let drawn = std::hash::RandomState::new().build_hasher().finish();
-    (drawn >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_a_bound() {
-        for (attempt, random, millis) in [
-            (1, 1.0, 100),
-            (2, 1.0, 200),
-            (3, 0.5, 200),
-            (7, 1.0, 5_000),
-            (u32::MAX, 1.0, 5_000),
-            (5, 0.0, 0),
-        ] {
-            assert_eq!(delay(attempt, random), Duration::from_millis(millis), "attempt {attempt}");
-        }
-        assert!((0..100).all(|_| (0.0..1.0).contains(&random())));
     }
 }
