@@ -13,8 +13,9 @@ CARGO := cargo
 LOCKED := --locked
 
 DOCS ?= 5000000
+MICRO := decode protobuf filter jpeg kernels
 
-.PHONY: help demo test bench bench-kills benches image test-kube test-pods spark build services services-down services-status verify fmt clean
+.PHONY: help demo test bench bench-micro bench-kills compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -35,8 +36,12 @@ services-down: ## Stops what `make services` started
 services-status: ## What runs where
 	@dev/services status
 
-bench: services benches ## The report beside MongoDB's own aggregation; make bench DOCS=200000 for a quick look
+bench: services benches bench-micro ## The report beside MongoDB's own aggregation; make bench DOCS=200000 for a quick look
 	@$(SERVICES); exec $(TARGET)/release/firesteel-benches report --firesteel $(FIRESTEEL) --docs $(DOCS) $(BENCH)
+
+bench-micro: ## Criterion's micro-benchmarks of the hot paths: two minutes, no services; BENCH_MICRO="decode" for some
+	@dev/toolchain
+	$(CARGO) bench $(LOCKED) --workspace $(MICRO:%=--bench %) -- $(BENCH_MICRO)
 
 bench-kills: services benches ## The report while executors are killed: 20 seeded runs over 2 million documents
 	@$(SERVICES); exec $(TARGET)/release/firesteel-benches kills --firesteel $(FIRESTEEL) $(BENCH)
@@ -53,6 +58,10 @@ test-pods: ## The manifests' base as real containers, with podman, as root
 
 spark: ## Spark 3.5 and MongoDB's connector for it, fetched once into .dev/spark
 	@dev/spark fetch
+
+compare: services build spark ## The job on Spark and here, with DuckDB, Polars, DataFusion and TPC-H; COMPARE="--docs 4000" for a quick look
+	@dev/peers fetch query
+	@$(SERVICES); found="$$(dev/spark env && dev/peers env query)"; eval "$$found"; exec $(FIRESTEEL) compare --tpch 1 $(COMPARE)
 
 benches: # What the benchmarks run
 	@dev/toolchain

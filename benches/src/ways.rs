@@ -1,14 +1,13 @@
 //! The ways to count: what the report counts, by our engine and by what a user would pick instead.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use bson::{Bson, Document, RawDocument, doc};
-use firesteel_engine::dataflow::Timestamp;
-use firesteel_engine::report::{self, KeyedCounts, Report};
+use bson::{RawDocument, doc};
+use firesteel_engine::bench;
+use firesteel_engine::report::{self, Report};
 use firesteel_engine::{Config, Outcome, Session};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use mongodb::Database;
 
 const COLLECTION: &str = "predictions";
@@ -105,7 +104,7 @@ impl Ways {
 
     pub(crate) async fn run(&self, way: Way) -> anyhow::Result<Answer> {
         let mut report = match way {
-            Way::Group => self.group().await?,
+            Way::Group => bench::group(&self.database).await?,
             Way::Pushdown => Box::pin(report::run(&self.pushdown, None)).await?,
             Way::Rows => Box::pin(report::run(&self.rows, None)).await?,
             Way::Cached => Box::pin(report::run(&self.cached, None)).await?,
@@ -124,20 +123,6 @@ impl Ways {
         let physical = plan.split("distributed_plan").next().unwrap_or_default();
         let line = physical.lines().map(str::trim).find(|line| line.starts_with("Mongo"));
         Ok(line.unwrap_or("no scan of MongoDB in the plan").to_owned())
-    }
-
-    async fn group(&self) -> anyhow::Result<Report> {
-        let pipeline = [doc! { "$group": {
-            "_id": { "producer_id": "$producer_id", "label": "$label" },
-            "total": { "$sum": 1_i64 },
-            "wrong": { "$sum": { "$cond": ["$correct", 0_i64, 1_i64] } },
-            "first_produced": { "$min": "$produced_at" },
-            "last_inferred": { "$max": "$inferred_at" },
-        } }];
-        let groups = self.database.collection::<Document>(COLLECTION).aggregate(pipeline).await?;
-        let groups: Vec<Document> = groups.try_collect().await?;
-        let rows: anyhow::Result<Vec<KeyedCounts>> = groups.iter().map(keyed).collect();
-        Ok(Report::fold(&rows?, Duration::ZERO))
     }
 
     async fn cursor(&self) -> anyhow::Result<Answer> {
@@ -162,24 +147,6 @@ impl Ways {
             session.shutdown().await;
         }
     }
-}
-
-fn keyed(group: &Document) -> anyhow::Result<KeyedCounts> {
-    let key = group.get_document("_id")?;
-    let text = |field| key.get_str(field).ok().map(str::to_owned);
-    let count = |field| anyhow::Ok(u64::try_from(group.get_i64(field)?)?);
-    let time = |field| match group.get(field) {
-        Some(Bson::DateTime(time)) => Some(Timestamp::from_millis(time.timestamp_millis())),
-        _ => None,
-    };
-    Ok(KeyedCounts {
-        producer_id: text("producer_id"),
-        label: text("label"),
-        total: count("total")?,
-        wrong: count("wrong")?,
-        first_produced: time("first_produced"),
-        last_inferred: time("last_inferred"),
-    })
 }
 
 /// The times of every way, and the one answer that all of them gave.

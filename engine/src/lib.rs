@@ -15,6 +15,8 @@
 //! Plans and session settings never carry credentials. A plan names a connection, and every process resolves the
 //! name from its own [`Config`].
 
+#[doc(hidden)]
+pub mod bench;
 mod cache;
 pub mod cluster;
 mod codec;

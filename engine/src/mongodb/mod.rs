@@ -36,7 +36,9 @@ mod write;
 
 pub(crate) use aggregate::{AggregatePushdown, MongoGroupExec};
 pub(crate) use connection::Connection;
+pub(crate) use decode::Decoder;
 pub(crate) use factory::{MongoTableFactory, open};
+pub(crate) use filter::conjunction;
 pub(crate) use location::Location;
 pub use mode::ReadMode;
 pub(crate) use mode::Reading;

@@ -1,0 +1,48 @@
+//! The network's forward pass: the implementation behind the server, beside candle as it comes.
+
+mod common;
+
+use std::hint::black_box;
+
+use anyhow::ensure;
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use firesteel_pipeline::dataset::Dataset;
+use firesteel_pipeline::inference::{Decoder, Model, Network, PlainResNet, ResNet, Weights};
+use firesteel_proto::Encoding;
+
+/// One image that waits alone, and a queue of some.
+const BATCHES: [usize; 2] = [1, 16];
+const DECODER: Decoder = Decoder { width: 32, height: 32, max_bytes: 1 << 20 };
+
+fn main() -> anyhow::Result<()> {
+    common::run(measure)
+}
+
+fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
+    let network = Network::read(Weights::shipped()?)?;
+    let mut models: [(&str, Box<dyn Model>); 2] = [
+        ("firesteel", Box::new(ResNet::new(&network)?)),
+        ("candle conv2d", Box::new(PlainResNet::new(&network)?)),
+    ];
+    let dataset = Dataset::load(None)?;
+
+    // A pass takes up to a second: ten samples of as many passes each, where the default grows their number.
+    let mut group = criterion.benchmark_group("forward");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for count in BATCHES {
+        let mut pixels = Vec::with_capacity(count * network.info.image_len());
+        for image in dataset.images().iter().take(count) {
+            pixels.extend(DECODER.decode(Encoding::Jpeg, &image.jpeg)?);
+        }
+        group.throughput(Throughput::Elements(count as u64));
+        for (name, model) in &mut models {
+            let logits = model.forward(&pixels)?;
+            ensure!(logits.len() == count * network.info.classes.len(), "{name}: {} logits", logits.len());
+            group.bench_function(BenchmarkId::new(*name, count), |bencher| {
+                bencher.iter(|| model.forward(black_box(&pixels)));
+            });
+        }
+    }
+    group.finish();
+    Ok(())
+}
