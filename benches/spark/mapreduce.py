@@ -12,6 +12,12 @@ the session, and of each run of each job. Jobs, each of which reads the collecti
   report     both tables and the totals in one pass: exactly the work of `firesteel report`
   all        these four in turn; where two of them, or two runs, count differently, the program fails
 
+With --serve it is a warm session that a parent drives, which needs a standard input, and spark-submit gives none:
+    PYSPARK_SUBMIT_ARGS="--master local[2] --jars $FIRESTEEL_BENCH_SPARK_JARS pyspark-shell" \\
+        "$PYSPARK_PYTHON" benches/spark/mapreduce.py --serve
+It prints {"ready": true, "session_seconds": ..., "spark": ...}; then for each line, `JOB` or `JOB DATABASE`, one line with
+that job's tables and its "seconds", or {"error": ...}; the end of its input ends it.
+
 Settings: FIRESTEEL_MONGODB_URI (which may hold a password, so it is no argument) and FIRESTEEL_MONGODB_DATABASE.
 
 Tuning, beside what the code below says:
@@ -22,6 +28,7 @@ Spark reads without a snapshot: what is written during a run may be counted or n
 """
 
 import argparse
+import glob
 import json
 import os
 import platform
@@ -40,6 +47,10 @@ class Disagreement(Exception):
     """Two ways to count the same documents came to different results."""
 
 
+class Unclear(Exception):
+    """A line that asks for nothing that there is."""
+
+
 def parse(arguments=None):
     about, _, rest = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(
@@ -48,8 +59,12 @@ def parse(arguments=None):
     parser.add_argument("--job", choices=(*JOBS, "all"), default="all")
     number = {"type": positive, "metavar": "N"}
     parser.add_argument("--repeat", default=1, help="rounds in one session: those after the first are warm (1)", **number)
+    parser.add_argument("--serve", action="store_true", help="run what the lines of standard input name")
     parser.add_argument("--partition-mb", default=PARTITION_MB, help=f"size of a partition ({PARTITION_MB})", **number)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.serve and os.environ.get("PYSPARK_GATEWAY_PORT"):  # which spark-submit sets
+        parser.error("--serve reads standard input, which spark-submit does not hand on: run it with $PYSPARK_PYTHON instead")
+    return options
 
 
 def positive(text):
@@ -232,6 +247,42 @@ def run(session, source, jobs, repeat):
     return done, seconds
 
 
+def serve(ready, answer):
+    """Says that it is ready; then for each line of standard input, `answer` of it or an error; a line of JSON each."""
+    print(json.dumps({"ready": True, **ready}), flush=True)
+    for line in iter(sys.stdin.readline, ""):  # to iterate over the file itself would read ahead
+        try:
+            found = answer(line.strip())
+        except Exception as error:  # what was asked for is wrong or failed, and the next may be right
+            found = {"error": complaint(error)}
+        print(json.dumps(found), flush=True)
+
+
+def timed(count):
+    """The tables that `count` gives, and its seconds, where `firesteel report` has them too."""
+    began = time.monotonic()
+    found = count()
+    seconds = time.monotonic() - began
+    if "totals" in found:
+        found["totals"]["job_seconds"] = seconds
+    return {**found, "seconds": seconds}
+
+
+def answer(session, source, line):
+    job, *database = line.split() or [""]
+    if job not in JOBS or len(database) > 1:
+        raise Unclear(f"{line!r} is not JOB or JOB DATABASE, where JOB is one of {', '.join(JOBS)}")
+    place = {**source, "database": database[0]} if database else source
+    return timed(lambda: globals()[job](session, place))
+
+
+def find_spark():
+    """Spark's own Python, which spark-submit puts on the path, found by SPARK_HOME where it did not."""
+    home = os.environ.get("SPARK_HOME")
+    if home and not os.environ.get("PYSPARK_GATEWAY_PORT"):
+        sys.path[:0] = [os.path.join(home, "python"), *glob.glob(os.path.join(home, "python/lib/py4j-*.zip"))]
+
+
 def complaint(error):
     """The cause in one line, without what may be a password."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -242,9 +293,13 @@ def complaint(error):
 
 def main(arguments=None):
     options = parse(arguments)
+    find_spark()
     began = time.monotonic()
-    from pyspark.sql import SparkSession
-
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError:
+        print('error: there is no PySpark: set SPARK_HOME, as `eval "$(dev/spark env)"` does', file=sys.stderr)
+        return 1
     session = SparkSession.builder.getOrCreate()
     started = time.monotonic() - began
     context = session.sparkContext
@@ -254,6 +309,18 @@ def main(arguments=None):
     # The connector's default from 10.5 on, named so that an older one does the same: it samples for the bounds, which
     # takes no time, where the paginating ones walk through the index.
     source["partitioner"] = "com.mongodb.spark.sql.connector.read.partitioner.AutoBucketPartitioner"
+    spark = {
+        "version": session.version,
+        "master": context.master,
+        "cores": context.defaultParallelism,
+        "partition_mb": options.partition_mb,
+        "python": platform.python_version(),
+        "java": context._jvm.System.getProperty("java.version"),
+    }
+    if options.serve:
+        serve({"session_seconds": started, "spark": spark}, lambda line: answer(session, source, line))
+        session.stop()
+        return 0
     try:
         done, seconds = run(session, source, JOBS if options.job == "all" else (options.job,), options.repeat)
     except Exception as error:
@@ -262,14 +329,7 @@ def main(arguments=None):
     if "totals" in done:
         done["totals"]["job_seconds"] = seconds["report"][-1]
     done["timings"] = {"session_seconds": started, "runs": seconds}
-    done["spark"] = {
-        "version": session.version,
-        "master": context.master,
-        "cores": context.defaultParallelism,
-        "partition_mb": options.partition_mb,
-        "python": platform.python_version(),
-        "java": context._jvm.System.getProperty("java.version"),
-    }
+    done["spark"] = spark
     print(json.dumps(done), flush=True)
     session.stop()
     return 0

@@ -6,6 +6,9 @@ FOLDER holds the eight tables, each as NAME.parquet (a file or a folder) or as a
 each query its seconds (of each run, from the text to the last row), columns with Spark's types, and rows of the first
 run. Decimals and dates are strings, so that no digit is lost on the way.
 
+With --serve it prints {"ready": true, ...} and then, for each line of standard input such as q06, that query's line of JSON,
+or {"error": ...}; the end of its input ends it.
+
 Tuning: in local mode the driver is the one executor too, and joins at scale factor 1 want more than Spark's 1g. As many
 shuffle partitions as cores. The rest, adaptive execution and broadcast joins with them, is as Spark has it.
 """
@@ -17,6 +20,8 @@ import json
 import sys
 import time
 from pathlib import Path
+
+from mapreduce import find_spark, serve
 
 TABLES = ("customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier")
 NAMES = tuple(f"q{number:02}" for number in range(1, 23))
@@ -31,6 +36,7 @@ def parse(arguments=None):
         "--queries", type=Path, default=Path(__file__).resolve().parents[1] / "tpch", metavar="FOLDER", help="of q*.sql"
     )
     parser.add_argument("--only", type=selection, default=NAMES, metavar="N,N", help="such as 1,6,14; all without it")
+    parser.add_argument("--serve", action="store_true", help="run the queries that the lines of standard input name")
     parser.add_argument("--repeat", type=int, choices=range(1, 101), default=1, metavar="N", help="rounds in one session")
     return parser.parse_args(arguments)
 
@@ -72,6 +78,12 @@ def run(session, text, repeat):
     }
 
 
+def answer(session, texts, name):
+    if name not in texts:
+        raise ValueError(f"{name!r} is no query")
+    return run(session, texts[name], 1)
+
+
 def main(arguments=None):
     options = parse(arguments)
     try:
@@ -81,6 +93,7 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 1
     began = time.monotonic()
+    find_spark()
     from pyspark.sql import SparkSession
 
     session = SparkSession.builder.getOrCreate()
@@ -91,6 +104,11 @@ def main(arguments=None):
         session.conf.set("spark.sql.shuffle.partitions", context.defaultParallelism)
     for name, path in tables.items():
         session.read.parquet(path).createOrReplaceTempView(name)
+    spark = {"version": session.version, "master": context.master, "cores": context.defaultParallelism}
+    if options.serve:
+        serve({"session_seconds": started, "spark": spark}, lambda line: answer(session, texts, line))
+        session.stop()
+        return 0
     queries, failed = [], False
     for name, text in texts.items():
         try:
@@ -104,7 +122,7 @@ def main(arguments=None):
             {
                 "queries": queries,
                 "timings": {"session_seconds": started},
-                "spark": {"version": session.version, "master": context.master, "cores": context.defaultParallelism},
+                "spark": spark,
             }
         ),
         flush=True,

@@ -14,7 +14,7 @@ from typing import Dict, List, Optional
 
 from . import compose, kafka, mongodb
 from .fetch import kafka_version
-from .process import only_one, say, saying
+from .process import leave_in_order, only_one, say, saying
 from .servers import (
     FAILURES,
     FOREIGN,
@@ -66,8 +66,7 @@ examples:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    leave_in_order()
     try:
         return int(options.run(Settings.read(os.environ, ROOT), options))
     except BrokenPipeError:  # whoever read our output has gone
@@ -82,10 +81,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
             file=sys.stderr,
         )
         return 128 + signal.SIGINT
-
-
-def _leave(number: int, _: object) -> None:
-    sys.exit(128 + number)  # unlike the signal itself, this lets everything on the way out be put away
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """Gets the two servers through Maven's and pip's ordinary clients, once, and never leaves half of one behind.
 
 Everything is fetched into a temporary folder beside its destination and renamed when it is whole and checked. How that is
-done serves `dev/spark` too.
+done serves `dev/spark` and `dev/peers` too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
 from .process import POLL, say
 from .settings import Problem
@@ -136,6 +136,17 @@ def mongod(root: Path, dev_dir: Path) -> Path:
         _check_runs(temporary / "mongod")
         os.rename(temporary, home)
     return binary
+
+
+def check_python(who: str, program: str, lowest: Tuple[int, int], highest: Tuple[int, int]) -> None:
+    """That `who` runs on this Python; one that came out after it was pinned may lack packages or break it."""
+    found = sys.version_info[:2]
+    if not lowest <= found <= highest:
+        words = ["%d.%d" % version for version in (lowest, highest, found)]
+        raise Problem(
+            f"{who} runs on Python {words[0]} to {words[1]}, and this is {words[2]}: "
+            f"run `pythonX.Y {program}` with one that fits"
+        )
 
 
 def find_pip(what: str) -> List[str]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -34,6 +36,22 @@ exec "$@"
 
 def say(who: str, what: str) -> None:
     print(f"{who:<8} {redact(what)}", flush=True)
+
+
+def export(values: Dict[str, str]) -> None:
+    """Prints lines that set these for a shell: `eval "$(dev/... env)"`."""
+    for name, value in values.items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+def leave_in_order() -> None:
+    """Lets SIGTERM and SIGHUP end this program as an exit does, so that everything on the way out is put away."""
+
+    def leave(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
 
 
 @contextmanager

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional
 
-from services_lib.process import only_one, say
+from services_lib.fetch import check_python
+from services_lib.process import export, leave_in_order, only_one, say
 from services_lib.settings import Problem, Settings, redact
 
 from . import fetch
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the jobs were run on. PySpark carries a pickler of its own, which knows Python's insides only up to some version.
-PYTHONS = ((3, 9), (3, 13))
+PYTHON = ("PySpark 3.5", "dev/spark", (3, 9), (3, 13))
 
 ABOUT = """\
 Gets Spark 3.5 and MongoDB's connector for it, which the comparison of Firesteel with Spark runs.
@@ -40,8 +40,7 @@ example:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    leave_in_order()
     try:
         return int(options.run(Settings.read(os.environ, ROOT).dev_dir))
     except (Problem, OSError) as problem:
@@ -50,10 +49,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; nothing half fetched is left", file=sys.stderr)
         return 128 + signal.SIGINT
-
-
-def _leave(number: int, _: object) -> None:
-    sys.exit(128 + number)  # unlike the signal itself, this lets everything on the way out be put away
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def fetch_all(dev_dir: Path) -> int:
     fetch.check_java()
-    check_python(sys.version_info[:2])
+    check_python(*PYTHON)
     with only_one(dev_dir / "run/spark-lock", "spark"):
         fetch.fetch(dev_dir)
     say("spark", f"Spark {fetch.version()} is in {fetch.home(dev_dir)}")
@@ -80,25 +75,16 @@ def fetch_all(dev_dir: Path) -> int:
 
 def env(dev_dir: Path) -> int:
     fetch.check_java()
-    check_python(sys.version_info[:2])
+    check_python(*PYTHON)
     if not fetch.is_there(dev_dir):
         raise Problem("Spark is not there, or not whole: run `dev/spark fetch` first")
     jars = [str(fetch.connector(dev_dir) / name) for name in sorted(fetch.sums())]
-    for name, value in (
-        ("SPARK_HOME", str(fetch.home(dev_dir))),
-        # The driver and its workers have to be the same Python, and spark-submit takes any python3.
-        ("PYSPARK_PYTHON", sys.executable),
-        ("FIRESTEEL_BENCH_SPARK_JARS", ",".join(jars)),
-    ):
-        print(f"export {name}={shlex.quote(value)}")
+    export(
+        {
+            "SPARK_HOME": str(fetch.home(dev_dir)),
+            # The driver and its workers have to be the same Python, and spark-submit takes any python3.
+            "PYSPARK_PYTHON": sys.executable,
+            "FIRESTEEL_BENCH_SPARK_JARS": ",".join(jars),
+        }
+    )
     return 0
-
-
-def check_python(found: Tuple[int, int]) -> None:
-    lowest, highest = PYTHONS
-    if not lowest <= found <= highest:
-        words = ["%d.%d" % version for version in (lowest, highest, found)]
-        raise Problem(
-            f"PySpark 3.5 runs on Python {words[0]} to {words[1]}, and this is {words[2]}: "
-            "run `pythonX.Y dev/spark` with one that fits"
-        )

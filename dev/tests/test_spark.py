@@ -5,7 +5,9 @@ import contextlib
 import datetime
 import decimal
 import io
+import os
 import unittest
+from unittest import mock
 
 import spark_cases
 from fakes import InFolder
@@ -34,6 +36,29 @@ class TestArguments(unittest.TestCase):
         )
         found = job.connection({"FIRESTEEL_MONGODB_URI": ""})
         self.assertEqual((found["connection.uri"], found["database"]), ("mongodb://localhost:27017", "firesteel"))
+
+    def test_a_served_session_is_not_submitted(self):
+        with mock.patch.dict(os.environ, {"PYSPARK_GATEWAY_PORT": "1"}), self.assertRaises(SystemExit):
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                job.parse(["--serve"])
+        self.assertIn("spark-submit does not hand on: run it with $PYSPARK_PYTHON", said.getvalue())
+
+    def test_lines_of_a_served_session(self):
+        seen = []
+
+        def classes(session, source):
+            seen.append((session, source))
+            return {"classes": []}
+
+        with mock.patch.object(job, "classes", classes):
+            for line in ("classes", "classes other"):
+                found = job.answer("session", {"database": "d", "x": 1}, line)
+                self.assertGreaterEqual(found.pop("seconds"), 0)
+                self.assertEqual(found, {"classes": []})
+        self.assertEqual(seen, [("session", {"database": "d", "x": 1}), ("session", {"database": "other", "x": 1})])
+        for line in ("", "all", "classes a b", "main"):
+            with self.subTest(line), self.assertRaisesRegex(job.Unclear, "is not JOB or JOB DATABASE, where JOB is one of rdd,"):
+                job.answer("session", {}, line)
 
     def test_the_queries_of_tpch(self):
         self.assertEqual(tpch.selection("1, 22"), ("q01", "q22"))

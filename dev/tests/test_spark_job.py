@@ -2,56 +2,17 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import unittest
-from datetime import datetime, timedelta, timezone
 
 from fakes import ROOT
+from spark_cases import DOCUMENTS, EXPECTED
 
 from services_lib.mongodb_wire import command
 from services_lib.settings import MongodbUri, Problem, Settings
 from spark_lib import fetch
-
-START = datetime(2026, 1, 1, tzinfo=timezone.utc)
-
-
-def prediction(number, **fields):
-    return {"_id": f"x:{number}", **fields}
-
-
-def times(produced, inferred):
-    return {"produced_at": START + timedelta(milliseconds=produced), "inferred_at": START + timedelta(milliseconds=inferred)}
-
-
-# Two of them lack something; what they lack may not be guessed.
-DOCUMENTS = [
-    prediction(1, producer_id="bb", label="dog", correct=True, **times(500, 1_000)),
-    prediction(2, producer_id="aa", label="cat", correct=False, **times(0, 900)),
-    prediction(3, producer_id="aa", label="dog", correct=True, **times(100, 3_000)),
-    prediction(4, producer_id="aa", label="dog"),
-    prediction(5, correct=True, predicted="dog"),
-]
-EXPECTED = {
-    "producers": [
-        {"producer_id": "aa", "wrong_inference_count": 2, "total_inferences": 3, "error_rate": 200.0 / 3},
-        {"producer_id": "bb", "wrong_inference_count": 0, "total_inferences": 1, "error_rate": 0.0},
-        {"producer_id": "unknown", "wrong_inference_count": 0, "total_inferences": 1, "error_rate": 0.0},
-    ],
-    "classes": [
-        {"class": "cat", "total": 1, "correct": 0, "accuracy": 0.0},
-        {"class": "dog", "total": 3, "correct": 2, "accuracy": 200.0 / 3},
-        {"class": "unknown", "total": 1, "correct": 1, "accuracy": 100.0},
-    ],
-    "totals": {
-        "images": 5,
-        "accuracy": 60.0,
-        "average_error_rate": 200.0 / 3 / 3,
-        "producers": 3,
-        "images_per_second_per_producer": 5 / 9.0,
-        "ingest_seconds": 3.0,
-    },
-}
 
 
 def left_out(why):
@@ -81,26 +42,29 @@ class TestJob(unittest.TestCase):
     def mongodb(self, document):
         return command(self.address, {**document, "$db": self.database}, 10)
 
-    def submit(self, *arguments):
-        jars = ",".join(str(jar) for jar in fetch.connector(self.dev_dir).glob("*.jar"))
-        spark = fetch.home(self.dev_dir)
+    def run_job(self, command, *arguments, lines="", **environ):
         return subprocess.run(
-            [str(spark / "bin/spark-submit"), "--master", "local[2]", "--conf", "spark.ui.enabled=false", "--jars", jars]
-            + [str(ROOT / "benches/spark/mapreduce.py"), *arguments],
+            [*command, str(ROOT / "benches/spark/mapreduce.py"), *arguments],
             env={
                 **os.environ,
-                "SPARK_HOME": str(spark),
+                "SPARK_HOME": str(fetch.home(self.dev_dir)),
                 "PYSPARK_PYTHON": sys.executable,
                 "FIRESTEEL_MONGODB_DATABASE": self.database,
+                **environ,
             },
-            stdin=subprocess.DEVNULL,
+            input=lines,
             capture_output=True,
             text=True,
             timeout=300,
         )
 
+    def options(self):
+        jars = ",".join(str(jar) for jar in fetch.connector(self.dev_dir).glob("*.jar"))
+        return ["--master", "local[2]", "--conf", "spark.ui.enabled=false", "--jars", jars]
+
     def test_all_jobs_count_what_is_there(self):
-        done = self.submit("--job", "all", "--repeat", "2")
+        submit = str(fetch.home(self.dev_dir) / "bin/spark-submit")
+        done = self.run_job([submit, *self.options()], "--job", "all", "--repeat", "2")
         self.assertEqual(done.returncode, 0, done.stderr[-3000:])
         found = json.loads(done.stdout.splitlines()[-1])
         self.assertGreater(found["totals"].pop("job_seconds"), 0)
@@ -108,6 +72,18 @@ class TestJob(unittest.TestCase):
         self.assertEqual({job: len(runs) for job, runs in found["timings"]["runs"].items()},
                          {"rdd": 2, "dataframe": 2, "classes": 2, "report": 2})  # fmt: skip
         self.assertEqual((found["spark"]["version"], found["spark"]["cores"]), (fetch.version(), 2))
+
+    def test_a_warm_session_answers_line_by_line(self):
+        submitted = shlex.join([*self.options(), "pyspark-shell"])
+        lines = f"report\nrdd {self.database}\nrdd {self.database}_none\nsql\n"
+        done = self.run_job([sys.executable, "-B"], "--serve", lines=lines, PYSPARK_SUBMIT_ARGS=submitted)
+        self.assertEqual(done.returncode, 0, done.stderr[-3000:])
+        ready, report, rdd, none, wrong = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual((ready["ready"], ready["spark"]["cores"]), (True, 2))
+        self.assertEqual(report["totals"].pop("job_seconds"), report.pop("seconds"))
+        self.assertEqual(report, EXPECTED)
+        self.assertEqual((rdd["producers"], none["producers"]), (EXPECTED["producers"], []))
+        self.assertIn("'sql' is not JOB", wrong["error"])
 
 
 if __name__ == "__main__":
