@@ -1,10 +1,14 @@
 //! The command line. Every argument that names an environment variable is also a setting: see `settings`.
 
+use crate::commands::compare::CompareArgs;
+use crate::commands::evaluate::EvaluateArgs;
 use crate::commands::executor::ExecutorArgs;
 use crate::commands::scheduler::SchedulerArgs;
 use crate::commands::sql::args::SqlArgs;
 use crate::telemetry::LogFormat;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use firesteel_pipeline::inference::Precision;
 use std::path::PathBuf;
 
 const LAYERS: &str = "\
@@ -40,7 +44,7 @@ pub(crate) struct GlobalArgs {
     )]
     pub(crate) config: Option<PathBuf>,
     /// What to log to standard error: error, warn, info, debug, trace, or directives such as
-    /// `info,firesteel_pipeline=debug` [default: info; warn for demo, produce, report and sql]
+    /// `info,firesteel_pipeline=debug` [default: info; warn for demo, produce, seed, evaluate, report and sql]
     #[arg(
         long,
         global = true,
@@ -111,6 +115,16 @@ pub(crate) enum Command {
     /// The same seed and producers make the same documents, so a run that was interrupted is completed, and one
     /// that was too short is extended, by running it again with --append.
     Seed(SeedArgs),
+    /// Says how good and how fast the model is, in each precision
+    ///
+    /// Accuracy, accuracy by class, confusion matrix and images per second over the CIFAR-10 test set, with no server and
+    /// no Kafka: the same weights and code as behind the inference server and the SQL function classify.
+    Evaluate(EvaluateArgs),
+    /// The same job here, on Spark and on other engines, over the same data: who answers what, how fast, at what cost
+    ///
+    /// Seeds predictions in MongoDB and lets spark-submit, this engine, MongoDB's own $group, and DuckDB, Polars and
+    /// DataFusion over a Parquet export take turns. All have to agree before a figure is printed.
+    Compare(CompareArgs),
     /// Asks a running role whether it is well: exit code 0 where it answers 200, 1 otherwise
     ///
     /// For a container, which has no other program to ask with. Roles answer /healthz and /readyz: the scheduler on
@@ -230,12 +244,29 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-#[derive(Debug, Args)]
+/// Which model it is.
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
-pub(crate) struct ModelArgs {
+pub(crate) struct WeightsArgs {
     /// ResNet-18 weights as safetensors [default: the CIFAR-10 model inside this binary]
     #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS")]
     pub(crate) weights: Option<PathBuf>,
+    /// The numbers that it computes in: less exact ones are faster. `firesteel evaluate` says what each is worth here
+    #[arg(long, value_name = "PRECISION", env = "FIRESTEEL_INFERENCE_PRECISION",
+          default_value_t = Precision::DEFAULT, value_parser = precision())]
+    pub(crate) precision: Precision,
+}
+
+/// Reads a precision.
+pub(crate) fn precision() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(Precision::NAMES).try_map(|name| name.parse::<Precision>())
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    #[command(flatten)]
+    pub(crate) choice: WeightsArgs,
     /// The largest batch
     #[arg(long, value_name = "N", env = "FIRESTEEL_MAX_BATCH", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(1..=4096))]

@@ -2,6 +2,7 @@
 //! `engine` and `pipeline` keep apart. Nothing else in the project reads the environment or handles a signal.
 
 mod args;
+mod classify;
 mod commands;
 mod output;
 mod progress;
@@ -182,6 +183,8 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Scheduler(args) => Box::pin(commands::scheduler::run(args, context)).await,
         Command::Executor(args) => Box::pin(commands::executor::run(args, context)).await,
         Command::Seed(args) => commands::seed::run(args, context).await,
+        Command::Compare(args) => Box::pin(commands::compare::run(args, context)).await,
+        Command::Evaluate(args) => commands::evaluate::run(args, context).await,
         Command::Health(args) => commands::health::run(args, context).await,
         Command::Sql(args) => Box::pin(commands::sql::run(args, context)).await,
     }
@@ -190,8 +193,12 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
 /// What has a progress bar or an answer to print logs only what is wrong.
 fn default_level(command: &Command) -> &'static str {
     match command {
-        Command::Demo(_) | Command::Produce(_) | Command::Seed(_) | Command::Health(_) => "warn",
-        Command::Report(_) | Command::Sql(_) => telemetry::ANSWERING,
+        Command::Demo(_)
+        | Command::Produce(_)
+        | Command::Seed(_)
+        | Command::Evaluate(_)
+        | Command::Health(_) => "warn",
+        Command::Report(_) | Command::Sql(_) | Command::Compare(_) => telemetry::ANSWERING,
         Command::InferenceServer(_)
         | Command::ConsumeImages(_)
         | Command::ConsumePredictions(_)

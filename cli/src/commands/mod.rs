@@ -1,8 +1,10 @@
 //! One file a subcommand: from arguments to configurations, to a component's `run`, to an outcome.
 
+pub(crate) mod compare;
 pub(crate) mod consume_images;
 pub(crate) mod consume_predictions;
 pub(crate) mod demo;
+pub(crate) mod evaluate;
 pub(crate) mod executor;
 pub(crate) mod health;
 pub(crate) mod inference_server;
@@ -89,7 +91,8 @@ impl MongoArgs {
 impl ModelArgs {
     fn server(&self) -> inference::Config {
         inference::Config {
-            weights: self.weights.clone(),
+            weights: self.choice.weights.clone(),
+            precision: self.choice.precision,
             max_batch: self.max_batch as usize,
             ..inference::Config::default()
         }

@@ -1,0 +1,147 @@
+//! What was to be reached, computed from the results of one run. A busy machine misses goals, so a miss is told and is no
+//! failure of the program.
+
+use super::contenders::Contender;
+use super::results::{Goal, Measured, Size};
+
+/// Documents from which on time has to grow in proportion.
+const LINEAR_FROM: u64 = 100_000;
+const SMALL: u64 = 4_000;
+const LARGE: u64 = 5_000_000;
+
+/// The goals that the sizes of a run can say something about.
+pub(super) fn goals(sizes: &[Size]) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    for size in sizes {
+        let wall = |one: &Measured| one.wall.median;
+        let peak = |one: &Measured| one.peak_bytes.median;
+        let spark = |contender| find(size, contender);
+        let (cold, warm) = (find(size, Contender::FiresteelCold), find(size, Contender::ClusterPushdown));
+        let count = documents(size.documents);
+        if let (Some(ours), Some(spark)) = (cold, spark(Contender::SparkCold)) {
+            let wanted = match size.documents {
+                SMALL => Some(15.0),
+                LARGE => Some(10.0),
+                _ => None,
+            };
+            if let Some(wanted) = wanted {
+                let ratio = quotient(wall(spark), wall(ours));
+                goals.push(at_least(
+                    format!("cold against spark-submit, {count}: times as fast"),
+                    wanted,
+                    ratio,
+                ));
+            }
+            if size.documents == LARGE {
+                let ratio = quotient(peak(spark), peak(ours));
+                goals.push(at_least(format!("cold, {count}: peak memory of Spark / ours"), 8.0, ratio));
+            }
+        }
+        if let (Some(ours), Some(spark), LARGE) = (warm, spark(Contender::SparkWarm), size.documents) {
+            let ratio = quotient(wall(spark), wall(ours));
+            goals.push(at_least(format!("warm against warm Spark, {count}: times as fast"), 5.0, ratio));
+            let ratio = quotient(peak(spark), peak(ours));
+            goals.push(at_least(format!("warm, {count}: peak memory of Spark / ours"), 8.0, ratio));
+        }
+    }
+    for contender in [Contender::FiresteelCold, Contender::ClusterPushdown, Contender::ClusterRows] {
+        let points: Vec<(f64, f64)> = sizes
+            .iter()
+            .filter(|size| size.documents >= LINEAR_FROM)
+            .filter_map(|size| Some((size.documents as f64, find(size, contender)?)))
+            .map(|(documents, one)| (documents, one.wall.median))
+            .collect();
+        let Some(slope) = slope(&points) else { continue };
+        let what = format!("{}: log–log slope of time over documents", contender.name());
+        goals.push(Goal {
+            what,
+            at_least: Some(0.9),
+            at_most: Some(1.1),
+            measured: slope,
+            met: (0.9..=1.1).contains(&slope),
+        });
+        let peak = |size: Option<&Size>| Some(find(size?, contender)?.peak_bytes.median);
+        let first =
+            sizes.iter().filter(|size| size.documents >= LINEAR_FROM).min_by_key(|size| size.documents);
+        let last = sizes.iter().max_by_key(|size| size.documents);
+        if let (Some(first), Some(last)) = (peak(first), peak(last)) {
+            let growth = quotient(last, first);
+            let what = format!("{}: growth of peak memory over the same", contender.name());
+            goals.push(Goal {
+                what,
+                at_least: None,
+                at_most: Some(1.5),
+                measured: growth,
+                met: growth <= 1.5,
+            });
+        }
+    }
+    goals
+}
+
+fn at_least(what: String, wanted: f64, measured: f64) -> Goal {
+    Goal { what, at_least: Some(wanted), at_most: None, measured, met: measured >= wanted }
+}
+
+fn find(size: &Size, contender: Contender) -> Option<&Measured> {
+    let name = contender.name();
+    size.measured.iter().find(|one| one.start == contender.start() && one.name() == name)
+}
+
+pub(super) fn quotient(dividend: f64, divisor: f64) -> f64 {
+    if divisor > 0.0 { dividend / divisor } else { 0.0 }
+}
+
+/// The slope of the line of least squares through the logarithms; `None` with fewer than two distinct sizes.
+fn slope(points: &[(f64, f64)]) -> Option<f64> {
+    let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
+    let count = logs.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| logs.iter().map(of).sum::<f64>() / count;
+    let (x_mean, y_mean) = (mean(|(x, _)| *x), mean(|(_, y)| *y));
+    let spread: f64 = logs.iter().map(|(x, _)| (x - x_mean).powi(2)).sum();
+    let together: f64 = logs.iter().map(|(x, y)| (x - x_mean) * (y - y_mean)).sum();
+    (spread > 0.0).then(|| together / spread)
+}
+
+/// A number of documents in words.
+pub(super) fn documents(count: u64) -> String {
+    match count {
+        0..1_000_000 => format!("{} documents", grouped(count)),
+        _ if count.is_multiple_of(1_000_000) => format!("{} million documents", count / 1_000_000),
+        _ => format!("{} documents", grouped(count)),
+    }
+}
+
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slope_is_the_power_of_growth() {
+        let points = |power: f64| [1e5_f64, 1e6, 5e6].map(|x| (x, 3.0 * x.powf(power)));
+        assert!((slope(&points(1.0)).unwrap() - 1.0).abs() < 1e-9);
+        assert!((slope(&points(0.5)).unwrap() - 0.5).abs() < 1e-9);
+        assert_eq!(slope(&[(10.0, 1.0)]), None);
+        assert_eq!(slope(&[]), None);
+    }
+
+    #[test]
+    fn numbers_in_words() {
+        assert_eq!(documents(4_000), "4,000 documents");
+        assert_eq!(documents(5_000_000), "5 million documents");
+        assert_eq!(documents(1_234_567), "1,234,567 documents");
+        assert_eq!(documents(7), "7 documents");
+    }
+}

@@ -1,0 +1,254 @@
+//! `firesteel compare`: the same job here, on Spark and on what a user would pick instead, on the same data.
+//!
+//! `lab` seeds, starts and measures → every answer has to agree with the first → `results` (the JSON) → `goals`,
+//! `table` and `chart`, which know nothing else. Nothing is printed about a number of documents before all of its
+//! rounds agreed.
+
+mod args;
+mod chart;
+mod cluster;
+mod contenders;
+mod goals;
+mod lab;
+mod machine;
+mod results;
+mod served;
+mod server;
+mod table;
+mod tools;
+mod tpch;
+mod watch;
+
+pub(crate) use args::CompareArgs;
+
+use crate::{Context, Outcome, output};
+use anyhow::{Context as _, bail, ensure};
+use contenders::{Contender, order};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use lab::{Answer, Lab, Round};
+use results::{Comparison, Figures, Measured, Size};
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tools::Spark;
+
+pub(crate) async fn run(args: CompareArgs, context: Context) -> anyhow::Result<Outcome> {
+    if let Some(path) = &args.render {
+        return render(path);
+    }
+    let stop = context.signals.shutdown.clone();
+    // What is dropped here takes its processes and its folder with it.
+    tokio::select! {
+        result = Box::pin(compare(args, &context.bars)) => result.map(|()| Outcome::Done),
+        () = stop.cancelled() => Ok(Outcome::Interrupted),
+    }
+}
+
+async fn compare(args: CompareArgs, bars: &MultiProgress) -> anyhow::Result<()> {
+    ensure!(args.docs.is_sorted_by(|one, next| one < next), "--docs: expected ascending numbers");
+    let (began, started) = (Instant::now(), machine::now());
+    // What is missing is said before anything is made.
+    let spark = match args.no_spark {
+        true => None,
+        false => Some(Spark::find(args.spark_home.clone(), machine::cores(), args.spark_partition_mb)?),
+    };
+    let python = if args.no_peers { None } else { Some(tools::peers_python()?) };
+    if args.tpch > 0.0 && (spark.is_none() || python.is_none()) {
+        bail!(
+            "--tpch compares with Spark, over tables that the peers' tools make: not with --no-spark or --no-peers"
+        );
+    }
+    let uri = &args.mongo.mongodb_uri;
+    let client = server::connect(uri).await?;
+    let mut lab = Lab::new(uri, client, spark, python)?;
+    let bar = Bar::start(bars);
+
+    let mut names = Vec::new();
+    for &docs in &args.docs {
+        bar.say(format!("{}: seeding, unless they are there", goals::documents(docs)));
+        names.push(lab::seed(&lab.binary, uri, &lab.client, docs).await?);
+    }
+    bar.say("starting what stays open".to_owned());
+    let mut versions = lab.open(names.first().context("--docs is empty")?).await?;
+    versions.insert("Firesteel".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    versions.insert("commit".to_owned(), machine::commit());
+    let all = Contender::all(lab.spark.is_some(), lab.python.is_some());
+    let mut sizes = Vec::new();
+    for (&docs, name) in args.docs.iter().zip(&names) {
+        let size = Box::pin(size(&mut lab, docs, name, &all, usize::from(args.runs), &bar)).await?;
+        bar.pause(|| output::print(&table::size_text(&size)?))?;
+        sizes.push(size);
+    }
+    let tpch = match args.tpch {
+        scale if scale > 0.0 => {
+            let tpch = Box::pin(tpch::run(&lab, scale, usize::from(args.runs), &bar.bar)).await?;
+            bar.pause(|| output::print(&format!("\n{}", table::tpch_text(&tpch)?)))?;
+            Some(tpch)
+        }
+        _ => None,
+    };
+    drop(bar);
+    let tuning = BTreeMap::from([(
+        "Spark".to_owned(),
+        format!(
+            "local[{}], partitions of {} MB, as many shuffle partitions as cores, no UI; the rest as it comes",
+            machine::cores(),
+            args.spark_partition_mb
+        ),
+    )]);
+    let goals = goals::goals(&sizes);
+    let comparison = Comparison {
+        started,
+        seconds: began.elapsed().as_secs_f64(),
+        machine: machine::machine(),
+        versions,
+        rounds: usize::from(args.runs),
+        tuning,
+        sizes,
+        tpch,
+        goals,
+    };
+    output::print(&table::goals_text(&comparison.goals)?)?;
+    if let Some(path) = &args.report {
+        write(path, &(serde_json::to_string_pretty(&comparison)? + "\n"))?;
+        pictures(path, &comparison)?;
+    }
+    Ok(())
+}
+
+/// Everything over one number of documents.
+async fn size(
+    lab: &mut Lab,
+    docs: u64,
+    database: &str,
+    all: &[Contender],
+    rounds: usize,
+    bar: &Bar,
+) -> anyhow::Result<Size> {
+    bar.say(format!("{}: exporting to Parquet, starting a cluster", goals::documents(docs)));
+    let (bench, export_seconds) = lab.bench(database).await?;
+    let mut measured: BTreeMap<Contender, Vec<Round>> = BTreeMap::new();
+    let mut first: Option<(String, Answer)> = None;
+    for round in 0..=rounds {
+        for contender in order(all, round) {
+            let name = contender.name();
+            bar.say(format!("{}, round {round} of {rounds}: {name}", goals::documents(docs)));
+            let ran = Box::pin(lab.round(contender, &bench)).await.with_context(|| name.clone())?;
+            match &first {
+                Some((other, expected)) => ensure!(
+                    ran.answer.agrees(expected),
+                    "{name} and {other} disagree: of {:?} and {:?} documents and wrong ones; is someone writing to \
+                     {database}?",
+                    ran.answer.counts(),
+                    expected.counts()
+                ),
+                None => first = Some((name.clone(), ran.answer.clone())),
+            }
+            tracing::debug!("{}", table::round(&name, contender.start(), ran.seconds));
+            // Round 0 is the warm-up.
+            if round > 0 {
+                measured.entry(contender).or_default().push(ran);
+            }
+        }
+    }
+    let export_bytes = bench.export_bytes();
+    bench.close().await;
+    let (counted, wrong) = first.context("nobody took part")?.1.counts();
+    ensure!(counted == docs, "{counted} documents were counted, and there are {docs}");
+    let measured = measured.into_iter().map(|(contender, rounds)| summary(contender, &rounds)).collect();
+    Ok(Size { documents: docs, wrong, export_seconds, export_bytes, measured })
+}
+
+fn summary(contender: Contender, rounds: &[Round]) -> Measured {
+    let figures = |of: fn(&Round) -> f64| Figures::of(rounds.iter().map(of).collect());
+    Measured {
+        system: contender.system().to_owned(),
+        way: contender.way().to_owned(),
+        start: contender.start(),
+        source: contender.source(),
+        wall: figures(|round| round.seconds),
+        cpu: figures(|round| round.cost.cpu_seconds),
+        server_cpu: figures(|round| round.server.cpu_seconds),
+        peak_bytes: figures(|round| round.cost.peak_bytes as f64),
+        read_bytes: figures(|round| round.server.sent_bytes),
+    }
+}
+
+/// The tables and pictures of an earlier run.
+fn render(path: &Path) -> anyhow::Result<Outcome> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read {} (--render)", path.display()))?;
+    let comparison: Comparison = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no JSON of `firesteel compare --report`", path.display()))?;
+    pictures(path, &comparison)?;
+    output::print(&table::text(&comparison)?)?;
+    Ok(Outcome::Done)
+}
+
+/// The chart and the page beside a JSON file.
+fn pictures(path: &Path, comparison: &Comparison) -> anyhow::Result<()> {
+    write(&path.with_extension("md"), &table::markdown(comparison)?)?;
+    match chart::svg(comparison)? {
+        Some(svg) => write(&path.with_extension("svg"), &svg),
+        None => Ok(()),
+    }
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {} (--report)", path.display()))
+}
+
+/// What is being done: a spinner at a terminal, a line each elsewhere. Gone when dropped.
+struct Bar {
+    bar: ProgressBar,
+    terminal: bool,
+}
+
+impl Bar {
+    fn start(bars: &MultiProgress) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if terminal { bars.add(ProgressBar::new_spinner()) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self { bar, terminal }
+    }
+
+    fn say(&self, what: String) {
+        if !self.terminal {
+            eprintln!("{what}");
+        }
+        self.bar.set_message(what);
+    }
+
+    /// Prints past the spinner.
+    fn pause<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page and the chart in the repository are those of the figures in the repository, and the README shows them.
+    #[test]
+    fn the_committed_page_is_that_of_the_committed_figures() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let read = |name: &str| std::fs::read_to_string(root.join(name)).expect(name);
+        let comparison: Comparison =
+            serde_json::from_str(&read("benches/results/compare.json")).expect("the JSON of a run");
+        assert_eq!(comparison.goals, goals::goals(&comparison.sizes));
+        let page = table::markdown(&comparison).expect("a page");
+        assert_eq!(page, read("benches/results/compare.md"));
+        assert_eq!(chart::svg(&comparison).expect("a chart"), Some(read("benches/results/compare.svg")));
+        assert!(read("README.md").contains(page.trim()), "README.md shows another run than benches/results/");
+    }
+}
