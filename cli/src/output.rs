@@ -63,12 +63,12 @@ fn table(report: &Report) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn percent(value: f64) -> String {
+pub(crate) fn percent(value: f64) -> String {
     format!("{value:.2} %")
 }
 
 /// A table as `psql` and Spark's `show` draw it.
-fn grid(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> anyhow::Result<String> {
+pub(crate) fn grid(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> anyhow::Result<String> {
     let mut columns = vec![Vec::new(); header.len()];
     for row in rows {
         for (column, cell) in columns.iter_mut().zip(row) {
@@ -110,7 +110,7 @@ fn csv(report: &Report) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn quoted(field: &str) -> String {
+pub(crate) fn quoted(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {

@@ -1,6 +1,7 @@
 //! `firesteel executor`: a worker of a cluster.
 
-use crate::args::{CacheArgs, KafkaArgs, MongoArgs};
+use crate::args::{CacheArgs, KafkaArgs, MongoArgs, WeightsArgs};
+use crate::classify;
 use crate::commands::report::engine;
 use crate::{Context, Outcome};
 use anyhow::{Context as _, bail};
@@ -146,6 +147,8 @@ pub(crate) struct ExecutorArgs {
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
+    model: WeightsArgs,
+    #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
     mongo: MongoArgs,
@@ -167,6 +170,7 @@ impl ExecutorArgs {
         let mut config = engine(&self.mongo, Some(&self.kafka))?;
         config.vcores = (self.vcores > 0).then_some(self.vcores);
         config.cache = self.cache.config();
+        config.functions = classify::functions(self.model);
         Ok(ExecutorConfig {
             id: self.id,
             scheduler_host: host,

@@ -3,6 +3,7 @@
 
 mod basics;
 mod caching;
+mod classify;
 mod equality;
 mod foreign;
 mod history;

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod demo;
+mod evaluate;
 mod failures;
 mod health;
 mod roles;

@@ -14,6 +14,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt as _;
 
+use crate::functions::{calls_vectorized, vectorized_settings};
 use crate::{Error, Result};
 
 /// How often a plan that only reads is run, the first time included.
@@ -35,7 +36,10 @@ pub(crate) struct Run {
 
 impl Run {
     /// Starts the job of a plan.
-    pub(crate) async fn start(state: SessionState, plan: LogicalPlan) -> Result<Self> {
+    pub(crate) async fn start(mut state: SessionState, plan: LogicalPlan) -> Result<Self> {
+        if calls_vectorized(&plan) {
+            *state.config_mut() = vectorized_settings(state.config().clone())?;
+        }
         let stream = Box::pin(stream(&state, &plan)).await?;
         let runs = if only_reads(&plan) { RUNS } else { 1 };
         let schema = stream.schema();

@@ -42,22 +42,28 @@
 
 mod aggregate;
 mod argument;
+mod memory;
 mod missing;
 mod output;
 mod scalar;
+mod vectorized;
 
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub use aggregate::{Aggregate, State};
 pub use argument::{Argument, Arguments};
+pub use memory::Memory;
 pub(crate) use missing::{missing_aggregate, missing_scalar, process};
 pub use output::{Output, Value};
 pub use scalar::Scalar;
+pub use vectorized::Vectorized;
+pub(crate) use vectorized::{calls_vectorized, vectorized_settings};
 
 use crate::{Error, Result};
 
@@ -66,6 +72,8 @@ use crate::{Error, Result};
 pub struct Functions {
     scalars: Vec<Arc<ScalarUDF>>,
     aggregates: Vec<Arc<AggregateUDF>>,
+    /// What functions hold between calls, with their names.
+    memories: Vec<(String, Memory)>,
 }
 
 impl fmt::Debug for Functions {
@@ -98,6 +106,13 @@ impl Functions {
         self.aggregate_udf(aggregate::udf::<A>(name))
     }
 
+    /// Adds a function of whole columns as a scalar function.
+    #[must_use]
+    pub fn vectorized(mut self, function: Vectorized) -> Self {
+        self.memories.push((function.name().to_owned(), function.memory.clone()));
+        self.scalar_udf(function.udf())
+    }
+
     /// Adds a scalar function that is written against DataFusion.
     #[must_use]
     pub fn scalar_udf(mut self, function: impl Into<Arc<ScalarUDF>>) -> Self {
@@ -116,6 +131,13 @@ impl Functions {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let scalars = self.scalars.iter().map(|function| function.name());
         scalars.chain(self.aggregates.iter().map(|function| function.name()))
+    }
+
+    /// Counts what functions hold between calls in the memory of an executor's tasks.
+    pub(crate) fn charge(&self, pool: &Arc<dyn MemoryPool>) {
+        for (name, memory) in &self.memories {
+            memory.charge(name, pool);
+        }
     }
 
     /// Makes a state know the functions. A name that SQL could not call, or that means something else already, is an

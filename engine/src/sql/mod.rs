@@ -13,6 +13,7 @@
 //! scheduler inside each plan that reads it. So a file has to be where the executors find it under the same name, and a
 //! relative name, which would mean another file in every process, is made absolute here.
 
+mod fields;
 mod location;
 mod parse;
 
@@ -46,12 +47,20 @@ impl Session {
     /// when they are collected.
     pub fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
-            if let Some(statement) = parse::cache_statement(sql)? {
+            if let Some(mut statement) = parse::cache_statement(sql)? {
+                if let CacheStatement::Cache { query: Some(query), .. } = &mut statement
+                    && fields::may_have(sql)
+                {
+                    fields::in_query(query);
+                }
                 return Box::pin(self.execute_cache(statement)).await;
             }
             let state = self.context().state();
             let dialect = state.config().options().sql_parser.dialect;
-            let statement = state.sql_to_statement(sql, &dialect)?;
+            let mut statement = state.sql_to_statement(sql, &dialect)?;
+            if fields::may_have(sql) {
+                fields::in_statement(&mut statement);
+            }
             let steady = self.cached().steady().await;
             let plan = Box::pin(state.statement_to_plan(statement)).await?;
             drop(steady);

@@ -139,7 +139,8 @@ fn table(parser: &mut Parser<'_>) -> std::result::Result<TableReference, ParserE
     }
 }
 
-fn normal(ident: &Ident) -> String {
+/// A name as it is looked up.
+pub(super) fn normal(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 

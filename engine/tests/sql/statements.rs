@@ -45,6 +45,28 @@ async fn files_are_tables() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// As PostgreSQL writes it; DataFusion's planner takes only the subscript.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_is_taken_behind_parentheses() -> anyhow::Result<()> {
+    let fixture = Fixture::alone().await?;
+    let made = "named_struct('a', n, 'b', named_struct('C', s))";
+    let source = format!("(SELECT {made} AS x FROM (VALUES (1, 'one'), (2, 'two')) AS t(n, s)) AS u");
+    let sql = format!(
+        "SELECT (x).a, (u.x).b['C'], ({made}).b.\"C\" FROM (VALUES (3, 'three')) AS t(n, s), {source}"
+    );
+    assert_eq!(fixture.rows(&sql).await?, ["1|one|three", "2|two|three"]);
+    fixture
+        .done(&format!("CREATE VIEW v AS SELECT (x).a AS a FROM {source} WHERE (x).b['C'] = 'two'"))
+        .await?;
+    assert_eq!(fixture.rows("SELECT a FROM v").await?, ["2"]);
+    fixture.done(&format!("CACHE TABLE c AS SELECT (x).a AS a FROM {source}")).await?;
+    assert_eq!(fixture.rows("SELECT sum(a) FROM c").await?, ["3"]);
+    let error = fixture.fails(&format!("SELECT (x).nope FROM {source}")).await?.to_string();
+    assert!(error.contains("nope"), "{error}");
+    fixture.session.shutdown().await;
+    Ok(())
+}
+
 /// What tools ask to learn the columns of a query. The plan travels to the scheduler, where the columns have to be known.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_can_have_no_rows_keeps_its_columns() -> anyhow::Result<()> {

@@ -142,15 +142,7 @@ impl Batcher {
                 return Err(Error::Setting { setting, value: "0".to_owned(), expected: "at least 1" });
             }
         }
-        let edge = |setting, value: usize| {
-            let expected = "a size that an image can have";
-            u32::try_from(value).map_err(|_| Error::Setting { setting, value: value.to_string(), expected })
-        };
-        let decoder = Decoder {
-            width: edge("width", info.width)?,
-            height: edge("height", info.height)?,
-            max_bytes: max_image_bytes,
-        };
+        let decoder = Decoder::to(&info, max_image_bytes)?;
         let shared = Arc::new(Shared {
             info,
             options,

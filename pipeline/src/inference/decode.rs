@@ -4,6 +4,8 @@
 //! a billion of them costs nothing. A damaged file is refused rather than guessed at: a JPEG decoder would happily
 //! paint the missing half grey, and the model would happily name it.
 
+use super::error::Error;
+use super::model::ModelInfo;
 use firesteel_proto::Encoding;
 use image::codecs::{jpeg::JpegDecoder, png::PngDecoder};
 use image::{DynamicImage, ImageDecoder, ImageError, Limits};
@@ -43,6 +45,16 @@ pub enum Rejection {
         /// Width × height × 3.
         expected: usize,
     },
+    /// Bytes that nothing says what they are of, and that do not say it themselves.
+    #[error(
+        "{found} bytes that are neither JPEG nor PNG, and not the {expected} bytes of raw RGB that the model takes"
+    )]
+    Unrecognised {
+        /// What came.
+        found: usize,
+        /// Width × height × 3.
+        expected: usize,
+    },
     /// No image in the encoding that the request names.
     #[error("not a readable {format} image: {reason}")]
     Unreadable {
@@ -51,6 +63,22 @@ pub enum Rejection {
         /// What the decoder says.
         reason: String,
     },
+}
+
+/// What a file starts with.
+const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// The encoding of a file by its first bytes; `None` where they are no JPEG's or PNG's.
+#[must_use]
+pub fn detect(data: &[u8]) -> Option<Encoding> {
+    if data.starts_with(JPEG) {
+        Some(Encoding::Jpeg)
+    } else if data.starts_with(PNG) {
+        Some(Encoding::Png)
+    } else {
+        None
+    }
 }
 
 /// Decodes to one fixed size.
@@ -65,6 +93,32 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// A decoder to the size that a model takes.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a model of a size that no image can have.
+    pub fn to(info: &ModelInfo, max_bytes: usize) -> Result<Self, Error> {
+        let edge = |setting, value: usize| {
+            let expected = "a size that an image can have";
+            u32::try_from(value).map_err(|_| Error::Setting { setting, value: value.to_string(), expected })
+        };
+        Ok(Self { width: edge("width", info.width)?, height: edge("height", info.height)?, max_bytes })
+    }
+
+    /// The pixels of an image that comes without its encoding: a JPEG or PNG by its first bytes, else raw RGB by its
+    /// length. (Raw pixels whose first one is 255, 216, 255 would be taken for a JPEG and refused.)
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`], and [`Rejection::Unrecognised`].
+    pub fn decode_any(&self, data: &[u8]) -> Result<Vec<u8>, Rejection> {
+        let expected = self.pixels() * 3;
+        match detect(data) {
+            Some(encoding) => self.decode(encoding, data),
+            None if data.is_empty() || data.len() == expected => self.decode(Encoding::Rgb8, data),
+            None => Err(Rejection::Unrecognised { found: data.len(), expected }),
+        }
+    }
+
     /// The pixels of one image: u8 `[height, width, 3]`, RGB, rows from the top. Grey is spread over the three
     /// channels and an alpha channel is dropped.
     ///
@@ -174,6 +228,28 @@ mod tests {
     }
 
     #[test]
+    fn an_encoding_is_told_from_the_bytes() {
+        let pixels = picture(32, 32).into_raw();
+        let (jpeg, png) = (file(32, 32, ImageFormat::Jpeg), file(32, 32, ImageFormat::Png));
+        assert_eq!(detect(&jpeg), Some(Encoding::Jpeg));
+        assert_eq!(detect(&png), Some(Encoding::Png));
+        assert_eq!(detect(&pixels), None);
+        assert_eq!(DECODER.decode_any(&jpeg), DECODER.decode(Encoding::Jpeg, &jpeg));
+        assert_eq!(DECODER.decode_any(&png), Ok(pixels.clone()));
+        assert_eq!(DECODER.decode_any(&pixels), Ok(pixels.clone()));
+
+        assert_eq!(DECODER.decode_any(&[]), Err(Rejection::Empty));
+        let said = DECODER.decode_any(b"GIF89a").unwrap_err().to_string();
+        assert!(said.contains("6 bytes") && said.contains("3072"), "{said}");
+        // One byte less than the raw pixels have, and more than an image may have.
+        assert!(matches!(DECODER.decode_any(&pixels[1..]), Err(Rejection::Unrecognised { .. })));
+        let cut = DECODER.decode_any(&jpeg[..jpeg.len() / 2]).unwrap_err();
+        assert!(matches!(cut, Rejection::Unreadable { format: "JPEG", .. }), "{cut}");
+        let large = [JPEG, &[0; 1 << 16]].concat();
+        assert!(matches!(DECODER.decode_any(&large), Err(Rejection::TooLarge { .. })));
+    }
+
+    #[test]
     fn grey_and_alpha_and_16_bits_become_rgb8() {
         let image = DynamicImage::ImageRgb8(picture(32, 32));
         for image in [
@@ -243,6 +319,9 @@ mod tests {
                 if let Ok(pixels) = DECODER.decode(encoding, &bytes) {
                     prop_assert_eq!(pixels.len(), 3_072);
                 }
+            }
+            if let Ok(pixels) = DECODER.decode_any(&bytes) {
+                prop_assert_eq!(pixels.len(), 3_072);
             }
         }
 

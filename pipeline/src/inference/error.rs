@@ -2,6 +2,7 @@
 //! this kind: it is a [`Rejection`](super::Rejection), an answer like any other.
 
 use super::client::ClientError;
+use super::precision::Precision;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -96,6 +97,16 @@ pub enum Error {
         model: String,
         /// Its classes, in the order of its outputs.
         found: Vec<String>,
+    },
+    /// A precision that this build or this processor cannot compute in.
+    #[error("{model}: precision {precision} {problem} (setting precision)")]
+    Precision {
+        /// The model.
+        model: String,
+        /// What was asked for.
+        precision: Precision,
+        /// Why not, as the rest of a sentence.
+        problem: &'static str,
     },
     /// The tensor library failed.
     #[error("{model} failed: {source}")]

@@ -1,8 +1,15 @@
 //! How good and how fast a model is on labelled images: the figures of a model card.
 
+use super::decode::Decoder;
 use super::error::{Error, Result};
-use super::model::{Model, classify};
+use super::model::{Model, ModelInfo, classify};
+use crate::dataset::Image;
+use firesteel_proto::Encoding;
+use rayon::prelude::*;
 use std::time::{Duration, Instant};
+
+/// Bytes that an image of a data set may have.
+const MAX_IMAGE_BYTES: usize = 16 << 20;
 
 /// A labelled image, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,16 +64,52 @@ impl Evaluation {
     }
 }
 
+/// Decodes images of a data set, on all cores, for a model of this description.
+///
+/// # Errors
+/// [`Error::Output`] for an image that cannot be read or has another size, and for a class that the model lacks.
+pub fn samples(info: &ModelInfo, images: &[Image]) -> Result<Vec<Sample>> {
+    let decoder = Decoder::to(info, MAX_IMAGE_BYTES)?;
+    let sample = |(row, image): (usize, &Image)| -> Result<Sample> {
+        let problem = |why: String| {
+            let problem = format!("cannot take row {row} ({}): {why}", image.name);
+            Error::Output { model: info.name.clone(), problem }
+        };
+        let label = image.label.name();
+        let class = info.classes.iter().position(|class| class == label);
+        let class = class.ok_or_else(|| problem(format!("class {label} is none of its classes")))?;
+        let pixels = decoder
+            .decode(Encoding::Jpeg, &image.jpeg)
+            .map_err(|rejection| problem(rejection.to_string()))?;
+        Ok(Sample { pixels, class })
+    };
+    images.par_iter().enumerate().map(sample).collect()
+}
+
 /// Runs `model` over `samples`, `batch` at a time (0 counts as 1).
 ///
 /// # Errors
 /// The model's own, and [`Error::Output`] for a sample of a class or size that the model does not have.
 pub fn evaluate(model: &mut dyn Model, samples: &[Sample], batch: usize) -> Result<Evaluation> {
+    evaluate_watched(model, samples, batch, |_| true)
+}
+
+/// As [`evaluate`], and tells after each batch how many images are done. Where it is answered `false` it ends there:
+/// what it gives then is about those images alone.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_watched(
+    model: &mut dyn Model,
+    samples: &[Sample],
+    batch: usize,
+    mut go_on: impl FnMut(usize) -> bool,
+) -> Result<Evaluation> {
     let info = model.info().clone();
     let batch = batch.max(1);
     let classes = info.classes.len();
     let mut confusion = vec![vec![0_u64; classes]; classes];
-    let (mut correct, mut time, mut pixels) = (0, Duration::ZERO, Vec::new());
+    let (mut images, mut correct, mut time, mut pixels) = (0, 0, Duration::ZERO, Vec::new());
     for (index, sample) in samples.iter().enumerate() {
         if sample.class >= classes || sample.pixels.len() != info.image_len() {
             let (class, bytes) = (sample.class, sample.pixels.len());
@@ -84,6 +127,10 @@ pub fn evaluate(model: &mut dyn Model, samples: &[Sample], batch: usize) -> Resu
             confusion[sample.class][answer.class] += 1;
             correct += usize::from(sample.class == answer.class);
         }
+        images += part.len();
+        if !go_on(images) {
+            break;
+        }
     }
-    Ok(Evaluation { model: info.name, images: samples.len(), correct, confusion, time, batch })
+    Ok(Evaluation { model: info.name, images, correct, confusion, time, batch })
 }

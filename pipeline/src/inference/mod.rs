@@ -3,10 +3,13 @@
 //! bytes → `decode` → `batcher` (a batch is whatever queued while the model was busy) → a [`Model`] on its own
 //! thread → answer. [`server`] puts gRPC in front of it, [`Client`] is the other end. A model is built from
 //! [`Weights`] (a checked safetensors file) by way of [`Network`] (plain data, batch norm already folded), so a
-//! faster [`Model`] replaces only the last step.
+//! faster [`Model`] replaces only the last step, [`compile()`], which also chooses by [`Precision`]. [`Classifier`] is
+//! the same model for whoever has images in memory and a thread to wait on.
 
 pub mod batcher;
+pub mod classifier;
 pub mod client;
+pub mod compile;
 pub mod decode;
 mod error;
 pub mod evaluate;
@@ -14,6 +17,7 @@ mod metrics;
 pub mod model;
 pub mod network;
 pub mod plain;
+pub mod precision;
 mod queue;
 pub mod resnet;
 pub mod server;
@@ -21,14 +25,17 @@ mod service;
 pub mod stats;
 pub mod weights;
 
+pub use classifier::Classifier;
 pub use client::{Answer, Client, ClientError, ClientOptions};
+pub use compile::compile;
 pub use decode::{Decoder, Rejection};
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, Sample, evaluate};
+pub use evaluate::{Evaluation, Sample, evaluate, evaluate_watched, samples};
 pub use metrics::Metrics;
 pub use model::{Classification, Model, ModelInfo};
 pub use network::Network;
 pub use plain::PlainResNet;
+pub use precision::{Precision, UnknownPrecision};
 pub use resnet::ResNet;
 pub use server::{Config, Ready, Server, run};
 pub use stats::Stats;

@@ -6,10 +6,11 @@
 //! ends the server with an error: a supervisor restarts it.
 
 use super::batcher::{Batcher, Options};
+use super::compile::compile;
 use super::error::{Error, Result};
 use super::model::Model;
 use super::network::Network;
-use super::resnet::ResNet;
+use super::precision::Precision;
 use super::service::Service;
 use super::stats::Stats;
 use super::weights::Weights;
@@ -34,6 +35,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// A safetensors file; none: the weights inside the binary.
     pub weights: Option<PathBuf>,
+    /// What the model computes in. [`Precision::DEFAULT`].
+    pub precision: Precision,
     /// Images that the model gets at once, at most. 64.
     pub max_batch: usize,
     /// Images accepted and not yet answered, at most, over all connections. 256.
@@ -42,7 +45,7 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// Bytes of one encoded image, at most; a larger one is rejected by itself. 1 MiB.
     pub max_image_bytes: usize,
-    /// Model threads. 1: the model already uses every core for one batch.
+    /// Model threads, each with a model of its own. 1: the model already uses every core for one batch.
     pub threads: usize,
     /// Threads that decode images. 1.
     pub decode_threads: usize,
@@ -59,6 +62,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50_060)),
             weights: None,
+            precision: Precision::DEFAULT,
             max_batch,
             queue,
             max_message_bytes: 4 << 20,
@@ -243,10 +247,10 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
     })
 }
 
-/// The model of the configuration, once for each thread; the copies share their weights.
+/// The model of the configuration, once for each thread.
 fn load(config: &Config) -> Result<Vec<Box<dyn Model>>> {
-    let model = ResNet::new(&Network::read(Weights::load(config.weights.as_deref())?)?)?;
-    Ok((0..config.threads).map(|_| Box::new(model.clone()) as Box<dyn Model>).collect())
+    let network = Network::read(Weights::load(config.weights.as_deref())?)?;
+    (0..config.threads).map(|_| compile(&network, config.precision)).collect()
 }
 
 /// Says the same of the service and of the whole server.

@@ -1,6 +1,6 @@
 //! The command line of `firesteel sql`.
 
-use crate::args::{CacheArgs, EngineArgs, KafkaArgs, MongoArgs};
+use crate::args::{CacheArgs, EngineArgs, KafkaArgs, MongoArgs, WeightsArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -57,6 +57,8 @@ pub(crate) struct SqlArgs {
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
+    #[command(flatten)]
+    pub(crate) model: WeightsArgs,
     #[command(flatten)]
     pub(crate) kafka: KafkaArgs,
     #[command(flatten)]

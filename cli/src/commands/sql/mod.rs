@@ -50,6 +50,7 @@ pub(crate) async fn run(args: SqlArgs, context: Context) -> anyhow::Result<Outco
     };
     let mut config = super::report::engine(&args.mongo, Some(&args.kafka))?;
     config.cache = args.cache.config();
+    config.functions = crate::classify::functions(args.model.clone());
     let session = tokio::select! {
         session = args.engine.connect(config) => session?,
         () = context.signals.shutdown.cancelled() => return Ok(Outcome::Interrupted),

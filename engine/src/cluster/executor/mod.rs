@@ -91,6 +91,7 @@ impl Home {
     pub(crate) fn make(config: &ExecutorConfig, connections: Arc<Connections>) -> Result<Self> {
         let work = WorkDir::create(config.work_dir.as_deref())?;
         let (pool, memory_limit) = memory::pool(config.memory);
+        connections.functions().charge(&pool);
         let runtime_env =
             RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill()).build_arc()?;
         Ok(Self {

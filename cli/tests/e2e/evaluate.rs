@@ -1,0 +1,133 @@
+//! `firesteel evaluate`, and the SQL function `classify` on an engine inside the shell's process: the same model, so the
+//! same images are named rightly. Neither needs a server.
+
+use crate::support::{firesteel, output, stderr, stdout};
+use arrow::array::AsArray as _;
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use std::process::{Command, Output};
+
+const DATASET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipeline/assets/cifar10-test.parquet");
+
+/// Runs to a good end; what it printed.
+fn succeeded(command: Command) -> String {
+    let ran = output(command);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    stdout(&ran)
+}
+
+fn sql(arguments: &[&str]) -> Output {
+    output(firesteel(&[&["sql", "--format", "csv"], arguments].concat()))
+}
+
+/// The figures of the first images, in f32.
+fn evaluated(images: &str) -> serde_json::Value {
+    let arguments = ["evaluate", "--precision", "f32", "--images", images, "--format", "json"];
+    let mut all: Vec<serde_json::Value> =
+        serde_json::from_str(&succeeded(firesteel(&arguments))).expect("JSON");
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+#[test]
+fn the_model_is_evaluated_on_the_first_images() {
+    let found = evaluated("64");
+    assert_eq!(found["precision"], "f32");
+    assert_eq!(found["batch"], 64);
+    assert_eq!(found["images"], 64);
+    assert_eq!(found["model"], "resnet18-cifar10/f32");
+    let (accuracy, rate) =
+        (found["accuracy"].as_f64().expect("a number"), found["images_per_second"].as_f64());
+    let correct = found["correct"].as_f64().expect("a number");
+    assert!((accuracy - 100.0 * correct / 64.0).abs() < 1e-9 && accuracy > 75.0, "{found}");
+    assert!(rate.is_some_and(|rate| rate > 0.0), "{found}");
+    let confusion: Vec<Vec<u64>> = serde_json::from_value(found["confusion"].clone()).expect("a matrix");
+    assert_eq!(confusion.iter().flatten().sum::<u64>(), 64);
+    let classes = found["classes"].as_array().expect("classes");
+    assert_eq!((classes.len(), classes[0]["class"].as_str()), (10, Some("airplane")));
+    for (index, class) in classes.iter().enumerate() {
+        assert_eq!(class["total"].as_u64(), Some(confusion[index].iter().sum()), "{class}");
+        assert_eq!(class["correct"].as_u64(), Some(confusion[index][index]), "{class}");
+    }
+}
+
+#[test]
+fn every_format_is_printed_and_bad_input_is_named() {
+    let table = succeeded(firesteel(&["evaluate", "--images", "16", "--batch", "16", "--dataset", DATASET]));
+    for part in ["| f32 ", "Accuracy by Class:", "Confusion in f32", "| airplane "] {
+        assert!(table.contains(part), "{part} in {table}");
+    }
+    let csv = succeeded(firesteel(&["evaluate", "--images", "16", "--precision", "f32", "--format", "csv"]));
+    assert!(
+        csv.starts_with("precision,accuracy,images_per_second,batch,images,correct,model\nf32,"),
+        "{csv}"
+    );
+    for (arguments, code, words) in [
+        (["--precision", "f33"], 2, "bf16"),
+        (["--images", "0"], 2, "--images"),
+        (["--images", "10001"], 1, "--images"),
+        (["--weights", "/nowhere/w.safetensors"], 1, "/nowhere/w.safetensors"),
+        (["--dataset", "/nowhere/d.parquet"], 1, "/nowhere/d.parquet"),
+    ] {
+        let ran = output(firesteel(&[&["evaluate"], arguments.as_slice()].concat()));
+        assert_eq!(ran.status.code(), Some(code), "{arguments:?}: {}", stderr(&ran));
+        assert!(stderr(&ran).contains(words), "{arguments:?}: {}", stderr(&ran));
+    }
+}
+
+/// `class/name` of the first images, as a list of SQL.
+async fn first(count: usize) -> String {
+    // In one partition rows come in the order of the file.
+    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+    context.register_parquet("cifar", DATASET, ParquetReadOptions::default()).await.expect("the data set");
+    let sql = format!("SELECT CAST(class AS VARCHAR) || '/' || name AS id FROM cifar LIMIT {count}");
+    let batches = context.sql(&sql).await.expect("a plan").collect().await.expect("rows");
+    let mut ids = Vec::new();
+    for batch in &batches {
+        let column = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).expect("text");
+        ids.extend(column.as_string::<i32>().iter().map(|id| format!("'{}'", id.expect("an id"))));
+    }
+    assert_eq!(ids.len(), count);
+    ids.join(", ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn classify_names_rightly_what_evaluate_does() {
+    let expected = evaluated("64");
+    let table = format!("CREATE EXTERNAL TABLE cifar STORED AS PARQUET LOCATION '{DATASET}'");
+    let rows = format!(
+        "SELECT class AS label, (classify(jpeg)).label AS predicted, (classify(jpeg)).confidence AS confidence \
+         FROM cifar WHERE CAST(class AS VARCHAR) || '/' || name IN ({})",
+        first(64).await
+    );
+    let ran = sql(&["-c", &table, "-c", &rows]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let text = stdout(&ran);
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("label,predicted,confidence"));
+    let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 64, "{text}");
+    let correct = rows.iter().filter(|row| row[0] == row[1]).count() as u64;
+    assert_eq!(Some(correct), expected["correct"].as_u64());
+    let probable = |row: &Vec<&str>| row[2].parse::<f32>().is_ok_and(|c| (0.1..=1.0).contains(&c));
+    assert!(rows.iter().all(probable), "{text}");
+}
+
+#[test]
+fn classify_gives_null_for_what_is_no_image_and_errors_name_the_setting() {
+    let ran = sql(&[
+        "-c",
+        "SELECT classify(x'00') IS NULL AS a, classify(NULL) IS NULL AS b",
+        "-c",
+        "\\df classify",
+    ]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let text = stdout(&ran);
+    assert!(text.starts_with("a,b\ntrue,true\n"), "{text}");
+    assert!(text.contains("\nclassify,scalar,classify(image),"), "{text}");
+
+    let ran = sql(&["--weights", "/nowhere/w.safetensors", "-c", "SELECT classify(x'00')"]);
+    assert_eq!(ran.status.code(), Some(1));
+    let said = stderr(&ran);
+    assert!(said.contains("FIRESTEEL_WEIGHTS") && said.contains("/nowhere/w.safetensors"), "{said}");
+    assert_eq!(sql(&["-c", "SELECT classify('text', 1)"]).status.code(), Some(1));
+}

@@ -1,0 +1,318 @@
+//! Functions over whole columns, for work that is too dear to be done row by row: a model, a lookup in a batch.
+//!
+//! A plan that calls one runs in other ways than a cheap one does, see [`calls_vectorized`] and
+//! [`vectorized_settings`].
+
+use std::fmt::{self, Debug, Display};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use ballista_core::config::BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK;
+use ballista_core::extension::SessionConfigExt as _;
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, DocSection, Documentation, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::prelude::SessionConfig;
+use datafusion::scalar::ScalarValue;
+
+use super::memory::Memory;
+use crate::Error;
+
+type Apply = dyn Fn(&ArrayRef) -> Result<ArrayRef, String> + Send + Sync;
+
+/// A scalar function of one argument that is called once a batch of rows (8,192 by default), with the column.
+///
+/// It gives a column of as many rows, of any Arrow type. Nulls are its own business. The same argument has to give the
+/// same result, in whatever column it stands.
+#[derive(Clone)]
+pub struct Vectorized {
+    name: String,
+    accepts: Vec<DataType>,
+    gives: DataType,
+    syntax: String,
+    description: String,
+    pub(super) memory: Memory,
+    apply: Arc<Apply>,
+}
+
+impl Debug for Vectorized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vectorized").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Vectorized {
+    /// The function `name` of a column that has one of the types `accepts`, which gives a column of type `gives`. An
+    /// error fails the query.
+    pub fn new<E: Display>(
+        name: &str,
+        accepts: impl Into<Vec<DataType>>,
+        gives: DataType,
+        apply: impl Fn(&ArrayRef) -> Result<ArrayRef, E> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            accepts: accepts.into(),
+            gives,
+            syntax: String::new(),
+            description: String::new(),
+            memory: Memory::new(),
+            apply: Arc::new(move |column| apply(column).map_err(|error| error.to_string())),
+        }
+    }
+
+    /// With what shells tell of it: how it is called, such as `length(text)`, and a line on what it gives.
+    #[must_use]
+    pub fn documented(mut self, syntax: &str, description: &str) -> Self {
+        (self.syntax, self.description) = (syntax.to_owned(), description.to_owned());
+        self
+    }
+
+    /// With the account of what it keeps between calls.
+    #[must_use]
+    pub fn holding(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The function as DataFusion calls it.
+    pub(super) fn udf(self) -> ScalarUDF {
+        let signature = Signature::uniform(1, self.accepts, Volatility::Immutable);
+        let documentation =
+            Documentation::builder(DocSection::default(), self.description, self.syntax).build();
+        let (name, gives, apply) = (self.name, self.gives, self.apply);
+        ScalarUDF::from(Function { name, signature, gives, documentation, apply })
+    }
+}
+
+struct Function {
+    name: String,
+    signature: Signature,
+    gives: DataType,
+    documentation: Documentation,
+    apply: Arc<Apply>,
+}
+
+impl Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Function {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Function {}
+
+impl Hash for Function {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Function {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.gives.clone())
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let failed = |message: String| Error::FunctionFailed { name: self.name.clone(), message };
+        let (column, constant) = match call.args.as_slice() {
+            [ColumnarValue::Array(column)] => (Arc::clone(column), false),
+            [ColumnarValue::Scalar(value)] => (value.to_array_of_size(1)?, true),
+            others => return Err(failed(format!("it takes one argument and got {}", others.len())).into()),
+        };
+        let result = (self.apply)(&column).map_err(failed)?;
+        if result.len() != column.len() || result.data_type() != &self.gives {
+            let (given, rows, kind) = (result.len(), column.len(), result.data_type());
+            return Err(failed(format!("it gave {given} rows of {kind} for {rows} rows")).into());
+        }
+        Ok(if constant {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
+        } else {
+            ColumnarValue::Array(result)
+        })
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+}
+
+/// Whether a plan, or a view or a subquery in it, calls such a function.
+pub(crate) fn calls_vectorized(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // Nothing in it fails.
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found |= scan.source.get_logical_plan().is_some_and(|view| calls_vectorized(&view));
+        }
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|part| Ok(is_call(part)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
+}
+
+fn is_call(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<Function>())
+}
+
+/// The settings of a plan that calls such a function, where the session has none of its own.
+///
+/// * A task gets one partition: Ballista would give it as many as there are free slots, and the slots of those that are
+///   done would wait for the slowest.
+/// * Fields of structs are not taken at the leaves of the plan: DataFusion (55.2) would have `f(x)` computed once for
+///   `(f(x)).a` and once more for `(f(x)).b`.
+pub(crate) fn vectorized_settings(mut config: SessionConfig) -> Result<SessionConfig> {
+    let per_task = config.ballista_config().max_partitions_per_task();
+    let options = config.options_mut();
+    options.optimizer.enable_leaf_expression_pushdown = false;
+    if per_task == 0 {
+        options.set(BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK, "1")?;
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use arrow::array::{AsArray as _, BinaryArray, Int64Array, LargeBinaryArray, StructArray};
+    use arrow::datatypes::{Field, Fields, Int64Type};
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+    use crate::functions::Functions;
+
+    /// `sizes(bytes)`: length and twice the length; counts the rows that it sees.
+    fn sizes(rows: Arc<AtomicUsize>) -> Functions {
+        let fields: Fields =
+            ["once", "twice"].map(|name| Field::new(name, DataType::Int64, true)).to_vec().into();
+        let parts = fields.clone();
+        let apply = move |column: &ArrayRef| {
+            rows.fetch_add(column.len(), Ordering::SeqCst);
+            let values: Vec<Option<&[u8]>> = match column.data_type() {
+                DataType::Binary => column.as_binary::<i32>().iter().collect(),
+                DataType::LargeBinary => column.as_binary::<i64>().iter().collect(),
+                _ => column.as_binary_view().iter().collect(),
+            };
+            let lengths: Vec<Option<i64>> = values.iter().map(|v| v.map(|v| v.len() as i64)).collect();
+            if lengths.contains(&Some(13)) {
+                return Err("thirteen bytes");
+            }
+            let once: Int64Array = lengths.iter().copied().collect();
+            let twice: Int64Array = lengths.iter().map(|n| n.map(|n| 2 * n)).collect();
+            let columns: Vec<ArrayRef> = vec![Arc::new(once), Arc::new(twice)];
+            Ok(Arc::new(StructArray::new(parts.clone(), columns, None)) as ArrayRef)
+        };
+        let accepts = [DataType::Binary, DataType::LargeBinary, DataType::BinaryView];
+        let function = Vectorized::new("sizes", accepts, DataType::Struct(fields), apply)
+            .documented("sizes(bytes)", "Lengths.");
+        Functions::new().vectorized(function)
+    }
+
+    /// Three rows of bytes in table `t`, and how many rows `sizes` has seen.
+    fn context(config: SessionConfig) -> (SessionContext, Arc<AtomicUsize>) {
+        let rows = Arc::new(AtomicUsize::new(0));
+        let mut state = SessionContext::new_with_config(config).state();
+        sizes(Arc::clone(&rows)).register(&mut state).unwrap();
+        let context = SessionContext::new_with_state(state);
+        let bytes: [Option<&[u8]>; 3] = [Some(b"a"), None, Some(b"ccc")];
+        let small: ArrayRef = Arc::new(BinaryArray::from_iter(bytes));
+        let large: ArrayRef = Arc::new(LargeBinaryArray::from_iter(bytes));
+        let batch = arrow::array::RecordBatch::try_from_iter([("b", small), ("l", large)]).unwrap();
+        context.register_batch("t", batch).unwrap();
+        (context, rows)
+    }
+
+    async fn numbers(context: &SessionContext, sql: &str) -> Vec<Vec<Option<i64>>> {
+        let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+        let column = |column: &ArrayRef| column.as_primitive::<Int64Type>().iter().collect();
+        batches.iter().flat_map(|batch| batch.columns()).map(column).collect()
+    }
+
+    #[tokio::test]
+    async fn a_column_of_any_of_its_types_gives_a_struct() {
+        let (context, _) = context(SessionConfig::new());
+        let expected = [vec![Some(1), None, Some(3)], vec![Some(2), None, Some(6)]];
+        for column in ["b", "l", "arrow_cast(b, 'BinaryView')"] {
+            let sql = format!("SELECT sizes({column})['once'], get_field(sizes({column}), 'twice') FROM t");
+            assert_eq!(numbers(&context, &sql).await, expected, "{column}");
+        }
+        assert_eq!(numbers(&context, "SELECT sizes(x'0102')['twice']").await, [[Some(4)]], "a constant");
+        assert_eq!(numbers(&context, "SELECT sizes(NULL)['twice']").await, [[None::<i64>]]);
+        let error = context.sql("SELECT sizes(1)").await.unwrap_err().to_string();
+        assert!(error.contains("sizes"), "{error}");
+        let error = context.sql("SELECT sizes(x'00000000000000000000000000')").await.unwrap();
+        let error = Error::from(error.collect().await.unwrap_err());
+        assert!(
+            matches!(&error, Error::FunctionFailed { name, message } if name == "sizes" && message == "thirteen bytes"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn two_fields_of_one_call_are_computed_once() {
+        let config = vectorized_settings(SessionConfig::new_with_ballista()).unwrap();
+        let (context, rows) = context(config);
+        for sql in [
+            "SELECT sizes(b)['once'], sizes(b)['twice'] FROM t",
+            "SELECT s['once'], s['twice'] FROM (SELECT sizes(b) AS s FROM t)",
+            "SELECT s.once, s.twice FROM (SELECT sizes(b) AS s FROM t) AS u",
+        ] {
+            rows.store(0, Ordering::SeqCst);
+            assert_eq!(numbers(&context, sql).await.len(), 2);
+            assert_eq!(rows.load(Ordering::SeqCst), 3, "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_calls_one_is_told_from_others() {
+        let (context, _) = context(SessionConfig::new());
+        context.sql("CREATE VIEW v AS SELECT sizes(b) AS s FROM t").await.unwrap();
+        for (sql, expected) in [
+            ("SELECT sizes(b) FROM t", true),
+            ("SELECT b FROM t WHERE sizes(l)['once'] > 1 ORDER BY b", true),
+            ("SELECT count(*) FROM t GROUP BY abs(sizes(b)['once'])", true),
+            ("SELECT * FROM t WHERE b IN (SELECT b FROM t WHERE sizes(b)['twice'] = 2)", true),
+            ("SELECT * FROM v", true),
+            ("SELECT length(arrow_cast(b, 'Utf8')) FROM t", false),
+        ] {
+            let plan = context.state().create_logical_plan(sql).await.unwrap();
+            assert_eq!(calls_vectorized(&plan), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_partitions_that_the_session_names_stays() {
+        let name = BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK;
+        for (set, expected) in [(0, 1), (1, 1), (4, 4)] {
+            let config =
+                vectorized_settings(SessionConfig::new_with_ballista().set_usize(name, set)).unwrap();
+            assert_eq!(config.ballista_config().max_partitions_per_task(), expected);
+        }
+    }
+}
