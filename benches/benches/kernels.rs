@@ -1,4 +1,4 @@
-//! The network's forward pass: the implementation behind the server, beside candle as it comes.
+//! The network's forward pass in every precision, beside candle as it comes.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::hint::black_box;
 use anyhow::ensure;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use firesteel_pipeline::dataset::Dataset;
-use firesteel_pipeline::inference::{Decoder, Model, Network, PlainResNet, ResNet, Weights};
+use firesteel_pipeline::inference::{Decoder, Model, Network, PlainResNet, Precision, Weights, compile};
 use firesteel_proto::Encoding;
 
 /// One image that waits alone, and a queue of some.
@@ -20,10 +20,11 @@ fn main() -> anyhow::Result<()> {
 
 fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
     let network = Network::read(Weights::shipped()?)?;
-    let mut models: [(&str, Box<dyn Model>); 2] = [
-        ("firesteel", Box::new(ResNet::new(&network)?)),
-        ("candle conv2d", Box::new(PlainResNet::new(&network)?)),
-    ];
+    let mut models: Vec<(&str, Box<dyn Model>)> =
+        vec![("candle conv2d", Box::new(PlainResNet::new(&network)?))];
+    for precision in Precision::ALL {
+        models.push((precision.name(), compile(&network, precision)?));
+    }
     let dataset = Dataset::load(None)?;
 
     // A pass takes up to a second: ten samples of as many passes each, where the default grows their number.

@@ -1,22 +1,17 @@
 //! From a network to a model that runs: the one place that knows which implementation computes in which precision.
 
-use super::error::{Error, Result};
+use super::compiled::{Compiled, Options};
+use super::error::Result;
 use super::model::Model;
 use super::network::{Block, Conv, Network};
 use super::precision::Precision;
-use super::resnet::ResNet;
 
-/// The fastest implementation of `network` in `precision`.
+/// The fastest implementation of `network` in `precision` on this processor.
 ///
 /// # Errors
-/// [`Error::Precision`] where this build has none, and what an implementation says of the network.
+/// [`Error::Precision`] where it cannot be computed in that, such as int8 without the ranges of the activations.
 pub fn compile(network: &Network, precision: Precision) -> Result<Box<dyn Model>> {
-    match precision {
-        Precision::F32 => Ok(Box::new(ResNet::new(network)?)),
-        Precision::Bf16 | Precision::Int8 => {
-            Err(Error::Precision { model: network.info.name.clone(), precision, problem: "is not built yet" })
-        }
-    }
+    Ok(Box::new(Compiled::new(network, Options::new(precision))?))
 }
 
 impl Network {
@@ -41,28 +36,30 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::Weights;
+    use crate::inference::{Error, Weights};
 
     fn network() -> Network {
         Network::read(Weights::shipped().expect("weights")).expect("a network")
     }
 
     #[test]
-    fn a_precision_is_computed_in_or_refused_by_its_name() {
+    fn every_precision_is_computed_in_and_named() {
         let network = network();
         for precision in Precision::ALL {
-            match compile(&network, precision) {
-                Ok(model) => {
-                    assert_eq!(model.info().name, format!("resnet18-cifar10/{precision}"));
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    assert!(matches!(error, Error::Precision { .. }), "{text}");
-                    assert!(text.contains(precision.name()) && text.contains("precision"), "{text}");
-                }
-            }
+            let model = compile(&network, precision).expect("a model");
+            assert_eq!(model.info().name, format!("resnet18-cifar10/{precision}"));
         }
-        assert!(compile(&network, Precision::DEFAULT).is_ok(), "the default is there");
+    }
+
+    #[test]
+    fn int8_needs_the_ranges_of_the_activations() {
+        let network = Network { calibration: None, ..network() };
+        let error = compile(&network, Precision::Int8).map(|_| ()).expect_err("no ranges");
+        assert!(
+            matches!(error, Error::Precision { .. }) && error.to_string().contains("calibration"),
+            "{error}"
+        );
+        assert!(compile(&network, Precision::Bf16).is_ok());
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub enum Error {
         /// What was asked for.
         precision: Precision,
         /// Why not, as the rest of a sentence.
-        problem: &'static str,
+        problem: String,
     },
     /// The tensor library failed.
     #[error("{model} failed: {source}")]

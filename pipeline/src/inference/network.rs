@@ -7,6 +7,7 @@
 //! In eval mode batch norm is `γ (x − μ) / √(σ² + ε) + β`, ε = 1e-5 (Ioffe and Szegedy 2015, algorithm 2), so with
 //! `s = γ / √(σ² + ε)` a convolution `w` followed by it is the convolution `s w` with bias `β − s μ`.
 
+use super::compiled::Calibration;
 use super::error::{Error, Result};
 use super::model::ModelInfo;
 use super::weights::Weights;
@@ -30,6 +31,8 @@ pub struct Network {
     pub blocks: Vec<Block>,
     /// The classifier after the mean over all positions.
     pub fc: Linear,
+    /// Ranges of the activations, which int8 needs; from metadata `calibration`.
+    pub calibration: Option<Calibration>,
 }
 
 /// `relu(conv2(relu(conv1(x))) + shortcut(x))`.
@@ -112,6 +115,8 @@ impl Network {
             return Err(w.bad("stem", format!("is {said:?}, but conv1.weight is {kernel}x{kernel}")));
         }
         let (height, width) = input(w)?;
+        let calibration = w.metadata("calibration").map(Calibration::parse).transpose();
+        let calibration = calibration.map_err(|problem| w.bad("calibration", problem))?;
         let info = ModelInfo {
             name: w.name().to_owned(),
             classes,
@@ -121,7 +126,7 @@ impl Network {
             std: triple(w, "std", true)?,
         };
         weights.finish()?;
-        Ok(Self { info, stem, pool, blocks, fc })
+        Ok(Self { info, stem, pool, blocks, fc, calibration })
     }
 
     /// The description of an implementation that computes in `precision`.

@@ -5,7 +5,6 @@
 use super::error::{Error, Result};
 use super::model::{Model, ModelInfo};
 use super::network::{Conv, Network};
-use super::resnet::normalised;
 use candle_core::{Device, Module, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear};
 
@@ -82,4 +81,15 @@ fn conv(conv: &Conv) -> candle_core::Result<Conv2d> {
     let bias = Tensor::from_slice(&conv.bias, conv.outputs, &Device::Cpu)?;
     let config = Conv2dConfig { padding: conv.padding(), stride: conv.stride, ..Conv2dConfig::default() };
     Ok(Conv2d::new(weight, Some(bias), config))
+}
+
+/// `(v / 255 - mean) / std` of every byte, for each channel.
+fn normalised(info: &ModelInfo) -> Vec<[f32; 256]> {
+    let channel = |c: usize| {
+        std::array::from_fn(|v| {
+            let byte = u8::try_from(v).unwrap_or(u8::MAX);
+            (f32::from(byte) / 255.0 - info.mean[c]) / info.std[c]
+        })
+    };
+    (0..3).map(channel).collect()
 }

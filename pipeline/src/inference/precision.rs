@@ -40,12 +40,19 @@ impl Precision {
 
     /// Bytes of one weight.
     #[must_use]
-    pub fn bytes(self) -> usize {
+    pub const fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::Bf16 => 2,
             Self::Int8 => 1,
         }
+    }
+}
+
+impl Precision {
+    /// Adjacent channels that share a word of 32 bits.
+    pub(super) const fn unit(self) -> usize {
+        4 / self.bytes()
     }
 }
 

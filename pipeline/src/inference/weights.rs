@@ -13,6 +13,9 @@ use std::path::Path;
 /// The shipped weights; see `assets/MODEL_CARD.md`.
 const SHIPPED: &[u8] = include_bytes!("../../assets/resnet18-cifar10.safetensors");
 
+/// The ranges of their activations, measured on training images.
+const CALIBRATION: &str = include_str!("../../assets/int8-calibration.json");
+
 /// The tensors of one file that nobody has taken yet, and its metadata.
 #[derive(Debug)]
 pub struct Weights {
@@ -35,7 +38,9 @@ impl Weights {
     /// # Errors
     /// None while the binary is intact.
     pub fn shipped() -> Result<Self> {
-        Self::parse("the built-in weights", "resnet18-cifar10", SHIPPED)
+        let mut shipped = Self::parse("the built-in weights", "resnet18-cifar10", SHIPPED)?;
+        shipped.metadata.entry("calibration".to_owned()).or_insert_with(|| CALIBRATION.to_owned());
+        Ok(shipped)
     }
 
     /// The weights in the file `path`, or those inside this binary.

@@ -6,6 +6,7 @@
 mod assets;
 mod batching;
 mod client;
+mod compiled;
 mod fake;
 mod health;
 mod model;

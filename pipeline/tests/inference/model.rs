@@ -3,14 +3,14 @@
 
 use crate::assets::{DECODER, reference, rows, samples};
 use crate::weights::imagenet_stem;
-use firesteel_pipeline::inference::{Model, Network, PlainResNet, ResNet, Weights, evaluate};
+use firesteel_pipeline::inference::{Model, Network, PlainResNet, Precision, Weights, compile, evaluate};
 use firesteel_proto::{Encoding, Label};
 
 /// PyTorch folds nothing and sums in another order. Measured with AVX-512: at most 3.7e-6.
 const TOLERANCE: f32 = 1e-4;
 
-fn shipped() -> ResNet {
-    ResNet::new(&Network::read(Weights::shipped().unwrap()).unwrap()).unwrap()
+fn shipped() -> Box<dyn Model> {
+    compile(&Network::read(Weights::shipped().unwrap()).unwrap(), Precision::F32).unwrap()
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
@@ -65,7 +65,8 @@ fn the_imagenet_stem_is_told_from_the_weights() {
     let network = Network::read(Weights::parse("generated", "big", &imagenet_stem(64)).unwrap()).unwrap();
     assert!(network.pool);
     assert_eq!((network.stem.kernel, network.stem.stride), (7, 2));
-    let (mut fast, mut plain) = (ResNet::new(&network).unwrap(), PlainResNet::new(&network).unwrap());
+    let (mut fast, mut plain) =
+        (compile(&network, Precision::F32).unwrap(), PlainResNet::new(&network).unwrap());
     let pixels: Vec<u8> = (0..3 * 64 * 64 * 3_u32).map(|i| (i * 37 % 251).try_into().unwrap()).collect();
     let (a, b) = (fast.forward(&pixels).unwrap(), plain.forward(&pixels).unwrap());
     assert_eq!(a.len(), 30);
@@ -80,7 +81,7 @@ fn pixels_that_are_no_whole_images_are_an_error() {
     let mut model = shipped();
     for length in [0, 1, 3_071, 3_073] {
         let error = model.forward(&vec![0; length]).unwrap_err().to_string();
-        assert!(error.contains("resnet18-cifar10/f32 failed"), "{error}");
+        assert!(error.contains("resnet18-cifar10/f32 was given"), "{error}");
     }
 }
 
@@ -102,7 +103,7 @@ fn the_names_survive_our_jpeg_decoder() {
 #[test]
 fn the_accuracy_is_plausible() {
     let samples = samples(256);
-    let found = evaluate(&mut shipped(), &samples, 64).unwrap();
+    let found = evaluate(&mut *shipped(), &samples, 64).unwrap();
     eprintln!("{} of 256 right, {:.1} images/s", found.correct, found.images_per_second());
     assert_eq!(found.images, 256);
     assert!((215..=245).contains(&found.correct), "{} of 256", found.correct);
@@ -117,7 +118,7 @@ fn the_accuracy_is_plausible() {
 fn an_evaluation_refuses_a_sample_that_does_not_fit() {
     let mut wrong = samples(1);
     wrong[0].class = 10;
-    let error = evaluate(&mut shipped(), &wrong, 64).unwrap_err().to_string();
+    let error = evaluate(&mut *shipped(), &wrong, 64).unwrap_err().to_string();
     assert!(error.contains("sample 0 with class 10"), "{error}");
 }
 
@@ -125,7 +126,7 @@ fn an_evaluation_refuses_a_sample_that_does_not_fit() {
 #[test]
 #[ignore = "takes a minute or two; `firesteel evaluate` does the same"]
 fn the_accuracy_over_the_whole_test_set_is_the_cards() {
-    let found = evaluate(&mut shipped(), &samples(10_000), 64).unwrap();
+    let found = evaluate(&mut *shipped(), &samples(10_000), 64).unwrap();
     eprintln!("{} of 10,000 right, {:.1} images/s", found.correct, found.images_per_second());
     assert!(found.correct.abs_diff(8_974) <= 20, "{} of 10,000", found.correct);
 }
@@ -137,7 +138,7 @@ fn rates_of_both_implementations() {
     let samples = samples(512);
     let network = Network::read(Weights::shipped().unwrap()).unwrap();
     let mut models: Vec<Box<dyn Model>> =
-        vec![Box::new(ResNet::new(&network).unwrap()), Box::new(PlainResNet::new(&network).unwrap())];
+        vec![compile(&network, Precision::F32).unwrap(), Box::new(PlainResNet::new(&network).unwrap())];
     for batch in [1, 8, 64, 256] {
         for model in &mut models {
             let count = if batch < 64 { 64 } else { 512 };

@@ -15,10 +15,16 @@ pub(super) fn goals(sizes: &[Size]) -> Vec<Goal> {
     for size in sizes {
         let wall = |one: &Measured| one.wall.median;
         let peak = |one: &Measured| one.peak_bytes.median;
-        let spark = |contender| find(size, contender);
-        let (cold, warm) = (find(size, Contender::FiresteelCold), find(size, Contender::ClusterPushdown));
+        // Whether pushing down or reading is faster depends on where MongoDB runs; a user takes the faster.
+        let faster = |ways: [Contender; 2]| {
+            let found = ways.into_iter().filter_map(|way| find(size, way));
+            found.min_by(|one, other| wall(one).total_cmp(&wall(other)))
+        };
+        let cold = faster([Contender::FiresteelCold, Contender::FiresteelColdRows]);
+        let warm = faster([Contender::ClusterPushdown, Contender::ClusterRows]);
         let count = documents(size.documents);
-        if let (Some(ours), Some(spark)) = (cold, spark(Contender::SparkCold)) {
+        if let (Some(ours), Some(spark)) = (cold, find(size, Contender::SparkCold)) {
+            let what = format!("{} against spark-submit, cold, {count}", ours.name());
             let wanted = match size.documents {
                 SMALL => Some(15.0),
                 LARGE => Some(10.0),
@@ -26,25 +32,27 @@ pub(super) fn goals(sizes: &[Size]) -> Vec<Goal> {
             };
             if let Some(wanted) = wanted {
                 let ratio = quotient(wall(spark), wall(ours));
-                goals.push(at_least(
-                    format!("cold against spark-submit, {count}: times as fast"),
-                    wanted,
-                    ratio,
-                ));
+                goals.push(at_least(format!("{what}: times as fast"), wanted, ratio));
             }
             if size.documents == LARGE {
                 let ratio = quotient(peak(spark), peak(ours));
-                goals.push(at_least(format!("cold, {count}: peak memory of Spark / ours"), 8.0, ratio));
+                goals.push(at_least(format!("{what}: Spark's peak memory / ours"), 8.0, ratio));
             }
         }
-        if let (Some(ours), Some(spark), LARGE) = (warm, spark(Contender::SparkWarm), size.documents) {
+        if let (Some(ours), Some(spark), LARGE) = (warm, find(size, Contender::SparkWarm), size.documents) {
+            let what = format!("{} against Spark, warm, {count}", ours.name());
             let ratio = quotient(wall(spark), wall(ours));
-            goals.push(at_least(format!("warm against warm Spark, {count}: times as fast"), 5.0, ratio));
+            goals.push(at_least(format!("{what}: times as fast"), 5.0, ratio));
             let ratio = quotient(peak(spark), peak(ours));
-            goals.push(at_least(format!("warm, {count}: peak memory of Spark / ours"), 8.0, ratio));
+            goals.push(at_least(format!("{what}: Spark's peak memory / ours"), 8.0, ratio));
         }
     }
-    for contender in [Contender::FiresteelCold, Contender::ClusterPushdown, Contender::ClusterRows] {
+    for contender in [
+        Contender::FiresteelCold,
+        Contender::FiresteelColdRows,
+        Contender::ClusterPushdown,
+        Contender::ClusterRows,
+    ] {
         let points: Vec<(f64, f64)> = sizes
             .iter()
             .filter(|size| size.documents >= LINEAR_FROM)

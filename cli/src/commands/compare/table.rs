@@ -87,7 +87,7 @@ pub(super) fn goals_text(goals: &[Goal]) -> Result<String, std::fmt::Error> {
     }
     for goal in goals {
         let verdict = if goal.met { "met" } else { "MISSED" };
-        writeln!(text, "  {:<72}{:>14}{:>9.2}  {verdict}", goal.what, bounds(goal), goal.measured)?;
+        writeln!(text, "  {:<96}{:>12}{:>9.2}  {verdict}", goal.what, bounds(goal), goal.measured)?;
     }
     Ok(text)
 }

@@ -1,0 +1,20 @@
+//! ResNet-18 compiled for the processor at hand: f32, bf16 or int8, on AVX-512, AVX2 or plain Rust.
+//!
+//! [`Compiled::new`] packs the weights and plans the buffers ([`plan`], [`pack`]); [`Compiled::forward`] normalises
+//! and lays out the pixels in one pass and runs the steps with the kernels of [`simd`], bias, residual and ReLU
+//! included in each. A large batch is cut into pieces which the threads take in turn, each with its own buffers; the
+//! layers of a small one are cut instead, so that all threads work on the same images.
+//!
+//! The result for an image is the same, bit for bit, whatever the batch and the number of threads.
+
+mod calibration;
+mod forward;
+mod head;
+mod pack;
+mod plan;
+mod simd;
+mod tensor;
+
+pub use calibration::Calibration;
+pub use forward::{Compiled, Options};
+pub use simd::Isa;
