@@ -15,7 +15,7 @@ LOCKED := --locked
 DOCS ?= 5000000
 MICRO := decode protobuf filter jpeg kernels
 
-.PHONY: help demo test bench bench-micro bench-kills compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
+.PHONY: help demo test bench bench-micro bench-inference bench-kills compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -36,12 +36,16 @@ services-down: ## Stops what `make services` started
 services-status: ## What runs where
 	@dev/services status
 
-bench: services benches bench-micro ## The report beside MongoDB's own aggregation; make bench DOCS=200000 for a quick look
+bench: services benches bench-micro bench-inference ## Everything: hot paths, the model, the report beside MongoDB's own aggregation; DOCS=200000 for a quick look
 	@$(SERVICES); exec $(TARGET)/release/firesteel-benches report --firesteel $(FIRESTEEL) --docs $(DOCS) $(BENCH)
 
 bench-micro: ## Criterion's micro-benchmarks of the hot paths: two minutes, no services; BENCH_MICRO="decode" for some
 	@dev/toolchain
 	$(CARGO) bench $(LOCKED) --workspace $(MICRO:%=--bench %) -- $(BENCH_MICRO)
+
+bench-inference: benches ## The model beside candle's own operations, PyTorch and ONNX Runtime, in turn
+	@dev/peers fetch inference || true
+	@found="$$(dev/peers env inference || true)"; eval "$$found"; exec $(TARGET)/release/firesteel-benches inference $(BENCH_INFERENCE)
 
 bench-kills: services benches ## The report while executors are killed: 20 seeded runs over 2 million documents
 	@$(SERVICES); exec $(TARGET)/release/firesteel-benches kills --firesteel $(FIRESTEEL) $(BENCH)

@@ -19,7 +19,7 @@ EDGES = {
     "firesteel-engine": {"firesteel-proto"},
     "firesteel-pipeline": {"firesteel-proto"},
     "firesteel": {"firesteel-engine", "firesteel-pipeline", "firesteel-proto"},
-    "firesteel-benches": {"firesteel-engine", "firesteel-testkit"},
+    "firesteel-benches": {"firesteel-engine", "firesteel-pipeline", "firesteel-testkit"},
     "firesteel-testkit": set(),
 }
 LINES = 500

@@ -1,9 +1,10 @@
 //! From a network to a model that runs: the one place that knows which implementation computes in which precision.
 
-use super::compiled::{Compiled, Options};
+use super::compiled::{Compiled, Isa, Options};
 use super::error::Result;
 use super::model::Model;
 use super::network::{Block, Conv, Network};
+use super::plain::PlainResNet;
 use super::precision::Precision;
 
 /// The fastest implementation of `network` in `precision` on this processor.
@@ -11,7 +12,12 @@ use super::precision::Precision;
 /// # Errors
 /// [`Error::Precision`] where it cannot be computed in that, such as int8 without the ranges of the activations.
 pub fn compile(network: &Network, precision: Precision) -> Result<Box<dyn Model>> {
-    Ok(Box::new(Compiled::new(network, Options::new(precision))?))
+    let options = Options::new(precision);
+    // On a processor that no kernel is written for, candle's own operations are faster than the plain loops.
+    if precision == Precision::F32 && options.isa == Isa::Portable {
+        return Ok(Box::new(PlainResNet::called(network, precision.name())?));
+    }
+    Ok(Box::new(Compiled::new(network, options)?))
 }
 
 impl Network {
@@ -30,6 +36,27 @@ impl Network {
         let activation =
             edge(self.info.height) * edge(self.info.width) * self.stem.outputs * size_of::<f32>();
         conv(&self.stem) + blocks + fc + 3 * batch * activation
+    }
+
+    /// Multiplications of the convolutions and the classifier for one image, counted as the definition has them.
+    #[must_use]
+    pub fn multiplications(&self) -> u64 {
+        let conv = |conv: &Conv, (height, width): (usize, usize)| {
+            let size = (height.div_ceil(conv.stride), width.div_ceil(conv.stride));
+            let each = conv.inputs * conv.outputs * conv.kernel * conv.kernel;
+            ((size.0 * size.1 * each) as u64, size)
+        };
+        let (mut sum, mut size) = conv(&self.stem, (self.info.height, self.info.width));
+        if self.pool {
+            size = (size.0.div_ceil(2), size.1.div_ceil(2));
+        }
+        for block in &self.blocks {
+            let (first, after) = conv(&block.conv1, size);
+            let (second, _) = conv(&block.conv2, after);
+            sum += first + second + block.shortcut.as_ref().map_or(0, |shortcut| conv(shortcut, size).0);
+            size = after;
+        }
+        sum + self.fc.weight.len() as u64
     }
 }
 
@@ -60,6 +87,11 @@ mod tests {
             "{error}"
         );
         assert!(compile(&network, Precision::Bf16).is_ok());
+    }
+
+    #[test]
+    fn an_image_costs_half_a_billion_multiplications() {
+        assert_eq!(network().multiplications(), 555_422_720);
     }
 
     #[test]

@@ -24,7 +24,12 @@ impl PlainResNet {
     /// # Errors
     /// [`Error::Compute`] when candle fails.
     pub fn new(network: &Network) -> Result<Self> {
-        let info = network.info_at("f32-plain");
+        Self::called(network, "f32-plain")
+    }
+
+    /// The same, under another name for what it computes in.
+    pub(super) fn called(network: &Network, precision: &str) -> Result<Self> {
+        let info = network.info_at(precision);
         let build = || -> candle_core::Result<Self> {
             let blocks = network.blocks.iter().map(|block| {
                 let shortcut = block.shortcut.as_ref().map(conv).transpose()?;

@@ -17,4 +17,4 @@ mod tensor;
 
 pub use calibration::Calibration;
 pub use forward::{Compiled, Options};
-pub use simd::Isa;
+pub use simd::{Isa, peak};

@@ -21,6 +21,8 @@ mod conv;
 mod f32;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod int8;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod peak;
 mod portable;
 #[cfg_attr(
     not(all(target_arch = "x86_64", not(miri))),
@@ -41,12 +43,21 @@ mod words;
 mod tests;
 
 pub(super) use conv::{Epilogue, Job, Positions, Residual, conv};
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub use peak::peak;
 pub(super) use portable::{bf16_bits, bf16_value, byte, nearest};
 pub(super) use team::{Driver, with_team};
 pub(super) use winograd::{Winograd, WinogradScratch, winograd};
 pub(super) use words::Words;
 
 use crate::inference::precision::Precision;
+
+/// Nobody has counted for this processor.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[must_use]
+pub fn peak(_: Precision, _: usize) -> Option<f64> {
+    None
+}
 
 /// Output channels in a panel of packed weights; channels are padded to a multiple.
 pub(super) const PANEL: usize = 64;

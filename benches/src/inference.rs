@@ -1,0 +1,278 @@
+//! The model in every precision beside candle's own operations, PyTorch and ONNX Runtime, in one run on the same cores.
+//!
+//! All get the same pixels, u8 `[batch, 32, 32, 3]`, and give logits: normalisation is part of the work, decoding is not.
+//! They take turns, round by round, each for some seconds. PyTorch and ONNX Runtime are run by
+//! `benches/peers/inference.py` in a Python of their own, which answers a line with a line.
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use firesteel_pipeline::dataset::Dataset;
+use firesteel_pipeline::inference::compiled::peak;
+use firesteel_pipeline::inference::{Model, Network, PlainResNet, Precision, Weights, compile, samples};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::measure::{Bound, Goal};
+use crate::output;
+
+/// Images that passes are taken from, in turn.
+const IMAGES: usize = 1_024;
+/// At this batch size the goals are set.
+const GOAL_BATCH: usize = 64;
+
+#[derive(Debug, Args)]
+pub(crate) struct InferenceArgs {
+    /// Images at once
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,16,64,256",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batches: Vec<u16>,
+    /// Rounds that count, after one that warms up
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// How long each is measured, in each round and at each batch size
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    seconds: f64,
+    /// A Python with PyTorch and ONNX Runtime (`dev/peers env inference` names one); without it they are left out
+    #[arg(long, value_name = "FILE", env = "FIRESTEEL_BENCH_INFERENCE_PYTHON")]
+    python: Option<PathBuf>,
+    /// The script that it runs
+    #[arg(long, value_name = "FILE", default_value = "benches/peers/inference.py")]
+    script: PathBuf,
+    /// Also writes everything as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Who takes part.
+enum Contender {
+    Ours(Box<dyn Model>),
+    Peer(String),
+}
+
+/// Images a second, by contender and batch size, a figure a round.
+type Rates = BTreeMap<(String, usize), Vec<f64>>;
+
+pub(crate) fn run(args: &InferenceArgs) -> anyhow::Result<()> {
+    let seconds = Duration::try_from_secs_f64(args.seconds).context("--seconds")?;
+    let network = Network::read(Weights::shipped()?)?;
+    let dataset = Dataset::load(None)?;
+    let samples = samples(&network.info, dataset.images().get(..IMAGES).context("too few images")?)?;
+    let pixels: Vec<u8> = samples.iter().flat_map(|sample| sample.pixels.iter().copied()).collect();
+
+    let mut contenders: Vec<(String, Contender)> = Vec::new();
+    for precision in Precision::ALL {
+        let name = format!("firesteel {precision}");
+        contenders.push((name, Contender::Ours(compile(&network, precision)?)));
+    }
+    contenders.push(("candle f32".to_owned(), Contender::Ours(Box::new(PlainResNet::new(&network)?))));
+    let mut peers = match &args.python {
+        Some(python) => Some(Peers::start(python, &args.script)?),
+        None => {
+            eprintln!(
+                "without PyTorch and ONNX Runtime: `dev/peers fetch inference` and `eval \"$(dev/peers env inference)\"` \
+                 get them and name them"
+            );
+            None
+        }
+    };
+    for variant in peers.as_ref().map(|peers| peers.variants.clone()).unwrap_or_default() {
+        contenders.push((variant.clone(), Contender::Peer(variant)));
+    }
+
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("{processors} processors, {} rounds after a warm-up, all in turn", args.rounds);
+    let batches: Vec<usize> = args.batches.iter().copied().map(usize::from).collect();
+    let mut rates = Rates::new();
+    for round in 0..=args.rounds {
+        eprintln!("round {round} of {}", args.rounds);
+        for &batch in &batches {
+            for (name, contender) in &mut contenders {
+                let rate = match contender {
+                    Contender::Ours(model) => own_rate(&mut **model, &pixels, batch, seconds)?,
+                    Contender::Peer(variant) => match &mut peers {
+                        Some(peers) => peers.rate(variant, batch, args.seconds)?,
+                        None => bail!("nobody runs {variant}"),
+                    },
+                };
+                // Round 0 is the warm-up.
+                if round > 0 {
+                    rates.entry((name.clone(), batch)).or_default().push(rate);
+                }
+            }
+        }
+    }
+
+    let names: Vec<String> = contenders.into_iter().map(|(name, _)| name).collect();
+    println!("\nimages/s, medians\n{:<18}{}", "", columns(&batches, |batch| format!("batch {batch}")));
+    for name in &names {
+        println!("{name:<18}{}", columns(&batches, |batch| format!("{:.1}", median(&rates, name, batch))));
+    }
+    let operations = 2.0 * network.multiplications() as f64;
+    let mut shares = Vec::new();
+    for precision in Precision::ALL {
+        let Some(peak) = peak(precision, processors) else { continue };
+        let rate = median(&rates, &format!("firesteel {precision}"), GOAL_BATCH);
+        let share = rate * operations / peak;
+        println!(
+            "firesteel {precision}: {:.0} of the {:.0} GOP/s that a loop over registers reaches on these cores, {:.0} %",
+            rate * operations / 1e9,
+            peak / 1e9,
+            share * 100.0
+        );
+        shares.push(
+            json!({ "precision": precision.name(), "peak_operations_per_second": peak, "share": share }),
+        );
+    }
+    println!(
+        "An image is {:.3} billion multiplications. f32 and bf16 save most of them (Winograd), so they may pass the peak.",
+        operations / 2e9
+    );
+    let goals = goals(&rates, &names);
+    print!("{}", output::goals_text(&goals)?);
+    if let Some(path) = &args.json {
+        let rate = |((name, batch), rounds): (&(String, usize), &Vec<f64>)| json!({ "name": name, "batch": batch, "median": of(rounds), "images_per_second": rounds });
+        let all = json!({
+            "processors": processors, "rounds": args.rounds, "seconds": args.seconds,
+            "peers": peers.as_ref().map_or(&Value::Null, |peers| &peers.ready), "rates": rates.iter().map(rate).collect::<Vec<_>>(),
+            "peaks": shares, "goals": output::goals_json(&goals),
+        });
+        std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs a model for `seconds`; images a second.
+fn own_rate(model: &mut dyn Model, pixels: &[u8], batch: usize, seconds: Duration) -> anyhow::Result<f64> {
+    let image = model.info().image_len();
+    let mut batches = pixels.chunks_exact(batch * image).cycle();
+    let mut pass = || -> anyhow::Result<()> {
+        let logits = model.forward(batches.next().context("no images")?)?;
+        ensure!(!logits.is_empty(), "no logits");
+        Ok(())
+    };
+    // What a first pass allocates is not what is measured.
+    pass()?;
+    let (began, mut images) = (Instant::now(), 0);
+    while began.elapsed() < seconds {
+        pass()?;
+        images += batch;
+    }
+    Ok(images as f64 / began.elapsed().as_secs_f64())
+}
+
+/// The others' process.
+struct Peers {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    variants: Vec<String>,
+    ready: Value,
+}
+
+impl Peers {
+    fn start(python: &PathBuf, script: &PathBuf) -> anyhow::Result<Self> {
+        eprintln!("starting PyTorch and ONNX Runtime, and quantising for the latter");
+        let mut command = Command::new(python);
+        command.arg(script).arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", python.display()))?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            bail!("{} has no standard input or output", python.display());
+        };
+        let stdout = BufReader::new(stdout);
+        let mut peers = Self { child, stdin, stdout, variants: Vec::new(), ready: Value::Null };
+        peers.ready = peers.line()?;
+        let named = peers.ready["variants"].as_array().context("no variants")?;
+        peers.variants = named.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        Ok(peers)
+    }
+
+    fn rate(&mut self, variant: &str, batch: usize, seconds: f64) -> anyhow::Result<f64> {
+        writeln!(self.stdin, "{variant} {batch} {seconds}")?;
+        self.stdin.flush()?;
+        let answer = self.line()?;
+        if let Some(error) = answer["error"].as_str() {
+            bail!("{variant}: {error}");
+        }
+        let figure = |name: &str| answer[name].as_f64().with_context(|| format!("{variant} told no {name}"));
+        Ok(figure("images")? / figure("seconds")?)
+    }
+
+    fn line(&mut self) -> anyhow::Result<Value> {
+        let mut line = String::new();
+        ensure!(
+            self.stdout.read_line(&mut line)? > 0,
+            "the script of PyTorch and ONNX Runtime ended, see above"
+        );
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn columns(batches: &[usize], cell: impl Fn(usize) -> String) -> String {
+    batches.iter().map(|&batch| format!("{:>12}", cell(batch))).collect()
+}
+
+fn median(rates: &Rates, name: &str, batch: usize) -> f64 {
+    rates.get(&(name.to_owned(), batch)).map_or(0.0, |rounds| of(rounds))
+}
+
+fn of(rounds: &[f64]) -> f64 {
+    let mut sorted = rounds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
+    f64::midpoint(at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2))
+}
+
+/// What was asked for, against the better of the peers in the same precision.
+fn goals(rates: &Rates, names: &[String]) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    for (ours, peers) in [
+        ("f32", &["torch-fp32", "onnx-fp32"][..]),
+        ("bf16", &["torch-bf16"][..]),
+        ("int8", &["onnx-int8"][..]),
+    ] {
+        for (batch, wanted) in [(GOAL_BATCH, 1.1), (1, 1.0)] {
+            let there = peers.iter().filter(|peer| names.iter().any(|name| name == *peer));
+            let best =
+                there.map(|peer| (median(rates, peer, batch), peer)).max_by(|a, b| a.0.total_cmp(&b.0));
+            let Some((best, peer)) = best.filter(|(best, _)| *best > 0.0) else { continue };
+            goals.push(Goal {
+                what: format!("{ours} against {peer} at batch {batch}"),
+                bound: Bound::AtLeast,
+                wanted,
+                measured: median(rates, &format!("firesteel {ours}"), batch) / best,
+                unit: "x",
+            });
+        }
+    }
+    goals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_compare_with_the_better_peer_that_is_there() {
+        let mut rates = Rates::new();
+        for (name, rate) in [("firesteel f32", 220.0), ("torch-fp32", 100.0), ("onnx-fp32", 200.0)] {
+            rates.insert((name.to_owned(), 64), vec![rate]);
+        }
+        let names: Vec<String> = ["firesteel f32", "torch-fp32", "onnx-fp32"].map(str::to_owned).into();
+        let goals = goals(&rates, &names);
+        assert_eq!(goals.len(), 1, "{goals:?}");
+        assert!(goals[0].what.contains("onnx-fp32") && (goals[0].measured - 1.1).abs() < 1e-9);
+    }
+}
