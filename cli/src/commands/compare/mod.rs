@@ -103,7 +103,7 @@ async fn compare(args: CompareArgs, bars: &MultiProgress) -> anyhow::Result<()> 
     // What is measured by now stays, whatever becomes of the rest.
     keep(args.report.as_deref(), &comparison)?;
     if args.tpch > 0.0 {
-        let tpch = Box::pin(tpch::run(&lab, args.tpch, usize::from(args.runs), &bar.bar)).await?;
+        let tpch = Box::pin(tpch::run(&lab, args.tpch, usize::from(args.runs), &bar)).await?;
         bar.pause(|| output::print(&format!("\n{}", table::tpch_text(&tpch)?)))?;
         comparison.tpch = Some(tpch);
         comparison.seconds = began.elapsed().as_secs_f64();

@@ -4,12 +4,12 @@ use anyhow::{Context as _, ensure};
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use firesteel_engine::{Config, Outcome, Session};
-use indicatif::ProgressBar;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tokio::process::Command;
 
+use super::Bar;
 use super::cluster::Cluster;
 use super::lab::Lab;
 use super::results::{Figures, Tpch, TpchQuery};
@@ -33,11 +33,11 @@ const QUERIES: [(&str, &str); 22] = queries!(
 const TOLERANCE: f64 = 2e-6;
 
 /// Makes the tables and runs every query in turn on both, `rounds` times after a warm-up.
-pub(super) async fn run(lab: &Lab, scale: f64, rounds: usize, bar: &ProgressBar) -> anyhow::Result<Tpch> {
+pub(super) async fn run(lab: &Lab, scale: f64, rounds: usize, bar: &Bar) -> anyhow::Result<Tpch> {
     let spark = lab.spark.as_ref().context("there is no Spark")?;
     let python = lab.python.as_deref().context("there is no Python for the generator of the tables")?;
     let tables = lab.folder.path().join("tpch");
-    bar.set_message(format!("TPC-H at scale factor {scale}: making the tables"));
+    bar.say(format!("TPC-H at scale factor {scale}: making the tables"));
     generate(python, scale, &tables).await?;
     let texts = lab.folder.path().join("queries");
     std::fs::create_dir_all(&texts)?;
@@ -58,8 +58,8 @@ pub(super) async fn run(lab: &Lab, scale: f64, rounds: usize, bar: &ProgressBar)
     let mut queries = Vec::new();
     for (name, text) in QUERIES {
         let (mut ours, mut theirs, mut count) = (Vec::new(), Vec::new(), 0);
+        bar.say(format!("TPC-H at scale factor {scale}: {name}"));
         for round in 0..=rounds {
-            bar.set_message(format!("TPC-H at scale factor {scale}: {name}, round {round} of {rounds}"));
             let began = Instant::now();
             let batches = session.sql(text).await?.collect().await.with_context(|| name.to_owned())?;
             let our_seconds = began.elapsed().as_secs_f64();
