@@ -7,7 +7,9 @@ use plotters::prelude::*;
 use super::results::{Comparison, Measured, Start};
 use super::table::series;
 
-const SIZE: (u32, u32) = (900, 640);
+const SIZE: (u32, u32) = (1_120, 600);
+/// The part of the width that the lines have; their names are beside them.
+const PLOT: u32 = 830;
 /// Colours that people tell apart who see few (Okabe and Ito, 2008).
 const COLOURS: [(&str, RGBColor); 6] = [
     ("Spark", RGBColor(213, 94, 0)),
@@ -44,9 +46,10 @@ fn draw(
     let ((left, right), (low, high)) = (ends(|(x, _)| x), ends(|(_, y)| y));
     let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
+    let (plot, names) = area.split_horizontally(PLOT);
     let caption =
         format!("Wrong inferences by producer: time over documents ({} cores)", comparison.machine.cores);
-    let mut chart = ChartBuilder::on(&area)
+    let mut chart = ChartBuilder::on(&plot)
         .caption(caption, ("sans-serif", 20))
         .margin(14)
         .x_label_area_size(48)
@@ -54,7 +57,7 @@ fn draw(
         .right_y_label_area_size(0)
         .build_cartesian_2d(
             (left * 0.8..right * 1.25).log_scale(),
-            (low.max(1e-4) * 0.7..high * 60.0).log_scale(),
+            (low.max(1e-4) * 0.7..high * 1.6).log_scale(),
         )?;
     chart
         .configure_mesh()
@@ -67,39 +70,30 @@ fn draw(
         .label_style(("sans-serif", 14))
         .draw()?;
     let mut used = std::collections::BTreeMap::new();
-    for (one, points) in lines {
+    for (number, (one, points)) in lines.iter().enumerate() {
         let colour =
             COLOURS.iter().find(|(system, _)| *system == one.system).map_or(BLACK, |(_, colour)| *colour);
         // Of one system, each further line is paler.
         let seen = used.entry(one.system.as_str()).or_insert(0_u32);
         let style = colour.mix(1.0 - 0.18 * f64::from(*seen)).stroke_width(2);
         *seen += 1;
-        let series: Box<dyn Fn() -> _> = Box::new(|| points.iter().copied());
-        match one.start {
+        let row = 60 + i32::try_from(number)? * 24;
+        let sample = [(0, row), (28, row)];
+        let name = match one.start {
             Start::Cold => {
-                chart
-                    .draw_series(DashedLineSeries::new(series(), 7, 4, style))?
-                    .label(format!("{} (cold)", one.name()))
-                    .legend(move |(x, y)| {
-                        DashedPathElement::new(vec![(x, y), (x + 24, y)], 7, 4, style).into_dyn()
-                    });
+                chart.draw_series(DashedLineSeries::new(points.iter().copied(), 7, 4, style))?;
+                names.draw(&DashedPathElement::new(sample, 7, 4, style))?;
+                format!("{} (cold)", one.name())
             }
             Start::Warm => {
-                chart
-                    .draw_series(LineSeries::new(series(), style))?
-                    .label(one.name())
-                    .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 24, y)], style).into_dyn());
+                chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+                names.draw(&PathElement::new(sample, style))?;
+                one.name()
             }
-        }
-        chart.draw_series(series().map(|point| Circle::new(point, 3, style.filled())))?;
+        };
+        names.draw(&Text::new(name, (36, row - 7), ("sans-serif", 13)))?;
+        chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, style.filled())))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .legend_area_size(32)
-        .background_style(WHITE.mix(0.85))
-        .label_font(("sans-serif", 12))
-        .draw()?;
     area.present()?;
     Ok(())
 }
