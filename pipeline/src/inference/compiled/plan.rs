@@ -195,7 +195,11 @@ impl Maker<'_> {
     fn scale(&mut self, buffer: usize, name: &str) -> Result<(), String> {
         if self.target.precision == Precision::Int8 {
             let range = self.target.calibration.and_then(|c| c.range(name));
-            let range = range.ok_or_else(|| format!("no range for the activations of {name}"))?;
+            let range = range.ok_or_else(|| {
+                format!(
+                    "needs the range of {name}, which metadata `calibration` of the weights does not tell"
+                )
+            })?;
             self.plan.buffers[buffer].scale = range / 255.0;
         }
         Ok(())
