@@ -10,7 +10,7 @@ use super::precision::Precision;
 /// The fastest implementation of `network` in `precision` on this processor.
 ///
 /// # Errors
-/// [`Error::Precision`] where it cannot be computed in that, such as int8 without the ranges of the activations.
+/// [`Error::Precision`](super::Error::Precision) where it cannot be computed in that, such as int8 without the ranges of the activations.
 pub fn compile(network: &Network, precision: Precision) -> Result<Box<dyn Model>> {
     let options = Options::new(precision);
     // On a processor that no kernel is written for, candle's own operations are faster than the plain loops.

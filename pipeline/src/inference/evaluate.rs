@@ -14,7 +14,7 @@ const MAX_IMAGE_BYTES: usize = 16 << 20;
 /// A labelled image, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// u8 `[height, width, 3]`, as [`Decoder`](super::Decoder) gives it.
+    /// u8 `[height, width, 3]`, as [`Decoder`] gives it.
     pub pixels: Vec<u8>,
     /// The true class, an index into the model's classes.
     pub class: usize,

@@ -1,7 +1,7 @@
 //! ResNet-18 compiled for the processor at hand: f32, bf16 or int8, on AVX-512, AVX2 or plain Rust.
 //!
-//! [`Compiled::new`] packs the weights and plans the buffers ([`plan`], [`pack`]); [`Compiled::forward`] normalises
-//! and lays out the pixels in one pass and runs the steps with the kernels of [`simd`], bias, residual and ReLU
+//! [`Compiled::new`] packs the weights and plans the buffers (`plan`, `pack`); its forward pass normalises
+//! and lays out the pixels in one pass and runs the steps with the kernels of `simd`, bias, residual and ReLU
 //! included in each. A large batch is cut into pieces which the threads take in turn, each with its own buffers; the
 //! layers of a small one are cut instead, so that all threads work on the same images.
 //!
