@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::measure::{Bound, Goal};
+use crate::measure::{Bound, Goal, quantile};
 use crate::output;
 
 /// Images that passes are taken from, in turn.
@@ -134,7 +134,7 @@ pub(crate) fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     let goals = goals(&rates, &names);
     print!("{}", output::goals_text(&goals)?);
     if let Some(path) = &args.json {
-        let rate = |((name, batch), rounds): (&(String, usize), &Vec<f64>)| json!({ "name": name, "batch": batch, "median": of(rounds), "images_per_second": rounds });
+        let rate = |((name, batch), rounds): (&(String, usize), &Vec<f64>)| json!({ "name": name, "batch": batch, "median": quantile(rounds, 0.5), "images_per_second": rounds });
         let all = json!({
             "processors": processors, "rounds": args.rounds, "seconds": args.seconds,
             "peers": peers.as_ref().map_or(&Value::Null, |peers| &peers.ready), "rates": rates.iter().map(rate).collect::<Vec<_>>(),
@@ -225,14 +225,7 @@ fn columns(batches: &[usize], cell: impl Fn(usize) -> String) -> String {
 }
 
 fn median(rates: &Rates, name: &str, batch: usize) -> f64 {
-    rates.get(&(name.to_owned(), batch)).map_or(0.0, |rounds| of(rounds))
-}
-
-fn of(rounds: &[f64]) -> f64 {
-    let mut sorted = rounds.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
-    f64::midpoint(at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2))
+    rates.get(&(name.to_owned(), batch)).map_or(0.0, |rounds| quantile(rounds, 0.5))
 }
 
 /// What was asked for, against the better of the peers in the same precision.

@@ -15,15 +15,7 @@ impl Times {
 
     /// The share `quantile` of the times is at most this long. 0 without times.
     pub(crate) fn quantile(&self, quantile: f64) -> f64 {
-        let mut sorted = self.seconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-        // The median of an even number is the mean of the two in the middle.
-        #[expect(clippy::cast_precision_loss, reason = "a handful of rounds")]
-        let place = last as f64 * quantile.clamp(0.0, 1.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to the last index")]
-        let (below, above) = (place.floor() as usize, place.ceil() as usize);
-        sorted[below] + (sorted[above] - sorted[below]) * place.fract()
+        self::quantile(&self.seconds, quantile)
     }
 
     pub(crate) fn median(&self) -> f64 {
@@ -41,6 +33,19 @@ impl Times {
     pub(crate) fn seconds(&self) -> &[f64] {
         &self.seconds
     }
+}
+
+/// The share `quantile` of the figures is at most this. 0 without figures.
+pub(crate) fn quantile(figures: &[f64], quantile: f64) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    // The median of an even number is the mean of the two in the middle.
+    #[expect(clippy::cast_precision_loss, reason = "a handful of rounds")]
+    let place = last as f64 * quantile.clamp(0.0, 1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to the last index")]
+    let (below, above) = (place.floor() as usize, place.ceil() as usize);
+    sorted[below] + (sorted[above] - sorted[below]) * place.fract()
 }
 
 /// What work gave, and how long it took.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import sys
 from pathlib import Path
 from typing import List, Optional
 
 from services_lib.fetch import check_python
-from services_lib.process import export, leave_in_order, only_one, say
-from services_lib.settings import Problem, Settings, redact
+from services_lib.process import ended, export, only_one, say
+from services_lib.settings import Problem, Settings
 
 from . import fetch
 
@@ -40,17 +38,13 @@ example:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
-    leave_in_order()
-    try:
+
+    def run() -> int:
         chosen = [fetch.SETS[options.set]] if options.set else list(fetch.SETS.values())
         check_python("what Firesteel is compared with", "dev/peers", *fetch.PYTHONS)
-        return int(options.run(Settings.read(os.environ, ROOT).dev_dir, chosen))
-    except (Problem, OSError) as problem:
-        print(f"error: {redact(str(problem))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; nothing half fetched is left", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return options.run(Settings.read(os.environ, ROOT).dev_dir, chosen)
+
+    return ended(run, "nothing half fetched is left")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from typing import Dict, List, Optional
 
 from . import compose, kafka, mongodb
 from .fetch import kafka_version
-from .process import leave_in_order, only_one, say, saying
+from .process import ended, only_one, say, saying
 from .servers import (
     FAILURES,
     FOREIGN,
@@ -66,21 +66,15 @@ examples:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
-    leave_in_order()
-    try:
-        return int(options.run(Settings.read(os.environ, ROOT), options))
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except (Problem, OSError) as problem:
-        print(f"error: {redact(str(problem))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            "\ninterrupted; a server that was already started goes on: `dev/services status` shows it, `down` stops it",
-            file=sys.stderr,
-        )
-        return 128 + signal.SIGINT
+
+    def run() -> int:
+        try:
+            return options.run(Settings.read(os.environ, ROOT), options)
+        except BrokenPipeError:  # whoever read our output has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+
+    return ended(run, "a server that was already started goes on: `dev/services status` shows it, `down` stops it")
 
 
 def _parser() -> argparse.ArgumentParser:

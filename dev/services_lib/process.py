@@ -54,6 +54,19 @@ def leave_in_order() -> None:
         signal.signal(number, leave)
 
 
+def ended(run: Callable[[], int], interrupted: str) -> int:
+    """The exit code of a program that does `run`: what went wrong is said in a line, and `interrupted` after Ctrl-C."""
+    leave_in_order()
+    try:
+        return int(run())
+    except (Problem, OSError) as problem:
+        print(f"error: {redact(str(problem))}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; {interrupted}", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
 @contextmanager
 def saying(who: str, what: str, after: float = 1.5) -> Iterator[None]:
     """Says `what` only where the work inside takes long."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import List, Optional
 
 from services_lib.fetch import check_python
-from services_lib.process import export, leave_in_order, only_one, say
-from services_lib.settings import Problem, Settings, redact
+from services_lib.process import ended, export, only_one, say
+from services_lib.settings import Problem, Settings
 
 from . import fetch
 
@@ -40,15 +39,7 @@ example:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     options = _parser().parse_args(arguments)
-    leave_in_order()
-    try:
-        return int(options.run(Settings.read(os.environ, ROOT).dev_dir))
-    except (Problem, OSError) as problem:
-        print(f"error: {redact(str(problem))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; nothing half fetched is left", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return ended(lambda: options.run(Settings.read(os.environ, ROOT).dev_dir), "nothing half fetched is left")
 
 
 def _parser() -> argparse.ArgumentParser:

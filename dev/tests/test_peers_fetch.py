@@ -54,7 +54,7 @@ class TestCommands(InFolder):
 
     def run_peers(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
-        with mock.patch.dict(os.environ, {"FIRESTEEL_DEV_DIR": str(self.dev)}), mock.patch.object(cli.signal, "signal"):
+        with mock.patch.dict(os.environ, {"FIRESTEEL_DEV_DIR": str(self.dev)}), mock.patch("signal.signal"):
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 code = cli.main(list(arguments))
         return code, out.getvalue(), err.getvalue()

@@ -116,7 +116,7 @@ class TestCommands(InFolder):
     def run_spark(self, *arguments, version=(3, 11)):
         out, err = io.StringIO(), io.StringIO()
         with mock.patch.dict(os.environ, {"FIRESTEEL_DEV_DIR": str(self.folder / "dev")}):
-            with mock.patch.object(cli.signal, "signal"), mock.patch.object(cli.sys, "version_info", version):
+            with mock.patch("signal.signal"), mock.patch.object(cli.sys, "version_info", version):
                 with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                     code = cli.main(list(arguments))
         return code, out.getvalue(), err.getvalue()

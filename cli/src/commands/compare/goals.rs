@@ -92,8 +92,7 @@ fn at_least(what: String, wanted: f64, measured: f64) -> Goal {
 }
 
 fn find(size: &Size, contender: Contender) -> Option<&Measured> {
-    let name = contender.name();
-    size.measured.iter().find(|one| one.start == contender.start() && one.name() == name)
+    size.find(&contender.name(), contender.start())
 }
 
 pub(super) fn quotient(dividend: f64, divisor: f64) -> f64 {

@@ -42,6 +42,13 @@ pub(super) struct Size {
     pub(super) measured: Vec<Measured>,
 }
 
+impl Size {
+    /// The contender of that name and start, where it took part.
+    pub(super) fn find(&self, name: &str, start: Start) -> Option<&Measured> {
+        self.measured.iter().find(|one| one.start == start && one.name() == name)
+    }
+}
+
 /// One contender.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Measured {

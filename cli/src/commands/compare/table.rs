@@ -128,8 +128,7 @@ pub(super) fn markdown(comparison: &Comparison) -> Result<String, std::fmt::Erro
         line(&mut text, &rule)?;
         for one in sizes.first().map(|size| size.measured.as_slice()).unwrap_or_default() {
             let cell = |size: &&Size| {
-                let same =
-                    size.measured.iter().find(|other| other.name() == one.name() && other.start == one.start);
+                let same = size.find(&one.name(), one.start);
                 same.map_or_else(|| NONE.to_owned(), |same| seconds(same.wall.median))
             };
             let row: Vec<String> =
@@ -242,7 +241,7 @@ pub(super) fn series<'a>(
     one: &'a Measured,
 ) -> impl Iterator<Item = (u64, &'a Figures)> {
     comparison.sizes.iter().filter_map(|size| {
-        let same = size.measured.iter().find(|other| other.name() == one.name() && other.start == one.start);
+        let same = size.find(&one.name(), one.start);
         same.map(|same| (size.documents, &same.wall))
     })
 }

@@ -30,8 +30,7 @@ impl Options {
     #[must_use]
     pub fn new(precision: Precision) -> Self {
         let (edge, piece) = match precision {
-            Precision::F32 => (6, 16),
-            Precision::Bf16 => (6, 16),
+            Precision::F32 | Precision::Bf16 => (6, 16),
             Precision::Int8 => (0, 8),
         };
         Self { precision, isa: Isa::detect(precision), edge, piece }
