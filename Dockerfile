@@ -1,7 +1,8 @@
 # The one image: every role is a subcommand of the binary in it, and the model lies inside the binary.
 #   docker build --tag firesteel:0.1.0 .          (or podman, or buildah; dev/image finds one and tries what came out)
 #
-# Arguments: RUST, what builds; BASE, what it runs on; LTO, CODEGEN_UNITS, RUSTFLAGS: how it is compiled and linked.
+# Arguments: RUST, what builds; BASE, what it runs on; FEATURES: cargo's, such as cuda; LTO, CODEGEN_UNITS, RUSTFLAGS: how it
+# is compiled and linked.
 # RUST and BASE are of one Debian release: a binary needs the C library that it was linked with, or a newer one.
 ARG RUST=docker.io/library/rust:1.95.0-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
@@ -14,6 +15,9 @@ COPY . .
 RUN sh dev/image_lib/skeleton.sh /src /skeleton
 
 FROM ${RUST} AS builder
+ARG FEATURES=
+# For feature cuda: the capability of the GPUs that it is for, such as 90. A build sees none that it could ask.
+ARG CUDA_COMPUTE_CAP
 # `thin` and one unit make a smaller and faster binary than the profile that developers share, for a longer build.
 ARG LTO=thin
 ARG CODEGEN_UNITS=1
@@ -27,11 +31,11 @@ ENV RUSTFLAGS=${RUSTFLAGS} \
 WORKDIR /src
 # An hour on two cores, once for each change of a manifest.
 COPY --from=skeleton /skeleton .
-RUN cargo build --release --locked --package firesteel --bin firesteel
+RUN cargo build --release --locked --package firesteel --bin firesteel --features "${FEATURES}"
 # What was built of the empty sources is older than the real ones, whose times may be those of a checkout long ago.
 COPY . .
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
-    && cargo build --release --locked --package firesteel --bin firesteel \
+    && cargo build --release --locked --package firesteel --bin firesteel --features "${FEATURES}" \
     && mkdir -p /out \
     && cp target/release/firesteel Cargo.lock LICENSE /out/
 

@@ -7,7 +7,9 @@ use std::hint::black_box;
 use anyhow::ensure;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use firesteel_pipeline::dataset::Dataset;
-use firesteel_pipeline::inference::{Decoder, Model, Network, PlainResNet, Precision, Weights, compile};
+use firesteel_pipeline::inference::{
+    Decoder, Device, Model, Network, PlainResNet, Precision, Weights, compile,
+};
 use firesteel_proto::Encoding;
 
 /// One image that waits alone, and a queue of some.
@@ -23,7 +25,7 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
     let mut models: Vec<(&str, Box<dyn Model>)> =
         vec![("candle conv2d", Box::new(PlainResNet::new(&network)?))];
     for precision in Precision::ALL {
-        models.push((precision.name(), compile(&network, precision)?));
+        models.push((precision.name(), compile(&network, precision, Device::Cpu)?));
     }
     let dataset = Dataset::load(None)?;
 

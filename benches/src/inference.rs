@@ -8,7 +8,9 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::compiled::peak;
-use firesteel_pipeline::inference::{Model, Network, PlainResNet, Precision, Weights, compile, samples};
+use firesteel_pipeline::inference::{
+    Device, Model, Network, PlainResNet, Precision, Weights, compile, samples,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -66,7 +68,7 @@ pub(crate) fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     let mut contenders: Vec<(String, Contender)> = Vec::new();
     for precision in Precision::ALL {
         let name = format!("firesteel {precision}");
-        contenders.push((name, Contender::Ours(compile(&network, precision)?)));
+        contenders.push((name, Contender::Ours(compile(&network, precision, Device::Cpu)?)));
     }
     contenders.push(("candle f32".to_owned(), Contender::Ours(Box::new(PlainResNet::new(&network)?))));
     let mut peers = match &args.python {

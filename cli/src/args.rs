@@ -8,7 +8,7 @@ use crate::commands::sql::args::SqlArgs;
 use crate::telemetry::LogFormat;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use firesteel_pipeline::inference::Precision;
+use firesteel_pipeline::inference::{Device, Precision};
 use std::path::PathBuf;
 
 const LAYERS: &str = "\
@@ -245,7 +245,7 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 /// Which model it is.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct WeightsArgs {
     /// ResNet-18 weights as safetensors [default: the CIFAR-10 model inside this binary]
@@ -255,6 +255,17 @@ pub(crate) struct WeightsArgs {
     #[arg(long, value_name = "PRECISION", env = "FIRESTEEL_INFERENCE_PRECISION",
           default_value_t = Precision::DEFAULT, value_parser = precision())]
     pub(crate) precision: Precision,
+    #[command(flatten)]
+    pub(crate) on: DeviceArgs,
+}
+
+/// What a model computes on.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct DeviceArgs {
+    /// What it computes on: cpu, or cuda, cuda:INDEX, metal, in a build with feature cuda or metal
+    #[arg(long, value_name = "DEVICE", env = "FIRESTEEL_INFERENCE_DEVICE", default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
 }
 
 /// Reads a precision.

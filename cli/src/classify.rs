@@ -4,7 +4,7 @@
 //! a column of bytes ──▶ nulls aside ──▶ pipeline's Classifier ──▶ struct(label, confidence), or null
 //! ```
 //!
-//! Client, scheduler and executors register the same function, each with its own model: the precision and the weights are
+//! Client, scheduler and executors register the same function, each with its own model: weights, precision and device are
 //! settings of the process that computes. The model is loaded when it is first called, once a process, and counts among
 //! what tasks may use. Null gives null, and so do bytes that are no image of the model's size: one damaged file must not end
 //! a query over millions. What no image is to blame for ends the query.
@@ -31,8 +31,7 @@ pub(crate) fn functions(model: WeightsArgs) -> Functions {
     let lazy = Lazy { model, memory: memory.clone(), loaded: OnceLock::new(), loading: Mutex::new(()) };
     let garbage = AtomicBool::new(false);
     let apply = move |column: &ArrayRef| -> Result<ArrayRef, String> {
-        let classified = lazy.get().and_then(|classifier| classify(classifier, column, &garbage));
-        classified.map_err(|error| format!("{error:#}"))
+        lazy.classify(column, &garbage).map_err(|error| format!("{error:#}"))
     };
     let accepts = [DataType::Binary, DataType::LargeBinary, DataType::BinaryView];
     let function = Vectorized::new("classify", accepts, DataType::Struct(fields()), apply)
@@ -58,6 +57,14 @@ struct Lazy {
 }
 
 impl Lazy {
+    fn classify(&self, column: &ArrayRef, garbage: &AtomicBool) -> anyhow::Result<ArrayRef> {
+        let classifier = self.get()?;
+        let said = classify(classifier, column, garbage);
+        // Its buffers may have grown.
+        self.memory.hold(classifier.bytes());
+        said
+    }
+
     fn get(&self) -> anyhow::Result<&Classifier> {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
@@ -68,20 +75,25 @@ impl Lazy {
             return Ok(loaded);
         }
         let classifier = self.load()?;
-        tracing::info!(model = %classifier.info().name, "loaded the model of classify");
+        let (model, device) = (&classifier.info().name, self.model.on.device);
+        tracing::info!(%model, %device, "loaded the model of classify");
         Ok(self.loaded.get_or_init(|| classifier))
     }
 
     fn load(&self) -> anyhow::Result<Classifier> {
-        let WeightsArgs { weights, precision } = &self.model;
+        let WeightsArgs { weights, precision, on } = &self.model;
         let read = || Network::read(Weights::load(weights.as_deref())?);
         let network = read().map_err(said).context("FIRESTEEL_WEIGHTS (--weights)")?;
-        let model = compile(&network, *precision)
-            .map_err(said)
-            .context("FIRESTEEL_INFERENCE_PRECISION (--precision)")?;
+        let model = compile(&network, *precision, on.device).map_err(|error| {
+            let setting = match error {
+                inference::Error::Device { .. } => "FIRESTEEL_INFERENCE_DEVICE (--device)",
+                _ => "FIRESTEEL_INFERENCE_PRECISION (--precision)",
+            };
+            said(error).context(setting)
+        })?;
         let classifier = Classifier::new(model, BATCH, MAX_IMAGE_BYTES).map_err(said)?;
         self.memory
-            .grow(network.working_bytes(*precision, BATCH))
+            .try_hold(classifier.bytes())
             .context("no room for the model: FIRESTEEL_EXECUTOR_MEMORY_POOL_SIZE (--memory-pool-size)")?;
         Ok(classifier)
     }
@@ -132,8 +144,10 @@ fn values(column: &ArrayRef) -> anyhow::Result<Vec<Option<&[u8]>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::DeviceArgs;
     use arrow::array::{BinaryArray, BinaryViewArray, LargeBinaryArray};
-    use firesteel_pipeline::inference::{Model, ModelInfo, Precision};
+    use firesteel_pipeline::inference::compiled::Isa;
+    use firesteel_pipeline::inference::{Device, Model, ModelInfo, Precision};
 
     /// Names the class that an image's first byte says: images are 1 x 2 pixels, raw.
     struct Fake(ModelInfo);
@@ -150,6 +164,10 @@ mod tests {
             }
             let images = pixels.chunks_exact(6);
             Ok(images.flat_map(|image| [0, 1].map(|class| f32::from(u8::from(image[0] == class)))).collect())
+        }
+
+        fn bytes(&self) -> usize {
+            0
         }
     }
 
@@ -224,28 +242,40 @@ mod tests {
 
     #[test]
     fn a_model_that_cannot_be_loaded_names_the_setting() {
-        let lazy = |weights: Option<&str>, precision| Lazy {
-            model: WeightsArgs { weights: weights.map(Into::into), precision },
+        let lazy = |weights: Option<&str>, device| Lazy {
+            model: WeightsArgs {
+                weights: weights.map(Into::into),
+                on: DeviceArgs { device },
+                ..WeightsArgs::default()
+            },
             memory: Memory::new(),
             loaded: OnceLock::new(),
             loading: Mutex::new(()),
         };
-        let missing = lazy(Some("/nowhere/x.safetensors"), Precision::DEFAULT);
+        let missing = lazy(Some("/nowhere/x.safetensors"), Device::Cpu);
         let error = format!("{:#}", missing.get().expect_err("no file"));
         assert!(error.contains("FIRESTEEL_WEIGHTS") && error.contains("/nowhere/x.safetensors"), "{error}");
         assert_eq!(missing.memory.bytes(), 0);
-        let shipped = lazy(None, Precision::DEFAULT);
+        let elsewhere = lazy(None, Device::Cuda(99));
+        let error = format!("{:#}", elsewhere.get().expect_err("no such GPU"));
+        assert!(error.contains("FIRESTEEL_INFERENCE_DEVICE") && error.contains("cuda:99"), "{error}");
+        let shipped = lazy(None, Device::Cpu);
         let first: *const Classifier = shipped.get().expect("the shipped model");
         let bytes = shipped.memory.bytes();
         assert!(bytes > 40_000_000, "{bytes}");
         assert!(std::ptr::eq(first, shipped.get().expect("it is there")), "it is loaded once");
         assert_eq!(shipped.memory.bytes(), bytes);
+        let column: ArrayRef = Arc::new(BinaryArray::from(vec![[7_u8; 3_072].as_slice()]));
+        shipped.classify(&column, &AtomicBool::new(false)).expect("an answer");
+        // Where candle computes, there are none.
+        let buffers = Isa::detect(Precision::DEFAULT) != Isa::Portable;
+        assert_eq!(shipped.memory.bytes() > bytes, buffers, "its buffers count, too");
     }
 
     /// The statement of the documentation, through DataFusion's planner with the settings of an engine.
     #[tokio::test(flavor = "multi_thread")]
     async fn sql_classifies_and_takes_fields() {
-        let functions = functions(WeightsArgs { weights: None, precision: Precision::DEFAULT });
+        let functions = functions(WeightsArgs::default());
         assert_eq!(functions.names().collect::<Vec<_>>(), ["classify"]);
         let config = firesteel_engine::Config { functions, ..firesteel_engine::Config::default() };
         let session = firesteel_engine::Session::embedded(config).await.expect("an engine");

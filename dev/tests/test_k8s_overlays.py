@@ -142,7 +142,9 @@ class Contents(unittest.TestCase):
     def test_gpu_asks_for_gpus(self):
         for pod in pods(rendered("gpu")):
             limits = pod.spec["containers"][0]["resources"]["limits"]
-            self.assertEqual("nvidia.com/gpu" in limits, pod.component in ("inference", "executor"), pod)
+            computes = pod.component in ("inference", "executor")
+            self.assertEqual("nvidia.com/gpu" in limits, computes, pod)
+            self.assertEqual("--device=cuda" in pod.spec["containers"][0].get("args", []), computes, pod)
 
     def test_keda_goes_to_zero(self):
         objects = rendered("keda")
@@ -164,8 +166,17 @@ class Contents(unittest.TestCase):
 
     def test_our_image_has_the_version_of_the_workspace(self):
         version = re.search(r'^version = "([^"]+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
-        images = {c["image"] for _, objects in everything() for pod in pods(objects) for c in pod.containers()}
-        self.assertEqual({image for image in images if "firesteel" in image}, {f"firesteel:{version}"})
+        found = {}
+        for name, objects in everything():
+            for pod in pods(objects):
+                ours = [c["image"] for c in pod.containers() if "firesteel" in c["image"]]
+                # With CUDA it does not start where there is no GPU.
+                computes = name == "gpu" and pod.component in ("inference", "executor")
+                expected = f"firesteel:{version}-cuda" if computes else f"firesteel:{version}"
+                self.assertEqual(set(ours), {expected} if ours else set(), f"{pod} of {name}")
+                found[name] = found.get(name, 0) + len(ours)
+        for name in render.overlays():
+            self.assertGreater(found[name], 5, name)
 
     def test_the_docs_tell_how_to_make_each_secret(self):
         text = (ROOT / "docs/kubernetes.md").read_text()

@@ -3,7 +3,7 @@
 //! Images are decoded once, on all cores, and each precision then gets them in the same batches. The rate is that of the
 //! model: decoding is not in it, normalisation is.
 
-use crate::args::{Format, precision};
+use crate::args::{DeviceArgs, Format, precision};
 use crate::output::{grid, percent, print, quoted};
 use crate::progress::Progress;
 use crate::{Context, Outcome};
@@ -11,7 +11,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::{
-    self, Evaluation, Model, Network, Precision, Sample, Weights, compile, evaluate_watched, samples,
+    self, Device, Evaluation, Model, Network, PlainResNet, Precision, Sample, Weights, compile,
+    evaluate_watched, samples,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -23,11 +24,19 @@ use std::time::Duration;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
+/// The name of the reference among the precisions.
+const REFERENCE: &str = "reference";
+/// The most that it gets at once: candle copies the patches of a convolution, megabytes an image.
+const REFERENCE_BATCH: usize = 64;
+
 /// Behind `--help`.
 const EXAMPLES: &str = "\
 Examples:
     # the shipped model over all 10,000 images, in every precision that this build has
     firesteel evaluate
+
+    # is it the same model? candle's own operations classify each image, too, which takes minutes
+    firesteel evaluate --reference
 
     # a first look; how much faster is it with larger batches?
     firesteel evaluate --images 1000 --precision f32 --batch 256
@@ -36,17 +45,24 @@ Examples:
     firesteel evaluate --weights my.safetensors --format json | jq '.[] | {precision, accuracy, images_per_second}'
 
 Accuracy is in percent. In the confusion matrix a row is what an image shows, a column what the model said.
+`disagreements` counts the images that the reference gives another class.
 The rate is that of the model alone, on all cores; a busy machine makes it smaller.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct EvaluateArgs {
-    /// The numbers to compute in, with commas in between [default: all that this build and processor have]
+    /// The numbers to compute in, with commas in between [default: all that this build and device have]
     #[arg(long, value_name = "PRECISION", value_delimiter = ',', value_parser = precision(), help_heading = "Model")]
     precision: Vec<Precision>,
     /// ResNet-18 weights as safetensors [default: the CIFAR-10 model inside this binary]
     #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    on: DeviceArgs,
+    /// Also run the network in candle's own operations, in f32 on the processor, and count the images that each
+    /// precision gives another class
+    #[arg(long, help_heading = "Model")]
+    reference: bool,
     /// How many images the model gets at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096),
           help_heading = "Model")]
@@ -63,10 +79,13 @@ pub(crate) struct EvaluateArgs {
     format: Format,
 }
 
-/// One precision's figures.
+/// One model's figures.
 struct Figures {
-    precision: Precision,
+    /// Its precision, or that it is the reference.
+    name: &'static str,
     evaluation: Evaluation,
+    /// Images that the reference gives another class, if there is one.
+    disagreements: Option<usize>,
 }
 
 pub(crate) async fn run(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcome> {
@@ -87,24 +106,36 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
     precisions.sort_unstable();
     precisions.dedup();
 
-    let mut all = Vec::with_capacity(precisions.len());
-    for precision in precisions {
-        let network = Arc::clone(&network);
-        let model = match spawn_blocking(move || compile(&network, precision)).await? {
-            Ok(model) => model,
+    // The reference comes first: the others are compared with it.
+    let wanted = args.reference.then_some(None).into_iter().chain(precisions.into_iter().map(Some));
+    let mut models = Vec::new();
+    for wanted in wanted {
+        let (network, device) = (Arc::clone(&network), args.on.device);
+        match spawn_blocking(move || model(&network, wanted, device)).await? {
+            Ok(model) => models.push((wanted, model)),
             // Whoever asked for it is told; the others get what there is.
             Err(error @ inference::Error::Precision { .. }) if !named => {
                 eprintln!("left out: {error}");
                 continue;
             }
             Err(error) => return Err(error.into()),
+        }
+    }
+    let mut all: Vec<Figures> = Vec::with_capacity(models.len());
+    for (wanted, model) in models {
+        let batch = match wanted {
+            Some(_) => args.batch as usize,
+            None => REFERENCE_BATCH.min(args.batch as usize),
         };
         let watched = Watched { done: Arc::default(), stop: context.signals.shutdown.clone() };
-        let evaluation = measure(model, &samples, args.batch as usize, watched, precision, &context).await?;
+        let name = wanted.map_or(REFERENCE, Precision::name);
+        let evaluation = measure(model, &samples, batch, watched, name, &context).await?;
         if evaluation.images < samples.len() {
             return Ok(Outcome::Interrupted);
         }
-        all.push(Figures { precision, evaluation });
+        let reference = all.first().filter(|first| first.name == REFERENCE);
+        let disagreements = reference.map(|reference| evaluation.disagreements(&reference.evaluation));
+        all.push(Figures { name, evaluation, disagreements });
     }
     let classes = &network.info.classes;
     print(&match args.format {
@@ -113,6 +144,18 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
         Format::Csv => csv(&all, classes)?,
     })?;
     Ok(Outcome::Done)
+}
+
+/// The model in this precision, or the reference.
+fn model(
+    network: &Network,
+    precision: Option<Precision>,
+    device: Device,
+) -> inference::Result<Box<dyn Model>> {
+    match precision {
+        Some(precision) => compile(network, precision, device),
+        None => Ok(Box::new(PlainResNet::new(network)?)),
+    }
 }
 
 /// Reads the model and the images, on a thread that may block.
@@ -147,10 +190,10 @@ async fn measure(
     samples: &Arc<Vec<Sample>>,
     batch: usize,
     Watched { done, stop }: Watched,
-    precision: Precision,
+    name: &'static str,
     context: &Context,
 ) -> anyhow::Result<Evaluation> {
-    let mut progress = Progress::new(&context.bars, &[(precision.name(), samples.len() as u64)]);
+    let mut progress = Progress::new(&context.bars, &[(name, samples.len() as u64)]);
     let (all, told) = (Arc::clone(samples), Arc::clone(&done));
     let mut work = spawn_blocking(move || {
         evaluate_watched(model.as_mut(), &all, batch, |images| {
@@ -194,18 +237,19 @@ impl Figures {
 
 fn json(all: &[Figures], classes: &[String]) -> Value {
     let figures = all.iter().map(|figures| {
-        let Evaluation { model, images, correct, confusion, time, batch } = &figures.evaluation;
+        let Evaluation { model, images, correct, confusion, predicted: _, time, batch } = &figures.evaluation;
         let of_class = |(name, (total, correct)): (&String, (u64, u64))| {
             json!({ "class": name, "total": total, "correct": correct, "accuracy": share(correct, total) })
         };
         json!({
-            "precision": figures.precision.name(),
+            "precision": figures.name,
             "accuracy": figures.accuracy(),
             "images_per_second": figures.evaluation.images_per_second(),
             "batch": batch,
             "model": model,
             "images": images,
             "correct": correct,
+            "disagreements": figures.disagreements,
             "seconds": time.as_secs_f64(),
             "classes": classes.iter().zip(figures.classes()).map(of_class).collect::<Vec<_>>(),
             "confusion": confusion,
@@ -216,23 +260,31 @@ fn json(all: &[Figures], classes: &[String]) -> Value {
 
 fn table(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
     let mut text = String::from("Accuracy and Rate by Precision:\n");
+    let compared = all.iter().any(|figures| figures.disagreements.is_some());
     let rows = all.iter().map(|figures| {
         let Evaluation { model, images, correct, batch, .. } = &figures.evaluation;
-        vec![
-            figures.precision.to_string(),
+        let mut row = vec![
+            figures.name.to_owned(),
             percent(figures.accuracy()),
             format!("{:.1}", figures.evaluation.images_per_second()),
             batch.to_string(),
             images.to_string(),
             correct.to_string(),
             model.clone(),
-        ]
+        ];
+        if compared {
+            row.push(figures.disagreements.map_or_else(String::new, |images| images.to_string()));
+        }
+        row
     });
-    let header = ["precision", "accuracy", "images/s", "batch", "images", "correct", "model"];
+    let mut header = vec!["precision", "accuracy", "images/s", "batch", "images", "correct", "model"];
+    if compared {
+        header.push("disagreements");
+    }
     writeln!(text, "{}", grid(&header, rows)?)?;
 
     writeln!(text, "\nAccuracy by Class:")?;
-    let names = all.iter().map(|figures| figures.precision.name());
+    let names = all.iter().map(|figures| figures.name);
     let header: Vec<&str> = ["class", "total"].into_iter().chain(names).collect();
     let mut rows: Vec<Vec<String>> = classes.iter().map(|class| vec![class.clone()]).collect();
     for (index, figures) in all.iter().enumerate() {
@@ -246,7 +298,7 @@ fn table(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
     writeln!(text, "{}", grid(&header, rows.into_iter())?)?;
 
     for figures in all {
-        writeln!(text, "\nConfusion in {} (rows: what it is, columns: what was said):", figures.precision)?;
+        writeln!(text, "\nConfusion in {} (rows: what it is, columns: what was said):", figures.name)?;
         let header: Vec<&str> = std::iter::once("class").chain(classes.iter().map(String::as_str)).collect();
         let rows = classes.iter().zip(&figures.evaluation.confusion);
         let rows = rows.map(|(class, row)| {
@@ -259,25 +311,31 @@ fn table(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
 
 /// Three blocks with a header each and an empty line in between.
 fn csv(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
-    let mut text = String::from("precision,accuracy,images_per_second,batch,images,correct,model\n");
+    let mut text =
+        String::from("precision,accuracy,images_per_second,batch,images,correct,model,disagreements\n");
     for figures in all {
         let Evaluation { model, images, correct, batch, .. } = &figures.evaluation;
         let (accuracy, rate) = (figures.accuracy(), figures.evaluation.images_per_second());
         let model = quoted(model);
-        writeln!(text, "{},{accuracy},{rate},{batch},{images},{correct},{model}", figures.precision)?;
+        let disagreements = figures.disagreements.map_or_else(String::new, |images| images.to_string());
+        writeln!(
+            text,
+            "{},{accuracy},{rate},{batch},{images},{correct},{model},{disagreements}",
+            figures.name
+        )?;
     }
     text.push_str("\nprecision,class,total,correct,accuracy\n");
     for figures in all {
         for (class, (total, correct)) in classes.iter().zip(figures.classes()) {
             let (class, accuracy) = (quoted(class), share(correct, total));
-            writeln!(text, "{},{class},{total},{correct},{accuracy}", figures.precision)?;
+            writeln!(text, "{},{class},{total},{correct},{accuracy}", figures.name)?;
         }
     }
     text.push_str("\nprecision,class,predicted,images\n");
     for figures in all {
         for (class, row) in classes.iter().zip(&figures.evaluation.confusion) {
             for (predicted, images) in classes.iter().zip(row) {
-                writeln!(text, "{},{},{},{images}", figures.precision, quoted(class), quoted(predicted))?;
+                writeln!(text, "{},{},{},{images}", figures.name, quoted(class), quoted(predicted))?;
             }
         }
     }
@@ -294,12 +352,17 @@ mod tests {
             images: 8,
             correct: usize::try_from(confusion[0][0] + confusion[1][1]).expect("few"),
             confusion: confusion.map(Vec::from).to_vec(),
+            predicted: Vec::new(),
             time: Duration::from_millis(500),
             batch: 4,
         };
         let all = vec![
-            Figures { precision: Precision::F32, evaluation: evaluation("f32", [[5, 0], [1, 2]]) },
-            Figures { precision: Precision::Int8, evaluation: evaluation("int8", [[4, 1], [1, 2]]) },
+            Figures { name: "f32", evaluation: evaluation("f32", [[5, 0], [1, 2]]), disagreements: None },
+            Figures {
+                name: "int8",
+                evaluation: evaluation("int8", [[4, 1], [1, 2]]),
+                disagreements: Some(1),
+            },
         ];
         (all, ["cat", "a,dog"].map(str::to_owned).to_vec())
     }
@@ -313,6 +376,7 @@ mod tests {
         assert_eq!(json[0]["accuracy"], 87.5);
         assert_eq!(json[0]["images_per_second"], 16.0);
         assert_eq!(json[0]["batch"], 4);
+        assert_eq!((&json[0]["disagreements"], &json[1]["disagreements"]), (&json!(null), &json!(1)));
         assert_eq!(json[1]["confusion"], json!([[4, 1], [1, 2]]));
         let class = json!({ "class": "cat", "total": 5, "correct": 4, "accuracy": 80.0 });
         assert_eq!(json[1]["classes"][0], class);
@@ -326,8 +390,9 @@ mod tests {
             |line: &str| line.split('|').map(str::trim).map(str::to_owned).collect::<Vec<_>>().join("|");
         let lines: Vec<String> = text.lines().map(cells).collect();
         for expected in [
-            "|precision|accuracy|images/s|batch|images|correct|model|",
-            "|int8|75.00 %|16.0|4|8|6|m/int8|",
+            "|precision|accuracy|images/s|batch|images|correct|model|disagreements|",
+            "|f32|87.50 %|16.0|4|8|7|m/f32||",
+            "|int8|75.00 %|16.0|4|8|6|m/int8|1|",
             "|class|total|f32|int8|",
             "|cat|5|100.00 %|80.00 %|",
             "|a,dog|3|66.67 %|66.67 %|",
@@ -336,7 +401,12 @@ mod tests {
             assert!(lines.iter().any(|line| line == expected), "{expected} in {text}");
         }
         let text = csv(&all, &classes).expect("text");
-        for expected in ["f32,87.5,16,4,8,7,m/f32", "int8,cat,5,4,80", "int8,cat,\"a,dog\",1"] {
+        for expected in [
+            "f32,87.5,16,4,8,7,m/f32,",
+            "int8,75,16,4,8,6,m/int8,1",
+            "int8,cat,5,4,80",
+            "int8,cat,\"a,dog\",1",
+        ] {
             assert!(text.lines().any(|line| line == expected), "{expected} in {text}");
         }
         assert_eq!(share(0, 0), 0.0);

@@ -93,6 +93,7 @@ impl ModelArgs {
         inference::Config {
             weights: self.choice.weights.clone(),
             precision: self.choice.precision,
+            device: self.choice.on.device,
             max_batch: self.max_batch as usize,
             ..inference::Config::default()
         }

@@ -50,6 +50,18 @@ fn the_model_is_evaluated_on_the_first_images() {
     }
 }
 
+/// f32 gives each image the class that the reference in candle's own operations does.
+#[test]
+fn the_reference_is_counted_against() {
+    let arguments = ["evaluate", "--reference", "--precision", "f32", "--images", "128", "--format", "json"];
+    let all: Vec<serde_json::Value> = serde_json::from_str(&succeeded(firesteel(&arguments))).expect("JSON");
+    let said: Vec<_> =
+        all.iter().map(|one| (one["precision"].as_str(), one["disagreements"].as_u64())).collect();
+    assert_eq!(said, [(Some("reference"), None), (Some("f32"), Some(0))]);
+    assert_eq!(all[0]["correct"], all[1]["correct"]);
+    assert_eq!(all[0]["model"], "resnet18-cifar10/f32-plain");
+}
+
 #[test]
 fn every_format_is_printed_and_bad_input_is_named() {
     let table = succeeded(firesteel(&["evaluate", "--images", "16", "--batch", "16", "--dataset", DATASET]));
@@ -58,11 +70,16 @@ fn every_format_is_printed_and_bad_input_is_named() {
     }
     let csv = succeeded(firesteel(&["evaluate", "--images", "16", "--precision", "f32", "--format", "csv"]));
     assert!(
-        csv.starts_with("precision,accuracy,images_per_second,batch,images,correct,model\nf32,"),
+        csv.starts_with(
+            "precision,accuracy,images_per_second,batch,images,correct,model,disagreements\nf32,"
+        ),
         "{csv}"
     );
     for (arguments, code, words) in [
         (["--precision", "f33"], 2, "bf16"),
+        (["--device", "gpu"], 2, "cuda:INDEX"),
+        (["--device", "cuda:1"], 1, "--features cuda"),
+        (["--device", "metal"], 1, "--features metal"),
         (["--images", "0"], 2, "--images"),
         (["--images", "10001"], 1, "--images"),
         (["--weights", "/nowhere/w.safetensors"], 1, "/nowhere/w.safetensors"),

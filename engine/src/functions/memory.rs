@@ -27,17 +27,28 @@ impl Memory {
         Self::default()
     }
 
-    /// Accounts for `bytes` more, which are held until the process ends.
+    /// Asks whether `bytes` may be held in all, and counts them; what a function holds on to only grows.
     ///
     /// An error, which names who holds how much, where tasks of this executor may not use so much more
     /// (`--memory-pool-size`).
-    pub fn grow(&self, bytes: usize) -> Result<()> {
+    pub fn try_hold(&self, bytes: usize) -> Result<()> {
         let mut held = self.held();
-        if let Some(reservation) = &held.reservation {
-            reservation.try_grow(bytes)?;
+        let more = bytes.saturating_sub(held.bytes);
+        if let Some(reservation) = held.reservation.as_ref().filter(|_| more > 0) {
+            reservation.try_grow(more)?;
         }
-        held.bytes += bytes;
+        held.bytes += more;
         Ok(())
+    }
+
+    /// Counts `bytes` in all, which are held already, whether there is room or not.
+    pub fn hold(&self, bytes: usize) {
+        let mut held = self.held();
+        let more = bytes.saturating_sub(held.bytes);
+        if let Some(reservation) = &held.reservation {
+            reservation.grow(more);
+        }
+        held.bytes += more;
     }
 
     /// What is accounted for.
@@ -70,20 +81,25 @@ mod tests {
     #[test]
     fn what_a_function_holds_counts_in_the_pool_of_the_executor() {
         let memory = Memory::new();
-        memory.grow(40).unwrap();
+        memory.try_hold(40).unwrap();
         assert_eq!(memory.bytes(), 40);
 
         let small: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(100));
         memory.charge("f", &small);
         assert_eq!(small.reserved(), 40);
-        memory.clone().grow(50).unwrap();
+        memory.clone().try_hold(90).unwrap();
         assert_eq!((small.reserved(), memory.bytes()), (90, 90));
-        let error = memory.grow(11).unwrap_err().to_string();
+        let error = memory.try_hold(101).unwrap_err().to_string();
         assert!(error.contains("function f"), "{error}");
         assert_eq!((small.reserved(), memory.bytes()), (90, 90), "what was refused does not count");
+        memory.try_hold(7).unwrap();
+        assert_eq!((small.reserved(), memory.bytes()), (90, 90), "it only grows");
+        memory.hold(7);
+        memory.hold(110);
+        assert_eq!((small.reserved(), memory.bytes()), (110, 110), "what is there counts, room or not");
 
         let next: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
         memory.charge("f", &next);
-        assert_eq!((small.reserved(), next.reserved()), (0, 90));
+        assert_eq!((small.reserved(), next.reserved()), (0, 110));
     }
 }

@@ -12,6 +12,7 @@ use super::error::{Error, Result};
 use super::model::{Classification, Model, ModelInfo, classify};
 use rayon::prelude::*;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Images that are decoded at a time.
 const DECODED: usize = 256;
@@ -22,6 +23,8 @@ pub struct Classifier {
     decoder: Decoder,
     batch: usize,
     model: Mutex<Box<dyn Model>>,
+    /// Of the model, after its last batch.
+    bytes: AtomicUsize,
 }
 
 impl std::fmt::Debug for Classifier {
@@ -39,7 +42,13 @@ impl Classifier {
     pub fn new(model: Box<dyn Model>, batch: usize, max_image_bytes: usize) -> Result<Self> {
         let info = model.info().clone();
         let decoder = Decoder::to(&info, max_image_bytes)?;
-        Ok(Self { info, decoder, batch: batch.max(1), model: Mutex::new(model) })
+        let bytes = AtomicUsize::new(model.bytes());
+        Ok(Self { info, decoder, batch: batch.max(1), model: Mutex::new(model), bytes })
+    }
+
+    /// Bytes that the model held after its last batch, see [`Model::bytes`]. Never waits.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// The model's description.
@@ -81,7 +90,9 @@ impl Classifier {
             let message = "in an earlier call: this process has to be started anew".to_owned();
             return Err(Error::Panicked { model: self.info.name.clone(), message });
         };
-        classify(model.as_mut(), &pixels, images.len())
+        let said = classify(model.as_mut(), &pixels, images.len());
+        self.bytes.store(model.bytes(), Ordering::Relaxed);
+        said
     }
 }
 
@@ -108,6 +119,11 @@ mod tests {
             let logits =
                 |image: &[u8]| (0..3).map(|class| f32::from(u8::from(image[0] % 3 == class)) * 9.0).collect();
             Ok(images.flat_map(|image| -> Vec<f32> { logits(image) }).collect())
+        }
+
+        /// As many as its largest batch had images.
+        fn bytes(&self) -> usize {
+            self.batches.lock().expect("nobody panics").iter().max().copied().unwrap_or(0)
         }
     }
 
@@ -150,6 +166,7 @@ mod tests {
         let readable = answers.iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(batches.iter().sum::<usize>(), readable);
         assert!(batches.iter().all(|&images| (1..=100).contains(&images)), "{batches:?}");
+        assert_eq!(Some(classifier.bytes()), batches.into_iter().max(), "what the model holds now");
     }
 
     #[test]

@@ -1,43 +1,29 @@
-//! From a network to a model that runs: the one place that knows which implementation computes in which precision.
+//! From a network to a model that runs: the one place that knows which implementation computes in which precision, on what.
 
 use super::compiled::{Compiled, Isa, Options};
+use super::device::Device;
 use super::error::Result;
 use super::model::Model;
-use super::network::{Block, Conv, Network};
+use super::network::{Conv, Network};
 use super::plain::PlainResNet;
 use super::precision::Precision;
 
-/// The fastest implementation of `network` in `precision` on this processor.
+/// The fastest implementation of `network` in `precision` on `device`.
 ///
 /// # Errors
-/// [`Error::Precision`](super::Error::Precision) where it cannot be computed in that, such as int8 without the ranges of the activations.
-pub fn compile(network: &Network, precision: Precision) -> Result<Box<dyn Model>> {
+/// [`Error::Device`](super::Error::Device) where the build or the machine has no such device,
+/// [`Error::Precision`](super::Error::Precision) where it cannot compute in that: int8 without the ranges of the
+/// activations, or on a GPU.
+pub fn compile(network: &Network, precision: Precision, device: Device) -> Result<Box<dyn Model>> {
     let options = Options::new(precision);
     // On a processor that no kernel is written for, candle's own operations are faster than the plain loops.
-    if precision == Precision::F32 && options.isa == Isa::Portable {
-        return Ok(Box::new(PlainResNet::called(network, precision.name())?));
+    if device != Device::Cpu || (precision == Precision::F32 && options.isa == Isa::Portable) {
+        return Ok(Box::new(PlainResNet::with_device(network, precision, device)?));
     }
     Ok(Box::new(Compiled::new(network, options)?))
 }
 
 impl Network {
-    /// About how many bytes a model of this network takes while it works on `batch` images: its weights, and three f32
-    /// activations of the first layer, which are the largest (what a block reads, writes, and adds at its end).
-    #[must_use]
-    pub fn working_bytes(&self, precision: Precision, batch: usize) -> usize {
-        let conv = |conv: &Conv| conv.weight.len() * precision.bytes() + conv.bias.len() * size_of::<f32>();
-        let block =
-            |block: &Block| conv(&block.conv1) + conv(&block.conv2) + block.shortcut.as_ref().map_or(0, conv);
-        let blocks: usize = self.blocks.iter().map(block).sum();
-        let fc = (self.fc.weight.len() + self.fc.bias.len()) * size_of::<f32>();
-        let edge = |edge: usize| {
-            (edge + 2 * self.stem.padding()).saturating_sub(self.stem.kernel) / self.stem.stride.max(1) + 1
-        };
-        let activation =
-            edge(self.info.height) * edge(self.info.width) * self.stem.outputs * size_of::<f32>();
-        conv(&self.stem) + blocks + fc + 3 * batch * activation
-    }
-
     /// Multiplications of the convolutions and the classifier for one image, counted as the definition has them.
     #[must_use]
     pub fn multiplications(&self) -> u64 {
@@ -58,6 +44,17 @@ impl Network {
         }
         sum + self.fc.weight.len() as u64
     }
+
+    /// Numbers that the network has learnt, biases of the folded batch norms included.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let conv = |conv: &Conv| conv.weight.len() + conv.bias.len();
+        let blocks = self
+            .blocks
+            .iter()
+            .flat_map(|block| [&block.conv1, &block.conv2].into_iter().chain(&block.shortcut));
+        conv(&self.stem) + blocks.map(conv).sum::<usize>() + self.fc.weight.len() + self.fc.bias.len()
+    }
 }
 
 #[cfg(test)]
@@ -73,7 +70,7 @@ mod tests {
     fn every_precision_is_computed_in_and_named() {
         let network = network();
         for precision in Precision::ALL {
-            let model = compile(&network, precision).expect("a model");
+            let model = compile(&network, precision, Device::Cpu).expect("a model");
             assert_eq!(model.info().name, format!("resnet18-cifar10/{precision}"));
         }
     }
@@ -81,12 +78,18 @@ mod tests {
     #[test]
     fn int8_needs_the_ranges_of_the_activations() {
         let network = Network { calibration: None, ..network() };
-        let error = compile(&network, Precision::Int8).map(|_| ()).expect_err("no ranges");
+        let error = compile(&network, Precision::Int8, Device::Cpu).map(|_| ()).expect_err("no ranges");
         assert!(
             matches!(error, Error::Precision { .. }) && error.to_string().contains("calibration"),
             "{error}"
         );
-        assert!(compile(&network, Precision::Bf16).is_ok());
+        assert!(compile(&network, Precision::Bf16, Device::Cpu).is_ok());
+    }
+
+    #[test]
+    fn int8_is_for_processors() {
+        let error = compile(&network(), Precision::Int8, Device::Cuda(0)).map(|_| ()).expect_err("no kernel");
+        assert!(matches!(error, Error::Precision { .. }) && error.to_string().contains("cuda:0"), "{error}");
     }
 
     #[test]
@@ -94,13 +97,25 @@ mod tests {
         assert_eq!(network().multiplications(), 555_422_720);
     }
 
+    /// Each of the weights is there, and no precision takes more than Winograd's 36 words for 9.
     #[test]
-    fn what_a_model_takes_are_its_weights_and_its_activations() {
+    fn a_model_tells_what_it_holds() {
         let network = network();
-        let weights = network.working_bytes(Precision::F32, 0);
-        // 11.2 million parameters.
-        assert!((44_000_000..46_000_000).contains(&weights), "{weights}");
-        assert!(network.working_bytes(Precision::Int8, 0) < weights / 3);
-        assert_eq!(network.working_bytes(Precision::F32, 2) - weights, 2 * 3 * 32 * 32 * 64 * 4);
+        let parameters = network.parameters();
+        assert_eq!(parameters, 11_173_962 - 4_800);
+        for precision in Precision::ALL {
+            let mut model = compile(&network, precision, Device::Cpu).expect("a model");
+            let weights = model.bytes();
+            assert!(weights >= parameters * precision.bytes(), "{precision}: {weights}");
+            assert!(weights <= 4 * parameters * precision.bytes() + (1 << 20), "{precision}: {weights}");
+            let images = 2 * rayon::current_num_threads() * 4;
+            model.forward(&vec![7; images * network.info.image_len()]).expect("logits");
+            let working = model.bytes();
+            // Candle's operations keep no buffers.
+            let compiled = precision != Precision::F32 || Isa::detect(precision) != Isa::Portable;
+            assert!(working > weights || !compiled, "{precision}: {working} after {weights}");
+            model.forward(&vec![8; network.info.image_len()]).expect("logits");
+            assert!(model.bytes() >= working, "buffers are kept");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! this kind: it is a [`Rejection`](super::Rejection), an answer like any other.
 
 use super::client::ClientError;
+use super::device::Device;
 use super::precision::Precision;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -98,13 +99,21 @@ pub enum Error {
         /// Its classes, in the order of its outputs.
         found: Vec<String>,
     },
-    /// A precision that this build or this processor cannot compute in.
+    /// A precision that this build or this device cannot compute in.
     #[error("{model}: precision {precision} {problem} (setting precision)")]
     Precision {
         /// The model.
         model: String,
         /// What was asked for.
         precision: Precision,
+        /// Why not, as the rest of a sentence.
+        problem: String,
+    },
+    /// A device that this build or this machine does not have.
+    #[error("device {device} {problem} (setting device)")]
+    Device {
+        /// What was asked for.
+        device: Device,
         /// Why not, as the rest of a sentence.
         problem: String,
     },

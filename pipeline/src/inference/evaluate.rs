@@ -31,6 +31,8 @@ pub struct Evaluation {
     pub correct: usize,
     /// `confusion[true][predicted]`.
     pub confusion: Vec<Vec<u64>>,
+    /// The class that each image was given, in their order.
+    pub predicted: Vec<usize>,
     /// Time in the model, normalisation included, JPEG decoding not.
     pub time: Duration,
     /// Images at once; the last batch may be smaller.
@@ -54,6 +56,12 @@ impl Evaluation {
             total => row[class] as f64 / total as f64,
         };
         self.confusion.iter().enumerate().map(share).collect()
+    }
+
+    /// How many of the images are given another class than in `other`, an evaluation of the same ones.
+    #[must_use]
+    pub fn disagreements(&self, other: &Self) -> usize {
+        self.predicted.iter().zip(&other.predicted).filter(|(a, b)| a != b).count()
     }
 
     /// Images a second.
@@ -109,7 +117,7 @@ pub fn evaluate_watched(
     let batch = batch.max(1);
     let classes = info.classes.len();
     let mut confusion = vec![vec![0_u64; classes]; classes];
-    let (mut images, mut correct, mut time, mut pixels) = (0, 0, Duration::ZERO, Vec::new());
+    let (mut predicted, mut correct, mut time, mut pixels) = (Vec::new(), 0, Duration::ZERO, Vec::new());
     for (index, sample) in samples.iter().enumerate() {
         if sample.class >= classes || sample.pixels.len() != info.image_len() {
             let (class, bytes) = (sample.class, sample.pixels.len());
@@ -126,11 +134,11 @@ pub fn evaluate_watched(
         for (sample, answer) in part.iter().zip(answers) {
             confusion[sample.class][answer.class] += 1;
             correct += usize::from(sample.class == answer.class);
+            predicted.push(answer.class);
         }
-        images += part.len();
-        if !go_on(images) {
+        if !go_on(predicted.len()) {
             break;
         }
     }
-    Ok(Evaluation { model: info.name, images, correct, confusion, time, batch })
+    Ok(Evaluation { model: info.name, images: predicted.len(), correct, confusion, predicted, time, batch })
 }

@@ -3,7 +3,7 @@
 //! bytes → `decode` → `batcher` (a batch is whatever queued while the model was busy) → a [`Model`] on its own
 //! thread → answer. [`server`] puts gRPC in front of it, [`Client`] is the other end. A model is built from
 //! [`Weights`] (a checked safetensors file) by way of [`Network`] (plain data, batch norm already folded), so a
-//! faster [`Model`] replaces only the last step, [`compile()`], which also chooses by [`Precision`]. [`Classifier`] is
+//! faster [`Model`] replaces only the last step, [`compile()`], which also chooses by [`Precision`] and [`Device`]. [`Classifier`] is
 //! the same model for whoever has images in memory and a thread to wait on.
 
 pub mod batcher;
@@ -12,6 +12,7 @@ pub mod client;
 pub mod compile;
 pub mod compiled;
 pub mod decode;
+pub mod device;
 mod error;
 pub mod evaluate;
 mod metrics;
@@ -29,6 +30,7 @@ pub use classifier::Classifier;
 pub use client::{Answer, Client, ClientError, ClientOptions};
 pub use compile::compile;
 pub use decode::{Decoder, Rejection};
+pub use device::{Device, UnknownDevice};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Sample, evaluate, evaluate_watched, samples};
 pub use metrics::Metrics;

@@ -17,6 +17,10 @@ pub trait Model: Send {
     /// # Errors
     /// When the computation fails; nothing is said about any of the images then.
     fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>>;
+
+    /// Bytes of this process' memory, not of a GPU's, that it holds at this moment: its weights, as they are kept for the
+    /// computation, and the buffers that it keeps between calls, which only grow.
+    fn bytes(&self) -> usize;
 }
 
 /// A model's description.

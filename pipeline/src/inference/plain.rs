@@ -1,49 +1,76 @@
 //! The same network in candle's own operations, channels-first: slow, short, and obviously right.
 //!
-//! It is the oracle that faster implementations are tested against, and "candle as it comes" in the benchmarks.
+//! It is the oracle that faster implementations are tested against, "candle as it comes" in the benchmarks, and the
+//! model on a GPU, where candle's operations are not slow.
 
+use super::device::Device;
 use super::error::{Error, Result};
 use super::model::{Model, ModelInfo};
 use super::network::{Conv, Network};
-use candle_core::{Device, Module, Tensor};
+use super::precision::Precision;
+use candle_core::{DType, Module, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear};
 
 /// The network in `conv2d`, `relu`, `mean` and `Linear`.
 #[derive(Debug, Clone)]
 pub struct PlainResNet {
     info: ModelInfo,
+    device: candle_core::Device,
+    dtype: DType,
     stem: Conv2d,
     pool: bool,
     blocks: Vec<(Conv2d, Conv2d, Option<Conv2d>)>,
     fc: Linear,
+    bytes: usize,
 }
 
 impl PlainResNet {
-    /// Hands the weights to candle's modules.
+    /// The reference: in f32, on the processor.
     ///
     /// # Errors
     /// [`Error::Compute`] when candle fails.
     pub fn new(network: &Network) -> Result<Self> {
-        Self::called(network, "f32-plain")
+        Self::build(network, "f32-plain", DType::F32, &candle_core::Device::Cpu)
     }
 
-    /// The same, under another name for what it computes in.
-    pub(super) fn called(network: &Network, precision: &str) -> Result<Self> {
+    /// Hands the weights to candle's modules, on `device`; the convolutions compute in `precision`, the mean and the
+    /// classifier in f32.
+    ///
+    /// # Errors
+    /// [`Error::Precision`] for a precision that candle has no convolution in: int8, and bf16 on the processor;
+    /// [`Error::Device`] for a device that is not there; [`Error::Compute`] when candle fails.
+    pub fn with_device(network: &Network, precision: Precision, device: Device) -> Result<Self> {
+        let dtype = match (precision, device) {
+            (Precision::F32, _) => DType::F32,
+            (Precision::Bf16, Device::Cuda(_) | Device::Metal) => DType::BF16,
+            (Precision::Bf16 | Precision::Int8, _) => {
+                let problem = format!("is none of those that candle computes in on {device}");
+                return Err(Error::Precision { model: network.info.name.clone(), precision, problem });
+            }
+        };
+        Self::build(network, precision.name(), dtype, &device.open()?)
+    }
+
+    fn build(network: &Network, precision: &str, dtype: DType, device: &candle_core::Device) -> Result<Self> {
         let info = network.info_at(precision);
         let build = || -> candle_core::Result<Self> {
+            let conv = |of: &Conv| conv(of, dtype, device);
             let blocks = network.blocks.iter().map(|block| {
                 let shortcut = block.shortcut.as_ref().map(conv).transpose()?;
                 Ok((conv(&block.conv1)?, conv(&block.conv2)?, shortcut))
             });
             let (classes, inputs) =
                 (network.fc.bias.len(), network.fc.weight.len() / network.fc.bias.len().max(1));
-            let weight = Tensor::from_slice(&network.fc.weight, (classes, inputs), &Device::Cpu)?;
-            let bias = Tensor::from_slice(&network.fc.bias, classes, &Device::Cpu)?;
+            let weight = Tensor::from_slice(&network.fc.weight, (classes, inputs), device)?;
+            let bias = Tensor::from_slice(&network.fc.bias, classes, device)?;
             Ok(Self {
                 stem: conv(&network.stem)?,
                 pool: network.pool,
                 blocks: blocks.collect::<candle_core::Result<_>>()?,
                 fc: Linear::new(weight, Some(bias)),
+                bytes: if device.is_cpu() { network.parameters() * size_of::<f32>() } else { 0 },
+                device: device.clone(),
+                dtype,
                 info: info.clone(),
             })
         };
@@ -56,7 +83,7 @@ impl PlainResNet {
         let values: Vec<f32> =
             pixels.iter().enumerate().map(|(i, p)| table[i % 3][usize::from(*p)]).collect();
         let count = pixels.len() / self.info.image_len();
-        let x = Tensor::from_vec(values, (count, height, width, 3), &Device::Cpu)?;
+        let x = Tensor::from_vec(values, (count, height, width, 3), &self.device)?.to_dtype(self.dtype)?;
         let mut x = self.stem.forward(&x.permute((0, 3, 1, 2))?.contiguous()?)?.relu()?;
         if self.pool {
             x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?.max_pool2d_with_stride(3, 2)?;
@@ -66,7 +93,7 @@ impl PlainResNet {
             let short = shortcut.as_ref().map_or_else(|| Ok(x.clone()), |conv| conv.forward(&x))?;
             x = (hidden + short)?.relu()?;
         }
-        self.fc.forward(&x.mean((2, 3))?)?.flatten_all()?.to_vec1()
+        self.fc.forward(&x.to_dtype(DType::F32)?.mean((2, 3))?)?.flatten_all()?.to_vec1()
     }
 }
 
@@ -78,12 +105,17 @@ impl Model for PlainResNet {
     fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
         self.run(pixels).map_err(|source| Error::Compute { model: self.info.name.clone(), source })
     }
+
+    /// The weights: on the processor candle's operations keep nothing between calls.
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
-fn conv(conv: &Conv) -> candle_core::Result<Conv2d> {
+fn conv(conv: &Conv, dtype: DType, device: &candle_core::Device) -> candle_core::Result<Conv2d> {
     let shape = (conv.outputs, conv.inputs, conv.kernel, conv.kernel);
-    let weight = Tensor::from_slice(&conv.weight, shape, &Device::Cpu)?;
-    let bias = Tensor::from_slice(&conv.bias, conv.outputs, &Device::Cpu)?;
+    let weight = Tensor::from_slice(&conv.weight, shape, device)?.to_dtype(dtype)?;
+    let bias = Tensor::from_slice(&conv.bias, conv.outputs, device)?.to_dtype(dtype)?;
     let config = Conv2dConfig { padding: conv.padding(), stride: conv.stride, ..Conv2dConfig::default() };
     Ok(Conv2d::new(weight, Some(bias), config))
 }

@@ -7,6 +7,7 @@
 
 use super::batcher::{Batcher, Options};
 use super::compile::compile;
+use super::device::Device;
 use super::error::{Error, Result};
 use super::model::Model;
 use super::network::Network;
@@ -37,6 +38,8 @@ pub struct Config {
     pub weights: Option<PathBuf>,
     /// What the model computes in. [`Precision::DEFAULT`].
     pub precision: Precision,
+    /// What the model computes on. [`Device::Cpu`].
+    pub device: Device,
     /// Images that the model gets at once, at most. 64.
     pub max_batch: usize,
     /// Images accepted and not yet answered, at most, over all connections. 256.
@@ -63,6 +66,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50_060)),
             weights: None,
             precision: Precision::DEFAULT,
+            device: Device::Cpu,
             max_batch,
             queue,
             max_message_bytes: 4 << 20,
@@ -196,9 +200,10 @@ impl Server {
             );
         let mut serving = AbortOnDropHandle::new(tokio::spawn(serving));
         let drain_timeout = config.drain_timeout;
+        let device = config.device;
         let batcher = start(load, config, stats).await?;
         let model = batcher.handle();
-        tracing::info!(%address, model = %model.info().name, "inference server is ready");
+        tracing::info!(%address, model = %model.info().name, %device, "inference server is ready");
         // Nobody else sets it.
         let _ = handle.set(model.clone());
         say(&health, ServingStatus::Serving).await;
@@ -250,7 +255,7 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
 /// The model of the configuration, once for each thread.
 fn load(config: &Config) -> Result<Vec<Box<dyn Model>>> {
     let network = Network::read(Weights::load(config.weights.as_deref())?)?;
-    (0..config.threads).map(|_| compile(&network, config.precision)).collect()
+    (0..config.threads).map(|_| compile(&network, config.precision, config.device)).collect()
 }
 
 /// Says the same of the service and of the whole server.

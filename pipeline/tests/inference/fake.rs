@@ -98,4 +98,8 @@ impl Model for Fake {
         }
         Ok(logits)
     }
+
+    fn bytes(&self) -> usize {
+        0
+    }
 }

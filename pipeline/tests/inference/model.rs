@@ -3,14 +3,16 @@
 
 use crate::assets::{DECODER, reference, rows, samples};
 use crate::weights::imagenet_stem;
-use firesteel_pipeline::inference::{Model, Network, PlainResNet, Precision, Weights, compile, evaluate};
+use firesteel_pipeline::inference::{
+    Device, Model, Network, PlainResNet, Precision, Weights, compile, evaluate,
+};
 use firesteel_proto::{Encoding, Label};
 
 /// PyTorch folds nothing and sums in another order. Measured with AVX-512: at most 3.7e-6.
 const TOLERANCE: f32 = 1e-4;
 
 fn shipped() -> Box<dyn Model> {
-    compile(&Network::read(Weights::shipped().unwrap()).unwrap(), Precision::F32).unwrap()
+    compile(&Network::read(Weights::shipped().unwrap()).unwrap(), Precision::F32, Device::Cpu).unwrap()
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
@@ -61,12 +63,24 @@ fn plain_candle_and_the_fast_path_agree() {
 }
 
 #[test]
+fn plain_candle_takes_what_its_device_has() {
+    let network = Network::read(Weights::shipped().unwrap()).unwrap();
+    let plain = PlainResNet::with_device(&network, Precision::F32, Device::Cpu).unwrap();
+    assert_eq!(plain.info().name, "resnet18-cifar10/f32");
+    assert_eq!(plain.bytes(), 4 * network.parameters());
+    for precision in [Precision::Bf16, Precision::Int8] {
+        let error = PlainResNet::with_device(&network, precision, Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains(precision.name()) && error.contains("cpu"), "{error}");
+    }
+}
+
+#[test]
 fn the_imagenet_stem_is_told_from_the_weights() {
     let network = Network::read(Weights::parse("generated", "big", &imagenet_stem(64)).unwrap()).unwrap();
     assert!(network.pool);
     assert_eq!((network.stem.kernel, network.stem.stride), (7, 2));
     let (mut fast, mut plain) =
-        (compile(&network, Precision::F32).unwrap(), PlainResNet::new(&network).unwrap());
+        (compile(&network, Precision::F32, Device::Cpu).unwrap(), PlainResNet::new(&network).unwrap());
     let pixels: Vec<u8> = (0..3 * 64 * 64 * 3_u32).map(|i| (i * 37 % 251).try_into().unwrap()).collect();
     let (a, b) = (fast.forward(&pixels).unwrap(), plain.forward(&pixels).unwrap());
     assert_eq!(a.len(), 30);
@@ -137,8 +151,10 @@ fn the_accuracy_over_the_whole_test_set_is_the_cards() {
 fn rates_of_both_implementations() {
     let samples = samples(512);
     let network = Network::read(Weights::shipped().unwrap()).unwrap();
-    let mut models: Vec<Box<dyn Model>> =
-        vec![compile(&network, Precision::F32).unwrap(), Box::new(PlainResNet::new(&network).unwrap())];
+    let mut models: Vec<Box<dyn Model>> = vec![
+        compile(&network, Precision::F32, Device::Cpu).unwrap(),
+        Box::new(PlainResNet::new(&network).unwrap()),
+    ];
     for batch in [1, 8, 64, 256] {
         for model in &mut models {
             let count = if batch < 64 { 64 } else { 512 };

@@ -1,7 +1,7 @@
 //! What a weights file may get wrong, and that each error names it.
 
 use crate::assets::path;
-use firesteel_pipeline::inference::{Network, Precision, Weights, compile};
+use firesteel_pipeline::inference::{Device, Network, Precision, Weights, compile};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 
@@ -144,7 +144,7 @@ fn f32_and_f16_storage_and_step_counters_load() {
     file.f32("fc.bias", &[10], |_| 0.0);
     file.tensors.insert("bn1.num_batches_tracked".to_owned(), (Dtype::I64, vec![], vec![0; 8]));
     let network = Network::read(Weights::parse("w", "w", &file.bytes()).unwrap()).unwrap();
-    compile(&network, Precision::F32).unwrap();
+    compile(&network, Precision::F32, Device::Cpu).unwrap();
     assert_eq!(network.fc.bias, [0.0; 10]);
 }
 

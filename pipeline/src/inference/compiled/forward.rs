@@ -62,6 +62,11 @@ impl Model for Compiled {
         }
         Ok(self.logits(pixels))
     }
+
+    fn bytes(&self) -> usize {
+        let fc = (self.fc.weight.len() + self.fc.bias.len()) * size_of::<f32>();
+        self.plan.bytes() + fc + self.workspaces.iter().map(Workspace::bytes).sum::<usize>()
+    }
 }
 
 /// The buffers of one thread, or of a team.
@@ -69,6 +74,13 @@ impl Model for Compiled {
 struct Workspace {
     buffers: Vec<Words>,
     scratch: WinogradScratch,
+}
+
+impl Workspace {
+    /// Bytes of memory.
+    fn bytes(&self) -> usize {
+        self.scratch.bytes() + self.buffers.iter().map(Words::bytes).sum::<usize>()
+    }
 }
 
 /// What sees every tensor during calibration: name, plane and words.

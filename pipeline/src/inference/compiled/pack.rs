@@ -22,6 +22,13 @@ pub(super) struct Packed {
     pub(super) bias: Vec<f32>,
 }
 
+impl Packed {
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.words.bytes() + size_of_val(self.scale.as_slice()) + size_of_val(self.bias.as_slice())
+    }
+}
+
 /// Packs `conv` for an input with `inputs` channels, padding included.
 pub(super) fn direct(conv: &Conv, precision: Precision, inputs: usize) -> Packed {
     let area = conv.kernel * conv.kernel;

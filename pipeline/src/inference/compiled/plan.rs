@@ -111,6 +111,17 @@ impl Plan {
         maker.network(network)?;
         Ok(maker.plan)
     }
+
+    /// Bytes of the packed weights.
+    pub(super) fn bytes(&self) -> usize {
+        let step = |step: &Step| match step {
+            Step::Conv(layer) => {
+                layer.packed.bytes() + layer.winograd.as_ref().map_or(0, |filters| filters.words.bytes())
+            }
+            Step::Pool { .. } => 0,
+        };
+        self.steps.iter().map(step).sum()
+    }
 }
 
 struct Maker<'a> {

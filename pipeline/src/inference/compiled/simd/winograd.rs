@@ -45,6 +45,13 @@ pub(in crate::inference::compiled) struct WinogradScratch {
     rows: Vec<u32>,
 }
 
+impl WinogradScratch {
+    /// Bytes of memory.
+    pub(in crate::inference::compiled) fn bytes(&self) -> usize {
+        self.transformed.bytes() + self.products.bytes() + size_of_val(self.rows.as_slice())
+    }
+}
+
 /// The transforms of one kernel, for a range of a block's tiles.
 ///
 /// # Safety

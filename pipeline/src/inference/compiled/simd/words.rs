@@ -22,6 +22,11 @@ impl Words {
         }
     }
 
+    /// Bytes of memory.
+    pub(in crate::inference::compiled) fn bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Line>()
+    }
+
     /// The words.
     pub(in crate::inference::compiled) fn as_slice(&self) -> &[u32] {
         // SAFETY: a `Line` is 16 initialised u32 without padding, and the lifetime is that of `self`.

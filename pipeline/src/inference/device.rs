@@ -1,0 +1,112 @@
+//! What a model computes on: the processor, with kernels of ours, or a GPU, with candle's.
+//!
+//! Every build reads every device; whether it can use one is found out when the device is opened. Feature `cuda` is
+//! for GPUs of NVIDIA, `metal` for those of Apple: both only pass through to candle.
+
+use super::error::{Error, Result};
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a model computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Device {
+    /// The processor, on all of its cores.
+    #[default]
+    Cpu,
+    /// A GPU of NVIDIA: the index that CUDA gives it.
+    Cuda(usize),
+    /// The GPU of an Apple machine.
+    Metal,
+}
+
+/// A text that names no [`Device`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no device: expected cpu, cuda, cuda:INDEX or metal")]
+pub struct UnknownDevice(String);
+
+impl Device {
+    /// The same for candle.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when this build has no support for it, or this machine no such device.
+    pub(super) fn open(self) -> Result<candle_core::Device> {
+        let opened = match self {
+            Self::Cpu => Ok(candle_core::Device::Cpu),
+            Self::Cuda(index) => candle_core::Device::new_cuda(index),
+            Self::Metal => candle_core::Device::new_metal(0),
+        };
+        opened.map_err(|source| {
+            let feature = match self {
+                Self::Cuda(_) if !cfg!(feature = "cuda") => Some("cuda"),
+                Self::Metal if !cfg!(feature = "metal") => Some("metal"),
+                _ => None,
+            };
+            let problem = match feature {
+                Some(feature) => format!("needs a build with --features {feature}, which this is not"),
+                None => format!("cannot be used: {source}"),
+            };
+            Error::Device { device: self, problem }
+        })
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.pad("cpu"),
+            Self::Cuda(index) => f.pad(&format!("cuda:{index}")),
+            Self::Metal => f.pad("metal"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = UnknownDevice;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDevice> {
+        let unknown = || UnknownDevice(text.to_owned());
+        let lower = text.trim().to_ascii_lowercase();
+        let (kind, index) = match lower.split_once(':') {
+            Some((kind, index)) => (kind, Some(index.parse().map_err(|_| unknown())?)),
+            None => (lower.as_str(), None),
+        };
+        match (kind, index) {
+            ("cpu", None) => Ok(Self::Cpu),
+            ("cuda", index) => Ok(Self::Cuda(index.unwrap_or(0))),
+            ("metal", None) => Ok(Self::Metal),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_written_as_it_is_read() {
+        for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(3), Device::Metal] {
+            assert_eq!(device.to_string().parse(), Ok(device));
+        }
+        assert_eq!(" CUDA ".parse(), Ok(Device::Cuda(0)));
+        assert_eq!("Metal".parse(), Ok(Device::Metal));
+        assert_eq!(Device::default(), Device::Cpu);
+    }
+
+    #[test]
+    fn anything_else_is_an_error_that_names_them_all() {
+        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "cuda:0:1", "metal:0"] {
+            let error = text.parse::<Device>().expect_err("no device").to_string();
+            assert!(error.contains(&format!("{text:?}")) && error.contains("cuda:INDEX"), "{error}");
+        }
+    }
+
+    #[test]
+    #[cfg(not(any(feature = "cuda", feature = "metal")))]
+    fn a_build_without_gpus_says_how_to_get_one_with() {
+        for (device, feature) in [(Device::Cuda(1), "--features cuda"), (Device::Metal, "--features metal")] {
+            let error = device.open().expect_err("not compiled in").to_string();
+            assert!(error.contains(&device.to_string()) && error.contains(feature), "{error}");
+        }
+    }
+}
