@@ -1,21 +1,30 @@
 //! A model for callers on threads of their own who have many images at once: columns of a table, files of a folder.
 //!
 //! ```text
-//! images ──▶ 256 at a time: decoded on all cores ──▶ the model, `batch` at a time ──▶ one answer an image
+//! images ──▶ 256 at a time: answered already? ──▶ decoded on all cores ──▶ the model, `batch` at a time ──▶ one answer an image
 //! ```
 //!
 //! Callers share one model and take turns with it batch by batch, so that one decodes while the other's images are
 //! classified. What is decoded at a time is bounded, however many images a call has.
+//!
+//! The last answers are remembered, by a hash of the image's bytes: a query engine asks twice where a statement both
+//! filters by an answer and shows it.
 
 use super::decode::{Decoder, Rejection};
 use super::error::{Error, Result};
 use super::model::{Classification, Model, ModelInfo, classify};
+use lru::LruCache;
 use rayon::prelude::*;
-use std::sync::Mutex;
+use std::hash::{BuildHasher as _, RandomState};
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Images that are decoded at a time.
 const DECODED: usize = 256;
+
+/// Answers that are remembered: those for eight batches of DataFusion's rows.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).unwrap();
 
 /// A model behind a lock.
 pub struct Classifier {
@@ -25,6 +34,44 @@ pub struct Classifier {
     model: Mutex<Box<dyn Model>>,
     /// Of the model, after its last batch.
     bytes: AtomicUsize,
+    remembered: Remembered,
+}
+
+/// The last answers. The hash is 128 bits of SipHash with keys of this process' own, so that nobody can make up two
+/// images of one hash.
+struct Remembered {
+    hashes: [RandomState; 2],
+    answers: Mutex<LruCache<u128, Classification>>,
+}
+
+impl Remembered {
+    fn new(answers: NonZeroUsize) -> Self {
+        Self { hashes: Default::default(), answers: Mutex::new(LruCache::new(answers)) }
+    }
+
+    fn key(&self, image: &[u8]) -> u128 {
+        let [high, low] = self.hashes.each_ref().map(|hash| u128::from(hash.hash_one(image)));
+        high << 64 | low
+    }
+
+    /// The answers that are there, in the order of `keys`.
+    fn find(&self, keys: &[u128]) -> Vec<Option<Classification>> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().map(|key| answers.get(key).copied()).collect()
+    }
+
+    fn put(&self, said: impl Iterator<Item = (u128, Classification)>) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, answer) in said {
+            answers.put(key, answer);
+        }
+    }
+
+    /// About how many bytes that takes: an entry, its links and its place in the map.
+    fn bytes(&self) -> usize {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner).len();
+        answers * (size_of::<(u128, Classification)>() + 4 * size_of::<usize>())
+    }
 }
 
 impl std::fmt::Debug for Classifier {
@@ -43,12 +90,14 @@ impl Classifier {
         let info = model.info().clone();
         let decoder = Decoder::to(&info, max_image_bytes)?;
         let bytes = AtomicUsize::new(model.bytes());
-        Ok(Self { info, decoder, batch: batch.max(1), model: Mutex::new(model), bytes })
+        let remembered = Remembered::new(REMEMBERED);
+        Ok(Self { info, decoder, batch: batch.max(1), model: Mutex::new(model), bytes, remembered })
     }
 
-    /// Bytes that the model held after its last batch, see [`Model::bytes`]. Never waits.
+    /// Bytes that the model held after its last batch, see [`Model::bytes`], and those of the remembered answers. Does
+    /// not wait for the model.
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed) + self.remembered.bytes()
     }
 
     /// The model's description.
@@ -65,20 +114,26 @@ impl Classifier {
     pub fn classify(&self, images: &[&[u8]]) -> Result<Vec<Result<Classification, Rejection>>> {
         let mut answers = Vec::with_capacity(images.len());
         for part in images.chunks(DECODED) {
-            let decoded: Vec<_> = part.par_iter().map(|image| self.decoder.decode_any(image)).collect();
+            let keys: Vec<u128> = part.par_iter().map(|image| self.remembered.key(image)).collect();
+            let known = self.remembered.find(&keys);
+            let unknown = part.par_iter().zip(&known).filter(|(_, known)| known.is_none());
+            let decoded: Vec<_> = unknown.map(|(image, _)| self.decoder.decode_any(image)).collect();
             let readable: Vec<&[u8]> = decoded.iter().flatten().map(Vec::as_slice).collect();
             let mut said = Vec::with_capacity(readable.len());
             for batch in readable.chunks(self.batch) {
                 said.extend(self.infer(batch)?);
             }
-            let mut said = said.into_iter();
-            for image in decoded {
-                match image {
-                    Err(rejection) => answers.push(Err(rejection)),
-                    // There is one for each: `model::classify` counts them.
-                    Ok(_) => answers.extend(said.next().map(Ok)),
-                }
-            }
+            let (mut decoded, mut said) = (decoded.into_iter(), said.into_iter());
+            // One for each: of what was decoded, and, which `model::classify` counts, of what was said.
+            let mut next = || match decoded.next()? {
+                Err(rejection) => Some(Err(rejection)),
+                Ok(_) => said.next().map(Ok),
+            };
+            let first = answers.len();
+            answers
+                .extend(known.into_iter().filter_map(|known| known.map_or_else(&mut next, |k| Some(Ok(k)))));
+            let new = keys.into_iter().zip(&answers[first..]);
+            self.remembered.put(new.filter_map(|(key, answer)| Some((key, *answer.as_ref().ok()?))));
         }
         Ok(answers)
     }
@@ -144,8 +199,13 @@ mod tests {
     #[test]
     fn every_image_gets_its_answer_in_bounded_batches() {
         let (classifier, batches) = classifier(100);
-        let images: Vec<Vec<u8>> =
-            (0..600_usize).map(|i| vec![(i % 200) as u8; if i % 7 == 3 { 5 } else { 6 }]).collect();
+        let images: Vec<Vec<u8>> = (0..600_usize)
+            .map(|i| {
+                let mut image = vec![(i / 200) as u8; if i % 7 == 3 { 5 } else { 6 }];
+                image[0] = (i % 200) as u8;
+                image
+            })
+            .collect();
         let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
         let answers = classifier.classify(&images).expect("answers");
         assert_eq!(answers.len(), 600);
@@ -166,7 +226,35 @@ mod tests {
         let readable = answers.iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(batches.iter().sum::<usize>(), readable);
         assert!(batches.iter().all(|&images| (1..=100).contains(&images)), "{batches:?}");
-        assert_eq!(Some(classifier.bytes()), batches.into_iter().max(), "what the model holds now");
+        let model = classifier.bytes.load(Ordering::Relaxed);
+        assert_eq!(Some(model), batches.into_iter().max(), "what the model holds now");
+        assert!(classifier.bytes() >= model + readable * 32, "what is remembered counts, too");
+    }
+
+    #[test]
+    fn what_was_answered_is_not_computed_again() {
+        let (classifier, batches) = classifier(100);
+        let images: Vec<[u8; 6]> = (0..240).map(|i| [i; 6]).collect();
+        let mut asked: Vec<&[u8]> = images.iter().map(<[u8; 6]>::as_slice).collect();
+        let first = classifier.classify(&asked).expect("answers");
+        asked.insert(100, &[0, 1, 2, 3, 4, 5]);
+        asked.insert(7, b"no image");
+        let second = classifier.classify(&asked).expect("answers");
+        assert_eq!(batches.lock().expect("nobody panics").iter().sum::<usize>(), 241, "one is new");
+        assert!(second[7].is_err() && second[101].as_ref().is_ok_and(|said| said.class == 0));
+        assert_eq!((&second[..7], &second[8..101]), (&first[..7], &first[7..100]));
+        assert_eq!(second[102..], first[100..]);
+    }
+
+    #[test]
+    fn the_oldest_answers_are_forgotten() {
+        let remembered = Remembered::new(NonZeroUsize::new(2).expect("two"));
+        let answer = |class| Classification { class, confidence: 1.0 };
+        remembered.put((0..3_u8).map(|key| (u128::from(key), answer(usize::from(key)))));
+        let found: Vec<_> = remembered.find(&[0, 1, 2]).into_iter().map(|a| a.map(|a| a.class)).collect();
+        assert_eq!(found, [None, Some(1), Some(2)]);
+        let keys = [b"a".as_slice(), b"a", b"b"].map(|image| remembered.key(image));
+        assert!(keys[0] == keys[1] && keys[0] != keys[2]);
     }
 
     #[test]
