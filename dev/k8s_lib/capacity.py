@@ -17,7 +17,7 @@ PARTITIONS_PER_BROKER = 4000
 class Inputs:
     """Rates are a second. What `measured` says of an input is where its default comes from."""
 
-    inference_per_core: float = 67.5
+    inference_per_core: float = 182.0
     writes_per_core: float = 75_000.0
     scan_per_core: float = 575_000.0
     utilisation: float = 0.7

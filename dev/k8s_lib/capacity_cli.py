@@ -11,7 +11,7 @@ from .capacity import Inputs, markdown, plan, table
 from .simulation import simulate
 
 HELP = {
-    "inference_per_core": "images/s a core; measured: the demo's 135 images/s on two cores, everything else on the same cores",
+    "inference_per_core": "images/s a core; measured: the demo's 364 images/s in f32 on two cores, everything else on the same cores",
     "writes_per_core": "documents/s a core; measured: `firesteel seed`, 150,000 documents/s on two cores, inserts",
     "scan_per_core": "documents/s a core; measured: the report with pushdown, 5,000,000 documents in 4.35 s on two cores",
     "utilisation": "how busy what computes may be on average",

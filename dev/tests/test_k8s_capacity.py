@@ -113,8 +113,8 @@ class Program(unittest.TestCase):
             [str(ROOT / "dev/capacity"), "--rates", "1000", "--simulate", "--seconds", "10"], capture_output=True, text=True
         )
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("inference-per-core = 67.5: ", done.stdout)
-        self.assertIn("| inference: cores           |        22 |", done.stdout)
+        self.assertIn("inference-per-core = 182: ", done.stdout)
+        self.assertIn("| inference: cores           |         8 |", done.stdout)
         self.assertIn("bounded", done.stdout)
         self.assertIn("grows by", done.stdout)
 

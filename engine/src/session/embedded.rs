@@ -122,7 +122,8 @@ async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, 
         bind_port: 0,
         flight_sql: false,
         executor_timeout: NEVER,
-        expire_interval: NEVER,
+        // Ballista warns of one that is not shorter than the timeout.
+        expire_interval: NEVER / 2,
         no_executors_grace: NEVER,
         grace: Duration::ZERO,
         ..SchedulerConfig::new(config.clone())
