@@ -3,7 +3,7 @@
 #
 # Arguments: RUST, what builds; BASE, what it runs on; FEATURES: cargo's, such as cuda; LTO, CODEGEN_UNITS, RUSTFLAGS: how it
 # is compiled and linked.
-# RUST and BASE are of one Debian release: a binary needs the C library that it was linked with, or a newer one.
+# RUST and BASE are of one release of Debian, or of Ubuntu: a binary needs the C library that it was linked with, or a newer one.
 ARG RUST=docker.io/library/rust:1.95.0-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 

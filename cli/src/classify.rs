@@ -267,9 +267,10 @@ mod tests {
         assert_eq!(shipped.memory.bytes(), bytes);
         let column: ArrayRef = Arc::new(BinaryArray::from(vec![[7_u8; 3_072].as_slice()]));
         shipped.classify(&column, &AtomicBool::new(false)).expect("an answer");
-        // Where candle computes, there are none.
+        // Where candle computes there are none; the remembered answer takes some bytes in any case.
         let buffers = Isa::detect(Precision::DEFAULT) != Isa::Portable;
-        assert_eq!(shipped.memory.bytes() > bytes, buffers, "its buffers count, too");
+        let grown = shipped.memory.bytes() - bytes;
+        assert_eq!(grown > 100_000, buffers, "its buffers count, too: {grown}");
     }
 
     /// The statement of the documentation, through DataFusion's planner with the settings of an engine.

@@ -97,7 +97,7 @@ def matches(selector: Object, labels: Dict[str, str]) -> bool:
 
 
 def firesteel(container: Object) -> bool:
-    return container["image"].rsplit("/", 1)[-1].split(":")[0] == "firesteel"
+    return container["image"].rsplit("/", 1)[-1].split(":")[0] in ("firesteel", "firesteel-cuda")
 
 
 def environment(container: Object, objects: List[Object], secret: str = "placeholder") -> Dict[str, str]:

@@ -172,7 +172,7 @@ class Contents(unittest.TestCase):
                 ours = [c["image"] for c in pod.containers() if "firesteel" in c["image"]]
                 # With CUDA it does not start where there is no GPU.
                 computes = name == "gpu" and pod.component in ("inference", "executor")
-                expected = f"firesteel:{version}-cuda" if computes else f"firesteel:{version}"
+                expected = f"firesteel-cuda:{version}" if computes else f"firesteel:{version}"
                 self.assertEqual(set(ours), {expected} if ours else set(), f"{pod} of {name}")
                 found[name] = found.get(name, 0) + len(ours)
         for name in render.overlays():

@@ -1,7 +1,7 @@
 //! `firesteel evaluate`: how good and how fast the model is, in each precision, over a labelled data set.
 //!
-//! Images are decoded once, on all cores, and each precision then gets them in the same batches. The rate is that of the
-//! model: decoding is not in it, normalisation is.
+//! Images are decoded once, on all cores, and each model then gets them in the same batches, the reference at most 64 at
+//! once. The rate is that of the model: decoding is not in it, normalisation is.
 
 use crate::args::{DeviceArgs, Format, precision};
 use crate::output::{grid, percent, print, quoted};
@@ -46,7 +46,7 @@ Examples:
 
 Accuracy is in percent. In the confusion matrix a row is what an image shows, a column what the model said.
 `disagreements` counts the images that the reference gives another class.
-The rate is that of the model alone, on all cores; a busy machine makes it smaller.";
+The rate is that of the model alone, on all cores or on the device; a busy machine makes it smaller.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -63,7 +63,7 @@ pub(crate) struct EvaluateArgs {
     /// precision gives another class
     #[arg(long, help_heading = "Model")]
     reference: bool,
-    /// How many images the model gets at once
+    /// How many images the model gets at once (the reference: 64 at most)
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096),
           help_heading = "Model")]
     batch: u32,

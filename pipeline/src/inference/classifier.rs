@@ -23,8 +23,8 @@ use std::sync::{Mutex, PoisonError};
 /// Images that are decoded at a time.
 const DECODED: usize = 256;
 
-/// Answers that are remembered: those for eight batches of DataFusion's rows.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).unwrap();
+/// Answers that are remembered: those for sixteen batches of DataFusion's rows, 13 MB.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 17).unwrap();
 
 /// A model behind a lock.
 pub struct Classifier {
@@ -67,10 +67,13 @@ impl Remembered {
         }
     }
 
-    /// About how many bytes that takes: an entry, its links and its place in the map.
+    /// About how many bytes that takes: the map, which is made for all of them at once, and an entry with its links for
+    /// each.
     fn bytes(&self) -> usize {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner).len();
-        answers * (size_of::<(u128, Classification)>() + 4 * size_of::<usize>())
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = (answers.cap().get() * 8 / 7).next_power_of_two();
+        places * (2 * size_of::<usize>() + 1)
+            + answers.len() * (size_of::<(u128, Classification)>() + 4 * size_of::<usize>())
     }
 }
 
@@ -114,7 +117,10 @@ impl Classifier {
     pub fn classify(&self, images: &[&[u8]]) -> Result<Vec<Result<Classification, Rejection>>> {
         let mut answers = Vec::with_capacity(images.len());
         for part in images.chunks(DECODED) {
-            let keys: Vec<u128> = part.par_iter().map(|image| self.remembered.key(image)).collect();
+            // What is longer is refused whatever follows, and no answer to it is remembered.
+            let most = self.decoder.max_bytes.saturating_add(1);
+            let key = |image: &&[u8]| self.remembered.key(&image[..image.len().min(most)]);
+            let keys: Vec<u128> = part.par_iter().map(key).collect();
             let known = self.remembered.find(&keys);
             let unknown = part.par_iter().zip(&known).filter(|(_, known)| known.is_none());
             let decoded: Vec<_> = unknown.map(|(image, _)| self.decoder.decode_any(image)).collect();
@@ -132,6 +138,7 @@ impl Classifier {
             let first = answers.len();
             answers
                 .extend(known.into_iter().filter_map(|known| known.map_or_else(&mut next, |k| Some(Ok(k)))));
+            debug_assert_eq!(answers.len() - first, part.len(), "one answer an image");
             let new = keys.into_iter().zip(&answers[first..]);
             self.remembered.put(new.filter_map(|(key, answer)| Some((key, *answer.as_ref().ok()?))));
         }
@@ -228,7 +235,11 @@ mod tests {
         assert!(batches.iter().all(|&images| (1..=100).contains(&images)), "{batches:?}");
         let model = classifier.bytes.load(Ordering::Relaxed);
         assert_eq!(Some(model), batches.into_iter().max(), "what the model holds now");
-        assert!(classifier.bytes() >= model + readable * 32, "what is remembered counts, too");
+        let (remembered, entries) = (classifier.bytes() - model, readable * 64);
+        assert!(
+            remembered > entries && remembered < 13_000_000,
+            "what is remembered counts, too: {remembered}"
+        );
     }
 
     #[test]
