@@ -228,6 +228,11 @@ impl Figures {
         share(self.evaluation.correct as u64, self.evaluation.images as u64)
     }
 
+    /// The disagreements as a table has them: nothing where nothing was compared.
+    fn compared(&self) -> String {
+        self.disagreements.map(|images| images.to_string()).unwrap_or_default()
+    }
+
     /// Images of each class, and how many of them were named rightly.
     fn classes(&self) -> impl Iterator<Item = (u64, u64)> {
         let rows = self.evaluation.confusion.iter().enumerate();
@@ -273,7 +278,7 @@ fn table(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
             model.clone(),
         ];
         if compared {
-            row.push(figures.disagreements.map_or_else(String::new, |images| images.to_string()));
+            row.push(figures.compared());
         }
         row
     });
@@ -317,7 +322,7 @@ fn csv(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
         let Evaluation { model, images, correct, batch, .. } = &figures.evaluation;
         let (accuracy, rate) = (figures.accuracy(), figures.evaluation.images_per_second());
         let model = quoted(model);
-        let disagreements = figures.disagreements.map_or_else(String::new, |images| images.to_string());
+        let disagreements = figures.compared();
         writeln!(
             text,
             "{},{accuracy},{rate},{batch},{images},{correct},{model},{disagreements}",
