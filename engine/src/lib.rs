@@ -22,6 +22,7 @@ pub mod cluster;
 mod codec;
 mod config;
 mod connections;
+mod connectors;
 pub mod dataflow;
 mod error;
 pub mod functions;

@@ -16,6 +16,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use super::bounds::OffsetRange;
 use super::{Connection, Format, Isolation, KafkaScanExec, Mode, ScanSpec};
 use crate::config::DEFAULT_CONNECTION;
+use crate::connectors::metrics::ScanMetrics;
 use crate::{Config, Error};
 
 /// A topic of one partition with so many messages.
@@ -101,6 +102,16 @@ async fn offsets_that_go_away_before_they_are_read_are_an_error_or_missed() {
     assert_eq!(rows(&tolerant).await.unwrap(), 60);
     topic.delete_before(100).await;
     assert_eq!(rows(&tolerant).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_are_counted_under_the_name_that_executors_add_up() {
+    let Some(topic) = Topic::of(100).await else { return };
+    let scan = topic.scan(100, |_| {});
+    assert_eq!(rows(&scan).await.unwrap(), 100);
+    let read = ScanMetrics::of(&scan);
+    assert_eq!(read.rows, 100);
+    assert!(read.bytes >= 100 * b"value".len() as u64, "{read:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

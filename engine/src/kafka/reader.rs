@@ -15,7 +15,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::runtime::JoinSet;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{TryStreamExt, stream};
 use rdkafka::consumer::Consumer;
@@ -31,6 +31,7 @@ use super::fault::{classify, is_transient};
 use super::planning::log_of;
 use super::scan::{ScanSpec, ranges_of};
 use crate::Error;
+use crate::connectors::metrics::bytes_scanned;
 
 /// Batches that wait to be taken.
 const BATCHES_IN_FLIGHT: usize = 2;
@@ -57,7 +58,7 @@ pub(crate) fn read(
     let decoder = Decoder::new(Arc::clone(&schema), spec.format, spec.mode)?;
     let (sender, receiver) = mpsc::channel(BATCHES_IN_FLIGHT);
     let baseline = BaselineMetrics::new(metrics, partition);
-    let bytes = MetricBuilder::new(metrics).counter("kafka_bytes", partition);
+    let bytes = bytes_scanned(metrics, partition);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let failed = match descriptors.map_ok(|batch| ranges_of(&batch)).try_collect::<Vec<_>>().await {

@@ -17,7 +17,7 @@ use bson::RawDocument;
 use datafusion::common::runtime::JoinSet;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
 use mongodb::Database;
@@ -31,6 +31,7 @@ use super::find::Find;
 use super::scan::ScanSpec;
 use super::walk::{RECORD, Records, Walk, walks_of};
 use crate::Error;
+use crate::connectors::metrics::bytes_scanned;
 
 /// Raw batches that wait to be decoded.
 const BATCHES_IN_FLIGHT: usize = 2;
@@ -49,7 +50,7 @@ pub(crate) fn read(
         batch_rows: spec.batch_rows,
         collection: spec.collection.clone(),
         baseline: BaselineMetrics::new(metrics, partition),
-        bytes: MetricBuilder::new(metrics).counter("bson_bytes", partition),
+        bytes: bytes_scanned(metrics, partition),
     };
     let (sender, receiver) = mpsc::channel(BATCHES_IN_FLIGHT);
     let mut tasks = JoinSet::new();

@@ -8,9 +8,10 @@ use std::time::Duration;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::execution::memory_pool::MemoryPool;
-use datafusion::physical_plan::metrics::MetricValue;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use prometheus::{CounterVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::connectors::metrics::ScanMetrics;
 
 /// Upper bounds of the buckets of task times, in seconds.
 const TASK_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0];
@@ -136,7 +137,7 @@ impl Metrics {
 
     fn count_scans(&self, plan: &Arc<dyn ExecutionPlan>) {
         if let Some(source) = source_of(plan) {
-            let read = Read::of(plan.as_ref());
+            let read = ScanMetrics::of(plan.as_ref());
             self.rows.with_label_values(&[source]).inc_by(read.rows);
             self.bytes.with_label_values(&[source]).inc_by(read.bytes);
             self.seconds.with_label_values(&[source]).inc_by(read.time.as_secs_f64());
@@ -158,35 +159,4 @@ fn source_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
         return Some(FILES);
     }
     SCANS.iter().find(|(node, _)| *node == plan.name()).map(|(_, source)| *source)
-}
-
-/// What one node read.
-#[derive(Debug, Default, PartialEq)]
-struct Read {
-    rows: u64,
-    bytes: u64,
-    time: Duration,
-}
-
-impl Read {
-    fn of(plan: &dyn ExecutionPlan) -> Self {
-        let mut read = Self::default();
-        let Some(metrics) = plan.metrics() else { return read };
-        for metric in metrics.iter() {
-            match metric.value() {
-                MetricValue::OutputRows(rows) => read.rows += rows.value() as u64,
-                MetricValue::ElapsedCompute(time) => read.time += Duration::from_nanos(time.value() as u64),
-                MetricValue::Count { name, count } if name == "bytes_scanned" => {
-                    read.bytes += count.value() as u64
-                }
-                MetricValue::Time { name, time }
-                    if name == "scan_time" || name == "time_elapsed_scanning_total" =>
-                {
-                    read.time += Duration::from_nanos(time.value() as u64);
-                }
-                _ => {}
-            }
-        }
-        read
-    }
 }

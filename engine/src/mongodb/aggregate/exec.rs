@@ -29,6 +29,7 @@ use super::compile::Group;
 use super::groups::{Collector, Misfit};
 use super::range::condition;
 use crate::Error;
+use crate::connectors::metrics::bytes_scanned;
 use crate::mongodb::connection::Connection;
 use crate::mongodb::walk::{IdRange, Walk, walks_of};
 use crate::mongodb::{MongoScanExec, ScanSpec};
@@ -190,6 +191,8 @@ struct Metrics {
     /// Ranges that were read instead.
     ranges_read: Count,
     server_time: Time,
+    /// Bytes of the server's answers.
+    bytes: Count,
 }
 
 impl Metrics {
@@ -200,6 +203,7 @@ impl Metrics {
             documents: counter("grouped_documents"),
             ranges_read: counter("ranges_read"),
             server_time: MetricBuilder::new(metrics).subset_time("server_time", partition),
+            bytes: bytes_scanned(metrics, partition),
         }
     }
 }
@@ -269,7 +273,9 @@ impl Run {
                 Ok(raw) => raw,
                 Err(error) => return refused(failed(&error)),
             };
-            for document in raw.doc_slices().map_err(|error| failed(&error))? {
+            let documents = raw.doc_slices().map_err(|error| failed(&error))?;
+            metrics.bytes.add(documents.as_bytes().len());
+            for document in documents {
                 let document = document.map_err(|error| DataFusionError::External(Box::new(error)))?;
                 let Some(document) = document.as_document() else { continue };
                 if let Err(misfit) = groups.push(document) {

@@ -1,0 +1,3 @@
+//! What the sources of tables have in common.
+
+pub(crate) mod metrics;
