@@ -10,9 +10,9 @@ use datafusion::catalog::Session;
 use tokio::runtime::Handle;
 
 use crate::cache::CacheStore;
-use crate::config::{DEFAULT_CONNECTION, ScanConfig};
+use crate::config::{DEFAULT_CONNECTION, ScanConfig, WriteConfig};
 use crate::functions::Functions;
-use crate::session::Slots;
+use crate::slots::Slots;
 use crate::{Config, Error, Result, kafka, mongodb};
 
 /// How many recent queries keep what they read at.
@@ -27,7 +27,7 @@ pub(crate) struct Connections {
     scan: ScanConfig,
     cache: Arc<CacheStore>,
     functions: Functions,
-    write: mongodb::WriteConfig,
+    write: WriteConfig,
     slots: Slots,
 }
 

@@ -32,18 +32,19 @@ mod mongodb;
 pub mod prelude;
 pub mod report;
 mod session;
+mod slots;
 mod sql;
 mod statement;
 mod words;
 
 pub use config::{
-    CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
-    KAFKA_PROPERTIES_SETTING, KafkaConnection, MONGODB_URI_SETTING, MongoConnection, ReadMode,
-    SCHEDULER_SETTING, ScanConfig,
+    Acknowledgement, CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
+    KAFKA_PROPERTIES_SETTING, KafkaConnection, MONGODB_URI_SETTING, MongoConnection, Partitioner, ReadMode,
+    SCHEDULER_SETTING, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use error::{Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
-pub use mongodb::{Acknowledgement, Partitioner, WriteConcern, WriteConfig, predictions_schema};
+pub use mongodb::predictions_schema;
 pub use session::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
 pub use sql::Outcome;
 pub use statement::Statement;

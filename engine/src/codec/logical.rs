@@ -17,11 +17,11 @@ use super::message::{check_version, frame, unframe, unknown_kind};
 use super::{WIRE_VERSION, cache, wire};
 use crate::Error;
 use crate::cache::{CacheJob, CachedTable};
-use crate::config::ScanConfig;
+use crate::config::{ScanConfig, WriteConfig};
 use crate::connections::Connections;
 use crate::functions::process;
 use crate::kafka::{KafkaTable, TableOptions};
-use crate::mongodb::{MongoTable, WriteConfig};
+use crate::mongodb::MongoTable;
 
 #[derive(Debug)]
 pub(super) struct LogicalCodec {

@@ -8,8 +8,8 @@ use datafusion_proto::protobuf;
 use prost::Message;
 
 use super::{WIRE_VERSION, wire};
-use crate::config::ScanConfig;
-use crate::mongodb::{ReadMode, Reading, ScanSpec};
+use crate::config::{ReadMode, ScanConfig};
+use crate::mongodb::{Reading, ScanSpec};
 use crate::{Error, Result};
 
 /// The tag of a protobuf field is never `F`: that would be wire type 6, which does not exist.

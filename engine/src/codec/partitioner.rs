@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use super::wire;
 use super::wire::partitioner::Kind;
-use crate::mongodb::Partitioner;
+use crate::config::Partitioner;
 use crate::{Error, Result};
 
 /// `None` for the default.

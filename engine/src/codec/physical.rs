@@ -176,7 +176,8 @@ mod tests {
     use super::*;
     use crate::Config;
     use crate::config::DEFAULT_CONNECTION;
-    use crate::mongodb::{IdRange, ReadMode, Reading, Records, Walk, predictions_schema};
+    use crate::config::ReadMode;
+    use crate::mongodb::{IdRange, Reading, Records, Walk, predictions_schema};
 
     fn spec() -> impl Strategy<Value = ScanSpec> {
         let filter = prop::option::of((".{0,8}", any::<i64>()));

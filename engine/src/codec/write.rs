@@ -10,7 +10,8 @@ use prost::Message;
 use super::message::damaged;
 use super::wire;
 use super::wire::write_options::W;
-use crate::mongodb::{Acknowledgement, WriteConcern, WriteConfig, WriteSpec};
+use crate::config::{Acknowledgement, WriteConcern, WriteConfig};
+use crate::mongodb::WriteSpec;
 use crate::{Error, Result};
 
 impl From<&WriteConfig> for wire::WriteOptions {

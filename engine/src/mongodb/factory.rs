@@ -16,11 +16,11 @@ use futures::TryStreamExt;
 
 use super::connection::Connection;
 use super::location::Location;
-use super::mode::ReadMode;
 use super::options::{self, TableOptions};
 use super::retry;
 use super::schema::{self, Shape};
 use super::table::MongoTable;
+use crate::config::ReadMode;
 use crate::connections::Connections;
 use crate::{Error, Result};
 

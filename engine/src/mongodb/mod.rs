@@ -40,14 +40,11 @@ pub(crate) use decode::Decoder;
 pub(crate) use factory::{MongoTableFactory, open};
 pub(crate) use filter::conjunction;
 pub(crate) use location::Location;
-pub use mode::ReadMode;
 pub(crate) use mode::Reading;
 pub(crate) use options::TableOptions;
-pub use partition::Partitioner;
 pub(crate) use scan::{MongoScanExec, ScanSpec};
 pub use schema::predictions_schema;
 pub(crate) use table::MongoTable;
 #[cfg(test)]
 pub(crate) use walk::{IdRange, Records, Walk};
-pub use write::{Acknowledgement, WriteConcern, WriteConfig};
 pub(crate) use write::{MongoWriteExec, WriteSpec};

@@ -9,8 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::partition::PartitionerOptions;
-use super::write::WriteConfig;
-use crate::config::{DEFAULT_CONNECTION, ScanConfig};
+use crate::config::{DEFAULT_CONNECTION, ScanConfig, WriteConfig};
 use crate::{Error, Result, words};
 
 /// How many documents are sampled for a schema.

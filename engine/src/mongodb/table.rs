@@ -15,13 +15,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 
 use super::connection::Connection;
-use super::mode::{self, ReadMode, Reading};
+use super::mode::{self, Reading};
 use super::partition::{self, Facts, Layout, Target, Wanted};
 use super::scan::{MongoScanExec, ScanSpec};
-use super::write::{self, WriteConfig, WriteSpec};
+use super::write::{self, WriteSpec};
 use super::{filter, retry, schema};
 use crate::Error;
-use crate::config::ScanConfig;
+use crate::config::{ReadMode, ScanConfig, WriteConfig};
 use crate::connections::{Connections, QueryKey, query_key};
 
 /// Where a collection is, and how it is read. It holds a connection's name, never its address.

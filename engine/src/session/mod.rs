@@ -5,7 +5,6 @@ mod embedded;
 mod empty;
 mod planner;
 mod query;
-mod slots;
 pub(crate) mod state;
 pub(crate) mod tables;
 
@@ -24,7 +23,6 @@ pub use self::catalog::{ColumnInfo, FunctionInfo, TableInfo};
 use self::embedded::Embedded;
 use self::query::JobNames;
 pub use self::query::Query;
-pub(crate) use self::slots::Slots;
 pub(crate) use self::state::connections_of;
 use crate::cache;
 use crate::cluster::DEFAULT_SCHEDULER_PORT;

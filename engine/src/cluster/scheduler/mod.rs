@@ -40,7 +40,8 @@ use self::state::{Executors, Jobs};
 use super::{SchedulerConfig, http, net};
 use crate::connections::Connections;
 use crate::session::state::{Role, session_config, session_state};
-use crate::session::{Slots, tables};
+use crate::session::tables;
+use crate::slots::Slots;
 use crate::{Error, Result, codec};
 
 const ROLE: &str = "the scheduler";

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::session::Slots;
+use crate::slots::Slots;
 use async_trait::async_trait;
 use ballista_core::error::Result;
 use ballista_core::serde::protobuf::job_status::Status;

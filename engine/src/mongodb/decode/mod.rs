@@ -29,7 +29,8 @@ pub(crate) use self::elements::{documents, exact_double};
 use self::record::{Misfit, Reason, Record};
 use self::values::Values;
 pub(crate) use self::values::number;
-use super::mode::{ReadMode, Reading};
+use super::mode::Reading;
+use crate::config::ReadMode;
 use crate::{Error, Result};
 
 /// Collects documents and turns them into batches.

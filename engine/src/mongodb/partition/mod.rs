@@ -16,13 +16,12 @@ use datafusion::error::{DataFusionError, Result};
 use mongodb::Database;
 
 pub(crate) use facts::{Facts, facts};
-pub use partitioner::Partitioner;
 pub(crate) use partitioner::PartitionerOptions;
 pub(crate) use ranges::Range;
 
 use super::connection::Connection;
 use super::walk::Walk;
-use crate::config::ScanConfig;
+use crate::config::{Partitioner, ScanConfig};
 
 /// How a collection is to be read.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use bson::raw::{RawArrayBuf, RawDocumentBuf, cstr};
 use bson::{Bson, Document, rawdoc};
 
-use super::config::WriteConfig;
+use crate::config::{Acknowledgement, WriteConcern, WriteConfig};
 
 /// Bytes of upserts in one command, at most: well below the 48 MB of a message.
 const MAX_BYTES: usize = 12 << 20;
@@ -37,9 +37,26 @@ impl Batch {
         let mut command = rawdoc! { "update": collection };
         command.append(cstr!("updates"), &self.upserts);
         command.append(cstr!("ordered"), false);
-        command.append(cstr!("writeConcern"), config.write_concern.document());
+        command.append(cstr!("writeConcern"), concern(&config.write_concern));
         command
     }
+}
+
+/// A write concern as in a command.
+fn concern(concern: &WriteConcern) -> RawDocumentBuf {
+    let mut document = rawdoc! {};
+    match &concern.acknowledgement {
+        Acknowledgement::Majority => document.append(cstr!("w"), "majority"),
+        Acknowledgement::Members(members) => {
+            document.append(cstr!("w"), i32::try_from(members.get()).unwrap_or(i32::MAX));
+        }
+        Acknowledgement::Mode(mode) => document.append(cstr!("w"), mode.as_str()),
+    }
+    document.append(cstr!("j"), concern.journal);
+    // 0 would mean to wait for ever.
+    let timeout = i32::try_from(concern.timeout.as_millis()).unwrap_or(i32::MAX).max(1);
+    document.append(cstr!("wtimeout"), timeout);
+    document
 }
 
 /// What to do after a command.

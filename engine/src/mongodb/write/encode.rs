@@ -17,7 +17,7 @@ use bson::raw::{CString, RawArrayBuf, RawDocumentBuf, cstr};
 use bson::spec::BinarySubtype;
 use bson::{Binary, DateTime, Decimal128, RawBson, rawdoc};
 
-use super::config::WriteConfig;
+use crate::config::WriteConfig;
 use crate::mongodb::schema::BsonText;
 use crate::{Error, Result};
 

@@ -23,9 +23,9 @@ use datafusion::physical_plan::{
 use futures::{TryStreamExt, stream};
 
 use super::command::Batch;
-use super::config::{Acknowledgement, WriteConfig};
 use super::encode::Encoder;
 use super::writer::Writer;
+use crate::config::{Acknowledgement, WriteConfig};
 use crate::mongodb::connection::Connection;
 
 /// What all writers of a statement share.

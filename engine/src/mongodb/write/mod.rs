@@ -13,12 +13,10 @@
 //! of them is left, and which is not defined.
 
 mod command;
-mod config;
 mod encode;
 mod exec;
 mod plan;
 mod writer;
 
-pub use config::{Acknowledgement, WriteConcern, WriteConfig};
 pub(crate) use exec::{MongoWriteExec, WriteSpec};
 pub(crate) use plan::plan;

@@ -8,9 +8,9 @@ use datafusion::physical_plan::metrics::Count;
 use mongodb::Database;
 
 use super::command::{Batch, Verdict, verdict};
-use super::config::WriteConfig;
 use super::encode::Encoder;
 use crate::Error;
+use crate::config::WriteConfig;
 use crate::mongodb::connection::Connection;
 use crate::mongodb::fault::{is_transient, text};
 use crate::mongodb::retry;

@@ -3,14 +3,19 @@
 //! Credentials stay here. A plan or a session setting carries only the *name* of a connection; each process
 //! looks the name up in the registry that it built from its own [`Config`].
 
+mod partitioner;
+mod read_mode;
+mod write;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::partitioner::Partitioner;
+pub use self::read_mode::ReadMode;
+pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
 use crate::functions::Functions;
-pub use crate::mongodb::ReadMode;
-use crate::mongodb::{Partitioner, WriteConfig};
 
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
 pub const DEFAULT_CONNECTION: &str = "default";

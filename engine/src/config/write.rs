@@ -1,11 +1,8 @@
-//! How documents are written.
+//! How documents are written by `INSERT INTO`: the settings.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
-
-use bson::raw::cstr;
-use bson::{RawDocumentBuf, rawdoc};
 
 /// How documents are written by `INSERT INTO`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,25 +73,6 @@ impl FromStr for Acknowledgement {
             text if text.eq_ignore_ascii_case("majority") => Ok(Self::Majority),
             text => Ok(text.parse().map_or_else(|_| Self::Mode(text.to_owned()), Self::Members)),
         }
-    }
-}
-
-impl WriteConcern {
-    /// As in a command.
-    pub(super) fn document(&self) -> RawDocumentBuf {
-        let mut document = rawdoc! {};
-        match &self.acknowledgement {
-            Acknowledgement::Majority => document.append(cstr!("w"), "majority"),
-            Acknowledgement::Members(members) => {
-                document.append(cstr!("w"), i32::try_from(members.get()).unwrap_or(i32::MAX));
-            }
-            Acknowledgement::Mode(mode) => document.append(cstr!("w"), mode.as_str()),
-        }
-        document.append(cstr!("j"), self.journal);
-        // 0 would mean to wait for ever.
-        let timeout = i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX).max(1);
-        document.append(cstr!("wtimeout"), timeout);
-        document
     }
 }
 
