@@ -21,8 +21,7 @@ mod cache;
 pub mod cluster;
 mod codec;
 mod config;
-mod connections;
-mod connectors;
+pub mod connectors;
 pub mod dataflow;
 mod error;
 pub mod functions;
@@ -30,11 +29,13 @@ mod jobs;
 mod kafka;
 mod mongodb;
 pub mod prelude;
+mod query;
 pub mod report;
 mod session;
 mod slots;
 mod sql;
 mod statement;
+mod wire;
 mod words;
 
 pub use config::{
@@ -45,6 +46,6 @@ pub use config::{
 pub use error::{Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
 pub use mongodb::predictions_schema;
-pub use session::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
+pub use query::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
 pub use sql::Outcome;
 pub use statement::Statement;

@@ -15,27 +15,21 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, UIn
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Type};
 use async_trait::async_trait;
 use ballista_core::ids::new_instance_id;
-use datafusion::catalog::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::WriterProperties;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::{StreamExt, stream};
 
 use super::store::{CacheStore, Folder};
 use super::table::Part;
-use crate::connections::{ConnectionName, Connections, query_key};
-use crate::session::connections_of;
+use crate::connectors::{ClusterTime, Connectors, Execution, Input, Operator, OperatorExec};
 
 /// Rows of a row group: what is read, held and counted at a time.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -52,7 +46,7 @@ pub(crate) enum Action {
 /// A job as a table: reading it runs it.
 #[derive(Clone, Debug)]
 pub(crate) struct CacheJob {
-    pub(crate) connections: Arc<Connections>,
+    pub(crate) store: Arc<CacheStore>,
     pub(crate) folder: Folder,
     pub(crate) action: Action,
 }
@@ -75,124 +69,99 @@ impl TableProvider for CacheJob {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let store = self.connections.cache();
+        let store = Arc::clone(&self.store);
         let Action::Write(plan) = &self.action else {
-            // One task removes what all have written: the folder is the same for all.
-            let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
-            let source = MemorySourceConfig::try_new(&[vec![nothing]], Arc::new(Schema::empty()), None)?;
-            let input = DataSourceExec::from_data_source(source);
-            return Ok(Arc::new(CacheJobExec::new(self.folder.clone(), true, None, store, input)));
+            return Ok(Arc::new(CacheJobExec::removing(self.folder.clone(), store)?));
         };
         let input = state.create_physical_plan(plan).await?;
+        let connectors = state.config().get_extension::<Connectors>();
+        let connectors = connectors.ok_or_else(|| {
+            DataFusionError::Internal("a cache job is planned by a session with connectors".to_owned())
+        })?;
         // All scans of a query read at one time, and asking again gives the same.
         let mut cluster_time = None;
-        for name in connections_of(plan)? {
-            let ConnectionName::MongoDb(name) = name else { continue };
-            let time = self.connections.mongodb(&name)?.read_time(query_key(state)).await?;
-            cluster_time = cluster_time.max(time.map(|time| (time.time, time.increment)));
+        for name in connectors.connections_of(plan)? {
+            let connector = connectors.named(name.connector)?;
+            cluster_time = cluster_time.max(connector.cluster_time(&name.connection, state).await?);
         }
-        Ok(Arc::new(CacheJobExec::new(self.folder.clone(), false, cluster_time, store, input)))
+        Ok(Arc::new(CacheJobExec::of(self.folder.clone(), false, cluster_time, store, input)))
     }
 }
 
 /// Writes the rows of its input, a file a partition, or removes the folder.
 #[derive(Debug)]
-pub(crate) struct CacheJobExec {
+pub(crate) struct FolderJob {
     folder: Folder,
     remove: bool,
-    cluster_time: Option<(u32, u32)>,
+    cluster_time: Option<ClusterTime>,
     store: Arc<CacheStore>,
-    input: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
 }
 
+/// The node of a job.
+pub(crate) type CacheJobExec = OperatorExec<FolderJob>;
+
 impl CacheJobExec {
-    pub(crate) fn new(
+    /// A job over the rows of `input`.
+    pub(crate) fn of(
         folder: Folder,
         remove: bool,
-        cluster_time: Option<(u32, u32)>,
+        cluster_time: Option<ClusterTime>,
         store: Arc<CacheStore>,
         input: Arc<dyn ExecutionPlan>,
     ) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(report_schema()),
-            datafusion::physical_plan::Partitioning::UnknownPartitioning(
-                input.output_partitioning().partition_count(),
-            ),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
-        Self { folder, remove, cluster_time, store, input, properties: Arc::new(properties) }
+        Self::new(FolderJob { folder, remove, cluster_time, store }, input)
+    }
+
+    /// The job that removes a folder. One task removes what all have written: the folder is the same for all.
+    fn removing(folder: Folder, store: Arc<CacheStore>) -> Result<Self> {
+        let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let job = FolderJob { folder, remove: true, cluster_time: None, store };
+        Self::over(job, nothing.schema(), vec![nothing])
     }
 
     pub(crate) fn folder(&self) -> &Folder {
-        &self.folder
+        &self.operator().folder
     }
 
     pub(crate) fn removes(&self) -> bool {
-        self.remove
+        self.operator().remove
     }
 
-    pub(crate) fn cluster_time(&self) -> Option<(u32, u32)> {
-        self.cluster_time
-    }
-}
-
-impl DisplayAs for CacheJobExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheJobExec: {} {}", if self.remove { "remove" } else { "write" }, self.folder)
+    pub(crate) fn cluster_time(&self) -> Option<ClusterTime> {
+        self.operator().cluster_time
     }
 }
 
-impl ExecutionPlan for CacheJobExec {
+impl Operator for FolderJob {
     fn name(&self) -> &'static str {
         "CacheJobExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
+    fn schema(&self) -> SchemaRef {
+        report_schema()
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
+    fn emission(&self) -> EmissionType {
+        EmissionType::Final
     }
 
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
+    fn fmt_as(&self, _: &Input<'_>, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheJobExec: {} {}", if self.remove { "remove" } else { "write" }, self.folder)
     }
 
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
+    fn execute(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => {
-                let (folder, store) = (self.folder.clone(), Arc::clone(&self.store));
-                Ok(Arc::new(Self::new(folder, self.remove, self.cluster_time, store, input)))
-            }
-            _ => Err(DataFusionError::Internal("CacheJobExec has exactly one input".to_owned())),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        let (store, folder) = (Arc::clone(&self.store), self.folder.clone());
-        let (remove, cluster_time) = (self.remove, self.cluster_time);
+        input: SendableRecordBatchStream,
+        Execution { partition, .. }: Execution<'_>,
+    ) -> Result<SendableRecordBatchStream> {
         let report = stream::once(async move {
-            if remove {
-                store.remove(&folder)?;
+            if self.remove {
+                self.store.remove(&self.folder)?;
                 return report(&[], None);
             }
             let file = format!("part-{partition}-{}.parquet", new_instance_id());
-            let parts = write(&store, &folder, &file, input).await?;
-            report(&parts, cluster_time)
+            let parts = write(&self.store, &self.folder, &file, input).await?;
+            report(&parts, self.cluster_time)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(report_schema(), report)))
     }
@@ -249,7 +218,7 @@ pub(crate) fn report_schema() -> SchemaRef {
     ]))
 }
 
-fn report(parts: &[Part], cluster_time: Option<(u32, u32)>) -> Result<RecordBatch> {
+fn report(parts: &[Part], cluster_time: Option<ClusterTime>) -> Result<RecordBatch> {
     let rows = parts.len() + 1;
     let files: StringArray =
         parts.iter().map(|part| Some(part.file.as_ref())).chain(std::iter::once(None)).collect();
@@ -267,10 +236,10 @@ fn report(parts: &[Part], cluster_time: Option<(u32, u32)>) -> Result<RecordBatc
 }
 
 /// The parts of a table, and the cluster time that they hold.
-type Told = (Vec<Part>, Option<(u32, u32)>);
+type JobOutcome = (Vec<Part>, Option<ClusterTime>);
 
-/// Reads what the tasks of a job told: the parts, in order, and the cluster time.
-pub(super) fn told(batches: &[RecordBatch]) -> Result<Told> {
+/// Reads the reports of the tasks of a job: the parts, in order, and the cluster time.
+pub(crate) fn outcome_of(batches: &[RecordBatch]) -> Result<JobOutcome> {
     let wrong = || DataFusionError::Internal("a cache job tells files and counts".to_owned());
     let (mut parts, mut cluster_time) = (Vec::new(), None);
     for batch in batches {
@@ -306,9 +275,9 @@ mod tests {
         let time = Some((1_700_000_000, 3));
         let batches =
             [report(&first, time).unwrap(), report(&[], time).unwrap(), report(&second, time).unwrap()];
-        let (parts, found) = told(&batches).unwrap();
+        let (parts, found) = outcome_of(&batches).unwrap();
         assert_eq!(parts, [second.as_slice(), &first].concat());
         assert_eq!(found, time);
-        assert_eq!(told(&[report(&[], None).unwrap()]).unwrap(), (Vec::new(), None));
+        assert_eq!(outcome_of(&[report(&[], None).unwrap()]).unwrap(), (Vec::new(), None));
     }
 }

@@ -16,18 +16,86 @@
 //! A plan names a session's folder and a file in it, never a path: each process has the folder from its own settings.
 
 mod aggregate;
+mod codec;
 mod column;
 mod groups;
 mod job;
 mod pipeline;
 mod scan;
-mod session;
 mod store;
 mod table;
 
-pub(crate) use self::aggregate::{CachedAggregateExec, CachedAggregateRule};
-pub(crate) use self::job::{Action, CacheJob, CacheJobExec};
-pub(crate) use self::scan::{CachedScanExec, CachedScanSpec};
-pub(crate) use self::session::Registry;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::error::Result;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+
+use self::aggregate::CachedAggregateRule;
+pub(crate) use self::job::{Action, CacheJob, outcome_of};
 pub(crate) use self::store::{CacheStore, Folder};
-pub(crate) use self::table::{CachedTable, Part, Stamp};
+pub(crate) use self::table::{CachedTable, Stamp};
+use crate::Config;
+use crate::connectors::{Connector, NodeDecoder, NodeEncoder, ScanNode, TableDecoder, TableEncoder};
+
+/// The connector of cached tables.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    store: Arc<CacheStore>,
+}
+
+impl Cache {
+    /// The connector of this configuration.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { store: Arc::new(CacheStore::new(&config.cache)) }
+    }
+
+    /// The files and columns of this process.
+    pub(crate) fn store(&self) -> Arc<CacheStore> {
+        Arc::clone(&self.store)
+    }
+}
+
+#[async_trait]
+impl Connector for Cache {
+    fn name(&self) -> &'static str {
+        "cache"
+    }
+
+    fn encode_table(&self, table: &dyn TableProvider, encoder: &TableEncoder<'_>) -> Result<Option<Vec<u8>>> {
+        codec::encode_table(table, encoder)
+    }
+
+    fn decode_table(
+        &self,
+        bytes: &[u8],
+        schema: SchemaRef,
+        decoder: &TableDecoder<'_>,
+    ) -> Result<Arc<dyn TableProvider>> {
+        codec::decode_table(self.store(), bytes, schema, decoder)
+    }
+
+    fn encode_node(&self, node: &dyn ExecutionPlan, _: &NodeEncoder<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(codec::encode_node(node)?)
+    }
+
+    fn decode_node(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _: &NodeDecoder<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        codec::decode_node(self.store(), bytes, inputs)
+    }
+
+    fn rules(&self) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+        vec![Arc::new(CachedAggregateRule)]
+    }
+
+    fn scans(&self) -> &'static [ScanNode] {
+        &[ScanNode { name: "CachedScanExec", label: "cache" }]
+    }
+}

@@ -1,31 +1,24 @@
-//! The scan of a cached table as a physical node: unary over its descriptors, for the reason that the scan of MongoDB is.
+//! The scan of a cached table as a physical node, and what all of its partitions share.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, UInt64Array,
+    Array as _, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, UInt64Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Type};
-use datafusion::catalog::memory::{DataSourceExec, MemorySourceConfig};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
-};
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::column::{RowGroup, load};
 use super::store::{CacheStore, Folder};
 use super::table::{Part, Stamp};
+use crate::connectors::{Execution, Input, Operator, OperatorExec, bytes_scanned};
 
 /// What all partitions of a scan share.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,15 +33,15 @@ pub(crate) struct CachedScanSpec {
     pub(crate) stamp: Stamp,
 }
 
-/// Reads the row groups that its input describes.
+/// Reads the row groups that its descriptors name.
 #[derive(Debug)]
-pub(crate) struct CachedScanExec {
+pub(crate) struct CachedScan {
     spec: Arc<CachedScanSpec>,
     store: Arc<CacheStore>,
-    descriptors: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
 }
+
+/// The scan of a cached table.
+pub(crate) type CachedScanExec = OperatorExec<CachedScan>;
 
 /// The columns of one row group, as memory holds them: text may be a dictionary.
 #[derive(Debug)]
@@ -59,35 +52,26 @@ pub(super) struct Chunk {
 
 impl CachedScanExec {
     /// A scan of `partitions`.
-    pub(crate) fn over(
+    pub(crate) fn try_new(
         spec: CachedScanSpec,
         store: Arc<CacheStore>,
         partitions: &[Vec<Part>],
     ) -> Result<Self> {
-        let described: Vec<Vec<RecordBatch>> =
-            partitions.iter().map(|parts| Ok(vec![describe(parts)?])).collect::<Result<_>>()?;
-        let source = MemorySourceConfig::try_new(&described, descriptor_schema(), None)?;
-        Ok(Self::new(Arc::new(spec), store, DataSourceExec::from_data_source(source)))
+        let descriptors = partitions.iter().map(|parts| describe(parts)).collect::<Result<Vec<_>>>()?;
+        Self::over(CachedScan { spec: Arc::new(spec), store }, descriptor_schema(), descriptors)
     }
 
-    /// A scan of the row groups that `descriptors` yields.
-    pub(crate) fn new(
-        spec: Arc<CachedScanSpec>,
+    /// A scan of the row groups that `descriptors`, which came with a plan, name.
+    pub(crate) fn decoded(
+        spec: CachedScanSpec,
         store: Arc<CacheStore>,
         descriptors: Arc<dyn ExecutionPlan>,
     ) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&spec.schema)),
-            descriptors.output_partitioning().clone(),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        let metrics = ExecutionPlanMetricsSet::new();
-        Self { spec, store, descriptors, properties: Arc::new(properties), metrics }
+        Self::new(CachedScan { spec: Arc::new(spec), store }, descriptors)
     }
 
     pub(crate) fn spec(&self) -> &CachedScanSpec {
-        &self.spec
+        &self.operator().spec
     }
 
     /// The row groups of a partition, each read when it is asked for, without regard to `limit`.
@@ -96,15 +80,31 @@ impl CachedScanExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<impl Iterator<Item = Result<Chunk>> + Send + use<>> {
-        let descriptors = self.descriptors.execute(partition, context)?;
-        let counts = self.counts(partition);
-        chunks(Arc::clone(&self.spec), Arc::clone(&self.store), descriptors, counts).await
+        let descriptors = self.input().execute(partition, context)?;
+        let counts = Counts::new(self.metrics_set(), partition);
+        let CachedScan { spec, store } = self.operator().as_ref();
+        chunks(Arc::clone(spec), Arc::clone(store), descriptors, counts).await
     }
+}
 
-    /// Counts columns that were in memory, and those that had to be read.
-    fn counts(&self, partition: usize) -> (Count, Count) {
-        let counter = |name: &'static str| MetricBuilder::new(&self.metrics).counter(name, partition);
-        (counter("columns_from_memory"), counter("columns_from_file"))
+/// What a partition counts.
+struct Counts {
+    /// Columns that were in memory.
+    memory: Count,
+    /// Columns that had to be read.
+    file: Count,
+    /// The size of all of them, as memory holds them.
+    bytes: Count,
+}
+
+impl Counts {
+    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let counter = |name: &'static str| MetricBuilder::new(metrics).counter(name, partition);
+        Self {
+            memory: counter("columns_from_memory"),
+            file: counter("columns_from_file"),
+            bytes: bytes_scanned(metrics, partition),
+        }
     }
 }
 
@@ -112,7 +112,7 @@ async fn chunks(
     spec: Arc<CachedScanSpec>,
     store: Arc<CacheStore>,
     descriptors: SendableRecordBatchStream,
-    (memory, file): (Count, Count),
+    counts: Counts,
 ) -> Result<impl Iterator<Item = Result<Chunk>> + Send + use<>> {
     let descriptors: Vec<RecordBatch> = descriptors.try_collect().await?;
     let mut parts = Vec::new();
@@ -123,8 +123,9 @@ async fn chunks(
         let rows = usize::try_from(part.rows).unwrap_or(usize::MAX);
         let group = RowGroup { folder: spec.folder.clone(), file: part.file, row_group: part.row_group };
         let (columns, hits) = load(&store, &group, &spec.columns)?;
-        memory.add(hits);
-        file.add(columns.len() - hits);
+        counts.memory.add(hits);
+        counts.file.add(columns.len() - hits);
+        counts.bytes.add(columns.iter().map(|column| column.get_array_memory_size()).sum());
         Ok(Chunk { rows, columns })
     }))
 }
@@ -143,61 +144,35 @@ pub(super) fn batch(chunk: &Chunk, schema: &SchemaRef, from: usize, rows: usize)
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
-impl DisplayAs for CachedScanExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Operator for CachedScan {
+    fn name(&self) -> &'static str {
+        "CachedScanExec"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.spec.schema)
+    }
+
+    fn fmt_as(&self, input: &Input<'_>, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spec = &self.spec;
         let columns: Vec<&str> = spec.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let partitions = self.properties.partitioning.partition_count();
+        let partitions = input.partitions();
         write!(f, "CachedScanExec: partitions={partitions}, projection=[{}]", columns.join(", "))?;
         if let Some(limit) = spec.limit {
             write!(f, ", limit={limit}")?;
         }
         write!(f, ", cached at {}", spec.stamp)
     }
-}
 
-impl ExecutionPlan for CachedScanExec {
-    fn name(&self) -> &'static str {
-        "CachedScanExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.descriptors]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
+    fn execute(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(descriptors), true) => {
-                Ok(Arc::new(Self::new(Arc::clone(&self.spec), Arc::clone(&self.store), descriptors)))
-            }
-            _ => Err(DataFusionError::Internal("CachedScanExec has exactly one input".to_owned())),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        descriptors: SendableRecordBatchStream,
+        Execution { partition, context, metrics }: Execution<'_>,
+    ) -> Result<SendableRecordBatchStream> {
         let batch_rows = context.session_config().batch_size().max(1);
         let (spec, store) = (Arc::clone(&self.spec), Arc::clone(&self.store));
-        let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let counts = self.counts(partition);
-        let descriptors = self.descriptors.execute(partition, context)?;
+        let baseline = BaselineMetrics::new(metrics, partition);
+        let counts = Counts::new(metrics, partition);
         let schema = Arc::clone(&spec.schema);
         let mut left = spec.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let batches = stream::once(async move {
@@ -228,10 +203,6 @@ impl ExecutionPlan for CachedScanExec {
             Ok::<_, DataFusionError>(stream::iter(batches))
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.try_flatten().boxed())))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 }
 

@@ -10,11 +10,13 @@ mod write;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::partitioner::Partitioner;
 pub use self::read_mode::ReadMode;
 pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
+use crate::connectors::Connector;
 use crate::functions::Functions;
 
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
@@ -58,12 +60,21 @@ pub struct Config {
     /// Functions of the program, which scheduler and executors have to know as well: those of the embedded engine do, and
     /// those of a cluster do where they run with the same configuration.
     pub functions: Functions,
+    /// Connectors of the program, besides those for MongoDB, Kafka and cached tables. Scheduler and executors have to know
+    /// the same ones.
+    pub connectors: Vec<Arc<dyn Connector>>,
 }
 
 impl Config {
     /// A configuration for `database` on the server at `uri`; every other field has its default.
     pub fn new(uri: impl Into<String>, database: impl Into<String>) -> Self {
         Self { mongodb: MongoConnection { uri: uri.into(), database: database.into() }, ..Self::default() }
+    }
+
+    /// The same configuration with one more connector. It replaces one of the same name.
+    pub fn with_connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connectors.push(connector);
+        self
     }
 
     /// `vcores`, or the number of processors; at least 1.
@@ -93,6 +104,7 @@ impl Default for Config {
             write: WriteConfig::default(),
             connect_timeout: Duration::from_secs(5),
             functions: Functions::default(),
+            connectors: Vec::new(),
         }
     }
 }

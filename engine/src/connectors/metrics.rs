@@ -9,13 +9,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricValue};
 
 /// The metric for the bytes that a scan received from its source. DataFusion's scans of files use the same name.
-pub(crate) const BYTES_SCANNED: &str = "bytes_scanned";
+pub const BYTES_SCANNED: &str = "bytes_scanned";
 
 /// Metrics of DataFusion's scans of files that say how long they read.
 const SCAN_TIMES: [&str; 2] = ["scan_time", "time_elapsed_scanning_total"];
 
 /// The counter for the bytes that `partition` of a scan receives from its source.
-pub(crate) fn bytes_scanned(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Count {
+pub fn bytes_scanned(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Count {
     MetricBuilder::new(metrics).counter(BYTES_SCANNED, partition)
 }
 

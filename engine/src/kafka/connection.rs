@@ -18,7 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::bounds::Logs;
 use super::options::Isolation;
 use crate::config::{KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING, KafkaConnection};
-use crate::connections::PerQuery;
+use crate::connectors::per_query::PerQuery;
 use crate::{Config, Error, Result};
 
 /// Properties that decide what a scan reads; nobody sets them from outside.

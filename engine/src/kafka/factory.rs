@@ -9,21 +9,21 @@ use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::error::Result;
 use datafusion::logical_expr::CreateExternalTable;
 
+use super::Kafka;
 use super::parse::table_options;
 use super::table::KafkaTable;
 use crate::Error;
-use crate::connections::Connections;
 
 /// Makes tables over topics.
 #[derive(Debug)]
 pub(crate) struct KafkaTableFactory {
-    connections: Arc<Connections>,
+    connector: Kafka,
 }
 
 impl KafkaTableFactory {
-    /// A factory of tables that resolve their connection here.
-    pub(crate) fn new(connections: Arc<Connections>) -> Self {
-        Self { connections }
+    /// A factory whose tables are read by `connector`.
+    pub(crate) fn new(connector: Kafka) -> Self {
+        Self { connector }
     }
 }
 
@@ -49,6 +49,6 @@ impl TableProviderFactory for KafkaTableFactory {
             return refused("UNBOUNDED", "a topic is read as a batch, up to where it ends now");
         }
         let options = table_options(location, &table.options)?;
-        Ok(Arc::new(KafkaTable::new(Arc::clone(&self.connections), options)))
+        Ok(Arc::new(KafkaTable::new(self.connector.clone(), options)))
     }
 }

@@ -14,7 +14,9 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::bounds::OffsetRange;
-use super::{Connection, Format, Isolation, KafkaScanExec, Mode, ScanSpec};
+use super::connection::Connection;
+use super::options::{Format, Isolation, Mode};
+use super::scan::{KafkaScanExec, ScanSpec};
 use crate::config::DEFAULT_CONNECTION;
 use crate::connectors::metrics::ScanMetrics;
 use crate::{Config, Error};
@@ -78,7 +80,8 @@ fn scan(
         batch_rows: 8192,
     };
     change(&mut spec);
-    KafkaScanExec::over(spec, Arc::clone(connection), &[OffsetRange { partition: 0, start: 0, end }]).unwrap()
+    KafkaScanExec::try_new(spec, Arc::clone(connection), &[OffsetRange { partition: 0, start: 0, end }])
+        .unwrap()
 }
 
 async fn rows(scan: &KafkaScanExec) -> Result<usize, DataFusionError> {

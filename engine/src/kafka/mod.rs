@@ -17,6 +17,7 @@
 //! aborted transactions are read too.
 
 mod bounds;
+mod codec;
 mod connection;
 mod decode;
 mod factory;
@@ -33,14 +34,117 @@ mod schema;
 mod split;
 mod table;
 
-#[cfg(test)]
-pub(crate) use bounds::OffsetRange;
-pub(crate) use bounds::{At, Bound};
-pub(crate) use connection::Connection;
-pub(crate) use factory::KafkaTableFactory;
-pub(crate) use options::{Format, Isolation, Mode, TableOptions};
-pub(crate) use scan::{KafkaScanExec, ScanSpec};
-#[cfg(test)]
-pub(crate) use schema::table_schema;
-pub(crate) use split::PartSize;
-pub(crate) use table::KafkaTable;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::error::Result;
+use datafusion::physical_plan::ExecutionPlan;
+
+use connection::Connection;
+use factory::KafkaTableFactory;
+use options::{Format, TableOptions};
+use table::KafkaTable;
+
+use crate::Error;
+use crate::config::{Config, DEFAULT_CONNECTION};
+use crate::connectors::{
+    BuiltinTable, Connector, Factory, NodeDecoder, NodeEncoder, ScanNode, Shared, TableDecoder, TableEncoder,
+};
+use crate::slots::Slots;
+
+/// The Kafka connector of a process. Clones share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Kafka(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connections: HashMap<String, Arc<Connection>>,
+    /// The topics behind the tables `images` and `predictions_topic`.
+    topics: [(&'static str, String, Format); 2],
+    slots: Slots,
+}
+
+impl Kafka {
+    /// The connector of this configuration. Nothing connects yet.
+    pub(crate) fn new(config: &Config, shared: &Shared) -> Self {
+        let connection = Arc::new(Connection::new(config));
+        Self(Arc::new(Inner {
+            connections: HashMap::from([(DEFAULT_CONNECTION.to_owned(), connection)]),
+            topics: [
+                ("images", config.kafka.images_topic.clone(), Format::Images),
+                ("predictions_topic", config.kafka.predictions_topic.clone(), Format::Predictions),
+            ],
+            slots: shared.slots.clone(),
+        }))
+    }
+
+    /// The connection that a plan calls `name`.
+    pub(crate) fn connection(&self, name: &str) -> crate::Result<Arc<Connection>> {
+        let found = self.0.connections.get(name).cloned();
+        found.ok_or_else(|| Error::UnknownConnection { name: name.to_owned() })
+    }
+
+    /// How many tasks the cluster runs at once.
+    fn slots(&self) -> &Slots {
+        &self.0.slots
+    }
+}
+
+#[async_trait]
+impl Connector for Kafka {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn factories(&self) -> Vec<Factory> {
+        vec![("KAFKA", Arc::new(KafkaTableFactory::new(self.clone())))]
+    }
+
+    fn tables(&self) -> Result<Vec<BuiltinTable>> {
+        let table = |(name, topic, format): &(&'static str, String, Format)| -> BuiltinTable {
+            (*name, Arc::new(KafkaTable::new(self.clone(), TableOptions::new(topic, *format))))
+        };
+        Ok(self.0.topics.iter().map(table).collect())
+    }
+
+    fn encode_table(&self, table: &dyn TableProvider, _: &TableEncoder<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(codec::encode_table(table))
+    }
+
+    fn decode_table(
+        &self,
+        bytes: &[u8],
+        _: SchemaRef,
+        _: &TableDecoder<'_>,
+    ) -> Result<Arc<dyn TableProvider>> {
+        codec::decode_table(self, bytes)
+    }
+
+    fn encode_node(&self, node: &dyn ExecutionPlan, _: &NodeEncoder<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(codec::encode_node(node))
+    }
+
+    fn decode_node(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _: &NodeDecoder<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        codec::decode_node(self, bytes, inputs)
+    }
+
+    fn connection_of(&self, table: &dyn TableProvider) -> Option<String> {
+        table.downcast_ref::<KafkaTable>().map(|table| table.options.connection.clone())
+    }
+
+    async fn check(&self, connection: &str) -> crate::Result<()> {
+        self.connection(connection)?.check().await
+    }
+
+    fn scans(&self) -> &'static [ScanNode] {
+        &[ScanNode { name: "KafkaScanExec", label: "kafka" }]
+    }
+}

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::bounds::Bound;
 use super::split::PartSize;
 use crate::config::DEFAULT_CONNECTION;
 
 /// What the values of a topic are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// Key and value as bytes, and the headers.
     Raw,
@@ -18,7 +21,8 @@ pub(crate) enum Format {
 }
 
 /// What becomes of a value that is not what the format says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Mode {
     /// The query fails.
     FailFast,
@@ -27,7 +31,8 @@ pub(crate) enum Mode {
 }
 
 /// Which messages are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Isolation {
     /// Those of transactions that were committed, and those of none, up to the last stable offset.
     ReadCommitted,

@@ -1,106 +1,90 @@
-//! The options of `CREATE EXTERNAL TABLE … STORED AS KAFKA`: pure functions from text to [`TableOptions`].
+//! The options of `CREATE EXTERNAL TABLE … STORED AS KAFKA`, read into [`TableOptions`].
 //!
-//! Names are those of Spark's Kafka source where it has them, and are compared without regard to case, because
-//! DataFusion makes them lower case. An option that is not known is an error: one that is misspelt must not be one that
-//! has no effect. No error repeats the value of an option that is not known, or of a location: it may be a password.
+//! Names are those of Spark's Kafka source where it has them. No error repeats the value of a location: it may hold a password.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::bounds::{At, Bound};
 use super::options::{Format, Isolation, Mode, TableOptions};
-use crate::{Error, Result, words};
+use crate::connectors::options;
+use crate::{Error, Result};
 
-/// Every option, as it is documented.
-const NAMES: [&str; 12] = [
-    "connection",
-    "value.format",
-    "mode",
-    "startingOffsets",
-    "endingOffsets",
-    "startingTimestamp",
-    "endingTimestamp",
-    "failOnDataLoss",
-    "isolationLevel",
-    "maxRecordsPerPartition",
-    "minRecordsPerPartition",
-    "fetchTimeoutMs",
-];
+/// Every option, by the name that it has in a statement.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Given {
+    connection: Option<String>,
+    #[serde(rename = "value.format")]
+    format: Option<Format>,
+    mode: Option<Mode>,
+    starting_offsets: Option<String>,
+    ending_offsets: Option<String>,
+    starting_timestamp: Option<String>,
+    ending_timestamp: Option<String>,
+    fail_on_data_loss: Option<Flag>,
+    isolation_level: Option<Isolation>,
+    max_records_per_partition: Option<NonZeroU64>,
+    min_records_per_partition: Option<NonZeroU64>,
+    fetch_timeout_ms: Option<NonZeroU64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Flag {
+    True,
+    False,
+}
 
 /// The longest name of a topic that Kafka allows.
 const TOPIC_LENGTH: usize = 249;
 
 /// Reads a table's location and options.
 pub(crate) fn table_options(location: &str, given: &HashMap<String, String>) -> Result<TableOptions> {
-    let mut values: BTreeMap<&'static str, &str> = BTreeMap::new();
-    for (name, value) in given {
-        // DataFusion puts this in front of a name without a dot.
-        let name = name.strip_prefix("format.").unwrap_or(name);
-        values.insert(known(name)?, value);
+    let given: Given = options::parse_or(given, brokers)?;
+    let mut options = TableOptions::new(topic(location)?, given.format.unwrap_or(Format::Raw));
+    options.connection = given.connection.unwrap_or(options.connection);
+    options.mode = given.mode.unwrap_or(options.mode);
+    options.isolation = given.isolation_level.unwrap_or(options.isolation);
+    options.fail_on_data_loss =
+        given.fail_on_data_loss.map_or(options.fail_on_data_loss, |flag| flag == Flag::True);
+    options.part_size.max = given.max_records_per_partition.map_or(options.part_size.max, NonZeroU64::get);
+    options.part_size.min = given.min_records_per_partition.map_or(options.part_size.min, NonZeroU64::get);
+    if let Some(millis) = given.fetch_timeout_ms {
+        options.fetch_timeout = Duration::from_millis(millis.get());
     }
-    let get = |name: &'static str| values.get(name).map(|value| (name, value.trim()));
-
-    let mut options = TableOptions::new(topic(location)?, Format::Raw);
-    if let Some((_, connection)) = get("connection") {
-        connection.clone_into(&mut options.connection);
-    }
-    if let Some(option) = get("value.format") {
-        let formats =
-            [("raw", Format::Raw), ("images", Format::Images), ("predictions", Format::Predictions)];
-        options.format = one_of(option, &formats)?;
-    }
-    if let Some(option) = get("mode") {
-        options.mode = one_of(option, &[("FAILFAST", Mode::FailFast), ("PERMISSIVE", Mode::Permissive)])?;
-    }
-    if let Some(option) = get("isolationLevel") {
-        let levels =
-            [Isolation::ReadCommitted, Isolation::ReadUncommitted].map(|level| (level.name(), level));
-        options.isolation = one_of(option, &levels)?;
-    }
-    if let Some(option) = get("failOnDataLoss") {
-        options.fail_on_data_loss = one_of(option, &[("true", true), ("false", false)])?;
-    }
-    if let Some(option) = get("maxRecordsPerPartition") {
-        options.part_size.max = at_least_one(option)?;
-    }
-    if let Some(option) = get("minRecordsPerPartition") {
-        options.part_size.min = at_least_one(option)?;
-    }
-    if let Some(option) = get("fetchTimeoutMs") {
-        options.fetch_timeout = Duration::from_millis(at_least_one(option)?);
-    }
-    if let Some(start) = bound(&options.topic, get("startingOffsets"), get("startingTimestamp"))? {
+    let starts = (given.starting_offsets.as_deref(), given.starting_timestamp.as_deref());
+    if let Some(start) =
+        bound(&options.topic, ("startingOffsets", starts.0), ("startingTimestamp", starts.1))?
+    {
         options.start = start;
     }
-    if let Some(end) = bound(&options.topic, get("endingOffsets"), get("endingTimestamp"))? {
+    let ends = (given.ending_offsets.as_deref(), given.ending_timestamp.as_deref());
+    if let Some(end) = bound(&options.topic, ("endingOffsets", ends.0), ("endingTimestamp", ends.1))? {
         options.end = end;
     }
     check_order(&options.start, &options.end)?;
     Ok(options)
 }
 
-fn invalid(option: &str, message: impl Into<String>) -> Error {
-    Error::InvalidOption { option: option.to_owned(), message: message.into() }
+/// Why an option about brokers is refused.
+fn brokers(name: &str) -> Option<String> {
+    let lower = name.to_lowercase();
+    (lower.starts_with("kafka.") || lower.contains("bootstrap")).then(|| {
+        "brokers and credentials are settings of each process (FIRESTEEL_KAFKA_BOOTSTRAP, \
+         FIRESTEEL_KAFKA_PROPERTIES); a table only names a connection"
+            .to_owned()
+    })
 }
 
-/// The option of this name, as it is documented.
-fn known(name: &str) -> Result<&'static str> {
-    if let Some(known) = NAMES.iter().find(|known| known.eq_ignore_ascii_case(name)) {
-        return Ok(known);
-    }
-    let lower = name.to_lowercase();
-    if lower.starts_with("kafka.") || lower.contains("bootstrap") {
-        return Err(invalid(
-            name,
-            "brokers and credentials are settings of each process (FIRESTEEL_KAFKA_BOOTSTRAP, \
-             FIRESTEEL_KAFKA_PROPERTIES); a table only names a connection",
-        ));
-    }
-    Err(invalid(name, words::unknown_option(name, NAMES.iter().copied())))
+fn invalid(option: &str, message: impl Into<String>) -> Error {
+    Error::InvalidOption { option: option.to_owned(), message: message.into() }
 }
 
 /// Checks that a location is the name of a topic.
@@ -123,32 +107,17 @@ fn topic(location: &str) -> Result<&str> {
     Ok(location)
 }
 
-fn one_of<T: Copy>((option, value): (&str, &str), choices: &[(&str, T)]) -> Result<T> {
-    let choice = choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
-    choice.map(|(_, choice)| *choice).ok_or_else(|| {
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        invalid(option, format!("`{value}` is none of {}", names.join(", ")))
-    })
-}
-
-fn at_least_one((option, value): (&str, &str)) -> Result<u64> {
-    match u64::from_str(value) {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err(invalid(option, format!("`{value}` is not a whole number of at least 1"))),
-    }
-}
-
 /// One of the two ways to say where reading begins or ends.
 fn bound(
     topic: &str,
-    offsets: Option<(&str, &str)>,
-    timestamp: Option<(&str, &str)>,
+    offsets: (&'static str, Option<&str>),
+    timestamp: (&'static str, Option<&str>),
 ) -> Result<Option<Bound>> {
     match (offsets, timestamp) {
-        (Some((one, _)), Some((other, _))) => Err(invalid(other, format!("{one} is given too"))),
-        (Some((option, value)), None) => parse_offsets(topic, option, value).map(Some),
-        (None, Some((option, value))) => parse_time(option, value).map(|time| Some(Bound::Timestamp(time))),
-        (None, None) => Ok(None),
+        ((one, Some(_)), (other, Some(_))) => Err(invalid(other, format!("{one} is given too"))),
+        ((option, Some(value)), _) => parse_offsets(topic, option, value).map(Some),
+        (_, (option, Some(value))) => parse_time(option, value).map(|time| Some(Bound::Timestamp(time))),
+        _ => Ok(None),
     }
 }
 
@@ -232,6 +201,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Every option, as it is documented.
+    const NAMES: [&str; 12] = [
+        "connection",
+        "value.format",
+        "mode",
+        "startingOffsets",
+        "endingOffsets",
+        "startingTimestamp",
+        "endingTimestamp",
+        "failOnDataLoss",
+        "isolationLevel",
+        "maxRecordsPerPartition",
+        "minRecordsPerPartition",
+        "fetchTimeoutMs",
+    ];
 
     fn parse(given: &[(&str, &str)]) -> Result<TableOptions> {
         // As DataFusion hands them over.

@@ -12,7 +12,7 @@ use super::bounds::{Log, Logs, Times};
 use super::connection::{Client, Connection, blocking, why};
 use super::fault::{classify, is_settling};
 use super::options::Isolation;
-use crate::connections::QueryKey;
+use crate::connectors::per_query::QueryKey;
 use crate::{Error, Result};
 
 /// How long to wait before a cluster that is choosing leaders is asked again.

@@ -1,8 +1,4 @@
-//! The scan as a physical node.
-//!
-//! It is not a leaf, for the reason that the scan of a MongoDB collection is none: its input is an in-memory table
-//! whose partition *i* holds the offsets of part *i*, which Ballista slices, and this node takes its partitioning from
-//! whatever is left of it.
+//! The scan of a topic as a physical node, and what all of its partitions share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,22 +6,16 @@ use std::time::Duration;
 
 use arrow::array::{AsArray, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
-use datafusion::catalog::memory::{DataSourceExec, MemorySourceConfig};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
 use super::bounds::OffsetRange;
 use super::connection::Connection;
 use super::options::{Format, Isolation, Mode};
 use super::reader;
 use super::schema::table_schema;
+use crate::connectors::{Execution, Input, Operator, OperatorExec};
 
 /// So many ranges are shown, and how many more there are; all of them in a verbose plan.
 const RANGES_SHOWN: usize = 8;
@@ -55,73 +45,79 @@ impl ScanSpec {
     }
 }
 
-/// Reads the offsets that its input describes.
+/// Reads the offsets that its descriptors name.
 #[derive(Debug)]
-pub(crate) struct KafkaScanExec {
+pub(crate) struct KafkaScan {
     spec: Arc<ScanSpec>,
     schema: SchemaRef,
     connection: Arc<Connection>,
-    descriptors: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
 }
+
+/// The scan of a topic.
+pub(crate) type KafkaScanExec = OperatorExec<KafkaScan>;
 
 impl KafkaScanExec {
     /// A scan of `parts`, one a partition; of one empty partition where there are none.
-    pub(crate) fn over(spec: ScanSpec, connection: Arc<Connection>, parts: &[OffsetRange]) -> Result<Self> {
-        let mut partitions: Vec<Vec<RecordBatch>> =
-            parts.iter().map(|part| Ok(vec![describe(&[*part])?])).collect::<Result<_>>()?;
-        if partitions.is_empty() {
-            partitions.push(vec![describe(&[])?]);
+    pub(crate) fn try_new(
+        spec: ScanSpec,
+        connection: Arc<Connection>,
+        parts: &[OffsetRange],
+    ) -> Result<Self> {
+        let mut descriptors =
+            parts.iter().map(|part| describe(&[*part])).collect::<Result<Vec<RecordBatch>>>()?;
+        if descriptors.is_empty() {
+            descriptors.push(describe(&[])?);
         }
-        let source = MemorySourceConfig::try_new(&partitions, descriptor_schema(), None)?;
-        Self::new(Arc::new(spec), connection, DataSourceExec::from_data_source(source))
+        Self::over(KafkaScan::try_new(spec, connection)?, descriptor_schema(), descriptors)
     }
 
-    /// A scan of the offsets that `descriptors` yields.
-    pub(crate) fn new(
-        spec: Arc<ScanSpec>,
+    /// A scan of the offsets that `descriptors`, which came with a plan, name.
+    pub(crate) fn decoded(
+        spec: ScanSpec,
         connection: Arc<Connection>,
         descriptors: Arc<dyn ExecutionPlan>,
     ) -> Result<Self> {
-        let schema = spec.schema()?;
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            descriptors.output_partitioning().clone(),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Ok(Self {
-            spec,
-            schema,
-            connection,
-            descriptors,
-            properties: Arc::new(properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        })
+        Ok(Self::new(KafkaScan::try_new(spec, connection)?, descriptors))
     }
 
     pub(crate) fn spec(&self) -> &ScanSpec {
-        &self.spec
-    }
-
-    /// The ranges of all partitions, where the input still is the table that they were put in.
-    fn ranges(&self) -> Option<Vec<OffsetRange>> {
-        let source = self.descriptors.downcast_ref::<DataSourceExec>()?;
-        let source = source.data_source().downcast_ref::<MemorySourceConfig>()?;
-        let ranges = source.partitions().iter().flatten().map(ranges_of).collect::<Result<Vec<_>>>().ok()?;
-        Some(ranges.concat())
+        &self.operator().spec
     }
 }
 
-impl DisplayAs for KafkaScanExec {
-    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl KafkaScan {
+    fn try_new(spec: ScanSpec, connection: Arc<Connection>) -> Result<Self> {
+        Ok(Self { schema: spec.schema()?, spec: Arc::new(spec), connection })
+    }
+}
+
+/// The ranges of all partitions.
+fn ranges(input: &Input<'_>) -> Option<Vec<OffsetRange>> {
+    let ranges = input.descriptors()?.iter().map(ranges_of).collect::<Result<Vec<_>>>().ok()?;
+    Some(ranges.concat())
+}
+
+impl Operator for KafkaScan {
+    fn name(&self) -> &'static str {
+        "KafkaScanExec"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn fmt_as(
+        &self,
+        input: &Input<'_>,
+        format: DisplayFormatType,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
         let spec = &self.spec;
         let columns: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let partitions = self.properties.partitioning.partition_count();
+        let partitions = input.partitions();
         let columns = columns.join(", ");
         write!(f, "KafkaScanExec: topic={}, partitions={partitions}, projection=[{columns}]", spec.topic)?;
-        if let Some(ranges) = self.ranges() {
+        if let Some(ranges) = ranges(input) {
             let verbose = matches!(format, DisplayFormatType::Verbose);
             let shown = if verbose { ranges.len() } else { ranges.len().min(RANGES_SHOWN) };
             let mut words: Vec<String> = ranges[..shown]
@@ -138,52 +134,14 @@ impl DisplayAs for KafkaScanExec {
         }
         write!(f, ", isolation={}", spec.isolation.name())
     }
-}
 
-impl ExecutionPlan for KafkaScanExec {
-    fn name(&self) -> &'static str {
-        "KafkaScanExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.descriptors]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
+    fn execute(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(descriptors), true) => {
-                Ok(Arc::new(Self::new(Arc::clone(&self.spec), Arc::clone(&self.connection), descriptors)?))
-            }
-            _ => Err(DataFusionError::Internal("KafkaScanExec has exactly one input".to_owned())),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let descriptors = self.descriptors.execute(partition, context)?;
+        descriptors: SendableRecordBatchStream,
+        Execution { partition, metrics, .. }: Execution<'_>,
+    ) -> Result<SendableRecordBatchStream> {
         let (spec, connection) = (Arc::clone(&self.spec), Arc::clone(&self.connection));
-        reader::read(spec, Arc::clone(&self.schema), connection, descriptors, &self.metrics, partition)
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        reader::read(spec, Arc::clone(&self.schema), connection, descriptors, metrics, partition)
     }
 }
 

@@ -9,6 +9,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::Kafka;
 use super::bounds::{Bound, Limit, Logs, Times, resolve};
 use super::connection::Connection;
 use super::filter::{self, Window};
@@ -16,20 +17,20 @@ use super::options::TableOptions;
 use super::scan::{KafkaScanExec, ScanSpec};
 use super::schema::table_schema;
 use super::{planning, split};
-use crate::connections::{Connections, query_key};
+use crate::connectors::per_query::query_key;
 
 /// Which topic, and how it is read. It holds a connection's name, never an address.
 #[derive(Clone, Debug)]
 pub(crate) struct KafkaTable {
-    connections: Arc<Connections>,
+    connector: Kafka,
     pub(crate) options: TableOptions,
     schema: SchemaRef,
 }
 
 impl KafkaTable {
-    pub(crate) fn new(connections: Arc<Connections>, options: TableOptions) -> Self {
+    pub(crate) fn new(connector: Kafka, options: TableOptions) -> Self {
         let schema = table_schema(options.format, options.mode);
-        Self { connections, options, schema }
+        Self { connector, options, schema }
     }
 
     /// The offsets that a bound which is a time stands for.
@@ -64,7 +65,7 @@ impl TableProvider for KafkaTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = &self.options;
-        let connection = self.connections.kafka(&options.connection)?;
+        let connection = self.connector.connection(&options.connection)?;
         let logs = planning::logs(&connection, query_key(state), &options.topic, options.isolation).await?;
         let (starts, ends) = (
             self.times(&connection, &options.start, &logs).await?,
@@ -84,7 +85,7 @@ impl TableProvider for KafkaTable {
         }
         let parts = split::split(
             &ranges,
-            self.connections.slots().scan_partitions(None, state.config().target_partitions()),
+            self.connector.slots().scan_partitions(None, state.config().target_partitions()),
             options.part_size,
         );
         let spec = ScanSpec {
@@ -102,6 +103,6 @@ impl TableProvider for KafkaTable {
             limit: limit.and_then(|limit| u64::try_from(limit).ok()),
             batch_rows: state.config().batch_size().max(1),
         };
-        Ok(Arc::new(KafkaScanExec::over(spec, connection, &parts)?))
+        Ok(Arc::new(KafkaScanExec::try_new(spec, connection, &parts)?))
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::fault;
 use crate::config::{MONGODB_URI_SETTING, MongoConnection};
-use crate::connections::{PerQuery, QueryKey};
+use crate::connectors::per_query::{PerQuery, QueryKey};
 use crate::{Config, Error, Result};
 
 /// One server, or one replica set.
@@ -165,8 +165,6 @@ fn snapshot_time(hello: &Document) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DEFAULT_CONNECTION;
-    use crate::connections::Connections;
 
     #[test]
     fn only_replicated_servers_have_snapshots() {
@@ -184,8 +182,8 @@ mod tests {
     #[tokio::test]
     async fn an_unusable_address_is_told_without_its_password() {
         let config = Config::new("mongodb://me:hunter2@local host:x/?a=b", "firesteel");
-        let connections = Connections::new(&config, Handle::current());
-        let error = connections.mongodb(DEFAULT_CONNECTION).unwrap().check().await.unwrap_err();
+        let connection = Connection::new(&config, Handle::current());
+        let error = connection.check().await.unwrap_err();
         let told = format!("{error} {error:?}");
         assert!(told.contains(MONGODB_URI_SETTING), "{told}");
         assert!(!told.contains("hunter2"), "{told}");

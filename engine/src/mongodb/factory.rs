@@ -14,6 +14,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::CreateExternalTable;
 use futures::TryStreamExt;
 
+use super::MongoDb;
 use super::connection::Connection;
 use super::location::Location;
 use super::options::{self, TableOptions};
@@ -21,19 +22,18 @@ use super::retry;
 use super::schema::{self, Shape};
 use super::table::MongoTable;
 use crate::config::ReadMode;
-use crate::connections::Connections;
 use crate::{Error, Result};
 
 /// Makes tables over collections.
 #[derive(Debug)]
 pub(crate) struct MongoTableFactory {
-    connections: Arc<Connections>,
+    connector: MongoDb,
 }
 
 impl MongoTableFactory {
-    /// A factory whose tables are read over `connections`.
-    pub(crate) fn new(connections: Arc<Connections>) -> Self {
-        Self { connections }
+    /// A factory whose tables are read by `connector`.
+    pub(crate) fn new(connector: MongoDb) -> Self {
+        Self { connector }
     }
 
     /// The table that a statement describes.
@@ -55,10 +55,10 @@ impl MongoTableFactory {
         }
         let location = Location::parse(location)
             .map_err(|message| Error::InvalidOption { option: "LOCATION".to_owned(), message })?;
-        let options = options::parse(&statement.options, self.connections.table_options())?;
+        let options = options::parse(&statement.options, self.connector.table_options())?;
         let declared = Arc::clone(statement.schema.inner());
         let declared = (!declared.fields().is_empty()).then_some(declared);
-        open(&self.connections, &location, options, declared.as_deref()).await
+        open(&self.connector, &location, options, declared.as_deref()).await
     }
 }
 
@@ -75,12 +75,12 @@ impl TableProviderFactory for MongoTableFactory {
 
 /// The table over the collection at `location`, with the columns in `declared` or, without, inferred ones.
 pub(crate) async fn open(
-    connections: &Arc<Connections>,
+    connector: &MongoDb,
     location: &Location,
     options: TableOptions,
     declared: Option<&Schema>,
 ) -> Result<MongoTable> {
-    let connection = connections.mongodb(&options.connection)?;
+    let connection = connector.connection(&options.connection)?;
     let database = location.database.as_deref().unwrap_or_else(|| connection.default_database());
     let columns = match declared {
         Some(declared) => schema::normalize(declared),
@@ -105,7 +105,7 @@ pub(crate) async fn open(
         None => columns,
     };
     MongoTable::new(
-        Arc::clone(connections),
+        connector.clone(),
         &options.connection,
         database,
         &location.collection,

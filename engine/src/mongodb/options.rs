@@ -1,16 +1,15 @@
-//! The options of a table over a collection: one pure function, one list of names.
-//!
-//! DataFusion lower-cases the names, and puts `format.` before one without a dot. Case does not matter here, nor does
-//! that prefix.
+//! The options of a table over a collection.
 
 use std::collections::HashMap;
-use std::num::NonZeroU64;
-use std::str::FromStr;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::partition::PartitionerOptions;
-use crate::config::{DEFAULT_CONNECTION, ScanConfig, WriteConfig};
-use crate::{Error, Result, words};
+use crate::config::{Acknowledgement, DEFAULT_CONNECTION, ReadMode, ScanConfig, WriteConfig};
+use crate::connectors::options::{self, from_text};
+use crate::{Error, Result};
 
 /// How many documents are sampled for a schema.
 pub(crate) const DEFAULT_SAMPLE_SIZE: u64 = 1_000;
@@ -44,151 +43,96 @@ impl TableOptions {
     }
 }
 
-type Apply = fn(&mut Parsing, &str) -> Result<(), String>;
-
-/// Options as they are read: what a partitioner takes follows from all of them.
-struct Parsing {
-    table: TableOptions,
-    partitioner: PartitionerOptions,
+/// Every option, by the name that it has in a statement.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Given {
+    connection: Option<String>,
+    #[serde(deserialize_with = "from_text")]
+    mode: Option<ReadMode>,
+    column_name_of_corrupt_record: Option<String>,
+    sample_size: Option<NonZeroU64>,
+    schema_hints: Option<String>,
+    batch_rows: Option<NonZeroUsize>,
+    max_partitions: Option<NonZeroUsize>,
+    min_documents_per_partition: Option<NonZeroU64>,
+    filter_pushdown: Option<bool>,
+    partitioner: Option<String>,
+    samples_per_partition: Option<NonZeroU32>,
+    #[serde(rename = "partitionSizeMB")]
+    partition_size_mb: Option<NonZeroU64>,
+    partition_count: Option<NonZeroU32>,
+    bucket_sample: Option<NonZeroU64>,
+    key_fields: Option<String>,
+    #[serde(deserialize_with = "from_text")]
+    write_concern: Option<Acknowledgement>,
+    journal: Option<bool>,
+    write_timeout_ms: Option<NonZeroU64>,
+    write_batch_rows: Option<NonZeroUsize>,
+    ignore_null_values: Option<bool>,
 }
-
-/// Every option, as it is written in a statement.
-const OPTIONS: &[(&str, Apply)] = &[
-    ("connection", |options, value| {
-        options.table.connection = value.to_owned();
-        Ok(())
-    }),
-    ("mode", |options, value| {
-        options.table.scan.mode = value.parse()?;
-        Ok(())
-    }),
-    ("columnNameOfCorruptRecord", |options, value| {
-        if value.is_empty() {
-            return Err("it names the column that shows documents that do not fit".to_owned());
-        }
-        options.table.scan.corrupt_record_column = value.to_owned();
-        options.table.names_corrupt_record = true;
-        Ok(())
-    }),
-    ("sampleSize", |options, value| {
-        options.table.sample_size = positive(value)?;
-        Ok(())
-    }),
-    ("schemaHints", |options, value| {
-        options.table.schema_hints = Some(value.to_owned());
-        Ok(())
-    }),
-    ("batchRows", |options, value| {
-        options.table.scan.batch_rows = to_usize(positive(value)?)?;
-        Ok(())
-    }),
-    ("maxPartitions", |options, value| {
-        options.table.scan.max_partitions = Some(to_usize(positive(value)?)?);
-        Ok(())
-    }),
-    ("minDocumentsPerPartition", |options, value| {
-        options.table.scan.min_documents_per_partition = positive(value)?;
-        Ok(())
-    }),
-    ("filterPushdown", |options, value| {
-        options.table.scan.filter_pushdown = flag(value)?;
-        Ok(())
-    }),
-    ("partitioner", |options, value| {
-        options.partitioner.name = Some(value.to_owned());
-        Ok(())
-    }),
-    ("samplesPerPartition", |options, value| {
-        options.partitioner.samples_per_partition = Some(number(value)?);
-        Ok(())
-    }),
-    ("partitionSizeMB", |options, value| {
-        options.partitioner.size_mb = Some(number(value)?);
-        Ok(())
-    }),
-    ("partitionCount", |options, value| {
-        options.partitioner.count = Some(number(value)?);
-        Ok(())
-    }),
-    ("bucketSample", |options, value| {
-        options.partitioner.bucket_sample = Some(number(value)?);
-        Ok(())
-    }),
-    ("keyFields", |options, value| {
-        let fields = value.split(',').map(|field| field.trim().to_owned());
-        options.table.write.key_fields = fields.filter(|field| !field.is_empty()).collect();
-        if options.table.write.key_fields.is_empty() { Err("it names no field".to_owned()) } else { Ok(()) }
-    }),
-    ("writeConcern", |options, value| {
-        options.table.write.write_concern.acknowledgement = value.parse()?;
-        Ok(())
-    }),
-    ("journal", |options, value| {
-        options.table.write.write_concern.journal = flag(value)?;
-        Ok(())
-    }),
-    ("writeTimeoutMs", |options, value| {
-        options.table.write.write_concern.timeout = Duration::from_millis(positive(value)?);
-        Ok(())
-    }),
-    ("writeBatchRows", |options, value| {
-        options.table.write.batch_rows = to_usize(positive(value)?)?;
-        Ok(())
-    }),
-    ("ignoreNullValues", |options, value| {
-        options.table.write.ignore_nulls = flag(value)?;
-        Ok(())
-    }),
-];
 
 /// Reads the options of a table; what they do not say is as in `defaults`.
 pub(crate) fn parse(given: &HashMap<String, String>, defaults: TableOptions) -> Result<TableOptions> {
-    let mut options = Parsing { table: defaults, partitioner: PartitionerOptions::default() };
-    // In a fixed order, so that of two wrong options always the same is told.
-    let mut given: Vec<_> = given.iter().collect();
-    given.sort();
-    for (key, value) in given {
-        let name = key.strip_prefix("format.").unwrap_or(key);
-        let invalid = |message| Error::InvalidOption { option: name.to_owned(), message };
-        let known = OPTIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        let (_, apply) = known
-            .ok_or_else(|| invalid(words::unknown_option(name, OPTIONS.iter().map(|(known, _)| *known))))?;
-        apply(&mut options, value).map_err(invalid)?;
+    let given: Given = options::parse(given)?;
+    let invalid = |option: &str, message: String| Error::InvalidOption { option: option.to_owned(), message };
+    let mut table = defaults;
+    set(&mut table.connection, given.connection);
+    set(&mut table.sample_size, given.sample_size.map(NonZeroU64::get));
+    table.schema_hints = given.schema_hints.or(table.schema_hints);
+
+    let scan = &mut table.scan;
+    set(&mut scan.mode, given.mode);
+    if let Some(column) = given.column_name_of_corrupt_record {
+        if column.is_empty() {
+            let message = "it names the column that shows documents that do not fit";
+            return Err(invalid("columnNameOfCorruptRecord", message.to_owned()));
+        }
+        scan.corrupt_record_column = column;
+        table.names_corrupt_record = true;
     }
-    let Parsing { mut table, partitioner } = options;
-    let invalid = |message| Error::InvalidOption { option: "partitioner".to_owned(), message };
-    if let Some(partitioner) = partitioner.resolve().map_err(invalid)? {
-        table.scan.partitioner = partitioner;
+    set(&mut scan.batch_rows, given.batch_rows.map(NonZeroUsize::get));
+    scan.max_partitions = given.max_partitions.map(NonZeroUsize::get).or(scan.max_partitions);
+    let documents = given.min_documents_per_partition.map(NonZeroU64::get);
+    set(&mut scan.min_documents_per_partition, documents);
+    set(&mut scan.filter_pushdown, given.filter_pushdown);
+    let partitioner = PartitionerOptions {
+        name: given.partitioner,
+        samples_per_partition: given.samples_per_partition,
+        size_mb: given.partition_size_mb,
+        count: given.partition_count,
+        bucket_sample: given.bucket_sample,
+    };
+    set(&mut scan.partitioner, partitioner.resolve().map_err(|message| invalid("partitioner", message))?);
+
+    let write = &mut table.write;
+    if let Some(fields) = given.key_fields {
+        let fields = fields.split(',').map(|field| field.trim().to_owned());
+        write.key_fields = fields.filter(|field| !field.is_empty()).collect();
+        if write.key_fields.is_empty() {
+            return Err(invalid("keyFields", "it names no field".to_owned()));
+        }
     }
+    set(&mut write.write_concern.acknowledgement, given.write_concern);
+    set(&mut write.write_concern.journal, given.journal);
+    let timeout = given.write_timeout_ms.map(|millis| Duration::from_millis(millis.get()));
+    set(&mut write.write_concern.timeout, timeout);
+    set(&mut write.batch_rows, given.write_batch_rows.map(NonZeroUsize::get));
+    set(&mut write.ignore_nulls, given.ignore_null_values);
     Ok(table)
 }
 
-fn number<T: FromStr>(value: &str) -> Result<T, String> {
-    value.trim().parse().map_err(|_| format!("`{value}` is not a number above 0"))
-}
-
-fn positive(value: &str) -> Result<u64, String> {
-    number::<NonZeroU64>(value).map(NonZeroU64::get)
-}
-
-fn to_usize(value: u64) -> Result<usize, String> {
-    usize::try_from(value).map_err(|_| format!("`{value}` is too large"))
-}
-
-fn flag(value: &str) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(format!("`{value}` is neither true nor false")),
+/// Takes a value where one was given.
+fn set<T>(field: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *field = value;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
-    use crate::{Acknowledgement, Partitioner, ReadMode};
+    use crate::config::Partitioner;
 
     fn defaults() -> TableOptions {
         TableOptions::new(ScanConfig::default(), WriteConfig::default())

@@ -1,32 +1,20 @@
-//! The scan as a physical node.
-//!
-//! Ballista sends a task only the partitions that are its own by slicing the leaves that it knows. A leaf of any other
-//! kind is sent whole, and then every task reads every partition. So this node is not a leaf: its input is an in-memory
-//! table whose partition *i* holds one row, the descriptor of what partition *i* reads. Ballista slices that table, and this node takes
-//! its partitioning from whatever is left of it.
+//! The scan of a collection as a physical node, and what all of its partitions share.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bson::{Document, Timestamp};
-use datafusion::catalog::memory::{DataSourceExec, MemorySourceConfig};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-};
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
 use super::connection::Connection;
 use super::find::Find;
 use super::mode::Reading;
 use super::reader;
 use super::walk::{Walk, describe, descriptor_schema};
+use crate::connectors::{Execution, Input, Operator, OperatorExec};
 
 /// What all partitions of a scan share.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,64 +63,59 @@ impl ScanSpec {
     }
 }
 
-/// Reads what its input describes.
+/// Reads the parts of a collection that its descriptors name.
 #[derive(Debug)]
-pub(crate) struct MongoScanExec {
+pub(crate) struct MongoScan {
     spec: Arc<ScanSpec>,
     connection: Arc<Connection>,
-    descriptors: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
 }
+
+/// The scan of a collection.
+pub(crate) type MongoScanExec = OperatorExec<MongoScan>;
 
 impl MongoScanExec {
     /// A scan of `walks`, one a partition.
-    pub(crate) fn over(spec: ScanSpec, connection: Arc<Connection>, walks: &[Walk]) -> Result<Self> {
-        let partitions: Vec<Vec<RecordBatch>> =
-            walks.iter().map(|walk| Ok(vec![describe(walk)?])).collect::<Result<_>>()?;
-        let source = MemorySourceConfig::try_new(&partitions, descriptor_schema(), None)?;
-        Ok(Self::new(Arc::new(spec), connection, DataSourceExec::from_data_source(source)))
+    pub(crate) fn try_new(spec: ScanSpec, connection: Arc<Connection>, walks: &[Walk]) -> Result<Self> {
+        let descriptors = walks.iter().map(describe).collect::<Result<Vec<_>>>()?;
+        Self::over(MongoScan { spec: Arc::new(spec), connection }, descriptor_schema(), descriptors)
     }
 
-    /// A scan of what `descriptors` yields.
-    pub(crate) fn new(
-        spec: Arc<ScanSpec>,
+    /// A scan of what `descriptors`, which came with a plan, name.
+    pub(crate) fn decoded(
+        spec: ScanSpec,
         connection: Arc<Connection>,
         descriptors: Arc<dyn ExecutionPlan>,
     ) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&spec.schema)),
-            descriptors.output_partitioning().clone(),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self {
-            spec,
-            connection,
-            descriptors,
-            properties: Arc::new(properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }
+        Self::new(MongoScan { spec: Arc::new(spec), connection }, descriptors)
     }
 
     pub(crate) fn spec(&self) -> &ScanSpec {
-        &self.spec
+        &self.operator().spec
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
-        &self.connection
-    }
-
-    pub(crate) fn descriptors(&self) -> &Arc<dyn ExecutionPlan> {
-        &self.descriptors
+        &self.operator().connection
     }
 }
 
-impl DisplayAs for MongoScanExec {
-    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Operator for MongoScan {
+    fn name(&self) -> &'static str {
+        "MongoScanExec"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.spec.schema)
+    }
+
+    fn fmt_as(
+        &self,
+        input: &Input<'_>,
+        format: DisplayFormatType,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
         let spec = &self.spec;
         let columns: Vec<&str> = spec.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let partitions = self.properties.partitioning.partition_count();
+        let partitions = input.partitions();
         write!(
             f,
             "MongoScanExec: collection={}.{}, partitions={partitions}, partitioner={}, projection=[{}]",
@@ -161,51 +144,13 @@ impl DisplayAs for MongoScanExec {
             (Some(_), _) => write!(f, ", read=snapshot"),
         }
     }
-}
 
-impl ExecutionPlan for MongoScanExec {
-    fn name(&self) -> &'static str {
-        "MongoScanExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.descriptors]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
+    fn execute(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(descriptors), true) => {
-                Ok(Arc::new(Self::new(Arc::clone(&self.spec), Arc::clone(&self.connection), descriptors)))
-            }
-            _ => Err(DataFusionError::Internal("MongoScanExec has exactly one input".to_owned())),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let descriptors = self.descriptors.execute(partition, context)?;
-        let spec = Arc::clone(&self.spec);
-        reader::read(spec, Arc::clone(&self.connection), descriptors, &self.metrics, partition)
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        descriptors: SendableRecordBatchStream,
+        Execution { partition, metrics, .. }: Execution<'_>,
+    ) -> Result<SendableRecordBatchStream> {
+        let (spec, connection) = (Arc::clone(&self.spec), Arc::clone(&self.connection));
+        reader::read(spec, connection, descriptors, metrics, partition)
     }
 }

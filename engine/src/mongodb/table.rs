@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 
+use super::MongoDb;
 use super::connection::Connection;
 use super::mode::{self, Reading};
 use super::partition::{self, Facts, Layout, Target, Wanted};
@@ -22,12 +23,12 @@ use super::write::{self, WriteSpec};
 use super::{filter, retry, schema};
 use crate::Error;
 use crate::config::{ReadMode, ScanConfig, WriteConfig};
-use crate::connections::{Connections, QueryKey, query_key};
+use crate::connectors::per_query::{QueryKey, query_key};
 
 /// Where a collection is, and how it is read. It holds a connection's name, never its address.
 #[derive(Clone, Debug)]
 pub(crate) struct MongoTable {
-    pub(crate) connections: Arc<Connections>,
+    connector: MongoDb,
     pub(crate) connection: String,
     pub(crate) database: String,
     pub(crate) collection: String,
@@ -39,7 +40,7 @@ pub(crate) struct MongoTable {
 impl MongoTable {
     /// A table over `collection` with an explicit schema.
     pub(crate) fn new(
-        connections: Arc<Connections>,
+        connector: MongoDb,
         connection: &str,
         database: &str,
         collection: &str,
@@ -50,7 +51,7 @@ impl MongoTable {
         schema::validate(collection, &schema)?;
         mode::check_corrupt_record(collection, &scan, &schema)?;
         Ok(Self {
-            connections,
+            connector,
             connection: connection.to_owned(),
             database: database.to_owned(),
             collection: collection.to_owned(),
@@ -101,7 +102,7 @@ impl MongoTable {
         } else if facts.collated_view && filter.is_some() {
             Layout::one("single (a view with a collation)")
         } else {
-            let parts = self.connections.slots().scan_partitions(self.scan.max_partitions, target_partitions);
+            let parts = self.connector.slots().scan_partitions(self.scan.max_partitions, target_partitions);
             let wanted = Wanted { filter, columns, cluster_time, parts };
             partition::layout(target, &facts, wanted, &self.scan).await?
         };
@@ -154,7 +155,7 @@ impl TableProvider for MongoTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let connection = self.connections.mongodb(&self.connection)?;
+        let connection = self.connector.connection(&self.connection)?;
         // A caller may hand over more than was promised to be taken.
         let taken = |filter: &&Expr| self.support(filter) != TableProviderFilterPushDown::Unsupported;
         let pushed: Vec<Expr> = filters.iter().filter(taken).cloned().collect();
@@ -190,7 +191,7 @@ impl TableProvider for MongoTable {
             aggregate_pushdown: self.scan.aggregate_pushdown && !facts.collated_view,
             partitioner: layout.partitioner,
         };
-        Ok(Arc::new(MongoScanExec::over(spec, connection, &layout.walks)?))
+        Ok(Arc::new(MongoScanExec::try_new(spec, connection, &layout.walks)?))
     }
 
     /// Runs where the query is planned: in the scheduler.
@@ -213,6 +214,6 @@ impl TableProvider for MongoTable {
             schema: Arc::clone(&self.schema),
             config: self.write.clone(),
         };
-        write::plan(spec, self.connections.mongodb(&self.connection)?, input, operation).await
+        write::plan(spec, self.connector.connection(&self.connection)?, input, operation).await
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{
     ExecutorConfig, Home, Incarnation, MemoryLimit, STACK_BYTES, Scheduler, SchedulerConfig,
 };
-use crate::connections::Connections;
+use crate::connectors::Connectors;
 use crate::{Config, Error, Result};
 
 /// How long ending the engine may take.
@@ -27,7 +27,7 @@ const NEVER: Duration = Duration::from_secs(24 * 3600);
 
 /// A running engine.
 #[derive(Debug)]
-pub(super) struct Embedded {
+pub(crate) struct Embedded {
     /// `None` once it is ended.
     runtime: Option<Runtime>,
     parts: Option<Parts>,
@@ -48,8 +48,8 @@ impl std::fmt::Debug for Parts {
 }
 
 impl Embedded {
-    /// Starts scheduler and executor, and makes the connections that both use.
-    pub(super) async fn start(config: &Config) -> Result<(Self, Arc<Connections>)> {
+    /// Starts scheduler and executor, and makes the connectors that both use.
+    pub(crate) async fn start(config: &Config) -> Result<(Self, Arc<Connectors>)> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.resolved_vcores().max(2))
             .thread_name("firesteel-engine")
@@ -57,8 +57,8 @@ impl Embedded {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let connections = Arc::new(Connections::new(config, runtime.handle().clone()));
-        let start = runtime.spawn(start(config.clone(), Arc::clone(&connections)));
+        let connectors = Arc::new(Connectors::new(config, runtime.handle().clone()));
+        let start = runtime.spawn(start(config.clone(), Arc::clone(&connectors)));
         let mut embedded = Self { runtime: Some(runtime), parts: None, scheduler_url: String::new() };
         let (parts, scheduler_url) = start.await.map_err(failed)?.map_err(|error| match error {
             // What the caller has to mend stays what it is.
@@ -67,15 +67,15 @@ impl Embedded {
         })?;
         embedded.parts = Some(parts);
         embedded.scheduler_url = scheduler_url;
-        Ok((embedded, connections))
+        Ok((embedded, connectors))
     }
 
-    pub(super) fn scheduler_url(&self) -> &str {
+    pub(crate) fn scheduler_url(&self) -> &str {
         &self.scheduler_url
     }
 
     /// Ends everything, and waits until it has ended.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let (runtime, parts) = (self.runtime.take(), self.parts.take());
         // Ending a runtime blocks, which a task may not do.
         let ended = tokio::task::spawn_blocking(move || {
@@ -115,7 +115,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Embedded { message: error.to_string() }
 }
 
-async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, String)> {
+async fn start(config: Config, connectors: Arc<Connectors>) -> Result<(Parts, String)> {
     let loopback = "127.0.0.1".to_owned();
     let scheduler = SchedulerConfig {
         bind_host: loopback.clone(),
@@ -128,7 +128,7 @@ async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, 
         grace: Duration::ZERO,
         ..SchedulerConfig::new(config.clone())
     };
-    let scheduler = Scheduler::compose(&scheduler, &connections).await?;
+    let scheduler = Scheduler::compose(&scheduler, &connectors).await?;
     let scheduler_url = format!("http://{}", scheduler.address());
     let stop = CancellationToken::new();
     let (port, until) = (scheduler.address().port(), stop.clone());
@@ -148,7 +148,7 @@ async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, 
         memory: MemoryLimit::Unlimited,
         ..ExecutorConfig::new(config)
     };
-    let home = Home::make(&executor, connections)?;
+    let home = Home::make(&executor, connectors)?;
     let executor = home.register(&executor, &scheduler_url).await?;
     Ok((Parts { scheduler: stop, executor, home }, scheduler_url))
 }

@@ -115,11 +115,8 @@ impl Incarnation {
             ballista_protocol_version: BALLISTA_PROTOCOL_VERSION,
         };
         let tasks = CancellationToken::new();
-        let state = session_state(
-            Role::Server,
-            session_config(&config.engine, &home.connections),
-            &home.connections,
-        )?;
+        let state =
+            session_state(Role::Server, session_config(&config.engine, &home.connectors), &home.connectors)?;
         let (defaults, runtime_env) = (state.config().clone(), Arc::clone(&home.runtime_env));
         let executor = Arc::new(BallistaExecutor::new(
             registration,
@@ -161,7 +158,7 @@ impl Incarnation {
             client.clone(),
             Arc::new(process),
             Arc::clone(&executor),
-            codec::both(&home.connections),
+            codec::both(&home.connectors),
             stop_sender,
             &notifier,
             home.health.clone(),

@@ -12,13 +12,10 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use prometheus::{CounterVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::connectors::metrics::ScanMetrics;
+use crate::connectors::{Connector, Connectors, ScanNode};
 
 /// Upper bounds of the buckets of task times, in seconds.
 const TASK_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0];
-
-/// Our nodes that read from outside, and what they read from.
-const SCANS: [(&str, &str); 3] =
-    [("MongoScanExec", "mongodb"), ("MongoGroupExec", "mongodb_group"), ("KafkaScanExec", "kafka")];
 
 /// What DataFusion's own scans read from.
 const FILES: &str = "files";
@@ -27,6 +24,8 @@ const FILES: &str = "files";
 #[derive(Debug)]
 pub(super) struct Metrics {
     pub(super) registry: Registry,
+    /// The nodes of connectors that read from outside.
+    scans: Vec<ScanNode>,
     running: IntGauge,
     tasks: IntCounterVec,
     task_seconds: Histogram,
@@ -59,8 +58,9 @@ impl Outcome {
 }
 
 impl Metrics {
-    pub(super) fn new() -> prometheus::Result<Self> {
+    pub(super) fn new(connectors: &Connectors) -> prometheus::Result<Self> {
         let registry = Registry::new();
+        let scans: Vec<ScanNode> = connectors.iter().flat_map(Connector::scans).copied().collect();
         let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
             let gauge = IntGauge::new(format!("firesteel_{name}"), help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -95,11 +95,12 @@ impl Metrics {
             slots: gauge("slots", "Tasks that can run at once")?,
             connected: gauge("scheduler_connected", "1 when the last heartbeat was answered")?,
             registry,
+            scans,
         };
         for outcome in [Outcome::Completed, Outcome::Failed, Outcome::Cancelled] {
             metrics.tasks.with_label_values(&[outcome.label()]);
         }
-        for source in SCANS.iter().map(|(_, source)| *source).chain([FILES]) {
+        for source in metrics.scans.iter().map(|scan| scan.label).chain([FILES]) {
             for counters in [&metrics.rows, &metrics.bytes, &metrics.partitions] {
                 counters.with_label_values(&[source]);
             }
@@ -136,7 +137,7 @@ impl Metrics {
     }
 
     fn count_scans(&self, plan: &Arc<dyn ExecutionPlan>) {
-        if let Some(source) = source_of(plan) {
+        if let Some(source) = self.source_of(plan) {
             let read = ScanMetrics::of(plan.as_ref());
             self.rows.with_label_values(&[source]).inc_by(read.rows);
             self.bytes.with_label_values(&[source]).inc_by(read.bytes);
@@ -150,13 +151,13 @@ impl Metrics {
             self.count_scans(child);
         }
     }
-}
 
-/// What a node reads from, if it reads from outside.
-fn source_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
-    let files = |node: &DataSourceExec| node.data_source().downcast_ref::<FileScanConfig>().is_some();
-    if plan.downcast_ref::<DataSourceExec>().is_some_and(files) {
-        return Some(FILES);
+    /// What a node reads from, if it reads from outside.
+    fn source_of(&self, plan: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
+        let files = |node: &DataSourceExec| node.data_source().downcast_ref::<FileScanConfig>().is_some();
+        if plan.downcast_ref::<DataSourceExec>().is_some_and(files) {
+            return Some(FILES);
+        }
+        self.scans.iter().find(|scan| scan.name == plan.name()).map(|scan| scan.label)
     }
-    SCANS.iter().find(|(node, _)| *node == plan.name()).map(|(_, source)| *source)
 }

@@ -33,7 +33,7 @@ use self::metrics::Metrics;
 use self::tasks::Tasks;
 use self::workdir::WorkDir;
 use super::{ExecutorConfig, http, net};
-use crate::connections::Connections;
+use crate::connectors::Connectors;
 use crate::{Error, Result};
 
 pub(crate) use self::incarnation::Incarnation;
@@ -69,7 +69,7 @@ pub struct Executor {
 
 /// What outlives an incarnation.
 pub(crate) struct Home {
-    connections: Arc<Connections>,
+    connectors: Arc<Connectors>,
     work: WorkDir,
     runtime_env: Arc<RuntimeEnv>,
     memory_limit: Option<usize>,
@@ -88,18 +88,19 @@ impl std::fmt::Debug for Home {
 }
 
 impl Home {
-    pub(crate) fn make(config: &ExecutorConfig, connections: Arc<Connections>) -> Result<Self> {
+    pub(crate) fn make(config: &ExecutorConfig, connectors: Arc<Connectors>) -> Result<Self> {
         let work = WorkDir::create(config.work_dir.as_deref())?;
         let (pool, memory_limit) = memory::pool(config.memory);
-        connections.functions().charge(&pool);
+        connectors.functions().charge(&pool);
         let runtime_env =
             RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill()).build_arc()?;
+        let metrics = Metrics::new(&connectors).map_err(failed)?;
         Ok(Self {
-            connections,
+            connectors,
             work,
             runtime_env,
             memory_limit,
-            metrics: Arc::new(Metrics::new().map_err(failed)?),
+            metrics: Arc::new(metrics),
             health: ExecutorHealth::new(),
             runtime: Some(tasks::runtime(config.engine.resolved_vcores()).map_err(failed)?),
             incarnations: AtomicU64::new(0),
@@ -152,7 +153,7 @@ impl Executor {
     /// Takes the health port and makes the work directory. The clients of MongoDB live on the current runtime.
     pub fn bind(config: ExecutorConfig) -> BoxFuture<'static, Result<Self>> {
         Box::pin(async move {
-            let connections = Arc::new(Connections::new(&config.engine, Handle::current()));
+            let connectors = Arc::new(Connectors::new(&config.engine, Handle::current()));
             let (health_listener, health_address) = net::listen(
                 &config.bind_host,
                 config.bind_health_port,
@@ -160,7 +161,7 @@ impl Executor {
                 "--bind-host and --bind-health-port",
             )
             .await?;
-            let home = Home::make(&config, connections)?;
+            let home = Home::make(&config, connectors)?;
             Ok(Self { config, health_listener, health_address, home })
         })
     }

@@ -21,7 +21,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::measure::{Counting, Function, Measure, Source};
 use super::translate::{Nullness, Translation, Value, is_plain, path};
-use crate::mongodb::MongoScanExec;
+use crate::mongodb::scan::MongoScanExec;
 
 type Expr = Arc<dyn PhysicalExpr>;
 

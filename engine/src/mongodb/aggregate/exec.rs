@@ -8,21 +8,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use bson::{Bson, Document, doc};
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::aggregates::AggregateExec;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, Time,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, ExecutionPlanProperties};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::compile::Group;
@@ -30,21 +28,16 @@ use super::groups::{Collector, Misfit};
 use super::range::condition;
 use crate::Error;
 use crate::connectors::metrics::bytes_scanned;
+use crate::connectors::{Execution, Input, Operator, OperatorExec};
 use crate::mongodb::connection::Connection;
+use crate::mongodb::scan::{MongoScanExec, ScanSpec};
 use crate::mongodb::walk::{IdRange, Walk, walks_of};
-use crate::mongodb::{MongoScanExec, ScanSpec};
 
 /// A range with more groups is read: the server's work is no longer less than that, and groups are held in memory.
 const MAX_GROUPS: usize = 200_000;
 
 /// Computes partial states of an aggregate on the server.
-#[derive(Debug)]
-pub(crate) struct MongoGroupExec {
-    run: Arc<Run>,
-    descriptors: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
-}
+pub(crate) type MongoGroupExec = OperatorExec<MongoGroup>;
 
 impl MongoGroupExec {
     /// The node for a partial aggregate over a scan; `None` where that cannot be pushed.
@@ -54,22 +47,20 @@ impl MongoGroupExec {
         let reading: Arc<dyn ExecutionPlan> = Arc::new(aggregate.clone());
         let reading = reading.transform_up(|node| {
             let Some(scan) = node.downcast_ref::<MongoScanExec>() else { return Ok(Transformed::no(node)) };
-            found =
-                Some((scan.spec().clone(), Arc::clone(scan.connection()), Arc::clone(scan.descriptors())));
+            found = Some((scan.spec().clone(), Arc::clone(scan.connection()), Arc::clone(scan.input())));
             let whole =
-                MongoScanExec::over(scan.spec().clone(), Arc::clone(scan.connection()), &[Walk::full()])?;
+                MongoScanExec::try_new(scan.spec().clone(), Arc::clone(scan.connection()), &[Walk::full()])?;
             Ok(Transformed::yes(Arc::new(whole) as Arc<dyn ExecutionPlan>))
         })?;
         let Some((scan, connection, descriptors)) = found else { return Ok(None) };
         if reading.data.output_partitioning().partition_count() != 1 {
             return Ok(None);
         }
-        let run = Run { group, scan, connection, reading: reading.data };
-        Ok(Some(Self::new(Arc::new(run), descriptors)))
+        Ok(Some(Self::new(MongoGroup { group, scan, connection, reading: reading.data }, descriptors)))
     }
 
-    /// The node whose [`Self::reading`] this is, over `descriptors`.
-    pub(crate) fn decode(
+    /// The node whose [`Self::reading`] this is, over descriptors that came with a plan.
+    pub(crate) fn decoded(
         reading: &Arc<dyn ExecutionPlan>,
         descriptors: Arc<dyn ExecutionPlan>,
     ) -> Result<Self> {
@@ -77,46 +68,48 @@ impl MongoGroupExec {
         let node = node.ok_or_else(|| Error::PlanDecode {
             message: "an aggregate of MongoDB cannot be computed by its server".to_owned(),
         })?;
-        Ok(Self::new(node.run, descriptors))
-    }
-
-    fn new(run: Arc<Run>, descriptors: Arc<dyn ExecutionPlan>) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&run.group.output)),
-            descriptors.output_partitioning().clone(),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
-        Self { run, descriptors, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        Ok(Self::new(Arc::clone(node.operator()), descriptors))
     }
 
     /// The same over one walk that reads everything.
-    pub(super) fn over_everything(self) -> Result<Self> {
-        let scan =
-            MongoScanExec::over(self.run.scan.clone(), Arc::clone(&self.run.connection), &[Walk::full()])?;
-        Ok(Self::new(self.run, Arc::clone(scan.descriptors())))
+    pub(super) fn over_everything(&self) -> Result<Self> {
+        let MongoGroup { scan, connection, .. } = self.operator().as_ref();
+        let scan = MongoScanExec::try_new(scan.clone(), Arc::clone(connection), &[Walk::full()])?;
+        Ok(Self::new(Arc::clone(self.operator()), Arc::clone(scan.input())))
     }
 
     /// The partial aggregate that reads a range instead.
     pub(crate) fn reading(&self) -> &Arc<dyn ExecutionPlan> {
-        &self.run.reading
+        &self.operator().reading
     }
 
     pub(super) fn scan(&self) -> &ScanSpec {
-        &self.run.scan
+        &self.operator().scan
     }
 }
 
-impl DisplayAs for MongoGroupExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Run { group, scan, .. } = self.run.as_ref();
+impl Operator for MongoGroup {
+    fn name(&self) -> &'static str {
+        "MongoGroupExec"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.group.output)
+    }
+
+    fn emission(&self) -> EmissionType {
+        EmissionType::Final
+    }
+
+    fn fmt_as(&self, input: &Input<'_>, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, scan, .. } = self;
         let by: Vec<String> = group.by.iter().map(ToString::to_string).collect();
         write!(
             f,
             "MongoGroupExec: collection={}.{}, partitions={}, group=[{}], pipeline=[",
             scan.database,
             scan.collection,
-            self.properties.partitioning.partition_count(),
+            input.partitions(),
             by.join(", ")
         )?;
         if let Some(filter) = &scan.filter {
@@ -125,61 +118,26 @@ impl DisplayAs for MongoGroupExec {
         let read = if scan.cluster_time.is_some() { "snapshot" } else { "plain" };
         write!(f, "{}], read={read}", group.stage())
     }
-}
 
-impl ExecutionPlan for MongoGroupExec {
-    fn name(&self) -> &'static str {
-        "MongoGroupExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.descriptors]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
+    fn execute(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(descriptors), true) => Ok(Arc::new(Self::new(Arc::clone(&self.run), descriptors))),
-            _ => Err(DataFusionError::Internal("MongoGroupExec has exactly one input".to_owned())),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let descriptors = self.descriptors.execute(partition, Arc::clone(&context))?;
-        let metrics = Metrics::new(&self.metrics, partition);
-        let (run, counted) = (Arc::clone(&self.run), metrics.baseline.clone());
+        descriptors: SendableRecordBatchStream,
+        Execution { partition, context, metrics }: Execution<'_>,
+    ) -> Result<SendableRecordBatchStream> {
+        let metrics = Metrics::new(metrics, partition);
+        let counted = metrics.baseline.clone();
+        let schema = self.schema();
         let walks = descriptors
             .map(|batch| Ok::<_, DataFusionError>(stream::iter(walks_of(&batch?)?.into_iter().map(Ok))))
             .try_flatten();
         let states = walks
             .and_then(move |walk| {
-                let (run, context, metrics) = (Arc::clone(&run), Arc::clone(&context), metrics.clone());
-                async move { run.answer(&walk, context, &metrics).await }
+                let (group, context, metrics) = (Arc::clone(&self), Arc::clone(&context), metrics.clone());
+                async move { group.answer(&walk, context, &metrics).await }
             })
             .try_flatten()
             .inspect_ok(move |batch| counted.record_output(batch.num_rows()));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), states)))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, states)))
     }
 }
 
@@ -208,9 +166,9 @@ impl Metrics {
     }
 }
 
-/// What all partitions share.
+/// The aggregate that all partitions share.
 #[derive(Debug)]
-struct Run {
+pub(crate) struct MongoGroup {
     group: Group,
     scan: ScanSpec,
     connection: Arc<Connection>,
@@ -224,7 +182,7 @@ enum Answer {
     Read(Misfit),
 }
 
-impl Run {
+impl MongoGroup {
     /// The partial states of a range.
     async fn answer(
         &self,
@@ -358,7 +316,7 @@ impl Run {
                 return Ok(Transformed::no(node));
             }
             let walks = std::slice::from_ref(walk);
-            let scan = MongoScanExec::over(self.scan.clone(), Arc::clone(&self.connection), walks)?;
+            let scan = MongoScanExec::try_new(self.scan.clone(), Arc::clone(&self.connection), walks)?;
             Ok(Transformed::yes(Arc::new(scan) as Arc<dyn ExecutionPlan>))
         })?;
         Ok(plan.data)

@@ -1,7 +1,4 @@
 //! Replaces partial aggregates over scans by groups of the server, while a query is planned.
-//!
-//! It cannot be one of a session's physical optimizers: Ballista's adaptive planner uses rules of its own instead of
-//! those, and again after every stage. So it is a rule that the query planner adds for the one time that it plans.
 
 use std::sync::Arc;
 

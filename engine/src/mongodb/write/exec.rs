@@ -1,31 +1,26 @@
 //! The writers as a physical node.
 //!
 //! Each partition of the input has a writer, which yields one row: how many rows it wrote, once all are confirmed. The node
-//! is unary and keeps its input's partitioning, so that each task runs the writers of its own partitions.
+//! has its input's partitions, so each task runs the writers of its own.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{
-    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
-};
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::execution_plan::EmissionType;
+use datafusion::physical_plan::metrics::{BaselineMetrics, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::{TryStreamExt, stream};
 
 use super::command::Batch;
 use super::encode::Encoder;
 use super::writer::Writer;
 use crate::config::{Acknowledgement, WriteConfig};
+use crate::connectors::{Execution, Input, Operator, OperatorExec};
 use crate::mongodb::connection::Connection;
 
 /// What all writers of a statement share.
@@ -42,38 +37,44 @@ pub(crate) struct WriteSpec {
 
 /// Writes the rows of its input.
 #[derive(Debug)]
-pub(crate) struct MongoWriteExec {
+pub(crate) struct MongoWrite {
     spec: Arc<WriteSpec>,
     connection: Arc<Connection>,
-    input: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
 }
 
+/// The writers of a statement.
+pub(crate) type MongoWriteExec = OperatorExec<MongoWrite>;
+
 impl MongoWriteExec {
-    pub(crate) fn new(
-        spec: Arc<WriteSpec>,
-        connection: Arc<Connection>,
-        input: Arc<dyn ExecutionPlan>,
-    ) -> Self {
-        let schema = Arc::new(Schema::new(vec![Field::new("count", DataType::UInt64, false)]));
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            input.output_partitioning().clone(),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
-        let metrics = ExecutionPlanMetricsSet::new();
-        Self { spec, connection, input, properties: Arc::new(properties), metrics }
+    /// Writers of the rows of `input`.
+    pub(crate) fn of(spec: WriteSpec, connection: Arc<Connection>, input: Arc<dyn ExecutionPlan>) -> Self {
+        Self::new(MongoWrite { spec: Arc::new(spec), connection }, input)
     }
 
     pub(crate) fn spec(&self) -> &WriteSpec {
-        &self.spec
+        &self.operator().spec
     }
 }
 
-impl DisplayAs for MongoWriteExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// What a writer yields.
+fn count_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("count", DataType::UInt64, false)]))
+}
+
+impl Operator for MongoWrite {
+    fn name(&self) -> &'static str {
+        "MongoWriteExec"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        count_schema()
+    }
+
+    fn emission(&self) -> EmissionType {
+        EmissionType::Final
+    }
+
+    fn fmt_as(&self, _: &Input<'_>, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let WriteSpec { database, collection, config, .. } = self.spec.as_ref();
         let concern = &config.write_concern;
         write!(
@@ -88,51 +89,17 @@ impl DisplayAs for MongoWriteExec {
         }
         write!(f, ", j={}", concern.journal)
     }
-}
 
-impl ExecutionPlan for MongoWriteExec {
-    fn name(&self) -> &'static str {
-        "MongoWriteExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
+    fn execute(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => {
-                Ok(Arc::new(Self::new(Arc::clone(&self.spec), Arc::clone(&self.connection), input)))
-            }
-            _ => Err(DataFusionError::Internal("MongoWriteExec has exactly one input".to_owned())),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
+        input: SendableRecordBatchStream,
+        Execution { partition, metrics, .. }: Execution<'_>,
+    ) -> Result<SendableRecordBatchStream> {
         let (spec, connection) = (Arc::clone(&self.spec), Arc::clone(&self.connection));
-        let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let rows = MetricBuilder::new(&self.metrics).counter("rows_written", partition);
-        let retries = MetricBuilder::new(&self.metrics).counter("write_retries", partition);
-        let schema = self.schema();
+        let baseline = BaselineMetrics::new(metrics, partition);
+        let rows = MetricBuilder::new(metrics).counter("rows_written", partition);
+        let retries = MetricBuilder::new(metrics).counter("write_retries", partition);
+        let schema = count_schema();
         let counts = Arc::clone(&schema);
         let write = async move {
             let writer = Writer {
@@ -150,10 +117,6 @@ impl ExecutionPlan for MongoWriteExec {
             Ok(RecordBatch::try_new(counts, vec![Arc::new(UInt64Array::from(vec![written]))])?)
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream::once(Box::pin(write)))))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 }
 

@@ -18,5 +18,5 @@ mod exec;
 mod plan;
 mod writer;
 
-pub(crate) use exec::{MongoWriteExec, WriteSpec};
-pub(crate) use plan::plan;
+pub(crate) use self::exec::{MongoWriteExec, WriteSpec};
+pub(crate) use self::plan::plan;

@@ -53,7 +53,7 @@ pub(crate) async fn plan(
             return Err(invalid(message).into());
         }
     }
-    let write = Arc::new(MongoWriteExec::new(Arc::new(spec), connection, input));
+    let write = Arc::new(MongoWriteExec::of(spec, connection, input));
     let counts = write.schema();
     let sum = AggregateExprBuilder::new(sum_udaf(), vec![col("count", &counts)?])
         .schema(Arc::clone(&counts))

@@ -1,71 +1,12 @@
-//! The frame around our messages, and the conversions between them and the types they stand for.
+//! How a collection is read, and the scan of one, as messages.
 
-use std::sync::Arc;
-
-use arrow::datatypes::SchemaRef;
 use bson::{Document, Timestamp};
-use datafusion_proto::protobuf;
-use prost::Message;
 
-use super::{WIRE_VERSION, wire};
+use super::{partitioner, wire};
 use crate::config::{ReadMode, ScanConfig};
 use crate::mongodb::{Reading, ScanSpec};
+use crate::wire::{damaged, decode_schema, encode_schema, to_usize};
 use crate::{Error, Result};
-
-/// The tag of a protobuf field is never `F`: that would be wire type 6, which does not exist.
-const MAGIC: &[u8; 4] = b"FSTL";
-
-/// Appends a message in its frame.
-pub(super) fn frame(message: &impl Message, buffer: &mut Vec<u8>) {
-    buffer.extend_from_slice(MAGIC);
-    buffer.extend_from_slice(&message.encode_to_vec());
-}
-
-/// The message in a frame; `None` where the bytes are not ours.
-pub(super) fn unframe<M: Message + Default>(bytes: &[u8]) -> Result<Option<M>> {
-    let Some(message) = bytes.strip_prefix(MAGIC) else { return Ok(None) };
-    M::decode(message).map(Some).map_err(damaged)
-}
-
-/// Refuses a plan of another version.
-pub(super) fn check_version(found: u32) -> Result<()> {
-    if found == WIRE_VERSION { Ok(()) } else { Err(Error::PlanVersion { found, supported: WIRE_VERSION }) }
-}
-
-/// The input of a node that has one.
-pub(super) fn one_input(
-    what: &str,
-    inputs: &[Arc<dyn datafusion::physical_plan::ExecutionPlan>],
-) -> Result<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
-    match inputs {
-        [input] => Ok(Arc::clone(input)),
-        _ => Err(Error::PlanDecode { message: format!("{what} has one input, not {}", inputs.len()) }),
-    }
-}
-
-/// A message without a kind was made by a newer process.
-pub(super) fn unknown_kind() -> Error {
-    Error::PlanDecode { message: "it holds a kind of node that this process does not know".to_owned() }
-}
-
-pub(super) fn damaged(error: impl std::fmt::Display) -> Error {
-    Error::PlanDecode { message: error.to_string() }
-}
-
-pub(super) fn to_usize(value: u64) -> Result<usize> {
-    usize::try_from(value).map_err(damaged)
-}
-
-/// A schema, with the metadata of its fields.
-fn encode_schema(schema: &SchemaRef) -> Result<Vec<u8>> {
-    let schema = protobuf::Schema::try_from(schema.as_ref()).map_err(damaged)?;
-    Ok(schema.encode_to_vec())
-}
-
-fn decode_schema(bytes: &[u8]) -> Result<SchemaRef> {
-    let schema = protobuf::Schema::decode(bytes).map_err(damaged)?;
-    Ok(Arc::new(arrow::datatypes::Schema::try_from(&schema).map_err(damaged)?))
-}
 
 impl From<ReadMode> for wire::ReadMode {
     fn from(mode: ReadMode) -> Self {
@@ -97,7 +38,7 @@ impl From<&ScanConfig> for wire::ScanOptions {
             mode: wire::ReadMode::from(config.mode).into(),
             corrupt_record_column: config.corrupt_record_column.clone(),
             aggregate_pushdown: config.aggregate_pushdown,
-            partitioner: super::partitioner::encode(config.partitioner),
+            partitioner: partitioner::encode(config.partitioner),
         }
     }
 }
@@ -114,12 +55,12 @@ impl TryFrom<wire::ScanOptions> for ScanConfig {
             mode: read_mode(options.mode)?,
             corrupt_record_column: options.corrupt_record_column,
             aggregate_pushdown: options.aggregate_pushdown,
-            partitioner: super::partitioner::decode(options.partitioner)?,
+            partitioner: partitioner::decode(options.partitioner)?,
         })
     }
 }
 
-impl TryFrom<&ScanSpec> for wire::MongoScan {
+impl TryFrom<&ScanSpec> for wire::Scan {
     type Error = Error;
 
     fn try_from(spec: &ScanSpec) -> Result<Self> {
@@ -149,10 +90,10 @@ impl TryFrom<&ScanSpec> for wire::MongoScan {
     }
 }
 
-impl TryFrom<wire::MongoScan> for ScanSpec {
+impl TryFrom<wire::Scan> for ScanSpec {
     type Error = Error;
 
-    fn try_from(scan: wire::MongoScan) -> Result<Self> {
+    fn try_from(scan: wire::Scan) -> Result<Self> {
         let reading = scan.reading.unwrap_or_default();
         let documents = reading.documents.as_deref().map(decode_schema).transpose()?;
         let filter = match scan.filter.as_slice() {

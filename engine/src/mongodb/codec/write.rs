@@ -1,17 +1,13 @@
 //! How a collection is written, and the writers of a statement, as messages.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion_proto::protobuf;
-use prost::Message;
-
-use super::message::damaged;
 use super::wire;
 use super::wire::write_options::W;
 use crate::config::{Acknowledgement, WriteConcern, WriteConfig};
 use crate::mongodb::WriteSpec;
+use crate::wire::{damaged, decode_schema, encode_schema};
 use crate::{Error, Result};
 
 impl From<&WriteConfig> for wire::WriteOptions {
@@ -59,32 +55,29 @@ impl TryFrom<wire::WriteOptions> for WriteConfig {
     }
 }
 
-impl TryFrom<&WriteSpec> for wire::MongoWrite {
+impl TryFrom<&WriteSpec> for wire::Write {
     type Error = Error;
 
     fn try_from(spec: &WriteSpec) -> Result<Self> {
-        let schema = protobuf::Schema::try_from(spec.schema.as_ref()).map_err(damaged)?;
         Ok(Self {
             connection: spec.connection.clone(),
             database: spec.database.clone(),
             collection: spec.collection.clone(),
-            schema: schema.encode_to_vec(),
+            schema: encode_schema(&spec.schema)?,
             options: Some((&spec.config).into()),
         })
     }
 }
 
-impl TryFrom<wire::MongoWrite> for WriteSpec {
+impl TryFrom<wire::Write> for WriteSpec {
     type Error = Error;
 
-    fn try_from(write: wire::MongoWrite) -> Result<Self> {
-        let schema = protobuf::Schema::decode(write.schema.as_slice()).map_err(damaged)?;
-        let schema = arrow::datatypes::Schema::try_from(&schema).map_err(damaged)?;
+    fn try_from(write: wire::Write) -> Result<Self> {
         Ok(Self {
             connection: write.connection,
             database: write.database,
             collection: write.collection,
-            schema: Arc::new(schema),
+            schema: decode_schema(&write.schema)?,
             config: write.options.unwrap_or_default().try_into()?,
         })
     }
@@ -98,7 +91,7 @@ pub(super) mod tests {
     use crate::config::DEFAULT_CONNECTION;
     use crate::mongodb::predictions_schema;
 
-    pub(in crate::codec) fn any_write_config() -> impl Strategy<Value = WriteConfig> {
+    pub(in crate::mongodb) fn any_write_config() -> impl Strategy<Value = WriteConfig> {
         let acknowledgement = prop_oneof![
             Just(Acknowledgement::Majority),
             any::<NonZeroU32>().prop_map(Acknowledgement::Members),
@@ -123,7 +116,7 @@ pub(super) mod tests {
         )
     }
 
-    pub(in crate::codec) fn any_write_spec() -> impl Strategy<Value = WriteSpec> {
+    pub(in crate::mongodb) fn any_write_spec() -> impl Strategy<Value = WriteSpec> {
         (any_write_config(), "[a-z]{1,8}").prop_map(|(config, collection)| WriteSpec {
             connection: DEFAULT_CONNECTION.to_owned(),
             database: "firesteel".to_owned(),

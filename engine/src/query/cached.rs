@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
-use arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::dataframe::DataFrame;
@@ -19,11 +18,10 @@ use datafusion::logical_expr::{CreateMemoryTable, LogicalPlan, LogicalPlanBuilde
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
 
-use super::job::{Action, CacheJob, told};
-use super::store::Folder;
-use super::table::{CachedTable, Stamp};
+use super::Session;
+use crate::cache::{Action, Cache, CacheJob, CachedTable, Folder, Stamp, outcome_of};
 use crate::sql::{CacheStatement, Outcome, local_rows};
-use crate::{Error, Result, Session};
+use crate::{Error, Result};
 
 /// How long the session's end waits for its files to be removed.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -235,16 +233,17 @@ impl Session {
                 return Err(error);
             }
         };
-        let (parts, cluster_time) = told(&batches)?;
+        let (parts, cluster_time) = outcome_of(&batches)?;
         let stamp = Stamp { cached_at: i64::try_from(cached_at).unwrap_or(i64::MAX), cluster_time };
-        let store = self.connections().cache();
+        let store = self.connectors().get::<Cache>()?.store();
         let table = Arc::new(CachedTable { store, folder, schema, parts, stamp });
         Ok(Cached { name, original, plan, table })
     }
 
     /// Runs a job over `folder`.
     async fn job(&self, folder: &Folder, action: Action) -> Result<Vec<RecordBatch>> {
-        let job = CacheJob { connections: self.connections(), folder: folder.clone(), action };
+        let store = self.connectors().get::<Cache>()?.store();
+        let job = CacheJob { store, folder: folder.clone(), action };
         let source = provider_as_source(Arc::new(job));
         let plan = LogicalPlanBuilder::scan("cache_job", source, None)?.build()?;
         Ok(Box::pin(DataFrame::new(self.context().state(), plan).collect()).await?)
@@ -309,33 +308,5 @@ impl Session {
             ("cluster_time", Arc::new(time)),
         ];
         local_rows(RecordBatch::try_from_iter(columns).map_err(DataFusionError::from)?)
-    }
-}
-
-impl std::fmt::Display for Stamp {
-    /// The second in UTC, and the cluster time in brackets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let at: ArrayRef =
-            Arc::new(TimestampMillisecondArray::from(vec![self.cached_at]).with_timezone("UTC"));
-        let text = arrow::compute::cast(&at, &DataType::Utf8)
-            .ok()
-            .and_then(|text| arrow::util::display::array_value_to_string(&text, 0).ok());
-        f.write_str(text.as_deref().unwrap_or("an unknown time"))?;
-        match self.cluster_time {
-            Some((time, increment)) => write!(f, " (cluster time {time}.{increment})"),
-            None => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stamp_is_read_by_people() {
-        let stamp = Stamp { cached_at: 1_760_000_000_123, cluster_time: Some((1_760_000_000, 4)) };
-        assert_eq!(stamp.to_string(), "2025-10-09T08:53:20.123Z (cluster time 1760000000.4)");
-        assert_eq!(Stamp { cluster_time: None, ..stamp }.to_string(), "2025-10-09T08:53:20.123Z");
     }
 }

@@ -1,11 +1,65 @@
-//! The Kafka source's messages, and the conversions between them and the types they stand for.
+//! How tables and scans over topics travel in a plan.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{damaged, to_usize};
-use super::wire;
-use crate::kafka::{At, Bound, Format, Isolation, Mode, PartSize, ScanSpec, TableOptions};
+use datafusion::catalog::TableProvider;
+use datafusion::physical_plan::ExecutionPlan;
+use prost::Message as _;
+
+use super::Kafka;
+use super::bounds::{At, Bound};
+use super::options::{Format, Isolation, Mode, TableOptions};
+use super::scan::{KafkaScanExec, ScanSpec};
+use super::split::PartSize;
+use super::table::KafkaTable;
+use crate::connectors::one_input;
+use crate::wire::{damaged, to_usize};
 use crate::{Error, Result};
+
+/// What prost generates. Only this module looks inside.
+#[allow(
+    clippy::all,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated code; kafka.proto has the documentation"
+)]
+mod wire {
+    include!(concat!(env!("OUT_DIR"), "/firesteel.kafka.v1.rs"));
+}
+
+/// A table as bytes; `None` where it is another's.
+pub(super) fn encode_table(table: &dyn TableProvider) -> Option<Vec<u8>> {
+    let table = table.downcast_ref::<KafkaTable>()?;
+    Some(wire::Table::from(&table.options).encode_to_vec())
+}
+
+/// The table in bytes of [`encode_table`]. Its schema follows from its options.
+pub(super) fn decode_table(
+    connector: &Kafka,
+    bytes: &[u8],
+) -> datafusion::error::Result<Arc<dyn TableProvider>> {
+    let options = TableOptions::try_from(wire::Table::decode(bytes).map_err(damaged)?)?;
+    Ok(Arc::new(KafkaTable::new(connector.clone(), options)))
+}
+
+/// A scan as bytes; `None` where the node is another's.
+pub(super) fn encode_node(node: &dyn ExecutionPlan) -> Option<Vec<u8>> {
+    let scan = node.downcast_ref::<KafkaScanExec>()?;
+    Some(wire::Scan::from(scan.spec()).encode_to_vec())
+}
+
+/// The scan in bytes of [`encode_node`].
+pub(super) fn decode_node(
+    connector: &Kafka,
+    bytes: &[u8],
+    inputs: &[Arc<dyn ExecutionPlan>],
+) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+    let descriptors = one_input("a Kafka scan", inputs)?;
+    let spec = ScanSpec::try_from(wire::Scan::decode(bytes).map_err(damaged)?)?;
+    let connection = connector.connection(&spec.connection)?;
+    Ok(Arc::new(KafkaScanExec::decoded(spec, connection, descriptors)?))
+}
 
 /// What tables and scans have in common.
 struct Reading {
@@ -16,12 +70,12 @@ struct Reading {
     fetch_timeout: Duration,
 }
 
-impl From<Reading> for wire::KafkaReading {
+impl From<Reading> for wire::Reading {
     fn from(reading: Reading) -> Self {
         let format = match reading.format {
-            Format::Raw => wire::KafkaFormat::Raw,
-            Format::Images => wire::KafkaFormat::Images,
-            Format::Predictions => wire::KafkaFormat::Predictions,
+            Format::Raw => wire::Format::Raw,
+            Format::Images => wire::Format::Images,
+            Format::Predictions => wire::Format::Predictions,
         };
         Self {
             format: format.into(),
@@ -33,16 +87,16 @@ impl From<Reading> for wire::KafkaReading {
     }
 }
 
-impl TryFrom<Option<wire::KafkaReading>> for Reading {
+impl TryFrom<Option<wire::Reading>> for Reading {
     type Error = Error;
 
-    fn try_from(reading: Option<wire::KafkaReading>) -> Result<Self> {
+    fn try_from(reading: Option<wire::Reading>) -> Result<Self> {
         let reading = reading.unwrap_or_default();
-        let format = match wire::KafkaFormat::try_from(reading.format) {
-            Ok(wire::KafkaFormat::Raw) => Format::Raw,
-            Ok(wire::KafkaFormat::Images) => Format::Images,
-            Ok(wire::KafkaFormat::Predictions) => Format::Predictions,
-            Ok(wire::KafkaFormat::Unspecified) | Err(_) => {
+        let format = match wire::Format::try_from(reading.format) {
+            Ok(wire::Format::Raw) => Format::Raw,
+            Ok(wire::Format::Images) => Format::Images,
+            Ok(wire::Format::Predictions) => Format::Predictions,
+            Ok(wire::Format::Unspecified) | Err(_) => {
                 return Err(damaged("it holds a format of Kafka values that this process does not know"));
             }
         };
@@ -59,9 +113,9 @@ impl TryFrom<Option<wire::KafkaReading>> for Reading {
     }
 }
 
-impl From<&Bound> for wire::KafkaBound {
+impl From<&Bound> for wire::Bound {
     fn from(bound: &Bound) -> Self {
-        use wire::kafka_bound::{Edge, Kind, Offsets};
+        use wire::bound::{Edge, Kind, Offsets};
         let kind = match bound {
             Bound::Earliest => Kind::Earliest(Edge {}),
             Bound::Latest => Kind::Latest(Edge {}),
@@ -80,11 +134,11 @@ impl From<&Bound> for wire::KafkaBound {
     }
 }
 
-impl TryFrom<Option<wire::KafkaBound>> for Bound {
+impl TryFrom<Option<wire::Bound>> for Bound {
     type Error = Error;
 
-    fn try_from(bound: Option<wire::KafkaBound>) -> Result<Self> {
-        use wire::kafka_bound::Kind;
+    fn try_from(bound: Option<wire::Bound>) -> Result<Self> {
+        use wire::bound::Kind;
         Ok(match bound.and_then(|bound| bound.kind) {
             Some(Kind::Earliest(_)) => Self::Earliest,
             Some(Kind::Latest(_)) => Self::Latest,
@@ -104,7 +158,7 @@ impl TryFrom<Option<wire::KafkaBound>> for Bound {
     }
 }
 
-impl From<&TableOptions> for wire::KafkaTable {
+impl From<&TableOptions> for wire::Table {
     fn from(options: &TableOptions) -> Self {
         let reading = Reading {
             format: options.format,
@@ -125,10 +179,10 @@ impl From<&TableOptions> for wire::KafkaTable {
     }
 }
 
-impl TryFrom<wire::KafkaTable> for TableOptions {
+impl TryFrom<wire::Table> for TableOptions {
     type Error = Error;
 
-    fn try_from(table: wire::KafkaTable) -> Result<Self> {
+    fn try_from(table: wire::Table) -> Result<Self> {
         let reading = Reading::try_from(table.reading)?;
         Ok(Self {
             connection: table.connection,
@@ -148,7 +202,7 @@ impl TryFrom<wire::KafkaTable> for TableOptions {
     }
 }
 
-impl From<&ScanSpec> for wire::KafkaScan {
+impl From<&ScanSpec> for wire::Scan {
     fn from(spec: &ScanSpec) -> Self {
         let reading = Reading {
             format: spec.format,
@@ -168,10 +222,10 @@ impl From<&ScanSpec> for wire::KafkaScan {
     }
 }
 
-impl TryFrom<wire::KafkaScan> for ScanSpec {
+impl TryFrom<wire::Scan> for ScanSpec {
     type Error = Error;
 
-    fn try_from(scan: wire::KafkaScan) -> Result<Self> {
+    fn try_from(scan: wire::Scan) -> Result<Self> {
         let reading = Reading::try_from(scan.reading)?;
         Ok(Self {
             connection: scan.connection,
@@ -194,11 +248,9 @@ impl TryFrom<wire::KafkaScan> for ScanSpec {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use datafusion::common::TableReference;
     use datafusion::execution::TaskContext;
-    use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
+    use datafusion::physical_plan::{ExecutionPlanProperties, displayable};
     use datafusion_proto::physical_plan::AsExecutionPlan;
     use datafusion_proto::protobuf::PhysicalPlanNode;
     use proptest::prelude::*;
@@ -208,16 +260,17 @@ mod tests {
     use crate::Config;
     use crate::codec::{logical, physical};
     use crate::config::DEFAULT_CONNECTION;
-    use crate::connections::Connections;
-    use crate::kafka::{KafkaScanExec, KafkaTable, OffsetRange, table_schema};
+    use crate::connectors::Connectors;
+    use crate::kafka::bounds::OffsetRange;
+    use crate::kafka::schema::table_schema;
 
-    fn connections() -> (Runtime, Arc<Connections>) {
+    fn connectors() -> (Runtime, Arc<Connectors>) {
         let runtime = Runtime::new().unwrap();
         let mut config = Config::default();
         config.kafka.bootstrap = "broker.example.org:9092".to_owned();
         config.kafka.properties.insert("sasl.password".to_owned(), "hunter2".to_owned());
-        let connections = Arc::new(Connections::new(&config, runtime.handle().clone()));
-        (runtime, connections)
+        let connectors = Arc::new(Connectors::new(&config, runtime.handle().clone()));
+        (runtime, connectors)
     }
 
     fn holds_no_secret(bytes: &[u8]) -> bool {
@@ -257,11 +310,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_table_comes_back_as_it_was(options in options()) {
-            let (_runtime, connections) = connections();
-            let codec = logical(&connections);
+            let (_runtime, connectors) = connectors();
+            let codec = logical(&connectors);
             let name = TableReference::bare("t");
             let schema = table_schema(options.format, options.mode);
-            let table = Arc::new(KafkaTable::new(Arc::clone(&connections), options.clone()));
+            let table = Arc::new(KafkaTable::new(connectors.get::<Kafka>().unwrap().clone(), options.clone()));
             let mut bytes = Vec::new();
             codec.try_encode_table_provider(&name, table, &mut bytes).unwrap();
             prop_assert!(holds_no_secret(&bytes));
@@ -279,9 +332,9 @@ mod tests {
             columns in prop::sample::subsequence((0..8).collect::<Vec<usize>>(), 0..=8),
             ranges in prop::collection::vec((0..9_i32, 0..i64::MAX, 0..i64::MAX), 0..5),
         ) {
-            let (_runtime, connections) = connections();
-            let codec = physical(&connections);
-            let connection = connections.kafka(DEFAULT_CONNECTION).unwrap();
+            let (_runtime, connectors) = connectors();
+            let codec = physical(&connectors);
+            let connection = connectors.get::<Kafka>().unwrap().connection(DEFAULT_CONNECTION).unwrap();
             let spec = ScanSpec {
                 connection: DEFAULT_CONNECTION.to_owned(),
                 topic: options.topic,
@@ -299,7 +352,7 @@ mod tests {
                 .map(|(partition, a, b)| OffsetRange { partition, start: a.min(b), end: a.max(b) })
                 .collect();
             let scan: Arc<dyn ExecutionPlan> =
-                Arc::new(KafkaScanExec::over(spec.clone(), connection, &ranges).unwrap());
+                Arc::new(KafkaScanExec::try_new(spec.clone(), connection, &ranges).unwrap());
             let shown = displayable(scan.as_ref()).indent(true).to_string();
             let node = PhysicalPlanNode::try_from_physical_plan(scan, codec.as_ref()).unwrap();
             let mut bytes = Vec::new();
