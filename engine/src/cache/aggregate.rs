@@ -10,62 +10,26 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::column::is_text;
+use super::config::STRIDE;
 use super::groups::Groups;
 use super::pipeline::{Columns, Pipeline};
-use super::scan::{CachedScanExec, Chunk};
-
-/// Rows that are worked on at once: small enough for the processor's caches.
-const STRIDE: usize = 16 * 1024;
-
-/// Puts [`CachedAggregateExec`] over every aggregate of a cached table that it may help.
-#[derive(Debug)]
-pub(crate) struct CachedAggregateRule;
-
-impl PhysicalOptimizerRule for CachedAggregateRule {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let rewritten = plan.transform_down(|node| {
-            if node.downcast_ref::<CachedAggregateExec>().is_some() {
-                return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
-            }
-            let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            if suits(aggregate) && reads_cache(aggregate.input()) {
-                let over: Arc<dyn ExecutionPlan> = Arc::new(CachedAggregateExec::new(node));
-                return Ok(Transformed::new(over, true, TreeNodeRecursion::Jump));
-            }
-            Ok(Transformed::no(node))
-        })?;
-        Ok(rewritten.data)
-    }
-
-    fn name(&self) -> &'static str {
-        "cached_aggregate"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
+use super::scan::Chunk;
+use super::schema::is_text;
 
 /// Whether an aggregate is of the kind: groups by columns of text, each row once, any order.
-fn suits(aggregate: &AggregateExec) -> bool {
+pub(crate) fn suits(aggregate: &AggregateExec) -> bool {
     let group = aggregate.group_expr();
     let input = aggregate.input_schema();
     let text =
@@ -78,17 +42,6 @@ fn suits(aggregate: &AggregateExec) -> bool {
         && aggregate.aggr_expr().iter().all(|aggr| {
             !aggr.is_distinct() && aggr.order_bys().is_empty() && aggr.groups_accumulator_supported()
         })
-}
-
-/// Whether the rows come from a cached table by a way that a [`Pipeline`] may know. Ballista takes a repartitioning that
-/// only spreads rows out of the plan.
-fn reads_cache(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    if let Some(spread) = plan.downcast_ref::<RepartitionExec>() {
-        return !matches!(spread.partitioning(), Partitioning::Hash(..)) && reads_cache(spread.input());
-    }
-    plan.downcast_ref::<CachedScanExec>().is_some()
-        || Pipeline::of(plan).is_some()
-        || matches!(plan.children().as_slice(), [child] if child.downcast_ref::<RepartitionExec>().is_some() && reads_cache(child))
 }
 
 /// Does the work of the aggregate below it.

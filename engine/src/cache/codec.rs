@@ -10,9 +10,10 @@ use prost::Message;
 
 use super::aggregate::CachedAggregateExec;
 use super::job::{Action, CacheJob, CacheJobExec};
-use super::scan::{CachedScanExec, CachedScanSpec};
+use super::scan::CachedScanExec;
+use super::spec::{CachedScanSpec, Part, Stamp};
 use super::store::{CacheStore, Folder};
-use super::table::{CachedTable, Part, Stamp};
+use super::table::CachedTable;
 use crate::connectors::{ClusterTime, TableDecoder, TableEncoder, one_input};
 use crate::wire::{damaged, decode_schema, encode_schema, unknown_kind};
 

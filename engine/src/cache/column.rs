@@ -8,19 +8,16 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::Int32Type;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 
+use super::config::{MOST_VALUES, PROBE_ROWS};
+use super::error::unusable;
+use super::schema::{dictionary_type, is_text};
 use super::store::{CacheStore, ColumnKey, Folder};
 use crate::Error;
-
-/// A dictionary of more values than this is none.
-const MOST_VALUES: usize = 1 << 14;
-
-/// So many rows tell whether a column is worth a dictionary.
-const PROBE_ROWS: usize = 4096;
 
 /// A part of a cached table.
 #[derive(Clone, Debug)]
@@ -65,7 +62,7 @@ pub(super) fn load(store: &CacheStore, part: &RowGroup, columns: &[u32]) -> Resu
 /// Reads columns of a row group from its file. `columns` are in ascending order.
 fn read(store: &CacheStore, part: &RowGroup, columns: &[u32]) -> Result<RecordBatch> {
     let path = store.file(&part.folder, &part.file)?;
-    let failed = |error: &dyn std::fmt::Display| DataFusionError::from(store.failed(&path, error));
+    let failed = |error: &dyn std::fmt::Display| DataFusionError::from(unusable(&path, error));
     let file = File::open(&path).map_err(|error| failed(&error))?;
     let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(|error| failed(&error))?;
     let roots = columns.iter().map(|column| *column as usize);
@@ -90,16 +87,6 @@ fn read(store: &CacheStore, part: &RowGroup, columns: &[u32]) -> Result<RecordBa
     }
 }
 
-/// Whether a column of this type may be held as a dictionary.
-pub(super) fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
-/// The type of a dictionary of text.
-pub(super) fn dictionary_type() -> DataType {
-    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-}
-
 /// The form in which memory holds a column.
 fn compact(array: &ArrayRef) -> Result<ArrayRef> {
     if !is_text(array.data_type()) {
@@ -121,6 +108,7 @@ fn compact(array: &ArrayRef) -> Result<ArrayRef> {
 #[cfg(test)]
 mod tests {
     use arrow::array::StringArray;
+    use arrow::datatypes::DataType;
 
     use super::*;
 

@@ -11,7 +11,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::error::{DataFusionError, Result};
 
-use super::column::dictionary_type;
+use super::schema::dictionary_type;
 
 /// The largest table from keys to groups; beyond it a row's group is looked up in a map.
 const LARGEST_TABLE: usize = 1 << 20;

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Type};
+use arrow::datatypes::{Schema, SchemaRef, UInt32Type, UInt64Type};
 use async_trait::async_trait;
 use ballista_core::ids::new_instance_id;
 use datafusion::catalog::{Session, TableProvider};
@@ -27,12 +27,12 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::{StreamExt, stream};
 
+use super::config::ROW_GROUP_ROWS;
+use super::error::unusable;
+use super::schema::report_schema;
+use super::spec::Part;
 use super::store::{CacheStore, Folder};
-use super::table::Part;
 use crate::connectors::{ClusterTime, Connectors, Execution, Input, Operator, OperatorExec};
-
-/// Rows of a row group: what is read, held and counted at a time.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// What a job does.
 #[derive(Clone, Debug)]
@@ -175,7 +175,7 @@ async fn write(
     mut input: SendableRecordBatchStream,
 ) -> Result<Vec<Part>> {
     let path = store.create(folder)?.join(file);
-    let failed = |error: &dyn fmt::Display| DataFusionError::from(store.failed(&path, error));
+    let failed = |error: &dyn fmt::Display| DataFusionError::from(unusable(&path, error));
     let mut writer: Option<ArrowWriter<File>> = None;
     while let Some(batch) = input.next().await {
         let batch = batch?;
@@ -207,17 +207,7 @@ async fn write(
     Ok(groups.map(part).collect())
 }
 
-/// What a job tells: a row for each row group, and one without a file, so that a task that wrote nothing tells the time too.
-pub(crate) fn report_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("file", DataType::Utf8, true),
-        Field::new("row_group", DataType::UInt32, false),
-        Field::new("rows", DataType::UInt64, false),
-        Field::new("time", DataType::UInt32, true),
-        Field::new("increment", DataType::UInt32, true),
-    ]))
-}
-
+/// What a task of a job reports, in the columns of [`report_schema`].
 fn report(parts: &[Part], cluster_time: Option<ClusterTime>) -> Result<RecordBatch> {
     let rows = parts.len() + 1;
     let files: StringArray =

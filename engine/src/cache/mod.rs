@@ -18,10 +18,15 @@
 mod aggregate;
 mod codec;
 mod column;
+mod config;
+mod error;
 mod groups;
 mod job;
 mod pipeline;
+mod rule;
 mod scan;
+mod schema;
+mod spec;
 mod store;
 mod table;
 
@@ -34,10 +39,11 @@ use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 
-use self::aggregate::CachedAggregateRule;
 pub(crate) use self::job::{Action, CacheJob, outcome_of};
+use self::rule::CachedAggregateRule;
+pub(crate) use self::spec::Stamp;
 pub(crate) use self::store::{CacheStore, Folder};
-pub(crate) use self::table::{CachedTable, Stamp};
+pub(crate) use self::table::CachedTable;
 use crate::Config;
 use crate::connectors::{Connector, NodeDecoder, NodeEncoder, ScanNode, TableDecoder, TableEncoder};
 

@@ -1,13 +1,11 @@
-//! The scan of a cached table as a physical node, and what all of its partitions share.
+//! The scan of a cached table as a physical node.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array as _, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, UInt64Array,
-};
+use arrow::array::{Array as _, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Type};
+use arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
@@ -16,22 +14,10 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::column::{RowGroup, load};
-use super::store::{CacheStore, Folder};
-use super::table::{Part, Stamp};
+use super::schema::descriptor_schema;
+use super::spec::{CachedScanSpec, Part, describe, parts_of};
+use super::store::CacheStore;
 use crate::connectors::{Execution, Input, Operator, OperatorExec, bytes_scanned};
-
-/// What all partitions of a scan share.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct CachedScanSpec {
-    pub(crate) folder: Folder,
-    /// The columns that come out.
-    pub(crate) schema: SchemaRef,
-    /// Where they are in the files.
-    pub(crate) columns: Vec<u32>,
-    /// The most rows of a partition.
-    pub(crate) limit: Option<u64>,
-    pub(crate) stamp: Stamp,
-}
 
 /// Reads the row groups that its descriptors name.
 #[derive(Debug)]
@@ -203,51 +189,5 @@ impl Operator for CachedScan {
             Ok::<_, DataFusionError>(stream::iter(batches))
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.try_flatten().boxed())))
-    }
-}
-
-fn descriptor_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("file", DataType::Utf8, false),
-        Field::new("row_group", DataType::UInt32, false),
-        Field::new("rows", DataType::UInt64, false),
-    ]))
-}
-
-/// Parts as rows.
-fn describe(parts: &[Part]) -> Result<RecordBatch> {
-    let files: StringArray = parts.iter().map(|part| Some(part.file.as_ref())).collect();
-    let row_groups: UInt32Array = parts.iter().map(|part| Some(part.row_group)).collect();
-    let rows: UInt64Array = parts.iter().map(|part| Some(part.rows)).collect();
-    let columns: Vec<ArrayRef> = vec![Arc::new(files), Arc::new(row_groups), Arc::new(rows)];
-    Ok(RecordBatch::try_new(descriptor_schema(), columns)?)
-}
-
-/// The parts in the rows of a descriptor batch.
-fn parts_of(batch: &RecordBatch) -> Result<Vec<Part>> {
-    let wrong = || DataFusionError::Internal("a descriptor has a file, a row group and a count".to_owned());
-    let column = |index: usize| batch.columns().get(index).ok_or_else(wrong);
-    let files = column(0)?.as_string_opt::<i32>().ok_or_else(wrong)?;
-    let row_groups = column(1)?.as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?;
-    let rows = column(2)?.as_primitive_opt::<UInt64Type>().ok_or_else(wrong)?;
-    let part = |row: usize| Part {
-        file: files.value(row).into(),
-        row_group: row_groups.value(row),
-        rows: rows.value(row),
-    };
-    Ok((0..batch.num_rows()).map(part).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_descriptor_keeps_its_parts() {
-        let parts: Vec<Part> = (0..3)
-            .map(|i| Part { file: format!("f{i}").into(), row_group: i, rows: u64::from(i) << 33 })
-            .collect();
-        assert_eq!(parts_of(&describe(&parts).unwrap()).unwrap(), parts);
-        assert_eq!(parts_of(&describe(&[]).unwrap()).unwrap(), []);
     }
 }

@@ -4,21 +4,17 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arrow::array::{Array, ArrayRef};
 
-use crate::config::{CACHE_DIR_SETTING, CacheConfig};
+use super::config::{MARK_EVERY, STALE};
+use super::error::unusable;
+use crate::config::CacheConfig;
 use crate::{Error, Result};
 
 /// The name of a session's folder starts with this; nothing else in the cache folder is ever removed.
 const SESSION_PREFIX: &str = "session-";
-
-/// A session's folder that nobody has used for so long was left behind by a process that did not end well.
-const STALE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How often a session's folder is marked as used.
-const MARK_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Where the files of one cached table are: a session, and a number in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -109,7 +105,7 @@ impl CacheStore {
     pub(crate) fn create(&self, folder: &Folder) -> Result<PathBuf> {
         let path = self.path(folder);
         let made = fs::create_dir_all(&self.folder).and_then(|()| create_private(&path));
-        made.map_err(|error| self.failed(&path, &error))?;
+        made.map_err(|error| unusable(&path, &error))?;
         self.sweep(SystemTime::now());
         Ok(path)
     }
@@ -122,17 +118,8 @@ impl CacheStore {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).forget(same);
         let path = self.path(folder);
         match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.failed(&path, &error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(&path, &error)),
             _ => Ok(()),
-        }
-    }
-
-    /// Says which setting is behind a file that cannot be used.
-    pub(crate) fn failed(&self, path: &Path, error: &dyn std::fmt::Display) -> Error {
-        Error::CacheFile {
-            path: path.display().to_string(),
-            setting: CACHE_DIR_SETTING,
-            message: error.to_string(),
         }
     }
 
@@ -247,6 +234,8 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use arrow::array::Int64Array;
     use proptest::prelude::*;
 

@@ -2,51 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, TimestampMillisecondArray};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::scan::{CachedScanExec, CachedScanSpec};
+use super::scan::CachedScanExec;
+use super::spec::{CachedScanSpec, Part, Stamp};
 use super::store::{CacheStore, Folder};
-use crate::connectors::ClusterTime;
-
-/// A row group of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) file: Arc<str>,
-    pub(crate) row_group: u32,
-    pub(crate) rows: u64,
-}
-
-/// Of when the content is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    /// When the content was read, in milliseconds since 1970, by the session's clock.
-    pub(crate) cached_at: i64,
-    /// The cluster time at which MongoDB was read: seconds since 1970, and the number of the operation in that second.
-    /// `None` where no table of MongoDB was read, or its server has no snapshots.
-    pub(crate) cluster_time: Option<ClusterTime>,
-}
-
-impl std::fmt::Display for Stamp {
-    /// The second in UTC, and the cluster time in brackets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let at: ArrayRef =
-            Arc::new(TimestampMillisecondArray::from(vec![self.cached_at]).with_timezone("UTC"));
-        let text = arrow::compute::cast(&at, &DataType::Utf8)
-            .ok()
-            .and_then(|text| arrow::util::display::array_value_to_string(&text, 0).ok());
-        f.write_str(text.as_deref().unwrap_or("an unknown time"))?;
-        match self.cluster_time {
-            Some((time, increment)) => write!(f, " (cluster time {time}.{increment})"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// The content of a table as it was.
 #[derive(Clone, Debug)]
@@ -117,13 +82,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn a_stamp_is_read_by_people() {
-        let stamp = Stamp { cached_at: 1_760_000_000_123, cluster_time: Some((1_760_000_000, 4)) };
-        assert_eq!(stamp.to_string(), "2025-10-09T08:53:20.123Z (cluster time 1760000000.4)");
-        assert_eq!(Stamp { cluster_time: None, ..stamp }.to_string(), "2025-10-09T08:53:20.123Z");
-    }
 
     proptest! {
         #[test]

@@ -2,59 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::bound::{At, Bound};
+use super::log::{Log, Logs, Times};
+use super::spec::OffsetRange;
 use crate::{Error, Result};
-
-/// Where reading begins or ends in every partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Bound {
-    /// The first message that is there.
-    Earliest,
-    /// The end of the topic as it is when the query is planned.
-    Latest,
-    /// A place in each partition. All of the topic's partitions have to be named.
-    Offsets(BTreeMap<i32, At>),
-    /// The first message of this time, in milliseconds since 1970, or later; where there is none, the end.
-    Timestamp(i64),
-}
-
-/// A place in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum At {
-    /// The first message that is there.
-    Earliest,
-    /// The end of the partition.
-    Latest,
-    /// This offset.
-    Offset(i64),
-}
-
-/// What a partition holds: from `low`, inclusive, to `high`, exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Log {
-    pub(crate) low: i64,
-    pub(crate) high: i64,
-}
-
-/// What each partition of a topic holds.
-pub(crate) type Logs = BTreeMap<i32, Log>;
-
-/// The first offset of a time, by partition. A partition that has none such is not in it.
-pub(crate) type Times = BTreeMap<i32, i64>;
-
-/// Offsets of one partition, from `start`, inclusive, to `end`, exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OffsetRange {
-    pub(crate) partition: i32,
-    pub(crate) start: i64,
-    pub(crate) end: i64,
-}
-
-impl OffsetRange {
-    /// How many offsets it has. There may be fewer messages.
-    pub(crate) fn len(&self) -> u64 {
-        self.end.saturating_sub(self.start).try_into().unwrap_or(0)
-    }
-}
 
 /// A bound, with the answer of the topic where it is a time.
 #[derive(Clone, Copy, Debug)]

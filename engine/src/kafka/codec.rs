@@ -8,10 +8,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use prost::Message as _;
 
 use super::Kafka;
-use super::bounds::{At, Bound};
-use super::options::{Format, Isolation, Mode, TableOptions};
-use super::scan::{KafkaScanExec, ScanSpec};
-use super::split::PartSize;
+use super::bound::{At, Bound};
+use super::options::{Format, Isolation, Mode, PartSize, TableOptions};
+use super::scan::KafkaScanExec;
+use super::spec::ScanSpec;
 use super::table::KafkaTable;
 use crate::connectors::one_input;
 use crate::wire::{damaged, to_usize};
@@ -261,8 +261,8 @@ mod tests {
     use crate::codec::{logical, physical};
     use crate::config::DEFAULT_CONNECTION;
     use crate::connectors::Connectors;
-    use crate::kafka::bounds::OffsetRange;
     use crate::kafka::schema::table_schema;
+    use crate::kafka::spec::OffsetRange;
 
     fn connectors() -> (Runtime, Arc<Connectors>) {
         let runtime = Runtime::new().unwrap();

@@ -15,7 +15,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::bounds::Logs;
+use super::fault::{is_transient, is_unknown_topic};
+use super::log::Logs;
 use super::options::Isolation;
 use crate::config::{KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING, KafkaConnection};
 use crate::connectors::per_query::PerQuery;
@@ -44,7 +45,7 @@ pub(crate) struct Connection {
     /// Clients that ask and do not read.
     planners: Mutex<HashMap<Isolation, Arc<Client>>>,
     /// What topics held when recent queries began: all scans of a query read to one end.
-    pub(super) ends: PerQuery<(String, Isolation), Arc<Logs>>,
+    pub(crate) ends: PerQuery<(String, Isolation), Arc<Logs>>,
     /// Names the consumers of this process apart.
     consumers: AtomicU64,
 }
@@ -168,6 +169,18 @@ impl Connection {
         }
     }
 
+    /// An error of `operation` on `topic`. A transient one is `Unreachable`, which the scheduler tries again.
+    pub(crate) fn classify(&self, operation: &'static str, topic: &str, error: &KafkaError) -> Error {
+        if is_unknown_topic(error) {
+            return Error::UnknownTopic { topic: topic.to_owned(), address: self.address().to_owned() };
+        }
+        let message = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+        if is_transient(error) {
+            return self.unreachable(&message);
+        }
+        Error::Kafka { operation, topic: topic.to_owned(), message }
+    }
+
     /// Takes the values of properties out of a message. Short ones are no secrets, and everywhere.
     fn redact(&self, message: &str) -> String {
         let values = self.settings.properties.values().filter(|value| value.len() > 3);
@@ -191,7 +204,7 @@ fn listen(client: &Client, patience: Duration) {
 }
 
 /// Why a request failed: the error, and what the client met on the way.
-pub(super) fn why(client: &Client, error: &KafkaError) -> String {
+pub(crate) fn why(client: &Client, error: &KafkaError) -> String {
     listen(client, Duration::from_millis(50));
     client.context().why(error)
 }
@@ -212,7 +225,7 @@ impl Context {
     }
 
     /// Once a request succeeds, what was wrong before no longer is. Until then the client does not repeat its reason.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -234,7 +247,7 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {}
 
 /// Runs a request of librdkafka, which blocks.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Error::Embedded { message: "it is shutting down".to_owned() })
@@ -243,6 +256,24 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_that_is_away_is_tried_again_and_a_wrong_password_is_not() {
+        use RDKafkaErrorCode as Code;
+        let connection = Connection::new(&Config::default());
+        let kind = |code| connection.classify("fetch", "images", &KafkaError::MessageConsumption(code));
+        for code in
+            [Code::BrokerTransportFailure, Code::AllBrokersDown, Code::OperationTimedOut, Code::Resolve]
+        {
+            assert!(matches!(kind(code), Error::Unreachable { .. }), "{code}");
+        }
+        for code in [Code::Authentication, Code::TopicAuthorizationFailed, Code::BadMessage] {
+            assert!(matches!(kind(code), Error::Kafka { .. }), "{code}");
+        }
+        assert!(
+            matches!(kind(Code::UnknownTopicOrPartition), Error::UnknownTopic { topic, .. } if topic == "images")
+        );
+    }
 
     fn with(name: &str, value: &str) -> Connection {
         let mut config = Config::default();

@@ -8,7 +8,8 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 
-use super::bounds::{OffsetRange, Times};
+use super::log::Times;
+use super::spec::OffsetRange;
 
 /// What is left of a topic: partitions and offsets, both inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]

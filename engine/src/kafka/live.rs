@@ -13,10 +13,10 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::bounds::OffsetRange;
 use super::connection::Connection;
 use super::options::{Format, Isolation, Mode};
-use super::scan::{KafkaScanExec, ScanSpec};
+use super::scan::KafkaScanExec;
+use super::spec::{OffsetRange, ScanSpec};
 use crate::config::DEFAULT_CONNECTION;
 use crate::connectors::metrics::ScanMetrics;
 use crate::{Config, Error};

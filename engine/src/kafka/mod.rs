@@ -16,6 +16,7 @@
 //! transaction that is still open. Under `read_uncommitted` it ends at the high watermark, and messages of open and
 //! aborted transactions are read too.
 
+mod bound;
 mod bounds;
 mod codec;
 mod connection;
@@ -25,14 +26,17 @@ mod fault;
 mod filter;
 #[cfg(test)]
 mod live;
+mod log;
 mod options;
 mod parse;
 mod planning;
 mod reader;
 mod scan;
 mod schema;
+mod spec;
 mod split;
 mod table;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::bounds::Bound;
-use super::split::PartSize;
+use super::bound::Bound;
 use crate::config::DEFAULT_CONNECTION;
 
 /// What the values of a topic are.
@@ -48,6 +47,15 @@ impl Isolation {
             Self::ReadUncommitted => "read_uncommitted",
         }
     }
+}
+
+/// How large parts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartSize {
+    /// A part has at most so many offsets.
+    pub(crate) max: u64,
+    /// A range is not cut only to use another slot where the parts would have fewer offsets than this.
+    pub(crate) min: u64,
 }
 
 /// Everything about a table but its topic's data.

@@ -11,7 +11,7 @@ use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::bounds::{At, Bound};
+use super::bound::{At, Bound};
 use super::options::{Format, Isolation, Mode, TableOptions};
 use crate::connectors::options;
 use crate::{Error, Result};

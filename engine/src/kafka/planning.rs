@@ -8,9 +8,9 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::bounds::{Log, Logs, Times};
 use super::connection::{Client, Connection, blocking, why};
-use super::fault::{classify, is_settling};
+use super::fault::is_settling;
+use super::log::{Log, Logs, Times};
 use super::options::Isolation;
 use crate::connectors::per_query::QueryKey;
 use crate::{Error, Result};
@@ -93,7 +93,7 @@ async fn ask<T: Send + 'static>(
             }
         }
     });
-    answer.await?.map_err(|(why, error)| match classify(connection, "describe", topic, &error) {
+    answer.await?.map_err(|(why, error)| match connection.classify("describe", topic, &error) {
         Error::Unreachable { .. } => connection.unreachable(&why),
         other => other,
     })

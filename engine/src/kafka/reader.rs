@@ -24,12 +24,11 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use super::bounds::OffsetRange;
 use super::connection::{Client, Connection};
 use super::decode::Decoder;
-use super::fault::{classify, is_transient};
+use super::fault::is_transient;
 use super::planning::log_of;
-use super::scan::{ScanSpec, ranges_of};
+use super::spec::{OffsetRange, ScanSpec, ranges_of};
 use crate::Error;
 use crate::connectors::metrics::bytes_scanned;
 
@@ -168,7 +167,7 @@ impl Reader {
 
     fn read_range(&mut self, consumer: &Client, range: &OffsetRange) -> crate::Result<Wanted> {
         let spec = Arc::clone(&self.spec);
-        let failed = |error: &KafkaError| classify(&self.connection, "fetch", &spec.topic, error);
+        let failed = |error: &KafkaError| self.connection.classify("fetch", &spec.topic, error);
         // Of every offset below it, the message has been taken or there is none.
         let mut next = range.start;
         assign(consumer, &spec.topic, range.partition, next).map_err(|error| failed(&error))?;
@@ -246,7 +245,7 @@ impl Reader {
                 earliest: log.low,
                 latest: log.high,
             },
-            Err(error) => classify(&self.connection, "fetch", topic, &error),
+            Err(error) => self.connection.classify("fetch", topic, &error),
         }
     }
 }

@@ -3,16 +3,8 @@
 //! A part never crosses a Kafka partition. Every partition that holds anything is at least one part; more where it is
 //! larger than a part may be, or where the cluster has slots to spare and the parts stay worth their consumer.
 
-use super::bounds::OffsetRange;
-
-/// How large parts are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PartSize {
-    /// A part has at most so many offsets.
-    pub(crate) max: u64,
-    /// A range is not cut only to use another slot where the parts would have fewer offsets than this.
-    pub(crate) min: u64,
-}
+use super::options::PartSize;
+use super::spec::OffsetRange;
 
 /// Cuts `ranges` for a cluster that runs `slots` tasks at a time.
 pub(crate) fn split(ranges: &[OffsetRange], slots: usize, size: PartSize) -> Vec<OffsetRange> {

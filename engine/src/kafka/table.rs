@@ -6,17 +6,21 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
+use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::Kafka;
-use super::bounds::{Bound, Limit, Logs, Times, resolve};
+use super::bound::Bound;
+use super::bounds::{Limit, resolve};
 use super::connection::Connection;
 use super::filter::{self, Window};
+use super::log::{Logs, Times};
 use super::options::TableOptions;
-use super::scan::{KafkaScanExec, ScanSpec};
+use super::scan::KafkaScanExec;
 use super::schema::table_schema;
-use super::{planning, split};
+use super::spec::ScanSpec;
+use super::{planning, split, write};
 use crate::connectors::per_query::query_key;
 
 /// Which topic, and how it is read. It holds a connection's name, never an address.
@@ -104,5 +108,14 @@ impl TableProvider for KafkaTable {
             batch_rows: state.config().batch_size().max(1),
         };
         Ok(Arc::new(KafkaScanExec::try_new(spec, connection, &parts)?))
+    }
+
+    async fn insert_into(
+        &self,
+        _: &dyn Session,
+        _: Arc<dyn ExecutionPlan>,
+        _: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Err(write::refusal().into())
     }
 }

@@ -31,6 +31,7 @@ mod reader;
 mod retry;
 mod scan;
 mod schema;
+mod spec;
 mod table;
 mod walk;
 mod write;

@@ -28,7 +28,7 @@ use super::connection::Connection;
 use super::decode::{self, Decoder};
 use super::fault::classify;
 use super::find::Find;
-use super::scan::ScanSpec;
+use super::spec::ScanSpec;
 use super::walk::{RECORD, Records, Walk, walks_of};
 use crate::Error;
 use crate::connectors::metrics::bytes_scanned;

@@ -13,7 +13,19 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bson::{Bson, Document, doc};
 use datafusion::error::{DataFusionError, Result};
 
-use super::partition::Range;
+/// From `lower`, inclusive, to `upper`, exclusive. `None` is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Range<T> {
+    pub(crate) lower: Option<T>,
+    pub(crate) upper: Option<T>,
+}
+
+impl<T> Range<T> {
+    /// The range that holds everything.
+    pub(crate) fn full() -> Self {
+        Self { lower: None, upper: None }
+    }
+}
 
 /// A range of `_id`, each bound as the document `{_id: …}`.
 pub(crate) type IdRange = Range<Document>;
@@ -66,16 +78,16 @@ impl Walk {
 }
 
 /// The server's own name for a record's number.
-pub(super) const RECORD: &str = "$recordId";
+pub(crate) const RECORD: &str = "$recordId";
 
 /// The columns of a descriptor.
-pub(super) fn descriptor_schema() -> SchemaRef {
+pub(crate) fn descriptor_schema() -> SchemaRef {
     let bound = |name| Field::new(name, DataType::Binary, true);
     Arc::new(Schema::new(vec![bound("lower"), bound("upper")]))
 }
 
 /// One walk as a row; an open end is null.
-pub(super) fn describe(walk: &Walk) -> Result<RecordBatch> {
+pub(crate) fn describe(walk: &Walk) -> Result<RecordBatch> {
     let bound = |bound: &Option<Document>| -> Result<Arc<dyn Array>> {
         let bytes = bound.as_ref().map(Document::to_vec).transpose();
         let bytes = bytes.map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -86,7 +98,7 @@ pub(super) fn describe(walk: &Walk) -> Result<RecordBatch> {
 }
 
 /// The walks in the rows of a descriptor batch.
-pub(super) fn walks_of(batch: &RecordBatch) -> Result<Vec<Walk>> {
+pub(crate) fn walks_of(batch: &RecordBatch) -> Result<Vec<Walk>> {
     let column = |index: usize| {
         let column = batch.columns().get(index).and_then(|column| column.as_binary_opt::<i32>());
         column.ok_or_else(|| DataFusionError::Internal("a descriptor has two binary columns".to_owned()))

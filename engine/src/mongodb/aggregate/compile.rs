@@ -19,6 +19,7 @@ use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
+use super::columns::Tag;
 use super::measure::{Counting, Function, Measure, Source};
 use super::translate::{Nullness, Translation, Value, is_plain, path};
 use crate::mongodb::scan::MongoScanExec;
@@ -27,14 +28,6 @@ type Expr = Arc<dyn PhysicalExpr>;
 
 /// Booleans that are made part of the key: each makes up to three groups of one.
 const MAX_FLAGS: usize = 3;
-
-/// A column whose BSON type is part of the key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tag {
-    pub(super) column: usize,
-    /// Whether a NaN has a tag of its own.
-    pub(super) nan: bool,
-}
 
 /// What an accumulator of the server gives.
 #[derive(Clone, Debug, PartialEq)]

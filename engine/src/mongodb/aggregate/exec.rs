@@ -30,7 +30,8 @@ use crate::Error;
 use crate::connectors::metrics::bytes_scanned;
 use crate::connectors::{Execution, Input, Operator, OperatorExec};
 use crate::mongodb::connection::Connection;
-use crate::mongodb::scan::{MongoScanExec, ScanSpec};
+use crate::mongodb::scan::MongoScanExec;
+use crate::mongodb::spec::ScanSpec;
 use crate::mongodb::walk::{IdRange, Walk, walks_of};
 
 /// A range with more groups is read: the server's work is no longer less than that, and groups are held in memory.

@@ -5,17 +5,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, new_null_array,
-};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use bson::{RawBsonRef, RawDocument};
 use datafusion::common::ScalarValue;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::error::Result;
 
-use super::compile::{Accumulator, Group, Tag};
+use super::columns::GroupColumns;
+use super::compile::{Accumulator, Group};
 use super::measure::null;
 
 /// Why a range cannot be answered from its groups.
@@ -114,80 +112,29 @@ impl<'a> Collector<'a> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let key = RecordBatch::try_new_with_options(schema, columns, &options)?;
         let documents = Int64Array::from(self.documents);
-        let groups = Groups { key, documents, accumulators, tags: &group.tags, nulls: self.nulls };
-        groups.states(group)
+        let groups = GroupColumns { key, documents, accumulators, tags: &group.tags, nulls: self.nulls };
+        states(&groups, group)
     }
 }
 
-/// The groups of a range as columns.
-#[derive(Debug)]
-pub(super) struct Groups<'a> {
-    /// The columns of the scan; those that are no key are null.
-    key: RecordBatch,
-    pub(super) documents: Int64Array,
-    accumulators: Vec<ArrayRef>,
-    tags: &'a [Tag],
-    nulls: Vec<Vec<bool>>,
-}
-
-impl Groups<'_> {
-    fn states(&self, group: &Group) -> Result<RecordBatch> {
-        let mut columns = Vec::with_capacity(group.output.fields().len());
-        for expr in &group.by {
-            columns.push(self.evaluate(expr)?);
+/// The partial states of groups.
+fn states(groups: &GroupColumns<'_>, group: &Group) -> Result<RecordBatch> {
+    let mut columns = Vec::with_capacity(group.output.fields().len());
+    for expr in &group.by {
+        columns.push(groups.evaluate(expr)?);
+    }
+    for measure in &group.measures {
+        columns.extend(measure.states(groups)?);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(groups.documents.len()));
+    let states = RecordBatch::try_new_with_options(Arc::clone(&group.output), columns, &options)?;
+    let mut kept = vec![true; groups.documents.len()];
+    for filter in &group.filters {
+        for (kept, holds) in kept.iter_mut().zip(groups.condition(filter)?) {
+            *kept &= holds;
         }
-        for measure in &group.measures {
-            columns.extend(measure.states(self)?);
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(self.documents.len()));
-        let states = RecordBatch::try_new_with_options(Arc::clone(&group.output), columns, &options)?;
-        let mut kept = vec![true; self.documents.len()];
-        for filter in &group.filters {
-            for (kept, holds) in kept.iter_mut().zip(self.condition(filter)?) {
-                *kept &= holds;
-            }
-        }
-        Ok(filter_record_batch(&states, &BooleanArray::from(kept))?)
     }
-
-    /// `expr` for each group.
-    pub(super) fn evaluate(&self, expr: &Arc<dyn PhysicalExpr>) -> Result<ArrayRef> {
-        expr.evaluate(&self.key)?.into_array(self.documents.len())
-    }
-
-    /// For which groups `expr` is true.
-    pub(super) fn condition(&self, expr: &Arc<dyn PhysicalExpr>) -> Result<Vec<bool>> {
-        let values = self.evaluate(expr)?;
-        let values = values.as_boolean_opt();
-        let values =
-            values.ok_or_else(|| DataFusionError::Internal("a condition is not boolean".to_owned()))?;
-        Ok(values.iter().map(|value| value == Some(true)).collect())
-    }
-
-    /// The documents of the groups in which none of `columns` is null.
-    pub(super) fn present(&self, columns: &[usize]) -> Int64Array {
-        let is_null = |row: usize| {
-            columns.iter().any(|column| match self.tags.iter().position(|tag| tag.column == *column) {
-                Some(tag) => self.nulls[tag][row],
-                None => self.key.column(*column).is_null(row),
-            })
-        };
-        let counts = self.documents.values().iter().enumerate();
-        counts.map(|(row, count)| Some(if is_null(row) { 0 } else { *count })).collect()
-    }
-
-    /// An accumulator's values.
-    pub(super) fn values(&self, accumulator: usize) -> Result<ArrayRef> {
-        let values = self.accumulators.get(accumulator).cloned();
-        values.ok_or_else(|| DataFusionError::Internal("an accumulator is missing".to_owned()))
-    }
-
-    /// An accumulator's values as counts.
-    pub(super) fn integers(&self, accumulator: usize) -> Result<Int64Array> {
-        let values = self.values(accumulator)?;
-        let integers = values.as_primitive_opt::<Int64Type>().cloned();
-        integers.ok_or_else(|| DataFusionError::Internal("a count is not an integer".to_owned()))
-    }
+    Ok(filter_record_batch(&states, &BooleanArray::from(kept))?)
 }
 
 fn array(values: Vec<ScalarValue>, data_type: &DataType) -> Result<ArrayRef> {

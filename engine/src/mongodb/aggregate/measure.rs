@@ -18,7 +18,7 @@ use datafusion::functions_aggregate::sum::Sum;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-use super::groups::Groups;
+use super::columns::GroupColumns;
 use super::translate::is_scalar;
 
 /// The aggregate functions that are pushed.
@@ -88,7 +88,7 @@ pub(super) struct Measure {
 
 impl Measure {
     /// The columns of the partial state, a row a group.
-    pub(super) fn states(&self, groups: &Groups) -> Result<Vec<ArrayRef>> {
+    pub(super) fn states(&self, groups: &GroupColumns<'_>) -> Result<Vec<ArrayRef>> {
         let (value, mut count) = match &self.source {
             Source::Key(expr) => {
                 let value = groups.evaluate(expr)?;

@@ -20,6 +20,7 @@
 //! Limits: sums of doubles equal those of reading up to rounding, as any two orders of adding do. A value of the type
 //! Symbol, which drivers stopped writing in 2009, counts as the string it equals.
 
+mod columns;
 mod compile;
 mod condition;
 mod cost;

@@ -6,7 +6,8 @@ use datafusion::error::Result;
 use futures::TryStreamExt;
 use mongodb::error::ErrorKind;
 
-use super::{Target, sharded};
+use super::facts::Target;
+use super::sharded;
 use crate::mongodb::walk::RECORD;
 
 /// How large a collection is.

@@ -1,11 +1,28 @@
 //! What the server says about a collection before it is cut.
 
 use bson::{Document, doc};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use futures::TryStreamExt;
 use mongodb::Database;
 
 use crate::mongodb::connection::Connection;
+
+/// The collection to cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) database: &'a Database,
+    pub(crate) collection: &'a str,
+}
+
+impl Target<'_> {
+    pub(super) fn failed(
+        &self,
+        operation: &'static str,
+    ) -> impl Fn(mongodb::error::Error) -> DataFusionError {
+        move |error| self.connection.failed(operation, self.collection, &error)
+    }
+}
 
 /// What the server says about a collection.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use bson::{Bson, Document, doc};
 use datafusion::error::Result;
 use futures::TryStreamExt;
 
-use super::Target;
+use super::facts::Target;
 
 /// The most keys that are counted to find out whether an index pays: they take the server some 50 ms.
 const MOST_KEYS: u64 = 100_000;

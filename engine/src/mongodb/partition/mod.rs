@@ -12,14 +12,11 @@ mod ranges;
 mod sharded;
 
 use bson::{Document, Timestamp};
-use datafusion::error::{DataFusionError, Result};
-use mongodb::Database;
+use datafusion::error::Result;
 
-pub(crate) use facts::{Facts, facts};
+pub(crate) use facts::{Facts, Target, facts};
 pub(crate) use partitioner::PartitionerOptions;
-pub(crate) use ranges::Range;
 
-use super::connection::Connection;
 use super::walk::Walk;
 use crate::config::{Partitioner, ScanConfig};
 
@@ -38,20 +35,6 @@ impl Layout {
     /// One partition that reads everything, and why.
     pub(crate) fn one(partitioner: impl Into<String>) -> Self {
         Self { walks: vec![Walk::full()], partitioner: partitioner.into(), whole_documents: false }
-    }
-}
-
-/// The collection to cut.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
-    pub(crate) connection: &'a Connection,
-    pub(crate) database: &'a Database,
-    pub(crate) collection: &'a str,
-}
-
-impl Target<'_> {
-    fn failed(&self, operation: &'static str) -> impl Fn(mongodb::error::Error) -> DataFusionError {
-        move |error| self.connection.failed(operation, self.collection, &error)
     }
 }
 

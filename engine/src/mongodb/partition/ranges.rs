@@ -4,21 +4,7 @@
 //! whatever the boundaries are. Boundaries come from a sample: they decide how even the parts are, never whether
 //! a document is read.
 
-use crate::mongodb::walk::Records;
-
-/// From `lower`, inclusive, to `upper`, exclusive. `None` is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Range<T> {
-    pub(crate) lower: Option<T>,
-    pub(crate) upper: Option<T>,
-}
-
-impl<T> Range<T> {
-    /// The range that holds everything.
-    pub(crate) fn full() -> Self {
-        Self { lower: None, upper: None }
-    }
-}
+use crate::mongodb::walk::{Range, Records};
 
 /// How many partitions a collection of `documents` is worth, at least 1 and at most `wanted`.
 pub(super) fn partition_count(documents: u64, wanted: usize, min_documents: u64) -> usize {
