@@ -16,8 +16,8 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt as _;
 use mongodb::Database;
 
+use crate::connectors::mongodb::{Decoder, Reading, conjunction};
 use crate::dataflow::Timestamp;
-use crate::mongodb::{Decoder, Reading, conjunction};
 use crate::report::{KeyedCounts, Report};
 use crate::{Error, Result};
 

@@ -17,7 +17,6 @@
 
 #[doc(hidden)]
 pub mod bench;
-mod cache;
 pub mod cluster;
 mod codec;
 mod config;
@@ -26,8 +25,6 @@ pub mod dataflow;
 mod error;
 pub mod functions;
 mod jobs;
-mod kafka;
-mod mongodb;
 pub mod prelude;
 mod query;
 pub mod report;
@@ -43,9 +40,9 @@ pub use config::{
     KAFKA_PROPERTIES_SETTING, KafkaConnection, MONGODB_URI_SETTING, MongoConnection, Partitioner, ReadMode,
     SCHEDULER_SETTING, ScanConfig, WriteConcern, WriteConfig,
 };
+pub use connectors::predictions_schema;
 pub use error::{Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
-pub use mongodb::predictions_schema;
 pub use query::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
 pub use sql::Outcome;
 pub use statement::Statement;

@@ -5,9 +5,12 @@
 //! connectors need lies beside the list: the physical node ([`OperatorExec`]), the reader of table options, the metrics of
 //! scans, and the point in time at which all scans of a query read.
 
+pub(crate) mod cache;
 mod connector;
 mod descriptors;
+mod kafka;
 pub(crate) mod metrics;
+pub(crate) mod mongodb;
 pub(crate) mod options;
 pub(crate) mod per_query;
 
@@ -20,16 +23,17 @@ use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::LogicalPlan;
 use tokio::runtime::Handle;
 
+use self::cache::Cache;
 pub use self::connector::{
     BuiltinTable, ClusterTime, Connector, Factory, NodeDecoder, NodeEncoder, ScanNode, TableDecoder,
     TableEncoder,
 };
 pub use self::descriptors::{Execution, Input, Operator, OperatorExec, one_input};
+use self::kafka::Kafka;
 pub use self::metrics::{BYTES_SCANNED, bytes_scanned};
-use crate::cache::Cache;
+use self::mongodb::MongoDb;
+pub use self::mongodb::predictions_schema;
 use crate::functions::Functions;
-use crate::kafka::Kafka;
-use crate::mongodb::MongoDb;
 use crate::slots::Slots;
 use crate::{Config, Error, Result};
 

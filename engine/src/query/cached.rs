@@ -19,7 +19,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
 
 use super::Session;
-use crate::cache::{Action, Cache, CacheJob, CachedTable, Folder, Stamp, outcome_of};
+use crate::connectors::cache::{Action, Cache, CacheJob, CachedTable, Folder, Stamp, outcome_of};
 use crate::sql::{CacheStatement, Outcome, local_rows};
 use crate::{Error, Result};
 

@@ -1,0 +1,183 @@
+//! The MongoDB source: a collection as a table that is scanned in partitions, at one snapshot.
+//!
+//! ```text
+//!  table ──scan()──▶ partition: size, boundaries (see `Partitioner`) ────▶ walks: ranges of `_id`, or of records
+//!                                                                            │ one descriptor a partition
+//!  batches ◀── decode ◀── raw BSON batches ◀── reader ◀── find command ◀── scan node
+//! ```
+//!
+//! Guarantees, each with a test against a real server: every document is read exactly once, whatever the BSON
+//! type of its `_id`; on a replica set all partitions of all scans of a query read at one cluster time; a filter is
+//! evaluated by the server only where that gives what DataFusion would. That holds for documents that fit the schema,
+//! and in the modes PERMISSIVE and DROPMALFORMED for any ([`mode`]). In the mode FAILFAST the server compares a value
+//! of another type as it is, and a query may succeed where reading the field would have failed.
+//!
+//! A standalone server has no cluster time: there the partitions are plain reads, and a document that is written
+//! meanwhile may or may not be seen.
+
+mod codec;
+mod config;
+mod connection;
+mod error;
+mod plan;
+mod read;
+mod schema;
+mod write;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+
+pub(crate) use self::config::TableOptions;
+pub(crate) use self::config::location::Location;
+use self::connection::Connection;
+use self::plan::aggregate::exec::MongoGroupExec;
+use self::plan::aggregate::rule::AggregatePushdown;
+use self::plan::factory::MongoTableFactory;
+pub(crate) use self::plan::filter::conjunction;
+pub(crate) use self::plan::table::MongoTable;
+pub(crate) use self::read::decode::Decoder;
+use self::read::scan::MongoScanExec;
+use self::read::spec::ScanSpec;
+pub(crate) use self::schema::mode::Reading;
+pub use self::schema::predictions_schema;
+use self::write::exec::{MongoWriteExec, WriteSpec};
+use crate::Error;
+use crate::config::{Config, DEFAULT_CONNECTION, ScanConfig, WriteConfig};
+use crate::connectors::per_query::query_key;
+use crate::connectors::{
+    BuiltinTable, ClusterTime, Connector, Factory, NodeDecoder, NodeEncoder, ScanNode, Shared, TableDecoder,
+    TableEncoder,
+};
+use crate::slots::Slots;
+
+/// The MongoDB connector of a process. Clones share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct MongoDb(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connections: HashMap<String, Arc<Connection>>,
+    scan: ScanConfig,
+    write: WriteConfig,
+    slots: Slots,
+}
+
+impl MongoDb {
+    /// The connector of this configuration. Nothing connects yet.
+    pub(crate) fn new(config: &Config, shared: &Shared) -> Self {
+        let connection = Arc::new(Connection::new(config, shared.runtime.clone()));
+        Self(Arc::new(Inner {
+            connections: HashMap::from([(DEFAULT_CONNECTION.to_owned(), connection)]),
+            scan: config.scan.clone(),
+            write: config.write.clone(),
+            slots: shared.slots.clone(),
+        }))
+    }
+
+    /// The connection that a plan calls `name`.
+    pub(crate) fn connection(&self, name: &str) -> crate::Result<Arc<Connection>> {
+        let found = self.0.connections.get(name).cloned();
+        found.ok_or_else(|| Error::UnknownConnection { name: name.to_owned() })
+    }
+
+    /// How collections are read and written whose tables do not say so themselves.
+    pub(crate) fn table_options(&self) -> TableOptions {
+        TableOptions::new(self.0.scan.clone(), self.0.write.clone())
+    }
+
+    /// How many tasks the cluster runs at once.
+    fn slots(&self) -> &Slots {
+        &self.0.slots
+    }
+
+    /// A table over a collection of the default database, read and written as the configuration says.
+    pub(crate) fn table(&self, collection: &str, schema: SchemaRef) -> crate::Result<MongoTable> {
+        let connection = self.connection(DEFAULT_CONNECTION)?;
+        let database = connection.default_database();
+        let scan = self.0.scan.clone();
+        let table = MongoTable::new(self.clone(), DEFAULT_CONNECTION, database, collection, schema, scan)?;
+        Ok(table.with_write(self.0.write.clone()))
+    }
+
+    /// A table over a collection, with a schema inferred from a sample.
+    pub(crate) async fn infer(&self, collection: &str) -> crate::Result<MongoTable> {
+        let location = Location { database: None, collection: collection.to_owned() };
+        factory::open(self, &location, self.table_options(), None).await
+    }
+}
+
+#[async_trait]
+impl Connector for MongoDb {
+    fn name(&self) -> &'static str {
+        "mongodb"
+    }
+
+    fn factories(&self) -> Vec<Factory> {
+        vec![("MONGODB", Arc::new(MongoTableFactory::new(self.clone())))]
+    }
+
+    fn tables(&self) -> Result<Vec<BuiltinTable>> {
+        Ok(vec![("predictions", Arc::new(self.table("predictions", predictions_schema())?))])
+    }
+
+    fn encode_table(&self, table: &dyn TableProvider, _: &TableEncoder<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(codec::encode_table(table))
+    }
+
+    fn decode_table(
+        &self,
+        bytes: &[u8],
+        schema: SchemaRef,
+        _: &TableDecoder<'_>,
+    ) -> Result<Arc<dyn TableProvider>> {
+        codec::decode_table(self, bytes, schema)
+    }
+
+    fn encode_node(&self, node: &dyn ExecutionPlan, encoder: &NodeEncoder<'_>) -> Result<Option<Vec<u8>>> {
+        codec::encode_node(node, encoder)
+    }
+
+    fn decode_node(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        decoder: &NodeDecoder<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        codec::decode_node(self, bytes, inputs, decoder)
+    }
+
+    fn rules(&self) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+        vec![Arc::new(AggregatePushdown)]
+    }
+
+    fn connection_of(&self, table: &dyn TableProvider) -> Option<String> {
+        table.downcast_ref::<MongoTable>().map(|table| table.connection.clone())
+    }
+
+    async fn check(&self, connection: &str) -> crate::Result<()> {
+        self.connection(connection)?.check().await
+    }
+
+    async fn cluster_time(
+        &self,
+        connection: &str,
+        planning: &dyn Session,
+    ) -> crate::Result<Option<ClusterTime>> {
+        let time = self.connection(connection)?.read_time(query_key(planning)).await?;
+        Ok(time.map(|time| (time.time, time.increment)))
+    }
+
+    fn scans(&self) -> &'static [ScanNode] {
+        &[
+            ScanNode { name: "MongoScanExec", label: "mongodb" },
+            ScanNode { name: "MongoGroupExec", label: "mongodb_group" },
+        ]
+    }
+}
