@@ -16,7 +16,7 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt as _;
 use mongodb::Database;
 
-use crate::connectors::mongodb::{Decoder, Reading, conjunction};
+use crate::connectors::mongodb::{DecodeOptions, Decoder, conjunction};
 use crate::dataflow::Timestamp;
 use crate::report::{KeyedCounts, Report};
 use crate::{Error, Result};
@@ -26,7 +26,8 @@ const COLLECTION: &str = "bench";
 
 /// BSON documents as one batch, decoded as a scan does.
 pub fn decode(documents: &[Vec<u8>], schema: &SchemaRef) -> Result<RecordBatch> {
-    let mut decoder = Decoder::reading(COLLECTION, Arc::clone(schema), documents.len(), &Reading::default())?;
+    let mut decoder =
+        Decoder::reading(COLLECTION, Arc::clone(schema), documents.len(), &DecodeOptions::default())?;
     for document in documents {
         let document = RawDocument::from_bytes(document).map_err(|error| Error::MongoDb {
             operation: "find",

@@ -36,7 +36,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// While this is held, no name changes its table: a query never finds that there is none.
-    pub(crate) async fn steady(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+    pub(crate) async fn freeze_names(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
         self.names.read().await
     }
 }
@@ -150,7 +150,7 @@ impl Session {
         let told = format!("REFRESH TABLE: {} rows, cached at {}", table.rows(), table.stamp);
         self.put(name.clone(), table).await?;
         let old = tables.by_name.insert(key, cached);
-        self.give_up(&mut tables, old).await;
+        self.retire(&mut tables, old).await;
         Ok(Outcome::Done(told))
     }
 
@@ -163,7 +163,7 @@ impl Session {
         };
         self.put(name.clone(), original).await?;
         let old = tables.by_name.remove(&key);
-        self.give_up(&mut tables, old).await;
+        self.retire(&mut tables, old).await;
         Ok(true)
     }
 
@@ -176,7 +176,7 @@ impl Session {
         }
         self.context().deregister_table(name.clone())?;
         let old = tables.by_name.remove(&key);
-        self.give_up(&mut tables, old).await;
+        self.retire(&mut tables, old).await;
         Ok(true)
     }
 
@@ -197,7 +197,7 @@ impl Session {
         let rows = table.rows();
         self.put(name.clone(), table).await?;
         let old = tables.by_name.insert(self.key(&name), cached);
-        self.give_up(&mut tables, old).await;
+        self.retire(&mut tables, old).await;
         Ok(Some(rows))
     }
 
@@ -258,7 +258,7 @@ impl Session {
     }
 
     /// Lets go of what was cached, and removes the files that nobody reads any more.
-    async fn give_up(&self, tables: &mut Tables, cached: Option<Cached>) {
+    async fn retire(&self, tables: &mut Tables, cached: Option<Cached>) {
         // Its plan may read another cached table: it goes first.
         tables.retired.extend(cached.map(|cached| cached.table));
         for table in tables.unread() {

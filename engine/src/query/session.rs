@@ -154,9 +154,9 @@ impl Session {
     /// On an embedded engine a table of MongoDB or Kafka is an [`Error::Unreachable`] here where its server does not answer.
     pub fn table<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Dataset>> {
         Box::pin(async move {
-            let steady = self.inner.cached.steady().await;
+            let names = self.inner.cached.freeze_names().await;
             let frame = self.inner.context.0.table(name).await?;
-            drop(steady);
+            drop(names);
             self.check_sources(frame.logical_plan()).await?;
             Ok(Dataset::new(frame))
         })

@@ -62,7 +62,7 @@ pub(super) fn decode_node(
 }
 
 /// What tables and scans have in common.
-struct Reading {
+struct ReadOptions {
     format: Format,
     mode: Mode,
     isolation: Isolation,
@@ -70,8 +70,8 @@ struct Reading {
     fetch_timeout: Duration,
 }
 
-impl From<Reading> for wire::Reading {
-    fn from(reading: Reading) -> Self {
+impl From<ReadOptions> for wire::ReadOptions {
+    fn from(reading: ReadOptions) -> Self {
         let format = match reading.format {
             Format::Raw => wire::Format::Raw,
             Format::Images => wire::Format::Images,
@@ -87,10 +87,10 @@ impl From<Reading> for wire::Reading {
     }
 }
 
-impl TryFrom<Option<wire::Reading>> for Reading {
+impl TryFrom<Option<wire::ReadOptions>> for ReadOptions {
     type Error = Error;
 
-    fn try_from(reading: Option<wire::Reading>) -> Result<Self> {
+    fn try_from(reading: Option<wire::ReadOptions>) -> Result<Self> {
         let reading = reading.unwrap_or_default();
         let format = match wire::Format::try_from(reading.format) {
             Ok(wire::Format::Raw) => Format::Raw,
@@ -160,7 +160,7 @@ impl TryFrom<Option<wire::Bound>> for Bound {
 
 impl From<&TableOptions> for wire::Table {
     fn from(options: &TableOptions) -> Self {
-        let reading = Reading {
+        let reading = ReadOptions {
             format: options.format,
             mode: options.mode,
             isolation: options.isolation,
@@ -183,7 +183,7 @@ impl TryFrom<wire::Table> for TableOptions {
     type Error = Error;
 
     fn try_from(table: wire::Table) -> Result<Self> {
-        let reading = Reading::try_from(table.reading)?;
+        let reading = ReadOptions::try_from(table.reading)?;
         Ok(Self {
             connection: table.connection,
             topic: table.topic,
@@ -204,7 +204,7 @@ impl TryFrom<wire::Table> for TableOptions {
 
 impl From<&ScanSpec> for wire::Scan {
     fn from(spec: &ScanSpec) -> Self {
-        let reading = Reading {
+        let reading = ReadOptions {
             format: spec.format,
             mode: spec.mode,
             isolation: spec.isolation,
@@ -226,7 +226,7 @@ impl TryFrom<wire::Scan> for ScanSpec {
     type Error = Error;
 
     fn try_from(scan: wire::Scan) -> Result<Self> {
-        let reading = Reading::try_from(scan.reading)?;
+        let reading = ReadOptions::try_from(scan.reading)?;
         Ok(Self {
             connection: scan.connection,
             topic: scan.topic,

@@ -1,7 +1,7 @@
 //! The MongoDB source: a collection as a table that is scanned in partitions, at one snapshot.
 //!
 //! ```text
-//!  table ──scan()──▶ partition: size, boundaries (see `Partitioner`) ────▶ walks: ranges of `_id`, or of records
+//!  table ──scan()──▶ partition: size, boundaries (see `Partitioner`) ────▶ ranges of `_id`, or of records
 //!                                                                            │ one descriptor a partition
 //!  batches ◀── decode ◀── raw BSON batches ◀── reader ◀── find command ◀── scan node
 //! ```
@@ -9,7 +9,7 @@
 //! Guarantees, each with a test against a real server: every document is read exactly once, whatever the BSON
 //! type of its `_id`; on a replica set all partitions of all scans of a query read at one cluster time; a filter is
 //! evaluated by the server only where that gives what DataFusion would. That holds for documents that fit the schema,
-//! and in the modes PERMISSIVE and DROPMALFORMED for any ([`mode`]). In the mode FAILFAST the server compares a value
+//! and in the modes PERMISSIVE and DROPMALFORMED for any ([`schema::mode`]). In the mode FAILFAST the server compares a value
 //! of another type as it is, and a query may succeed where reading the field would have failed.
 //!
 //! A standalone server has no cluster time: there the partitions are plain reads, and a document that is written
@@ -45,7 +45,7 @@ pub(crate) use self::plan::table::MongoTable;
 pub(crate) use self::read::decode::Decoder;
 use self::read::scan::MongoScanExec;
 use self::read::spec::ScanSpec;
-pub(crate) use self::schema::mode::Reading;
+pub(crate) use self::schema::mode::DecodeOptions;
 pub use self::schema::predictions_schema;
 use self::write::exec::{MongoWriteExec, WriteSpec};
 use crate::Error;

@@ -57,14 +57,14 @@ impl CachedAggregateExec {
     }
 
     /// How to do it, where it can be done.
-    fn way(&self) -> Option<Way> {
+    fn over_dictionaries(&self) -> Option<DictionaryAggregate> {
         let aggregate =
             self.aggregate.downcast_ref::<AggregateExec>().filter(|aggregate| suits(aggregate))?;
         let pipeline = Pipeline::of(aggregate.input())?;
         let keys: Vec<Arc<dyn PhysicalExpr>> =
             aggregate.group_expr().expr().iter().map(|(expr, _)| Arc::clone(expr)).collect();
         let origins = keys.iter().map(|key| pipeline.origin(key)).collect::<Option<Vec<usize>>>()?;
-        Some(Way {
+        Some(DictionaryAggregate {
             keys,
             origins,
             pipeline,
@@ -78,7 +78,7 @@ impl CachedAggregateExec {
 
 /// An aggregate in parts.
 #[derive(Debug)]
-struct Way {
+struct DictionaryAggregate {
     pipeline: Pipeline,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     /// The columns of the scan that are the keys.
@@ -90,9 +90,9 @@ struct Way {
     schema: SchemaRef,
 }
 
-impl Way {
-    /// Whether it pays for a table whose first rows are these.
-    fn pays(&self, chunk: &Chunk) -> bool {
+impl DictionaryAggregate {
+    /// Whether it is_profitable for a table whose first rows are these.
+    fn is_profitable(&self, chunk: &Chunk) -> bool {
         let dictionary = |array: &ArrayRef| matches!(array.data_type(), DataType::Dictionary(..));
         self.origins.iter().all(|origin| chunk.columns.get(*origin).is_some_and(dictionary))
     }
@@ -189,7 +189,9 @@ impl ExecutionPlan for CachedAggregateExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let Some(way) = self.way() else { return self.aggregate.execute(partition, context) };
+        let Some(aggregation) = self.over_dictionaries() else {
+            return self.aggregate.execute(partition, context);
+        };
         let aggregate = Arc::clone(&self.aggregate);
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let schema = aggregate.schema();
@@ -200,11 +202,11 @@ impl ExecutionPlan for CachedAggregateExec {
                 .ok_or_else(|| DataFusionError::Internal("a pipeline starts at a scan".to_owned()))?;
             let mut chunks = scan.chunks(partition, Arc::clone(&context)).await?;
             let Some(first) = chunks.next().transpose()? else { return Ok(stream::empty().boxed()) };
-            if !way.pays(&first) {
+            if !aggregation.is_profitable(&first) {
                 return Ok(aggregate.execute(partition, context)?.boxed());
             }
             let timer = baseline.elapsed_compute().timer();
-            let batch = way.run(first, chunks, &scan.schema())?;
+            let batch = aggregation.run(first, chunks, &scan.schema())?;
             timer.done();
             baseline.record_output(batch.num_rows());
             Ok::<_, DataFusionError>(stream::iter((batch.num_rows() > 0).then_some(Ok(batch))).boxed())

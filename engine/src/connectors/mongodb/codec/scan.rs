@@ -5,7 +5,7 @@ use bson::{Document, Timestamp};
 use super::{partitioner, wire};
 use crate::config::{ReadMode, ScanConfig};
 use crate::connectors::mongodb::read::spec::ScanSpec;
-use crate::connectors::mongodb::schema::mode::Reading;
+use crate::connectors::mongodb::schema::mode::DecodeOptions;
 use crate::wire::{damaged, decode_schema, encode_schema, to_usize};
 use crate::{Error, Result};
 
@@ -65,7 +65,7 @@ impl TryFrom<&ScanSpec> for wire::Scan {
     type Error = Error;
 
     fn try_from(spec: &ScanSpec) -> Result<Self> {
-        let documents = spec.reading.documents.as_ref().map(encode_schema).transpose()?;
+        let documents = spec.decode.documents.as_ref().map(encode_schema).transpose()?;
         let filter = spec.filter.as_ref().map(Document::to_vec).transpose().map_err(damaged)?;
         Ok(Self {
             connection: spec.connection.clone(),
@@ -80,10 +80,10 @@ impl TryFrom<&ScanSpec> for wire::Scan {
             batch_rows: spec.batch_rows as u64,
             clustered: spec.clustered,
             whole_documents: spec.whole_documents,
-            reading: Some(wire::Reading {
-                mode: wire::ReadMode::from(spec.reading.mode).into(),
+            decode: Some(wire::DecodeOptions {
+                mode: wire::ReadMode::from(spec.decode.mode).into(),
                 documents,
-                corrupt_record: spec.reading.corrupt_record.clone(),
+                corrupt_record: spec.decode.corrupt_record.clone(),
             }),
             aggregate_pushdown: spec.aggregate_pushdown,
             partitioner: spec.partitioner.clone(),
@@ -95,8 +95,8 @@ impl TryFrom<wire::Scan> for ScanSpec {
     type Error = Error;
 
     fn try_from(scan: wire::Scan) -> Result<Self> {
-        let reading = scan.reading.unwrap_or_default();
-        let documents = reading.documents.as_deref().map(decode_schema).transpose()?;
+        let decode = scan.decode.unwrap_or_default();
+        let documents = decode.documents.as_deref().map(decode_schema).transpose()?;
         let filter = match scan.filter.as_slice() {
             [] => None,
             bytes => Some(Document::from_reader(bytes).map_err(damaged)?),
@@ -114,10 +114,10 @@ impl TryFrom<wire::Scan> for ScanSpec {
             batch_rows: to_usize(scan.batch_rows)?,
             clustered: scan.clustered,
             whole_documents: scan.whole_documents,
-            reading: Reading {
-                mode: read_mode(reading.mode)?,
+            decode: DecodeOptions {
+                mode: read_mode(decode.mode)?,
                 documents,
-                corrupt_record: reading.corrupt_record,
+                corrupt_record: decode.corrupt_record,
             },
             aggregate_pushdown: scan.aggregate_pushdown,
             partitioner: scan.partitioner,

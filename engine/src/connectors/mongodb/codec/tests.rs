@@ -25,8 +25,8 @@ use crate::config::{DEFAULT_CONNECTION, ReadMode};
 use crate::connectors::Connectors;
 use crate::connectors::mongodb::connection::Connection;
 use crate::connectors::mongodb::plan::aggregate::rule::AggregatePushdown;
-use crate::connectors::mongodb::read::partition::{IdRange, Records, Walk};
-use crate::connectors::mongodb::schema::mode::Reading;
+use crate::connectors::mongodb::read::partition::{IdRange, RecordIdRange, ScanPartition};
+use crate::connectors::mongodb::schema::mode::DecodeOptions;
 use crate::connectors::mongodb::schema::predictions_schema;
 use crate::{Config, Error, codec};
 
@@ -47,8 +47,8 @@ fn spec() -> impl Strategy<Value = ScanSpec> {
     let columns = prop::sample::subsequence((0..10).collect::<Vec<usize>>(), 0..=10);
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     let rest = (prop::option::of(any::<u64>()), 1..100_000_usize, flags);
-    (filter, time, columns, rest, reading()).prop_map(
-        |(filter, time, columns, (limit, batch_rows, (clustered, whole, pushed)), reading)| ScanSpec {
+    (filter, time, columns, rest, decode()).prop_map(
+        |(filter, time, columns, (limit, batch_rows, (clustered, whole, pushed)), decode)| ScanSpec {
             connection: DEFAULT_CONNECTION.to_owned(),
             database: "firesteel".to_owned(),
             collection: "predictions".to_owned(),
@@ -60,7 +60,7 @@ fn spec() -> impl Strategy<Value = ScanSpec> {
             clustered,
             whole_documents: whole,
             aggregate_pushdown: pushed,
-            reading,
+            decode,
             partitioner: "auto".to_owned(),
         },
     )
@@ -80,11 +80,11 @@ fn nested_schema() -> SchemaRef {
     ]))
 }
 
-fn reading() -> impl Strategy<Value = Reading> {
+fn decode() -> impl Strategy<Value = DecodeOptions> {
     let modes = prop::sample::select(vec![ReadMode::FailFast, ReadMode::Permissive, ReadMode::DropMalformed]);
     let documents = prop::option::of(Just(nested_schema()));
     (modes, documents, prop::option::of("[a-z_]{1,8}"))
-        .prop_map(|(mode, documents, corrupt_record)| Reading { mode, documents, corrupt_record })
+        .prop_map(|(mode, documents, corrupt_record)| DecodeOptions { mode, documents, corrupt_record })
 }
 
 proptest! {
@@ -93,13 +93,13 @@ proptest! {
     fn a_scan_comes_back_as_it_was(spec in spec(), ids in prop::collection::vec(".{0,8}", 0..5)) {
         let (_runtime, connectors) = connectors();
         let codec = codec::physical(&connectors);
-        let mut walks =
-            vec![Walk::full(), Walk::Records(Records { after: None, through: Some(ids.len() as i64) })];
-        walks.extend(ids.iter().map(|id| Walk::Ids(IdRange { lower: Some(doc! { "_id": id }), upper: None })));
+        let mut partitions =
+            vec![ScanPartition::full(), ScanPartition::Records(RecordIdRange { after: None, through: Some(ids.len() as i64) })];
+        partitions.extend(ids.iter().map(|id| ScanPartition::Ids(IdRange { lower: Some(doc! { "_id": id }), upper: None })));
 
         let connection = connection(&connectors);
         let scan: Arc<dyn ExecutionPlan> =
-            Arc::new(MongoScanExec::try_new(spec.clone(), connection, &walks).unwrap());
+            Arc::new(MongoScanExec::try_new(spec.clone(), connection, &partitions).unwrap());
         let shown = displayable(scan.as_ref()).indent(true).to_string();
         let node = PhysicalPlanNode::try_from_physical_plan(scan, codec.as_ref()).unwrap();
         let mut bytes = Vec::new();
@@ -109,7 +109,7 @@ proptest! {
         let node = PhysicalPlanNode::try_decode(&bytes).unwrap();
         let decoded = node.try_into_physical_plan(&TaskContext::default(), codec.as_ref()).unwrap();
         prop_assert_eq!(decoded.downcast_ref::<MongoScanExec>().unwrap().spec(), &spec);
-        prop_assert_eq!(decoded.output_partitioning().partition_count(), walks.len());
+        prop_assert_eq!(decoded.output_partitioning().partition_count(), partitions.len());
         prop_assert_eq!(displayable(decoded.as_ref()).indent(true).to_string(), shown);
     }
 
@@ -186,7 +186,7 @@ fn group_spec(clustered: bool) -> ScanSpec {
         whole_documents: false,
         aggregate_pushdown: true,
         partitioner: "auto".to_owned(),
-        reading: Default::default(),
+        decode: Default::default(),
     }
 }
 
@@ -203,14 +203,14 @@ proptest! {
         let (_runtime, connectors) = connectors();
         let codec = codec::physical(&connectors);
         let range = |id: &String| IdRange { lower: Some(doc! { "_id": id }), upper: None };
-        let walks: Vec<Walk> = ids.iter().map(|id| Walk::Ids(range(id))).collect();
-        let scan = MongoScanExec::try_new(group_spec(clustered), connection(&connectors), &walks);
+        let partitions: Vec<ScanPartition> = ids.iter().map(|id| ScanPartition::Ids(range(id))).collect();
+        let scan = MongoScanExec::try_new(group_spec(clustered), connection(&connectors), &partitions);
         let plan = aggregate(scan.unwrap(), &by, &functions);
         let schema = plan.schema();
         let plan = AggregatePushdown.optimize(plan, &Default::default()).unwrap();
         prop_assert!(plan.is::<MongoGroupExec>(), "{}", displayable(plan.as_ref()).indent(true));
         prop_assert_eq!(plan.schema(), Arc::clone(&schema));
-        prop_assert_eq!(plan.output_partitioning().partition_count(), if clustered { walks.len() } else { 1 });
+        prop_assert_eq!(plan.output_partitioning().partition_count(), if clustered { partitions.len() } else { 1 });
 
         let shown = displayable(plan.as_ref()).indent(true).to_string();
         let node = PhysicalPlanNode::try_from_physical_plan(plan, codec.as_ref()).unwrap();
@@ -234,7 +234,7 @@ fn a_scan_with_a_limit_or_without_pushdown_is_read() {
         ScanSpec { aggregate_pushdown: false, ..unlimited },
     ] {
         let connection = connection(&connectors);
-        let scan = MongoScanExec::try_new(spec, connection, &[Walk::full()]).unwrap();
+        let scan = MongoScanExec::try_new(spec, connection, &[ScanPartition::full()]).unwrap();
         let plan = AggregatePushdown.optimize(aggregate(scan, &[1], &[0]), &Default::default()).unwrap();
         assert!(plan.is::<AggregateExec>());
     }

@@ -14,7 +14,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// what changes something may have been done although its answer was lost.
 ///
 /// The driver repeats a read once and at once, which an outage of a moment outlasts.
-pub(crate) async fn asked_again<T, F>(patience: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+pub(crate) async fn retry_transient<T, F>(patience: Duration, mut ask: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
@@ -64,7 +64,7 @@ mod tests {
     #[tokio::test]
     async fn a_question_is_asked_again_while_connections_are_lost() {
         let mut asked = 0;
-        let answer = asked_again(Duration::from_secs(5), || {
+        let answer = retry_transient(Duration::from_secs(5), || {
             asked += 1;
             std::future::ready(if asked < 4 { Err(lost()) } else { Ok(asked) })
         });
@@ -75,7 +75,7 @@ mod tests {
     async fn patience_ends() {
         let started = tokio::time::Instant::now();
         let mut asked = 0;
-        let answer = asked_again(Duration::from_millis(200), || {
+        let answer = retry_transient(Duration::from_millis(200), || {
             asked += 1;
             std::future::ready(Err::<(), _>(lost()))
         });
@@ -87,7 +87,7 @@ mod tests {
     #[tokio::test]
     async fn any_other_error_is_told_at_once() {
         let mut asked = 0;
-        let answer = asked_again(Duration::from_secs(5), || {
+        let answer = retry_transient(Duration::from_secs(5), || {
             asked += 1;
             std::future::ready(Err::<(), _>(DataFusionError::Plan("a wrong field".to_owned())))
         });

@@ -88,7 +88,7 @@ pub(crate) async fn open(
         Some(declared) => schema::normalize(declared),
         None => {
             let ask = || infer(&connection, database, &location.collection, options.sample_size);
-            let columns = retry::asked_again(connection.timeout(), ask).await?;
+            let columns = retry::retry_transient(connection.timeout(), ask).await?;
             if columns.fields().is_empty() {
                 let message = format!(
                     "collection `{database}.{}` has no documents to infer columns from; declare the columns",

@@ -15,9 +15,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 
 use super::filter;
+use super::filter::pushed::Pushed;
 use super::partition;
-use super::partition::facts::{Facts, Target};
-use super::partition::{Layout, Wanted};
+use super::partition::collection::{CollectionInfo, CollectionRef};
+use super::partition::{PartitionPlan, ScanRequest};
 use crate::Error;
 use crate::config::{ReadMode, ScanConfig, WriteConfig};
 use crate::connectors::mongodb::MongoDb;
@@ -27,7 +28,7 @@ use crate::connectors::mongodb::read::scan::MongoScanExec;
 use crate::connectors::mongodb::read::spec::ScanSpec;
 use crate::connectors::mongodb::schema;
 use crate::connectors::mongodb::schema::mode;
-use crate::connectors::mongodb::schema::mode::Reading;
+use crate::connectors::mongodb::schema::mode::DecodeOptions;
 use crate::connectors::mongodb::write;
 use crate::connectors::mongodb::write::exec::WriteSpec;
 use crate::connectors::per_query::{QueryKey, query_key};
@@ -91,53 +92,53 @@ impl MongoTable {
         Ok(Arc::new(filtered))
     }
 
-    /// What the server has to be asked before a scan can be planned.
-    async fn ask(
+    /// Asks the server what the plan of a scan depends on.
+    async fn plan_scan(
         &self,
         connection: &Connection,
         query: Option<QueryKey>,
         filter: Option<&Document>,
         columns: &[&str],
         target_partitions: usize,
-    ) -> Result<Answers> {
+    ) -> Result<ScanPlan> {
         let cluster_time = connection.read_time(query).await?;
         let database = connection.database(&self.database).await?;
-        let target = Target { connection, database: &database, collection: &self.collection };
-        let facts = partition::facts::facts(connection, &database, &self.collection).await?;
-        let layout = if filter.is_some_and(filter::constrains_id) {
-            Layout::one("single (filter on _id)")
-        } else if facts.collated_view && filter.is_some() {
-            Layout::one("single (a view with a collation)")
+        let target = CollectionRef { connection, database: &database, collection: &self.collection };
+        let info = partition::collection::collection_info(connection, &database, &self.collection).await?;
+        let partitioning = if filter.is_some_and(filter::constrains_id) {
+            PartitionPlan::one("single (filter on _id)")
+        } else if info.collated_view && filter.is_some() {
+            PartitionPlan::one("single (a view with a collation)")
         } else {
             let parts = self.connector.slots().scan_partitions(self.scan.max_partitions, target_partitions);
-            let wanted = Wanted { filter, columns, cluster_time, parts };
-            partition::layout(target, &facts, wanted, &self.scan).await?
+            let request = ScanRequest { filter, columns, cluster_time, parts };
+            partition::plan_partitions(target, &info, request, &self.scan).await?
         };
-        Ok(Answers { cluster_time, facts, layout })
+        Ok(ScanPlan { cluster_time, info, partitioning })
     }
 
-    fn support(&self, filter: &Expr) -> TableProviderFilterPushDown {
-        let unsupported = TableProviderFilterPushDown::Unsupported;
+    /// What the server gets of each filter; `None` where it gets nothing. Both answers are read off this: what the engine is
+    /// told about a filter, and which query is sent.
+    fn push(&self, filters: &[&Expr]) -> Vec<Option<Pushed>> {
         if !self.scan.filter_pushdown {
-            return unsupported;
+            return vec![None; filters.len()];
         }
-        let support = filter::support(filter, &mode::document_columns(&self.scan, &self.schema));
-        match (self.scan.mode, support) {
-            (ReadMode::Permissive, _) if !mode::rejects_nulls(filter) => unsupported,
-            (ReadMode::Permissive, TableProviderFilterPushDown::Exact) => {
-                TableProviderFilterPushDown::Inexact
-            }
-            (_, support) => support,
-        }
+        let columns = mode::document_columns(&self.scan, &self.schema);
+        let push = |filter: &&Expr| match self.scan.mode {
+            ReadMode::FailFast | ReadMode::DropMalformed => filter::translate(filter, &columns),
+            ReadMode::Permissive if !mode::rejects_nulls(filter) => None,
+            ReadMode::Permissive => filter::translate(filter, &columns).map(Pushed::rechecked),
+        };
+        filters.iter().map(push).collect()
     }
 }
 
-/// What the server answered.
-struct Answers {
+/// How a scan is planned, after what the server said.
+struct ScanPlan {
     /// The snapshot of the query; `None` on a server without.
     cluster_time: Option<Timestamp>,
-    facts: Facts,
-    layout: Layout,
+    info: CollectionInfo,
+    partitioning: PartitionPlan,
 }
 
 #[async_trait]
@@ -151,7 +152,10 @@ impl TableProvider for MongoTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(filters.iter().map(|filter| self.support(filter)).collect())
+        let support = |pushed: Option<Pushed>| {
+            pushed.map_or(TableProviderFilterPushDown::Unsupported, |pushed| pushed.support())
+        };
+        Ok(self.push(filters).into_iter().map(support).collect())
     }
 
     /// Runs where the query is planned: in the scheduler.
@@ -164,21 +168,27 @@ impl TableProvider for MongoTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let connection = self.connector.connection(&self.connection)?;
         // A caller may hand over more than was promised to be taken.
-        let taken = |filter: &&Expr| self.support(filter) != TableProviderFilterPushDown::Unsupported;
-        let pushed: Vec<Expr> = filters.iter().filter(taken).cloned().collect();
-        let filter = filter::conjunction(&pushed, &self.schema);
+        let translated = self.push(&filters.iter().collect::<Vec<_>>());
+        let (taken, pushed): (Vec<Expr>, Vec<Pushed>) = filters
+            .iter()
+            .zip(translated)
+            .filter_map(|(filter, pushed)| Some((filter.clone(), pushed?)))
+            .unzip();
+        let filter = Pushed::all(pushed);
         let schema = match projection {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => Arc::clone(&self.schema),
         };
-        let reading = Reading::of(&self.scan, &self.schema, &schema);
-        let columns = reading.columns(&schema);
+        let decode = DecodeOptions::of(&self.scan, &self.schema, &schema);
+        let columns = decode.columns(&schema);
         let target_partitions = state.config().target_partitions();
         let query = query_key(state);
-        let ask = || self.ask(&connection, query.clone(), filter.as_ref(), &columns, target_partitions);
-        let Answers { cluster_time, facts, layout } = retry::asked_again(connection.timeout(), ask).await?;
-        if facts.collated_view && filter.is_some() {
-            return Box::pin(self.scan_and_filter(state, projection, &pushed)).await;
+        let plan =
+            || self.plan_scan(&connection, query.clone(), filter.as_ref(), &columns, target_partitions);
+        let ScanPlan { cluster_time, info, partitioning } =
+            retry::retry_transient(connection.timeout(), plan).await?;
+        if info.collated_view && filter.is_some() {
+            return Box::pin(self.scan_and_filter(state, projection, &taken)).await;
         }
         // The server would count documents that are dropped afterwards.
         let limit = limit.filter(|_| self.scan.mode != ReadMode::DropMalformed);
@@ -191,14 +201,14 @@ impl TableProvider for MongoTable {
             cluster_time,
             limit: limit.and_then(|limit| u64::try_from(limit).ok()),
             batch_rows: self.scan.batch_rows.max(1),
-            clustered: facts.clustered,
-            whole_documents: layout.whole_documents,
-            reading,
+            clustered: info.clustered,
+            whole_documents: partitioning.whole_documents,
+            decode,
             // A view of its own collation is not read under another.
-            aggregate_pushdown: self.scan.aggregate_pushdown && !facts.collated_view,
-            partitioner: layout.partitioner,
+            aggregate_pushdown: self.scan.aggregate_pushdown && !info.collated_view,
+            partitioner: partitioning.partitioner,
         };
-        Ok(Arc::new(MongoScanExec::try_new(spec, connection, &layout.walks)?))
+        Ok(Arc::new(MongoScanExec::try_new(spec, connection, &partitioning.partitions)?))
     }
 
     /// Runs where the query is planned: in the scheduler.

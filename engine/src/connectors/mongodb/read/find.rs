@@ -8,14 +8,14 @@
 //!   The last range therefore says `$expr: {$gte: …}`, which also compares across types and uses the index;
 //! * on a clustered collection `$expr` does not bound the walk, while an absent `max` does include MaxKey.
 //!
-//! A filter on `_id` itself never meets a range, see [`super::filter::constrains_id`].
+//! A filter on `_id` itself never meets a range, see `constrains_id` in `plan::filter`.
 //!
-//! A walk over records starts behind a record by the server's own means of taking a scan up again, `$_resumeAfter`, and
-//! each of its batches says by a token which record it ends with.
+//! A scan over a range of records starts behind a record by the server's own means of resuming a scan, `$_resumeAfter`. Each
+//! of its batches carries a token that says which record it ends with.
 
 use bson::{Document, Timestamp, doc};
 
-use super::partition::{IdRange, RECORD, Records, Walk};
+use super::partition::{IdRange, RECORD, RecordIdRange, ScanPartition};
 
 /// What a `find` needs besides the range.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,18 +32,18 @@ pub(crate) struct Find<'a> {
 }
 
 impl Find<'_> {
-    /// The command that reads along `walk`. Of records it reads on behind the last one: where to end follows from the
+    /// The command that reads `partition`. A range of records is read beyond its last one: where to end follows from the
     /// tokens in the answers.
-    pub(crate) fn command(&self, walk: &Walk) -> Document {
-        match walk {
-            Walk::Ids(range) => self.by_id(range),
-            Walk::Records(records) => self.by_record(*records),
+    pub(crate) fn command(&self, partition: &ScanPartition) -> Document {
+        match partition {
+            ScanPartition::Ids(range) => self.by_id(range),
+            ScanPartition::Records(records) => self.by_record(*records),
         }
     }
 
     /// The command that names the records behind `after`, at most `most` of them, for the filter of this scan.
     pub(crate) fn records(&self, after: Option<i64>, most: usize) -> Document {
-        let mut find = self.by_record(Records { after, through: None });
+        let mut find = self.by_record(RecordIdRange { after, through: None });
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         find.insert("projection", doc! { "_id": 1 });
         find.insert("showRecordId", true);
@@ -53,7 +53,7 @@ impl Find<'_> {
         find
     }
 
-    fn by_record(&self, records: Records) -> Document {
+    fn by_record(&self, records: RecordIdRange) -> Document {
         let mut find = self.by_id(&IdRange::full());
         find.insert("hint", doc! { "$natural": 1 });
         find.insert("$_requestResumeToken", true);
@@ -145,28 +145,28 @@ mod tests {
     fn ranges_walk_the_id_index() {
         let inner = IdRange { lower: id("a"), upper: id("b") };
         for clustered in [false, true] {
-            let command = find(clustered).command(&Walk::Ids(inner.clone()));
+            let command = find(clustered).command(&ScanPartition::Ids(inner.clone()));
             assert_eq!(command.get_document("min").unwrap(), &doc! { "_id": "a" });
             assert_eq!(command.get_document("max").unwrap(), &doc! { "_id": "b" });
             assert_eq!(command.get_document("hint").unwrap(), &doc! { "_id": 1 });
         }
-        let full = find(false).command(&Walk::full());
+        let full = find(false).command(&ScanPartition::full());
         assert_eq!(
             full,
             doc! { "find": "predictions", "batchSize": 10_i64, "projection": { "_id": 1, "label": 1 } }
         );
-        let whole = Find { whole_documents: true, ..find(false) }.command(&Walk::full());
+        let whole = Find { whole_documents: true, ..find(false) }.command(&ScanPartition::full());
         assert!(!whole.contains_key("projection"), "{whole}");
     }
 
     #[test]
     fn the_last_range_of_a_plain_collection_includes_max_key() {
         let last = IdRange { lower: id("a"), upper: None };
-        let plain = find(false).command(&Walk::Ids(last.clone()));
+        let plain = find(false).command(&ScanPartition::Ids(last.clone()));
         assert!(!plain.contains_key("min"), "{plain}");
         let expected = doc! { "$expr": { "$gte": ["$_id", { "$literal": "a" }] } };
         assert_eq!(plain.get_document("filter").unwrap(), &expected);
-        let clustered = find(true).command(&Walk::Ids(last.clone()));
+        let clustered = find(true).command(&ScanPartition::Ids(last.clone()));
         assert_eq!(clustered.get_document("min").unwrap(), &doc! { "_id": "a" });
         assert!(!clustered.contains_key("filter") && !clustered.contains_key("max"), "{clustered}");
     }
@@ -176,12 +176,13 @@ mod tests {
         let time = Timestamp { time: 3, increment: 4 };
         let filter = doc! { "label": "cat" };
         let find = Find { filter: Some(&filter), cluster_time: Some(time), ..find(false) };
-        let command = find.command(&Walk::Records(Records { after: Some(7), through: Some(9) }));
+        let command =
+            find.command(&ScanPartition::Records(RecordIdRange { after: Some(7), through: Some(9) }));
         assert_eq!(command.get_document("hint").unwrap(), &doc! { "$natural": 1 });
         assert_eq!(command.get_document("$_resumeAfter").unwrap(), &doc! { "$recordId": 7_i64 });
         assert!(command.get_bool("$_requestResumeToken").unwrap());
         assert_eq!(command.get_document("filter").unwrap(), &filter);
-        let first = find.command(&Walk::Records(Records { after: None, through: Some(9) }));
+        let first = find.command(&ScanPartition::Records(RecordIdRange { after: None, through: Some(9) }));
         assert!(!first.contains_key("$_resumeAfter"), "{first}");
         let records = find.records(Some(7), 5);
         assert!(records.get_bool("showRecordId").unwrap());
@@ -195,7 +196,7 @@ mod tests {
         let filter = doc! { "label": "cat" };
         let time = Timestamp { time: 3, increment: 4 };
         let find = Find { filter: Some(&filter), cluster_time: Some(time), limit: Some(5), ..find(false) };
-        let command = find.command(&Walk::Ids(IdRange { lower: id("a"), upper: None }));
+        let command = find.command(&ScanPartition::Ids(IdRange { lower: id("a"), upper: None }));
         let and = command.get_document("filter").unwrap().get_array("$and").unwrap();
         assert_eq!((and.len(), and[0].as_document()), (2, Some(&filter)));
         assert_eq!(command.get_i64("limit").unwrap(), 5);

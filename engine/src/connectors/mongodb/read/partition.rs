@@ -1,10 +1,10 @@
 //! What one task reads of a collection, and how that travels: as a row of a descriptor batch.
 //!
-//! A range of `_id` is a walk along the index on `_id`. In a collection that is clustered on `_id` the documents lie in
-//! that order. In a plain one they do not, and each would have to be fetched by itself, which costs the server more than
-//! twice as much as reading the collection from end to end (measured, 6.0.5). So a plain collection is cut by its
-//! *records*: a server numbers them in the order in which it stores them, and a scan may start behind a given one. The
-//! numbers are those of one server: the members of a replica set do not share them.
+//! A range of `_id` is read along the index on `_id`. In a collection that is clustered on `_id` the documents lie in that
+//! order. In a plain one they do not, and each would be fetched by itself, which costs the server more than twice as much as
+//! reading the collection from end to end (measured, 6.0.5). So a plain collection is partitioned by its *records*: a server
+//! numbers them in the order in which it stores them, and a scan may start behind a given one. The numbers are those of one
+//! server: the members of a replica set do not share them.
 
 use std::sync::Arc;
 
@@ -32,22 +32,22 @@ pub(crate) type IdRange = Range<Document>;
 
 /// What one task reads of a collection.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Walk {
+pub(crate) enum ScanPartition {
     /// A range of `_id`. The one that is open at both ends reads everything, in the order of storage.
     Ids(IdRange),
-    /// Records in the order of storage, at a snapshot.
-    Records(Records),
+    /// RecordIdRange in the order of storage, at a snapshot.
+    Records(RecordIdRange),
 }
 
 /// The records behind `after`, up to and including `through`. `None` is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Records {
+pub(crate) struct RecordIdRange {
     pub(crate) after: Option<i64>,
     pub(crate) through: Option<i64>,
 }
 
-impl Walk {
-    /// The walk that reads everything.
+impl ScanPartition {
+    /// The partition that is the whole collection.
     pub(crate) fn full() -> Self {
         Self::Ids(IdRange::full())
     }
@@ -56,7 +56,7 @@ impl Walk {
     fn bounds(&self) -> [Option<Document>; 2] {
         match self {
             Self::Ids(range) => [range.lower.clone(), range.upper.clone()],
-            Self::Records(Records { after, through }) => {
+            Self::Records(RecordIdRange { after, through }) => {
                 [after, through].map(|bound| bound.map(|record| doc! { RECORD: record }))
             }
         }
@@ -71,7 +71,7 @@ impl Walk {
             }
         };
         if [&lower, &upper].into_iter().flatten().any(|bound| bound.contains_key(RECORD)) {
-            return Ok(Self::Records(Records { after: record(&lower)?, through: record(&upper)? }));
+            return Ok(Self::Records(RecordIdRange { after: record(&lower)?, through: record(&upper)? }));
         }
         Ok(Self::Ids(IdRange { lower, upper }))
     }
@@ -86,19 +86,19 @@ pub(crate) fn descriptor_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![bound("lower"), bound("upper")]))
 }
 
-/// One walk as a row; an open end is null.
-pub(crate) fn describe(walk: &Walk) -> Result<RecordBatch> {
+/// One partition as a row; an open end is null.
+pub(crate) fn describe(partition: &ScanPartition) -> Result<RecordBatch> {
     let bound = |bound: &Option<Document>| -> Result<Arc<dyn Array>> {
         let bytes = bound.as_ref().map(Document::to_vec).transpose();
         let bytes = bytes.map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(Arc::new(BinaryArray::from(vec![bytes.as_deref()])))
     };
-    let [lower, upper] = walk.bounds();
+    let [lower, upper] = partition.bounds();
     Ok(RecordBatch::try_new(descriptor_schema(), vec![bound(&lower)?, bound(&upper)?])?)
 }
 
-/// The walks in the rows of a descriptor batch.
-pub(crate) fn walks_of(batch: &RecordBatch) -> Result<Vec<Walk>> {
+/// The partitions in the rows of a descriptor batch.
+pub(crate) fn partitions_of(batch: &RecordBatch) -> Result<Vec<ScanPartition>> {
     let column = |index: usize| {
         let column = batch.columns().get(index).and_then(|column| column.as_binary_opt::<i32>());
         column.ok_or_else(|| DataFusionError::Internal("a descriptor has two binary columns".to_owned()))
@@ -111,7 +111,7 @@ pub(crate) fn walks_of(batch: &RecordBatch) -> Result<Vec<Walk>> {
         let document = Document::from_reader(column.value(row));
         document.map(Some).map_err(|error| DataFusionError::External(Box::new(error)))
     };
-    (0..batch.num_rows()).map(|row| Walk::of([bound(lowers, row)?, bound(uppers, row)?])).collect()
+    (0..batch.num_rows()).map(|row| ScanPartition::of([bound(lowers, row)?, bound(uppers, row)?])).collect()
 }
 
 #[cfg(test)]
@@ -129,23 +129,23 @@ mod tests {
                 Some(doc! { "_id": bson::Bson::MaxKey }),
             ),
         ] {
-            let walk = Walk::Ids(IdRange { lower, upper });
-            assert_eq!(walks_of(&describe(&walk).unwrap()).unwrap(), [walk]);
+            let partition = ScanPartition::Ids(IdRange { lower, upper });
+            assert_eq!(partitions_of(&describe(&partition).unwrap()).unwrap(), [partition]);
         }
     }
 
     #[test]
     fn a_descriptor_keeps_records() {
         for (after, through) in [(None, Some(7)), (Some(7), Some(i64::MAX)), (Some(i64::MIN), None)] {
-            let walk = Walk::Records(Records { after, through });
-            assert_eq!(walks_of(&describe(&walk).unwrap()).unwrap(), [walk]);
+            let partition = ScanPartition::Records(RecordIdRange { after, through });
+            assert_eq!(partitions_of(&describe(&partition).unwrap()).unwrap(), [partition]);
         }
     }
 
     #[test]
     fn a_descriptor_of_two_kinds_is_refused() {
         let bounds = [Some(doc! { RECORD: 7_i64 }), Some(doc! { "_id": 8 })];
-        assert!(Walk::of(bounds).is_err());
-        assert!(Walk::of([Some(doc! { RECORD: "7" }), None]).is_err());
+        assert!(ScanPartition::of(bounds).is_err());
+        assert!(ScanPartition::of([Some(doc! { RECORD: "7" }), None]).is_err());
     }
 }

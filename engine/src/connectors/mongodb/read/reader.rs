@@ -1,11 +1,11 @@
-//! Reads the walks of one partition: a task that fetches raw batches, and a stream that decodes them.
+//! Reads one partition of a scan: a task that fetches raw batches, and a stream that decodes them.
 //!
 //! The two are joined by a channel of a few batches, so that the server works on the next batch while this one is
 //! decoded, and stops when nobody takes the results. Dropping the stream ends the task and closes the cursor.
 //!
-//! A walk over records has no end that the server knows of: each batch says with which record it ends, and of the one in
-//! which the walk's last record lies, the server is asked for the records' numbers. All that happens at one snapshot, so
-//! both answers are of the same documents. A walk whose last record does not come up is an error, never a shorter result.
+//! The server knows no end for a scan over a range of records. Each batch says which record it ends with. For the batch in
+//! which the range's last record lies, the server is asked for the records' numbers. All of it happens at one snapshot, so
+//! both answers are about the same documents. A range whose last record does not come up is an error, never a shorter result.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use super::decode;
 use super::decode::Decoder;
 use super::find::Find;
-use super::partition::{RECORD, Records, Walk, walks_of};
+use super::partition::{RECORD, RecordIdRange, ScanPartition, partitions_of};
 use super::spec::ScanSpec;
 use crate::Error;
 use crate::connectors::metrics::bytes_scanned;
@@ -37,7 +37,7 @@ use crate::connectors::mongodb::error::classify;
 /// Raw batches that wait to be decoded.
 const BATCHES_IN_FLIGHT: usize = 2;
 
-/// The rows of the walks in `descriptors`.
+/// The rows of the partitions that `descriptors` name.
 pub(crate) fn read(
     spec: Arc<ScanSpec>,
     connection: Arc<Connection>,
@@ -47,7 +47,7 @@ pub(crate) fn read(
 ) -> Result<SendableRecordBatchStream> {
     let schema = Arc::clone(&spec.schema);
     let decoding = Decoding {
-        decoder: Decoder::reading(&spec.collection, Arc::clone(&schema), spec.batch_rows, &spec.reading)?,
+        decoder: Decoder::decode(&spec.collection, Arc::clone(&schema), spec.batch_rows, &spec.decode)?,
         batch_rows: spec.batch_rows,
         collection: spec.collection.clone(),
         baseline: BaselineMetrics::new(metrics, partition),
@@ -64,13 +64,13 @@ pub(crate) fn read(
     Ok(decode(schema, receiver, decoding, tasks))
 }
 
-/// A raw batch, of which the first documents count: all of them, or so many.
+/// A raw batch and how many of its leading documents belong to this partition; `None`: all of them.
 struct Fetched {
     raw: RawBatch,
     documents: Option<usize>,
 }
 
-/// Sends every raw batch of every walk, in order.
+/// Sends every raw batch of every partition that is named, in order.
 async fn fetch(
     spec: &ScanSpec,
     connection: &Connection,
@@ -80,8 +80,8 @@ async fn fetch(
     let database = connection.database(&spec.database).await?;
     let fetching = Fetching { spec, connection, database: &database, find: spec.find(), sender };
     while let Some(descriptor) = descriptors.try_next().await? {
-        for walk in walks_of(&descriptor)? {
-            if fetching.walk(&walk).await?.is_break() {
+        for part in partitions_of(&descriptor)? {
+            if fetching.fetch(&part).await?.is_break() {
                 return Ok(());
             }
         }
@@ -112,16 +112,18 @@ impl Fetching<'_> {
         }
     }
 
-    async fn walk(&self, walk: &Walk) -> Result<Taken> {
+    async fn fetch(&self, part: &ScanPartition) -> Result<Taken> {
         let batch = u32::try_from(self.spec.batch_rows).unwrap_or(u32::MAX);
         let cursor =
-            self.database.run_cursor_command(self.find.command(walk)).batch_size(batch).batch().await;
+            self.database.run_cursor_command(self.find.command(part)).batch_size(batch).batch().await;
         let cursor = cursor.map_err(|error| self.failed(&error))?;
-        match walk {
-            Walk::Records(Records { after, through: Some(through) }) => {
+        match part {
+            ScanPartition::Records(RecordIdRange { after, through: Some(through) }) => {
                 self.records(cursor, *after, *through).await
             }
-            Walk::Ids(_) | Walk::Records(Records { through: None, .. }) => self.everything(cursor).await,
+            ScanPartition::Ids(_) | ScanPartition::Records(RecordIdRange { through: None, .. }) => {
+                self.everything(cursor).await
+            }
         }
     }
 
@@ -180,8 +182,10 @@ impl Fetching<'_> {
         Error::MongoDb { operation: "find", collection: self.spec.collection.clone(), message }.into()
     }
 
-    /// How many of the next `most` documents behind the record `after` lie up to the record `through`, of which one is known
-    /// to lie behind it.
+    /// Counts the documents of a batch that belong to a range of records: those that follow the record `after`, up to and
+    /// including the record `through`. The batch has `most` documents, and at least one of them lies behind `through`.
+    ///
+    /// With `after` 10 and `through` 20, a batch of the records 12, 18 and 25 has two.
     async fn count(&self, after: Option<i64>, through: i64, most: usize) -> Result<usize> {
         if most == 0 {
             return Ok(0);
@@ -200,8 +204,8 @@ impl Fetching<'_> {
     }
 }
 
-/// How many of `most` documents lie up to `through`, by the numbers of their records; `None` where that is not known, as
-/// not all numbers came, and none behind it.
+/// Counts the records in `numbers` up to and including `through`. `None` where the count is not certain: fewer than `most`
+/// numbers came, and none of them lies behind `through`.
 fn inside(numbers: &[i64], through: i64, most: usize) -> Option<usize> {
     let inside = numbers.iter().take_while(|number| **number <= through).count();
     (inside < numbers.len() || numbers.len() == most).then_some(inside)

@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
-use super::partition::{Walk, describe, descriptor_schema};
+use super::partition::{ScanPartition, describe, descriptor_schema};
 use super::reader;
 use super::spec::ScanSpec;
 use crate::connectors::mongodb::connection::Connection;
@@ -25,9 +25,13 @@ pub(crate) struct MongoScan {
 pub(crate) type MongoScanExec = OperatorExec<MongoScan>;
 
 impl MongoScanExec {
-    /// A scan of `walks`, one a partition.
-    pub(crate) fn try_new(spec: ScanSpec, connection: Arc<Connection>, walks: &[Walk]) -> Result<Self> {
-        let descriptors = walks.iter().map(describe).collect::<Result<Vec<_>>>()?;
+    /// A scan of `partitions`, one a partition.
+    pub(crate) fn try_new(
+        spec: ScanSpec,
+        connection: Arc<Connection>,
+        partitions: &[ScanPartition],
+    ) -> Result<Self> {
+        let descriptors = partitions.iter().map(describe).collect::<Result<Vec<_>>>()?;
         Self::over(MongoScan { spec: Arc::new(spec), connection }, descriptor_schema(), descriptors)
     }
 
@@ -66,10 +70,10 @@ impl Operator for MongoScan {
     ) -> fmt::Result {
         let spec = &self.spec;
         let columns: Vec<&str> = spec.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let partitions = input.partitions();
+        let count = input.partitions();
         write!(
             f,
-            "MongoScanExec: collection={}.{}, partitions={partitions}, partitioner={}, projection=[{}]",
+            "MongoScanExec: collection={}.{}, partitions={count}, partitioner={}, projection=[{}]",
             spec.database,
             spec.collection,
             spec.partitioner,
@@ -84,8 +88,8 @@ impl Operator for MongoScan {
         if spec.fetches_whole_documents() {
             write!(f, ", fetch=whole documents")?;
         }
-        if !spec.reading.mode.is_failfast() {
-            write!(f, ", mode={}", spec.reading.mode)?;
+        if !spec.decode.mode.is_failfast() {
+            write!(f, ", mode={}", spec.decode.mode)?;
         }
         match (spec.cluster_time, format) {
             (None, _) => write!(f, ", read=plain"),

@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use bson::{Document, Timestamp};
 
 use super::find::Find;
-use crate::connectors::mongodb::schema::mode::Reading;
+use crate::connectors::mongodb::schema::mode::DecodeOptions;
 
 /// What all partitions of a scan share.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub(crate) struct ScanSpec {
     /// Whether the server sends whole documents, which costs it less than picking most of their fields.
     pub(crate) whole_documents: bool,
     /// What becomes of documents that do not fit.
-    pub(crate) reading: Reading,
+    pub(crate) decode: DecodeOptions,
     /// Whether an aggregate over the scan may be computed by the server.
     pub(crate) aggregate_pushdown: bool,
     /// How the parts were found, for `EXPLAIN`.
@@ -35,14 +35,14 @@ pub(crate) struct ScanSpec {
 impl ScanSpec {
     /// Whether the server sends whole documents: because that costs less, or because they are shown where they do not fit.
     pub(crate) fn fetches_whole_documents(&self) -> bool {
-        self.whole_documents || self.reading.corrupt_record.is_some()
+        self.whole_documents || self.decode.corrupt_record.is_some()
     }
 
     /// Everything of a `find` but the range.
     pub(crate) fn find(&self) -> Find<'_> {
         Find {
             collection: &self.collection,
-            columns: self.reading.columns(&self.schema),
+            columns: self.decode.columns(&self.schema),
             whole_documents: self.fetches_whole_documents(),
             filter: self.filter.as_ref(),
             cluster_time: self.cluster_time,

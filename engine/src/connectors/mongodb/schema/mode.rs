@@ -26,7 +26,7 @@ use crate::config::{ReadMode, ScanConfig};
 
 /// How a scan treats documents that do not fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reading {
+pub(crate) struct DecodeOptions {
     pub(crate) mode: ReadMode,
     /// The columns that documents are checked against, where they are not those that come out.
     pub(crate) documents: Option<SchemaRef>,
@@ -34,7 +34,7 @@ pub(crate) struct Reading {
     pub(crate) corrupt_record: Option<String>,
 }
 
-impl Reading {
+impl DecodeOptions {
     /// How a scan of `table` that yields the columns `read` treats documents.
     pub(crate) fn of(config: &ScanConfig, table: &SchemaRef, read: &Schema) -> Self {
         let name = config.corrupt_record_column.as_str();

@@ -84,16 +84,16 @@ pub(super) fn verdict(answer: &Document, key_fields: &[String]) -> Verdict {
         let Bson::Document(error) = error else { continue };
         let code = number(error, "code");
         if code == WRITE_CONFLICT || (code == DUPLICATE_KEY && is_our_key(error, key_fields)) {
-            again = Some(told(error));
+            again = Some(error_message(error));
         } else {
-            return Verdict::Refused(told(error));
+            return Verdict::Refused(error_message(error));
         }
     }
     if let Ok(error) = answer.get_document("writeConcernError") {
         if !PASSING_CONCERNS.contains(&number(error, "code")) {
-            return Verdict::Refused(told(error));
+            return Verdict::Refused(error_message(error));
         }
-        again = Some(told(error));
+        again = Some(error_message(error));
     }
     again.map_or(Verdict::Written, Verdict::Again)
 }
@@ -104,7 +104,7 @@ fn is_our_key(error: &Document, key_fields: &[String]) -> bool {
     pattern.len() == key_fields.len() && pattern.keys().all(|field| key_fields.contains(field))
 }
 
-fn told(error: &Document) -> String {
+fn error_message(error: &Document) -> String {
     format!("{} (code {})", error.get_str("errmsg").unwrap_or("no message"), number(error, "code"))
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn plan(
         return Err(invalid(format!("the table has {expected} columns, the rows have {found}")).into());
     }
     if spec.config.key_fields != ["_id"] {
-        let indexes = retry::asked_again(connection.timeout(), || indexes(&connection, &spec)).await?;
+        let indexes = retry::retry_transient(connection.timeout(), || indexes(&connection, &spec)).await?;
         if !indexes.iter().any(|index| is_unique_on(index, &spec.config.key_fields)) {
             let message = format!(
                 "the key fields ({}) need a unique index on exactly these fields: without one, a task that is tried \

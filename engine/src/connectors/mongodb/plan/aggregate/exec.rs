@@ -29,7 +29,7 @@ use super::range::condition;
 use crate::Error;
 use crate::connectors::metrics::bytes_scanned;
 use crate::connectors::mongodb::connection::Connection;
-use crate::connectors::mongodb::read::partition::{IdRange, Walk, walks_of};
+use crate::connectors::mongodb::read::partition::{IdRange, ScanPartition, partitions_of};
 use crate::connectors::mongodb::read::scan::MongoScanExec;
 use crate::connectors::mongodb::read::spec::ScanSpec;
 use crate::connectors::{Execution, Input, Operator, OperatorExec};
@@ -49,8 +49,11 @@ impl MongoGroupExec {
         let reading = reading.transform_up(|node| {
             let Some(scan) = node.downcast_ref::<MongoScanExec>() else { return Ok(Transformed::no(node)) };
             found = Some((scan.spec().clone(), Arc::clone(scan.connection()), Arc::clone(scan.input())));
-            let whole =
-                MongoScanExec::try_new(scan.spec().clone(), Arc::clone(scan.connection()), &[Walk::full()])?;
+            let whole = MongoScanExec::try_new(
+                scan.spec().clone(),
+                Arc::clone(scan.connection()),
+                &[ScanPartition::full()],
+            )?;
             Ok(Transformed::yes(Arc::new(whole) as Arc<dyn ExecutionPlan>))
         })?;
         let Some((scan, connection, descriptors)) = found else { return Ok(None) };
@@ -72,10 +75,10 @@ impl MongoGroupExec {
         Ok(Self::new(Arc::clone(node.operator()), descriptors))
     }
 
-    /// The same over one walk that reads everything.
+    /// The same over one partition that is the whole collection.
     pub(super) fn over_everything(&self) -> Result<Self> {
         let MongoGroup { scan, connection, .. } = self.operator().as_ref();
-        let scan = MongoScanExec::try_new(scan.clone(), Arc::clone(connection), &[Walk::full()])?;
+        let scan = MongoScanExec::try_new(scan.clone(), Arc::clone(connection), &[ScanPartition::full()])?;
         Ok(Self::new(Arc::clone(self.operator()), Arc::clone(scan.input())))
     }
 
@@ -128,13 +131,13 @@ impl Operator for MongoGroup {
         let metrics = Metrics::new(metrics, partition);
         let counted = metrics.baseline.clone();
         let schema = self.schema();
-        let walks = descriptors
-            .map(|batch| Ok::<_, DataFusionError>(stream::iter(walks_of(&batch?)?.into_iter().map(Ok))))
+        let parts = descriptors
+            .map(|batch| Ok::<_, DataFusionError>(stream::iter(partitions_of(&batch?)?.into_iter().map(Ok))))
             .try_flatten();
-        let states = walks
-            .and_then(move |walk| {
+        let states = parts
+            .and_then(move |part| {
                 let (group, context, metrics) = (Arc::clone(&self), Arc::clone(&context), metrics.clone());
-                async move { group.answer(&walk, context, &metrics).await }
+                async move { group.answer(&part, context, &metrics).await }
             })
             .try_flatten()
             .inspect_ok(move |batch| counted.record_output(batch.num_rows()));
@@ -187,15 +190,15 @@ impl MongoGroup {
     /// The partial states of a range.
     async fn answer(
         &self,
-        walk: &Walk,
+        part: &ScanPartition,
         context: Arc<TaskContext>,
         metrics: &Metrics,
     ) -> Result<SendableRecordBatchStream> {
         let started = Instant::now();
-        let answer = match walk {
-            Walk::Ids(range) => self.group(range, metrics).await,
+        let answer = match part {
+            ScanPartition::Ids(range) => self.group(range, metrics).await,
             // An aggregate cannot start behind a record.
-            Walk::Records(_) => Ok(Answer::Read(Misfit("records are read".to_owned()))),
+            ScanPartition::Records(_) => Ok(Answer::Read(Misfit("records are read".to_owned()))),
         };
         metrics.server_time.add_elapsed(started);
         match answer? {
@@ -210,7 +213,7 @@ impl MongoGroup {
             Answer::Read(Misfit(reason)) => {
                 tracing::debug!(collection = %self.scan.collection, %reason, "a range is read, not grouped");
                 metrics.ranges_read.add(1);
-                self.read(walk)?.execute(0, context)
+                self.read(part)?.execute(0, context)
             }
         }
     }
@@ -310,14 +313,14 @@ impl MongoGroup {
         }
     }
 
-    /// The plan that reads along `walk`.
-    fn read(&self, walk: &Walk) -> Result<Arc<dyn ExecutionPlan>> {
+    /// The plan that reads `part`.
+    fn read(&self, part: &ScanPartition) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = Arc::clone(&self.reading).transform_up(|node| {
             if !node.is::<MongoScanExec>() {
                 return Ok(Transformed::no(node));
             }
-            let walks = std::slice::from_ref(walk);
-            let scan = MongoScanExec::try_new(self.scan.clone(), Arc::clone(&self.connection), walks)?;
+            let parts = std::slice::from_ref(part);
+            let scan = MongoScanExec::try_new(self.scan.clone(), Arc::clone(&self.connection), parts)?;
             Ok(Transformed::yes(Arc::new(scan) as Arc<dyn ExecutionPlan>))
         })?;
         Ok(plan.data)

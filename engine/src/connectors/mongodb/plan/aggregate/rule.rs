@@ -45,7 +45,7 @@ fn push(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(node) = MongoGroupExec::of(aggregate)? else { return Ok(None) };
     let scan = node.scan();
     // The other modes let documents pass that do not fit, which a group does not show one by one.
-    let strict = scan.reading.mode.is_failfast();
+    let strict = scan.decode.mode.is_failfast();
     if !scan.aggregate_pushdown || !strict || scan.limit.is_some() {
         return Ok(None);
     }

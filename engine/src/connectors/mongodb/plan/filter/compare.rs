@@ -8,7 +8,7 @@ use bson::{Bson, DateTime, Document, doc};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, Operator};
 
-use super::{Field, Pushed};
+use super::pushed::{Field, Pushed};
 
 /// The query for the rows where `expr`, a column or a cast of one, compares so with `value`.
 pub(super) fn compare(expr: &Expr, op: Operator, value: &ScalarValue, schema: &Schema) -> Option<Pushed> {

@@ -8,7 +8,7 @@
 use arrow::datatypes::DataType;
 use bson::{Bson, Document, doc};
 
-use super::{Field, Pushed};
+use super::pushed::{Field, Pushed};
 
 /// More wildcards than these may make a regular expression of the server take very long, and then fail.
 const MOST_WILDCARDS: usize = 8;

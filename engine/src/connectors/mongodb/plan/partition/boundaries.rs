@@ -6,7 +6,7 @@ use datafusion::error::Result;
 use futures::TryStreamExt;
 use mongodb::error::ErrorKind;
 
-use super::facts::Target;
+use super::collection::CollectionRef;
 use super::sharded;
 use crate::connectors::mongodb::read::partition::RECORD;
 
@@ -19,7 +19,7 @@ pub(super) struct Size {
 }
 
 /// The size of a collection, from its metadata.
-pub(super) async fn size(target: Target<'_>, with_bytes: bool) -> Result<Size> {
+pub(super) async fn size(target: CollectionRef<'_>, with_bytes: bool) -> Result<Size> {
     if !with_bytes {
         let collection = target.database.collection::<Document>(target.collection);
         let documents = collection.estimated_document_count().await.map_err(target.failed("count"))?;
@@ -57,7 +57,7 @@ pub(super) struct Sample {
 }
 
 /// `size` random documents, and how much of them `columns` are.
-pub(super) async fn sample(target: Target<'_>, size: usize, columns: &[&str]) -> Result<Sample> {
+pub(super) async fn sample(target: CollectionRef<'_>, size: usize, columns: &[&str]) -> Result<Sample> {
     let size = i64::try_from(size).unwrap_or(i64::MAX);
     // An expression cannot say every name.
     let told = columns.iter().all(|column| !column.is_empty() && !column.contains(['.', '$', '\0']));
@@ -88,7 +88,7 @@ pub(super) async fn sample(target: Target<'_>, size: usize, columns: &[&str]) ->
 /// after an election a task would read other documents under the same numbers. And a server has to start scans behind a
 /// record, which a router of a sharded cluster does not.
 pub(super) async fn records(
-    target: Target<'_>,
+    target: CollectionRef<'_>,
     ids: &[Document],
     time: Timestamp,
 ) -> Result<Option<Vec<i64>>> {
@@ -122,7 +122,7 @@ fn is_alone(hello: &Document) -> bool {
 }
 
 /// What a `find` of one batch answers; `None` where the server refuses it.
-async fn try_find(target: Target<'_>, find: Document) -> Result<Option<Vec<Document>>> {
+async fn try_find(target: CollectionRef<'_>, find: Document) -> Result<Option<Vec<Document>>> {
     let answer = match target.database.run_command(find).await {
         Ok(answer) => answer,
         Err(error) if matches!(*error.kind, ErrorKind::Command(_)) => {
@@ -137,7 +137,11 @@ async fn try_find(target: Target<'_>, find: Document) -> Result<Option<Vec<Docum
 }
 
 /// The lower ends of `parts` buckets but the first, over everything or over `sample` random documents.
-pub(super) async fn buckets(target: Target<'_>, parts: usize, sample: Option<u64>) -> Result<Vec<Document>> {
+pub(super) async fn buckets(
+    target: CollectionRef<'_>,
+    parts: usize,
+    sample: Option<u64>,
+) -> Result<Vec<Document>> {
     let mut pipeline = Vec::new();
     if let Some(size) = sample {
         pipeline.push(doc! { "$sample": { "size": i64::try_from(size).unwrap_or(i64::MAX) } });
@@ -153,7 +157,7 @@ pub(super) async fn buckets(target: Target<'_>, parts: usize, sample: Option<u64
 }
 
 /// Every `step`-th id, for `parts` parts: each is found by walking the index on from the one before.
-pub(super) async fn pages(target: Target<'_>, parts: usize, step: u64) -> Result<Vec<Document>> {
+pub(super) async fn pages(target: CollectionRef<'_>, parts: usize, step: u64) -> Result<Vec<Document>> {
     let step = i64::try_from(step).unwrap_or(i64::MAX).max(1);
     let mut found: Vec<Document> = Vec::new();
     for _ in 1..parts {
@@ -173,7 +177,7 @@ pub(super) async fn pages(target: Target<'_>, parts: usize, step: u64) -> Result
 }
 
 /// The lower ends of the chunks of a sharded collection, or why they are of no use.
-pub(super) async fn chunks(target: Target<'_>) -> Result<Result<Vec<Document>, String>> {
+pub(super) async fn chunks(target: CollectionRef<'_>) -> Result<Result<Vec<Document>, String>> {
     let client = target.database.client();
     let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
     let hello = hello.map_err(target.failed("hello"))?;
@@ -202,7 +206,7 @@ pub(super) async fn chunks(target: Target<'_>) -> Result<Result<Vec<Document>, S
 }
 
 async fn aggregate(
-    target: Target<'_>,
+    target: CollectionRef<'_>,
     pipeline: impl IntoIterator<Item = Document>,
 ) -> Result<Vec<Document>> {
     let collection = target.database.collection::<Document>(target.collection);

@@ -9,7 +9,7 @@ use bson::{Bson, Document, doc};
 use datafusion::error::Result;
 use futures::TryStreamExt;
 
-use super::facts::Target;
+use super::collection::CollectionRef;
 
 /// The most keys that are counted to find out whether an index pays: they take the server some 50 ms.
 const MOST_KEYS: u64 = 100_000;
@@ -31,7 +31,7 @@ fn worth_of(documents: u64, parts: usize) -> u64 {
 
 /// The name of the index that serves `filter` best, where one pays.
 pub(super) async fn selective(
-    target: Target<'_>,
+    target: CollectionRef<'_>,
     filter: &Document,
     documents: u64,
     parts: usize,

@@ -4,7 +4,7 @@
 //! whatever the boundaries are. Boundaries come from a sample: they decide how even the parts are, never whether
 //! a document is read.
 
-use crate::connectors::mongodb::read::partition::{Range, Records};
+use crate::connectors::mongodb::read::partition::{Range, RecordIdRange};
 
 /// How many partitions a collection of `documents` is worth, at least 1 and at most `wanted`.
 pub(super) fn partition_count(documents: u64, wanted: usize, min_documents: u64) -> usize {
@@ -43,9 +43,9 @@ pub(super) fn ranges<T: Clone>(boundaries: &[T]) -> Vec<Range<T>> {
 }
 
 /// The parts between ascending records, each of which is the last of its part: one more than there are boundaries.
-pub(super) fn records(boundaries: &[i64]) -> Vec<Records> {
+pub(super) fn records(boundaries: &[i64]) -> Vec<RecordIdRange> {
     let parts = ranges(boundaries).into_iter();
-    parts.map(|Range { lower, upper }| Records { after: lower, through: upper }).collect()
+    parts.map(|Range { lower, upper }| RecordIdRange { after: lower, through: upper }).collect()
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
             sample.sort_unstable();
             let parts = records(&boundaries(&sample, partitions));
             for record in others.iter().chain(&sample) {
-                let holds = |part: &&Records| {
+                let holds = |part: &&RecordIdRange| {
                     part.after.is_none_or(|after| *record > after)
                         && part.through.is_none_or(|through| *record <= through)
                 };

@@ -3,7 +3,7 @@
 //! Conversions are those that lose nothing: integers of any width and whole doubles are read as integers, integers
 //! that a double represents exactly are read as doubles, numbers of any kind as decimals where all their digits fit.
 //! A missing field, a BSON null and an undefined are null. Anything else does not fit, because a value that is silently
-//! wrong is worse than a query that fails; what then happens is the mode's decision, see [`super::mode`]:
+//! wrong is worse than a query that fails; what then happens is the mode's decision, see `schema::mode`:
 //!
 //! ```text
 //!  documents ──▶ Record: a builder a column ──▶ row fits ──────────────────────────────▶ batch
@@ -30,7 +30,7 @@ use self::record::{Misfit, Reason, Record};
 use self::values::Values;
 pub(crate) use self::values::number;
 use crate::config::ReadMode;
-use crate::connectors::mongodb::schema::mode::Reading;
+use crate::connectors::mongodb::schema::mode::DecodeOptions;
 use crate::{Error, Result};
 
 /// Collects documents and turns them into batches.
@@ -55,7 +55,7 @@ impl Decoder {
     /// A decoder of documents of `collection` that fails where one does not fit, for batches of about `batch_rows` rows.
     #[cfg(test)]
     pub(crate) fn new(collection: &str, schema: SchemaRef, batch_rows: usize) -> Result<Self> {
-        Self::reading(collection, schema, batch_rows, &Reading::default())
+        Self::reading(collection, schema, batch_rows, &DecodeOptions::default())
     }
 
     /// A decoder that does with documents that do not fit what `reading` says.
@@ -63,7 +63,7 @@ impl Decoder {
         collection: &str,
         schema: SchemaRef,
         batch_rows: usize,
-        reading: &Reading,
+        reading: &DecodeOptions,
     ) -> Result<Self> {
         let documents = reading.documents.as_ref().unwrap_or(&schema);
         let invalid = |field: &str, message: String| Error::InvalidSchema {

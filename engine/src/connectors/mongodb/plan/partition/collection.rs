@@ -1,4 +1,4 @@
-//! What the server says about a collection before it is cut.
+//! The collection that a scan reads, and what the server says about it before it is partitioned.
 
 use bson::{Document, doc};
 use datafusion::error::{DataFusionError, Result};
@@ -9,13 +9,13 @@ use crate::connectors::mongodb::connection::Connection;
 
 /// The collection to cut.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
+pub(crate) struct CollectionRef<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) database: &'a Database,
     pub(crate) collection: &'a str,
 }
 
-impl Target<'_> {
+impl CollectionRef<'_> {
     pub(super) fn failed(
         &self,
         operation: &'static str,
@@ -26,7 +26,7 @@ impl Target<'_> {
 
 /// What the server says about a collection.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct CollectionInfo {
     /// Whether the documents lie in `_id` order, so that a range is one walk.
     pub(crate) clustered: bool,
     /// Whether ranges of `_id` can be walked in the order in which boundaries are sorted. Not in a view, which has
@@ -40,7 +40,7 @@ pub(crate) struct Facts {
     pub(crate) collated_view: bool,
 }
 
-impl Facts {
+impl CollectionInfo {
     /// Reads the entry of `listCollections`; `None` where the collection does not exist.
     pub(super) fn of(entry: Option<&Document>) -> Self {
         let Some(entry) = entry else { return Self::default() };
@@ -60,13 +60,17 @@ impl Facts {
 }
 
 /// Asks what `collection` is.
-pub(crate) async fn facts(connection: &Connection, database: &Database, collection: &str) -> Result<Facts> {
+pub(crate) async fn collection_info(
+    connection: &Connection,
+    database: &Database,
+    collection: &str,
+) -> Result<CollectionInfo> {
     // The raw command: the driver's typed answer leaves out what it does not know.
     let command = doc! { "listCollections": 1, "filter": { "name": collection } };
     let failed = |error: &mongodb::error::Error| connection.failed("listCollections", collection, error);
     let cursor = database.run_cursor_command(command).await.map_err(|error| failed(&error))?;
     let entries: Vec<Document> = cursor.try_collect().await.map_err(|error| failed(&error))?;
-    Ok(Facts::of(entries.first()))
+    Ok(CollectionInfo::of(entries.first()))
 }
 
 #[cfg(test)]
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_collections_in_plain_order_are_split() {
-        let facts = |clustered, splittable, by_record, collated_view| Facts {
+        let info = |clustered, splittable, by_record, collated_view| CollectionInfo {
             clustered,
             splittable,
             by_record,
@@ -83,28 +87,28 @@ mod tests {
         };
         let german = doc! { "locale": "de" };
         for (entry, expected) in [
-            (doc! { "type": "collection", "options": {} }, facts(false, true, true, false)),
-            (doc! { "type": "collection", "options": { "capped": true } }, facts(false, true, false, false)),
+            (doc! { "type": "collection", "options": {} }, info(false, true, true, false)),
+            (doc! { "type": "collection", "options": { "capped": true } }, info(false, true, false, false)),
             (
                 doc! { "type": "collection", "options": { "clusteredIndex": { "key": { "_id": 1 } } } },
-                facts(true, true, false, false),
+                info(true, true, false, false),
             ),
             (
                 doc! { "type": "collection", "options": { "collation": &german } },
-                facts(false, false, true, false),
+                info(false, false, true, false),
             ),
-            (doc! { "type": "view", "options": { "viewOn": "a" } }, facts(false, false, false, false)),
+            (doc! { "type": "view", "options": { "viewOn": "a" } }, info(false, false, false, false)),
             (
                 doc! { "type": "view", "options": { "viewOn": "a", "collation": &german } },
-                facts(false, false, false, true),
+                info(false, false, false, true),
             ),
-            (doc! { "type": "timeseries", "options": {} }, facts(false, false, false, false)),
+            (doc! { "type": "timeseries", "options": {} }, info(false, false, false, false)),
         ] {
-            assert_eq!(Facts::of(Some(&entry)), expected, "{entry}");
+            assert_eq!(CollectionInfo::of(Some(&entry)), expected, "{entry}");
         }
         assert_eq!(
-            Facts::of(None),
-            Facts::default(),
+            CollectionInfo::of(None),
+            CollectionInfo::default(),
             "a collection that does not exist has nothing to split"
         );
     }
