@@ -14,7 +14,8 @@ use datafusion::logical_expr::{AggregateUDF, Extension, HigherOrderUDF, LogicalP
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 
 use crate::Error;
-use crate::connectors::{Connectors, TableDecoder, TableEncoder};
+use crate::connectors::connector::{TableDecoder, TableEncoder};
+use crate::connectors::registry::Connectors;
 use crate::functions::process;
 use crate::wire::{frame, unframe};
 

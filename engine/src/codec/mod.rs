@@ -12,7 +12,7 @@ use ballista_core::serde::BallistaCodec;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use datafusion_proto::physical_plan::PhysicalExtensionCodec;
 
-use crate::connectors::Connectors;
+use crate::connectors::registry::Connectors;
 
 /// The codec of logical plans.
 pub(crate) fn logical(connectors: &Arc<Connectors>) -> Arc<dyn LogicalExtensionCodec> {

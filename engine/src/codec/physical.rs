@@ -12,7 +12,8 @@ use datafusion::physical_expr_common::physical_expr::proto_encode::PhysicalExprE
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
-use crate::connectors::{Connectors, NodeDecoder, NodeEncoder};
+use crate::connectors::connector::{NodeDecoder, NodeEncoder};
+use crate::connectors::registry::Connectors;
 use crate::functions::{missing_aggregate, missing_scalar, process};
 use crate::wire::{frame, unframe};
 

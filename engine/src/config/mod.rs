@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use self::partitioner::Partitioner;
 pub use self::read_mode::ReadMode;
 pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
-use crate::connectors::Connector;
+use crate::connectors::connector::Connector;
 use crate::functions::Functions;
 
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].

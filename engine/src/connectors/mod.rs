@@ -6,21 +6,17 @@
 //! scans, and the point in time at which all scans of a query read.
 
 pub(crate) mod cache;
-mod connector;
-mod descriptors;
-mod kafka;
+pub(crate) mod connector;
+pub(crate) mod descriptors;
+pub(crate) mod kafka;
 pub(crate) mod metrics;
 pub(crate) mod mongodb;
 pub(crate) mod options;
 pub(crate) mod per_query;
+pub(crate) mod registry;
 
-use std::any::Any;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::LogicalPlan;
 use tokio::runtime::Handle;
 
 use self::cache::Cache;
@@ -33,9 +29,9 @@ use self::kafka::Kafka;
 pub use self::metrics::{BYTES_SCANNED, bytes_scanned};
 use self::mongodb::MongoDb;
 pub use self::mongodb::predictions_schema;
+use crate::Config;
 use crate::functions::Functions;
 use crate::slots::Slots;
-use crate::{Config, Error, Result};
 
 /// The connectors that every process has.
 fn builtin(config: &Config, shared: &Shared) -> Vec<Arc<dyn Connector>> {
@@ -44,32 +40,6 @@ fn builtin(config: &Config, shared: &Shared) -> Vec<Arc<dyn Connector>> {
         Arc::new(Kafka::new(config, shared)),
         Arc::new(Cache::new(config)),
     ]
-}
-
-/// What a process gives to its connectors.
-#[derive(Clone, Debug)]
-pub(crate) struct Shared {
-    /// Where background tasks of clients run. It outlives every scan.
-    pub(crate) runtime: Handle,
-    /// How many tasks the cluster runs at once.
-    pub(crate) slots: Slots,
-}
-
-/// The connectors of a process, and what plans refer to by name besides them: the functions of the program.
-#[derive(Debug)]
-pub(crate) struct Connectors {
-    list: Vec<Arc<dyn Connector>>,
-    functions: Functions,
-    slots: Slots,
-}
-
-/// A connection that a plan reads through.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ConnectionName {
-    /// The connector's name.
-    pub(crate) connector: &'static str,
-    /// The connection's name.
-    pub(crate) connection: String,
 }
 
 impl Connectors {
@@ -84,66 +54,14 @@ impl Connectors {
         }
         Self { list, functions: config.functions.clone(), slots: shared.slots }
     }
-
-    /// All connectors.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &(dyn Connector + 'static)> {
-        self.list.iter().map(AsRef::as_ref)
-    }
-
-    /// The connector of a name that a plan carries.
-    pub(crate) fn named(&self, name: &str) -> Result<&dyn Connector> {
-        self.iter().find(|connector| connector.name() == name).ok_or_else(|| {
-            let known: Vec<&str> = self.iter().map(Connector::name).collect();
-            let message = format!("this process has no connector `{name}`; it has {}", known.join(", "));
-            Error::PlanDecode { message }
-        })
-    }
-
-    /// A connector by its type, for statements and functions that are about this one.
-    pub(crate) fn get<C: Connector>(&self) -> Result<&C> {
-        let found = self.iter().find_map(|connector| (connector as &dyn Any).downcast_ref::<C>());
-        found.ok_or_else(|| Error::UnknownConnection { name: std::any::type_name::<C>().to_owned() })
-    }
-
-    /// How many tasks the cluster runs at once: set by who watches the executors, asked by who plans a scan.
-    pub(crate) fn slots(&self) -> &Slots {
-        &self.slots
-    }
-
-    /// The functions that the program registered.
-    pub(crate) fn functions(&self) -> &Functions {
-        &self.functions
-    }
-
-    /// The connections that the tables of a plan read through.
-    pub(crate) fn connections_of(
-        &self,
-        plan: &LogicalPlan,
-    ) -> datafusion::error::Result<BTreeSet<ConnectionName>> {
-        let mut names = BTreeSet::new();
-        plan.apply_with_subqueries(|node| {
-            if let LogicalPlan::TableScan(scan) = node
-                && let Ok(table) = source_as_provider(&scan.source)
-            {
-                names.extend(self.iter().filter_map(|connector| {
-                    let connection = connector.connection_of(table.as_ref())?;
-                    Some(ConnectionName { connector: connector.name(), connection })
-                }));
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(names)
-    }
-
-    /// Checks that the server behind a connection answers. The error names the address and the setting.
-    pub(crate) async fn check(&self, name: &ConnectionName) -> Result<()> {
-        self.named(name.connector)?.check(&name.connection).await
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::Error;
     use crate::config::DEFAULT_CONNECTION;
 
     #[tokio::test]

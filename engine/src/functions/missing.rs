@@ -113,7 +113,7 @@ mod tests {
     use datafusion_proto::protobuf::PhysicalPlanNode;
 
     use super::*;
-    use crate::connectors::Connectors;
+    use crate::connectors::registry::Connectors;
     use crate::functions::{Aggregate, Functions};
     use crate::{Config, codec};
 

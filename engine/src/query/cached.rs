@@ -4,7 +4,6 @@
 //! removed once no plan of the session reads them any more: at once, or by a later statement about the cache. The
 //! session's end removes them all.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,57 +17,14 @@ use datafusion::logical_expr::{CreateMemoryTable, LogicalPlan, LogicalPlanBuilde
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
 
-use super::Session;
+use super::registry::{Cached, Tables};
+use super::session::Session;
 use crate::connectors::cache::{Action, Cache, CacheJob, CachedTable, Folder, Stamp, outcome_of};
 use crate::sql::{CacheStatement, Outcome, local_rows};
 use crate::{Error, Result};
 
 /// How long the session's end waits for its files to be removed.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The tables that a session has cached.
-#[derive(Debug, Default)]
-pub(crate) struct Registry {
-    tables: tokio::sync::Mutex<Tables>,
-    /// Held alone while a name is given to another table.
-    names: tokio::sync::RwLock<()>,
-}
-
-impl Registry {
-    /// While this is held, no name changes its table: a query never finds that there is none.
-    pub(crate) async fn freeze_names(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
-        self.names.read().await
-    }
-}
-
-#[derive(Debug, Default)]
-struct Tables {
-    by_name: HashMap<String, Cached>,
-    /// The number of the folder that was made last.
-    last: u64,
-    /// Given up, and perhaps still read by a plan.
-    retired: Vec<Arc<CachedTable>>,
-}
-
-#[derive(Debug)]
-struct Cached {
-    name: TableReference,
-    /// What stands under the name when the table is uncached; `None`: the table is nothing but what is cached.
-    original: Option<Arc<dyn TableProvider>>,
-    /// What is cached.
-    plan: LogicalPlan,
-    table: Arc<CachedTable>,
-}
-
-impl Tables {
-    /// Takes out what no plan reads any more.
-    fn unread(&mut self) -> Vec<Arc<CachedTable>> {
-        let (unread, read) =
-            self.retired.drain(..).partition(|table: &Arc<CachedTable>| Arc::strong_count(table) == 1);
-        self.retired = read;
-        unread
-    }
-}
 
 impl Session {
     /// Runs a statement about cached tables.

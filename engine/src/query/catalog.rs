@@ -2,7 +2,7 @@
 
 use datafusion::datasource::TableType;
 
-use super::Session;
+use super::session::Session;
 use crate::Result;
 
 /// A table that a query may name.

@@ -5,6 +5,8 @@
 
 mod cached;
 mod catalog;
+mod job_names;
+mod registry;
 mod running;
 mod session;
 

@@ -5,7 +5,7 @@ use arrow::record_batch::RecordBatch;
 use ballista_core::extension::SessionConfigExt as _;
 use futures::future::BoxFuture;
 
-use super::Session;
+use super::session::Session;
 use crate::Result;
 use crate::dataflow::{Dataset, Run};
 use crate::jobs::{Activity, Watch};
@@ -101,31 +101,6 @@ impl Session {
     }
 }
 
-/// Names for the jobs of a session, by which the scheduler tells them apart.
-#[derive(Debug)]
-pub(super) struct JobNames {
-    prefix: String,
-    next: std::sync::atomic::AtomicU64,
-}
-
-impl JobNames {
-    /// `session` is an id that no other session has.
-    pub(super) fn new(session: &str) -> Self {
-        Self { prefix: format!("firesteel/{session}/"), next: std::sync::atomic::AtomicU64::new(1) }
-    }
-
-    /// The name of jobs that are started by other means than [`Session::start`].
-    pub(super) fn common(&self) -> String {
-        format!("{}0", self.prefix)
-    }
-
-    /// What the next job's name starts with. No other job's name starts so.
-    fn next(&self) -> String {
-        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        format!("{}{number} ", self.prefix)
-    }
-}
-
 /// The start of a text, on one line.
 fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -145,17 +120,5 @@ mod tests {
         assert_eq!(shortened("SELECT\n\t1 "), "SELECT 1");
         assert_eq!(shortened(&"ä".repeat(81)), format!("{}…", "ä".repeat(80)));
         assert_eq!(shortened(""), "");
-    }
-
-    #[test]
-    fn no_name_is_the_start_of_another() {
-        let names = JobNames::new("s");
-        let drawn: Vec<String> = (0..12).map(|_| names.next()).chain([names.common()]).collect();
-        for (index, name) in drawn.iter().enumerate() {
-            assert!(name.starts_with("firesteel/s/"));
-            for (other, longer) in drawn.iter().enumerate() {
-                assert!(index == other || !longer.starts_with(name.as_str()), "{name} {longer}");
-            }
-        }
     }
 }

@@ -11,12 +11,12 @@ use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 
-use super::cached::Registry;
-use super::running::JobNames;
+use super::job_names::JobNames;
+use super::registry::Registry;
 use crate::cluster::DEFAULT_SCHEDULER_PORT;
 use crate::config::SCHEDULER_SETTING;
-use crate::connectors::Connectors;
 use crate::connectors::mongodb::MongoDb;
+use crate::connectors::registry::Connectors;
 use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
 use crate::jobs::JobClient;

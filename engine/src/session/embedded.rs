@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{
     ExecutorConfig, Home, Incarnation, MemoryLimit, STACK_BYTES, Scheduler, SchedulerConfig,
 };
-use crate::connectors::Connectors;
+use crate::connectors::registry::Connectors;
 use crate::{Config, Error, Result};
 
 /// How long ending the engine may take.

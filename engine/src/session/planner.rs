@@ -11,7 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
-use crate::connectors::Connectors;
+use crate::connectors::registry::Connectors;
 
 /// DataFusion's planner with the rules of the connectors behind those of the session.
 ///

@@ -21,7 +21,7 @@ use datafusion_proto::protobuf::LogicalPlanNode;
 
 use super::planner::Planner;
 use crate::cluster::MAX_MESSAGE;
-use crate::connectors::Connectors;
+use crate::connectors::registry::Connectors;
 use crate::{Config, codec};
 
 /// How long to wait before a shuffle file is fetched again. Ballista's 3 s, four times over, would be most of what the

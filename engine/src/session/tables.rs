@@ -3,7 +3,7 @@
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 
-use crate::connectors::Connectors;
+use crate::connectors::registry::Connectors;
 
 /// Registers them in the default schema of `state`. Nothing connects to a server.
 pub(crate) fn register(state: &SessionState, connectors: &Connectors) -> Result<()> {

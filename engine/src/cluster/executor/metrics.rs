@@ -11,8 +11,9 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use prometheus::{CounterVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::connectors::connector::{Connector, ScanNode};
 use crate::connectors::metrics::ScanMetrics;
-use crate::connectors::{Connector, Connectors, ScanNode};
+use crate::connectors::registry::Connectors;
 
 /// Upper bounds of the buckets of task times, in seconds.
 const TASK_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0];

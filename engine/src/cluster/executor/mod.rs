@@ -33,7 +33,7 @@ use self::metrics::Metrics;
 use self::tasks::Tasks;
 use self::workdir::WorkDir;
 use super::{ExecutorConfig, http, net};
-use crate::connectors::Connectors;
+use crate::connectors::registry::Connectors;
 use crate::{Error, Result};
 
 pub(crate) use self::incarnation::Incarnation;

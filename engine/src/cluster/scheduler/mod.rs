@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use self::metrics::Metrics;
 use self::state::{Executors, Jobs};
 use super::{SchedulerConfig, http, net};
-use crate::connectors::Connectors;
+use crate::connectors::registry::Connectors;
 use crate::session::state::{Role, session_config, session_state};
 use crate::session::tables;
 use crate::slots::Slots;

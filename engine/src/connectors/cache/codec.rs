@@ -14,7 +14,8 @@ use super::read::aggregate::CachedAggregateExec;
 use super::read::scan::CachedScanExec;
 use super::read::spec::{CachedScanSpec, Part, Stamp};
 use super::write::{Action, CacheJob, CacheJobExec};
-use crate::connectors::{ClusterTime, TableDecoder, TableEncoder, one_input};
+use crate::connectors::connector::{ClusterTime, TableDecoder, TableEncoder};
+use crate::connectors::descriptors::one_input;
 use crate::wire::{damaged, decode_schema, encode_schema, unknown_kind};
 
 /// What prost generates. Only this module looks inside.
@@ -177,9 +178,9 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
-    use crate::connectors::Connectors;
     use crate::connectors::cache::Cache;
     use crate::connectors::mongodb::schema::predictions_schema;
+    use crate::connectors::registry::Connectors;
     use crate::{Config, codec};
 
     fn connectors() -> (Runtime, Arc<Connectors>) {

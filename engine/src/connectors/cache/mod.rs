@@ -39,7 +39,9 @@ pub(crate) use self::plan::table::CachedTable;
 pub(crate) use self::read::spec::Stamp;
 pub(crate) use self::write::{Action, CacheJob, outcome_of};
 use crate::Config;
-use crate::connectors::{Connector, NodeDecoder, NodeEncoder, ScanNode, TableDecoder, TableEncoder};
+use crate::connectors::connector::{
+    Connector, NodeDecoder, NodeEncoder, ScanNode, TableDecoder, TableEncoder,
+};
 
 /// The connector of cached tables.
 #[derive(Debug)]

@@ -32,7 +32,9 @@ use super::connection::{CacheStore, Folder};
 use super::error::unusable;
 use super::read::spec::Part;
 use super::schema::report_schema;
-use crate::connectors::{ClusterTime, Connectors, Execution, Input, Operator, OperatorExec};
+use crate::connectors::connector::ClusterTime;
+use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
+use crate::connectors::registry::Connectors;
 
 /// What a job does.
 #[derive(Clone, Debug)]

@@ -7,13 +7,13 @@ use datafusion::catalog::TableProvider;
 use datafusion::physical_plan::ExecutionPlan;
 use prost::Message as _;
 
-use super::Kafka;
 use super::config::bound::{At, Bound};
 use super::config::{Format, Isolation, Mode, PartSize, TableOptions};
+use super::connection::named::Connections;
 use super::plan::table::KafkaTable;
 use super::read::scan::KafkaScanExec;
 use super::read::spec::ScanSpec;
-use crate::connectors::one_input;
+use crate::connectors::descriptors::one_input;
 use crate::wire::{damaged, to_usize};
 use crate::{Error, Result};
 
@@ -36,11 +36,11 @@ pub(super) fn encode_table(table: &dyn TableProvider) -> Option<Vec<u8>> {
 
 /// The table in bytes of [`encode_table`]. Its schema follows from its options.
 pub(super) fn decode_table(
-    connector: &Kafka,
+    connections: &Connections,
     bytes: &[u8],
 ) -> datafusion::error::Result<Arc<dyn TableProvider>> {
     let options = TableOptions::try_from(wire::Table::decode(bytes).map_err(damaged)?)?;
-    Ok(Arc::new(KafkaTable::new(connector.clone(), options)))
+    Ok(Arc::new(KafkaTable::new(connections.clone(), options)))
 }
 
 /// A scan as bytes; `None` where the node is another's.
@@ -51,13 +51,13 @@ pub(super) fn encode_node(node: &dyn ExecutionPlan) -> Option<Vec<u8>> {
 
 /// The scan in bytes of [`encode_node`].
 pub(super) fn decode_node(
-    connector: &Kafka,
+    connections: &Connections,
     bytes: &[u8],
     inputs: &[Arc<dyn ExecutionPlan>],
 ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
     let descriptors = one_input("a Kafka scan", inputs)?;
     let spec = ScanSpec::try_from(wire::Scan::decode(bytes).map_err(damaged)?)?;
-    let connection = connector.connection(&spec.connection)?;
+    let connection = connections.named(&spec.connection)?;
     Ok(Arc::new(KafkaScanExec::decoded(spec, connection, descriptors)?))
 }
 
@@ -260,9 +260,10 @@ mod tests {
     use crate::Config;
     use crate::codec::{logical, physical};
     use crate::config::DEFAULT_CONNECTION;
-    use crate::connectors::Connectors;
+    use crate::connectors::kafka::Kafka;
     use crate::connectors::kafka::read::spec::OffsetRange;
     use crate::connectors::kafka::schema::table_schema;
+    use crate::connectors::registry::Connectors;
 
     fn connectors() -> (Runtime, Arc<Connectors>) {
         let runtime = Runtime::new().unwrap();
@@ -271,6 +272,10 @@ mod tests {
         config.kafka.properties.insert("sasl.password".to_owned(), "hunter2".to_owned());
         let connectors = Arc::new(Connectors::new(&config, runtime.handle().clone()));
         (runtime, connectors)
+    }
+
+    fn named(connectors: &Connectors) -> Connections {
+        connectors.get::<Kafka>().unwrap().connections.clone()
     }
 
     fn holds_no_secret(bytes: &[u8]) -> bool {
@@ -314,7 +319,7 @@ mod tests {
             let codec = logical(&connectors);
             let name = TableReference::bare("t");
             let schema = table_schema(options.format, options.mode);
-            let table = Arc::new(KafkaTable::new(connectors.get::<Kafka>().unwrap().clone(), options.clone()));
+            let table = Arc::new(KafkaTable::new(named(&connectors), options.clone()));
             let mut bytes = Vec::new();
             codec.try_encode_table_provider(&name, table, &mut bytes).unwrap();
             prop_assert!(holds_no_secret(&bytes));

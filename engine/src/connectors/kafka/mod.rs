@@ -25,7 +25,6 @@ mod read;
 mod schema;
 mod write;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -36,50 +35,36 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use self::config::{Format, TableOptions};
 use self::connection::Connection;
+use self::connection::named::Connections;
 use self::plan::factory::KafkaTableFactory;
 use self::plan::table::KafkaTable;
-use crate::Error;
-use crate::config::{Config, DEFAULT_CONNECTION};
-use crate::connectors::{
-    BuiltinTable, Connector, Factory, NodeDecoder, NodeEncoder, ScanNode, Shared, TableDecoder, TableEncoder,
+use crate::config::Config;
+use crate::connectors::connector::{
+    BuiltinTable, Connector, Factory, NodeDecoder, NodeEncoder, ScanNode, TableDecoder, TableEncoder,
 };
-use crate::slots::Slots;
+use crate::connectors::registry::Shared;
 
-/// The Kafka connector of a process. Clones share everything.
-#[derive(Clone, Debug)]
-pub(crate) struct Kafka(Arc<Inner>);
-
+/// The Kafka connector of a process.
 #[derive(Debug)]
-struct Inner {
-    connections: HashMap<String, Arc<Connection>>,
-    /// The topics behind the tables `images` and `predictions_topic`.
+pub(crate) struct Kafka {
+    connections: Connections,
+    /// The topics behind the tables that every session has.
     topics: [(&'static str, String, Format); 2],
-    slots: Slots,
 }
 
 impl Kafka {
     /// The connector of this configuration. Nothing connects yet.
     pub(crate) fn new(config: &Config, shared: &Shared) -> Self {
-        let connection = Arc::new(Connection::new(config));
-        Self(Arc::new(Inner {
-            connections: HashMap::from([(DEFAULT_CONNECTION.to_owned(), connection)]),
-            topics: [
-                ("images", config.kafka.images_topic.clone(), Format::Images),
-                ("predictions_topic", config.kafka.predictions_topic.clone(), Format::Predictions),
-            ],
-            slots: shared.slots.clone(),
-        }))
+        let topics = [
+            ("images", config.kafka.images_topic.clone(), Format::Images),
+            ("predictions_topic", config.kafka.predictions_topic.clone(), Format::Predictions),
+        ];
+        Self { connections: Connections::new(config, shared), topics }
     }
 
     /// The connection that a plan calls `name`.
     pub(crate) fn connection(&self, name: &str) -> crate::Result<Arc<Connection>> {
-        let found = self.0.connections.get(name).cloned();
-        found.ok_or_else(|| Error::UnknownConnection { name: name.to_owned() })
-    }
-
-    /// How many tasks the cluster runs at once.
-    fn slots(&self) -> &Slots {
-        &self.0.slots
+        self.connections.named(name)
     }
 }
 
@@ -90,14 +75,14 @@ impl Connector for Kafka {
     }
 
     fn factories(&self) -> Vec<Factory> {
-        vec![("KAFKA", Arc::new(KafkaTableFactory::new(self.clone())))]
+        vec![("KAFKA", Arc::new(KafkaTableFactory::new(self.connections.clone())))]
     }
 
     fn tables(&self) -> Result<Vec<BuiltinTable>> {
         let table = |(name, topic, format): &(&'static str, String, Format)| -> BuiltinTable {
-            (*name, Arc::new(KafkaTable::new(self.clone(), TableOptions::new(topic, *format))))
+            (*name, Arc::new(KafkaTable::new(self.connections.clone(), TableOptions::new(topic, *format))))
         };
-        Ok(self.0.topics.iter().map(table).collect())
+        Ok(self.topics.iter().map(table).collect())
     }
 
     fn encode_table(&self, table: &dyn TableProvider, _: &TableEncoder<'_>) -> Result<Option<Vec<u8>>> {
@@ -110,7 +95,7 @@ impl Connector for Kafka {
         _: SchemaRef,
         _: &TableDecoder<'_>,
     ) -> Result<Arc<dyn TableProvider>> {
-        codec::decode_table(self, bytes)
+        codec::decode_table(&self.connections, bytes)
     }
 
     fn encode_node(&self, node: &dyn ExecutionPlan, _: &NodeEncoder<'_>) -> Result<Option<Vec<u8>>> {
@@ -123,7 +108,7 @@ impl Connector for Kafka {
         inputs: &[Arc<dyn ExecutionPlan>],
         _: &NodeDecoder<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        codec::decode_node(self, bytes, inputs)
+        codec::decode_node(&self.connections, bytes, inputs)
     }
 
     fn connection_of(&self, table: &dyn TableProvider) -> Option<String> {

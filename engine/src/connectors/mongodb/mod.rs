@@ -24,7 +24,6 @@ mod read;
 mod schema;
 mod write;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -34,82 +33,63 @@ use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 
-pub(crate) use self::config::TableOptions;
-pub(crate) use self::config::location::Location;
+use self::config::TableOptions;
+use self::config::location::Location;
 use self::connection::Connection;
-use self::plan::aggregate::exec::MongoGroupExec;
+use self::connection::named::Connections;
 use self::plan::aggregate::rule::AggregatePushdown;
-use self::plan::factory::MongoTableFactory;
+use self::plan::factory::{MongoTableFactory, open};
 pub(crate) use self::plan::filter::conjunction;
-pub(crate) use self::plan::table::MongoTable;
+use self::plan::table::MongoTable;
 pub(crate) use self::read::decode::Decoder;
-use self::read::scan::MongoScanExec;
-use self::read::spec::ScanSpec;
 pub(crate) use self::schema::mode::DecodeOptions;
 pub use self::schema::predictions_schema;
-use self::write::exec::{MongoWriteExec, WriteSpec};
-use crate::Error;
 use crate::config::{Config, DEFAULT_CONNECTION, ScanConfig, WriteConfig};
-use crate::connectors::per_query::query_key;
-use crate::connectors::{
-    BuiltinTable, ClusterTime, Connector, Factory, NodeDecoder, NodeEncoder, ScanNode, Shared, TableDecoder,
+use crate::connectors::connector::{
+    BuiltinTable, ClusterTime, Connector, Factory, NodeDecoder, NodeEncoder, ScanNode, TableDecoder,
     TableEncoder,
 };
-use crate::slots::Slots;
+use crate::connectors::per_query::query_key;
+use crate::connectors::registry::Shared;
 
-/// The MongoDB connector of a process. Clones share everything.
-#[derive(Clone, Debug)]
-pub(crate) struct MongoDb(Arc<Inner>);
-
+/// The MongoDB connector of a process.
 #[derive(Debug)]
-struct Inner {
-    connections: HashMap<String, Arc<Connection>>,
+pub(crate) struct MongoDb {
+    connections: Connections,
     scan: ScanConfig,
     write: WriteConfig,
-    slots: Slots,
 }
 
 impl MongoDb {
     /// The connector of this configuration. Nothing connects yet.
     pub(crate) fn new(config: &Config, shared: &Shared) -> Self {
-        let connection = Arc::new(Connection::new(config, shared.runtime.clone()));
-        Self(Arc::new(Inner {
-            connections: HashMap::from([(DEFAULT_CONNECTION.to_owned(), connection)]),
-            scan: config.scan.clone(),
-            write: config.write.clone(),
-            slots: shared.slots.clone(),
-        }))
+        let connections = Connections::new(config, shared);
+        Self { connections, scan: config.scan.clone(), write: config.write.clone() }
     }
 
     /// The connection that a plan calls `name`.
     pub(crate) fn connection(&self, name: &str) -> crate::Result<Arc<Connection>> {
-        let found = self.0.connections.get(name).cloned();
-        found.ok_or_else(|| Error::UnknownConnection { name: name.to_owned() })
-    }
-
-    /// How collections are read and written whose tables do not say so themselves.
-    pub(crate) fn table_options(&self) -> TableOptions {
-        TableOptions::new(self.0.scan.clone(), self.0.write.clone())
-    }
-
-    /// How many tasks the cluster runs at once.
-    fn slots(&self) -> &Slots {
-        &self.0.slots
+        self.connections.named(name)
     }
 
     /// A table over a collection of the default database, read and written as the configuration says.
     pub(crate) fn table(&self, collection: &str, schema: SchemaRef) -> crate::Result<MongoTable> {
         let connection = self.connection(DEFAULT_CONNECTION)?;
+        let (connections, scan) = (self.connections.clone(), self.scan.clone());
         let database = connection.default_database();
-        let scan = self.0.scan.clone();
-        let table = MongoTable::new(self.clone(), DEFAULT_CONNECTION, database, collection, schema, scan)?;
-        Ok(table.with_write(self.0.write.clone()))
+        let table = MongoTable::new(connections, DEFAULT_CONNECTION, database, collection, schema, scan)?;
+        Ok(table.with_write(self.write.clone()))
     }
 
     /// A table over a collection, with a schema inferred from a sample.
     pub(crate) async fn infer(&self, collection: &str) -> crate::Result<MongoTable> {
         let location = Location { database: None, collection: collection.to_owned() };
-        factory::open(self, &location, self.table_options(), None).await
+        open(&self.connections, &location, self.table_options(), None).await
+    }
+
+    /// How collections are read and written whose tables do not say so themselves.
+    fn table_options(&self) -> TableOptions {
+        TableOptions::new(self.scan.clone(), self.write.clone())
     }
 }
 
@@ -120,7 +100,7 @@ impl Connector for MongoDb {
     }
 
     fn factories(&self) -> Vec<Factory> {
-        vec![("MONGODB", Arc::new(MongoTableFactory::new(self.clone())))]
+        vec![("MONGODB", Arc::new(MongoTableFactory::new(self.connections.clone(), self.table_options())))]
     }
 
     fn tables(&self) -> Result<Vec<BuiltinTable>> {
@@ -137,7 +117,7 @@ impl Connector for MongoDb {
         schema: SchemaRef,
         _: &TableDecoder<'_>,
     ) -> Result<Arc<dyn TableProvider>> {
-        codec::decode_table(self, bytes, schema)
+        codec::decode_table(&self.connections, bytes, schema)
     }
 
     fn encode_node(&self, node: &dyn ExecutionPlan, encoder: &NodeEncoder<'_>) -> Result<Option<Vec<u8>>> {
@@ -150,7 +130,7 @@ impl Connector for MongoDb {
         inputs: &[Arc<dyn ExecutionPlan>],
         decoder: &NodeDecoder<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        codec::decode_node(self, bytes, inputs, decoder)
+        codec::decode_node(&self.connections, bytes, inputs, decoder)
     }
 
     fn rules(&self) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {

@@ -17,7 +17,8 @@ use super::column::{RowGroup, load};
 use super::spec::{CachedScanSpec, Part, describe, parts_of};
 use crate::connectors::cache::connection::CacheStore;
 use crate::connectors::cache::schema::descriptor_schema;
-use crate::connectors::{Execution, Input, Operator, OperatorExec, bytes_scanned};
+use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
+use crate::connectors::metrics::bytes_scanned;
 
 /// Reads the row groups that its descriptors name.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use arrow::array::{
 use arrow::datatypes::{DataType, SchemaRef, UInt32Type, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
 
-use crate::connectors::ClusterTime;
 use crate::connectors::cache::connection::Folder;
 use crate::connectors::cache::schema::descriptor_schema;
+use crate::connectors::connector::ClusterTime;
 
 /// A row group of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

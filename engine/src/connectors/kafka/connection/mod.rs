@@ -4,6 +4,7 @@
 //! has a consumer of its own, which belongs to no group that anyone else is in and commits nothing.
 
 pub(crate) mod log;
+pub(crate) mod named;
 pub(crate) mod offsets;
 
 use std::collections::HashMap;

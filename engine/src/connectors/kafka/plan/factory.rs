@@ -11,19 +11,19 @@ use datafusion::logical_expr::CreateExternalTable;
 
 use super::table::KafkaTable;
 use crate::Error;
-use crate::connectors::kafka::Kafka;
 use crate::connectors::kafka::config::parse::table_options;
+use crate::connectors::kafka::connection::named::Connections;
 
 /// Makes tables over topics.
 #[derive(Debug)]
 pub(crate) struct KafkaTableFactory {
-    connector: Kafka,
+    connections: Connections,
 }
 
 impl KafkaTableFactory {
-    /// A factory whose tables are read by `connector`.
-    pub(crate) fn new(connector: Kafka) -> Self {
-        Self { connector }
+    /// A factory whose tables are read through `connections`.
+    pub(crate) fn new(connections: Connections) -> Self {
+        Self { connections }
     }
 }
 
@@ -49,6 +49,6 @@ impl TableProviderFactory for KafkaTableFactory {
             return refused("UNBOUNDED", "a topic is read as a batch, up to where it ends now");
         }
         let options = table_options(location, &table.options)?;
-        Ok(Arc::new(KafkaTable::new(self.connector.clone(), options)))
+        Ok(Arc::new(KafkaTable::new(self.connections.clone(), options)))
     }
 }

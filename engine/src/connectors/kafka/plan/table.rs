@@ -11,15 +11,13 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::bounds::{Limit, resolve};
-use super::filter;
-use super::filter::Window;
+use super::filter::{self, Window};
 use super::split;
-use crate::connectors::kafka::Kafka;
 use crate::connectors::kafka::config::TableOptions;
 use crate::connectors::kafka::config::bound::Bound;
-use crate::connectors::kafka::connection::Connection;
 use crate::connectors::kafka::connection::log::{Logs, Times};
-use crate::connectors::kafka::connection::offsets;
+use crate::connectors::kafka::connection::named::Connections;
+use crate::connectors::kafka::connection::{Connection, offsets};
 use crate::connectors::kafka::read::scan::KafkaScanExec;
 use crate::connectors::kafka::read::spec::ScanSpec;
 use crate::connectors::kafka::schema::table_schema;
@@ -29,15 +27,15 @@ use crate::connectors::per_query::query_key;
 /// Which topic, and how it is read. It holds a connection's name, never an address.
 #[derive(Clone, Debug)]
 pub(crate) struct KafkaTable {
-    connector: Kafka,
+    connections: Connections,
     pub(crate) options: TableOptions,
     schema: SchemaRef,
 }
 
 impl KafkaTable {
-    pub(crate) fn new(connector: Kafka, options: TableOptions) -> Self {
+    pub(crate) fn new(connections: Connections, options: TableOptions) -> Self {
         let schema = table_schema(options.format, options.mode);
-        Self { connector, options, schema }
+        Self { connections, options, schema }
     }
 
     /// The offsets that a bound which is a time stands for.
@@ -72,7 +70,7 @@ impl TableProvider for KafkaTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = &self.options;
-        let connection = self.connector.connection(&options.connection)?;
+        let connection = self.connections.named(&options.connection)?;
         let logs = offsets::logs(&connection, query_key(state), &options.topic, options.isolation).await?;
         let (starts, ends) = (
             self.times(&connection, &options.start, &logs).await?,
@@ -92,7 +90,7 @@ impl TableProvider for KafkaTable {
         }
         let parts = split::split(
             &ranges,
-            self.connector.slots().scan_partitions(None, state.config().target_partitions()),
+            self.connections.slots().scan_partitions(None, state.config().target_partitions()),
             options.part_size,
         );
         let spec = ScanSpec {

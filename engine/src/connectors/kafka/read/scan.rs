@@ -11,8 +11,8 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
 use super::reader;
 use super::spec::{OffsetRange, ScanSpec, describe, descriptor_schema, ranges_of};
+use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
 use crate::connectors::kafka::connection::Connection;
-use crate::connectors::{Execution, Input, Operator, OperatorExec};
 
 /// So many ranges are shown, and how many more there are; all of them in a verbose plan.
 const RANGES_SHOWN: usize = 8;

@@ -17,14 +17,15 @@ use datafusion::physical_plan::ExecutionPlan;
 use prost::Message;
 
 use self::wire::node::Kind;
-use super::MongoDb;
+use super::connection::named::Connections;
 use super::plan::aggregate::exec::MongoGroupExec;
 use super::plan::table::MongoTable;
 use super::read::scan::MongoScanExec;
 use super::read::spec::ScanSpec;
 use super::write::exec::{MongoWriteExec, WriteSpec};
 use crate::config::{ScanConfig, WriteConfig};
-use crate::connectors::{NodeDecoder, NodeEncoder, one_input};
+use crate::connectors::connector::{NodeDecoder, NodeEncoder};
+use crate::connectors::descriptors::one_input;
 use crate::wire::{damaged, unknown_kind};
 
 /// What prost generates. Only this module looks inside.
@@ -53,7 +54,7 @@ pub(super) fn encode_table(table: &dyn TableProvider) -> Option<Vec<u8>> {
 
 /// The table in bytes of [`encode_table`].
 pub(super) fn decode_table(
-    connector: &MongoDb,
+    connections: &Connections,
     bytes: &[u8],
     schema: SchemaRef,
 ) -> Result<Arc<dyn TableProvider>> {
@@ -61,7 +62,7 @@ pub(super) fn decode_table(
     let scan = ScanConfig::try_from(table.options.unwrap_or_default())?;
     let write = table.write.map_or_else(|| Ok(WriteConfig::default()), WriteConfig::try_from)?;
     let (connection, database) = (&table.connection, &table.database);
-    let table = MongoTable::new(connector.clone(), connection, database, &table.collection, schema, scan)?;
+    let table = MongoTable::new(connections.clone(), connection, database, &table.collection, schema, scan)?;
     Ok(Arc::new(table.with_write(write)))
 }
 
@@ -81,7 +82,7 @@ pub(super) fn encode_node(node: &dyn ExecutionPlan, encoder: &NodeEncoder<'_>) -
 
 /// The node in bytes of [`encode_node`].
 pub(super) fn decode_node(
-    connector: &MongoDb,
+    connections: &Connections,
     bytes: &[u8],
     inputs: &[Arc<dyn ExecutionPlan>],
     decoder: &NodeDecoder<'_>,
@@ -91,7 +92,7 @@ pub(super) fn decode_node(
         Kind::Scan(scan) => {
             let descriptors = one_input("a MongoDB scan", inputs)?;
             let spec = ScanSpec::try_from(scan)?;
-            let connection = connector.connection(&spec.connection)?;
+            let connection = connections.named(&spec.connection)?;
             Ok(Arc::new(MongoScanExec::decoded(spec, connection, descriptors)))
         }
         Kind::Group(group) => {
@@ -101,7 +102,7 @@ pub(super) fn decode_node(
         Kind::Write(write) => {
             let rows = one_input("a MongoDB write", inputs)?;
             let spec = WriteSpec::try_from(write)?;
-            let connection = connector.connection(&spec.connection)?;
+            let connection = connections.named(&spec.connection)?;
             Ok(Arc::new(MongoWriteExec::of(spec, connection, rows)))
         }
     }

@@ -22,12 +22,13 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::config::{DEFAULT_CONNECTION, ReadMode};
-use crate::connectors::Connectors;
+use crate::connectors::mongodb::MongoDb;
 use crate::connectors::mongodb::connection::Connection;
 use crate::connectors::mongodb::plan::aggregate::rule::AggregatePushdown;
 use crate::connectors::mongodb::read::partition::{IdRange, RecordIdRange, ScanPartition};
 use crate::connectors::mongodb::schema::mode::DecodeOptions;
 use crate::connectors::mongodb::schema::predictions_schema;
+use crate::connectors::registry::Connectors;
 use crate::{Config, Error, codec};
 
 fn connectors() -> (Runtime, Arc<Connectors>) {
@@ -266,9 +267,9 @@ proptest! {
             corrupt_record_column: corrupt,
             partitioner,
         };
-        let connector = connectors.get::<MongoDb>().unwrap().clone();
+        let connections = connectors.get::<MongoDb>().unwrap().connections.clone();
         let table = MongoTable::new(
-            connector, &connection, &database, &collection, predictions_schema(), scan.clone(),
+            connections, &connection, &database, &collection, predictions_schema(), scan.clone(),
         ).unwrap().with_write(write.clone());
         let schema = table.schema();
         let mut bytes = Vec::new();

@@ -1,5 +1,6 @@
 //! A MongoDB server behind a name of the registry. Its client is made on first use and shared by all scans.
 
+pub(crate) mod named;
 pub(crate) mod retry;
 
 use std::fmt;

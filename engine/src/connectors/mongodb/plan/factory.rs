@@ -17,25 +17,25 @@ use futures::TryStreamExt;
 use super::infer::Shape;
 use super::table::MongoTable;
 use crate::config::ReadMode;
-use crate::connectors::mongodb::MongoDb;
-use crate::connectors::mongodb::config;
-use crate::connectors::mongodb::config::TableOptions;
 use crate::connectors::mongodb::config::location::Location;
-use crate::connectors::mongodb::connection::Connection;
-use crate::connectors::mongodb::connection::retry;
+use crate::connectors::mongodb::config::{self, TableOptions};
+use crate::connectors::mongodb::connection::named::Connections;
+use crate::connectors::mongodb::connection::{Connection, retry};
 use crate::connectors::mongodb::schema;
 use crate::{Error, Result};
 
 /// Makes tables over collections.
 #[derive(Debug)]
 pub(crate) struct MongoTableFactory {
-    connector: MongoDb,
+    connections: Connections,
+    /// What a statement does not say.
+    defaults: TableOptions,
 }
 
 impl MongoTableFactory {
-    /// A factory whose tables are read by `connector`.
-    pub(crate) fn new(connector: MongoDb) -> Self {
-        Self { connector }
+    /// A factory whose tables are read through `connections`; what a statement does not say is as in `defaults`.
+    pub(crate) fn new(connections: Connections, defaults: TableOptions) -> Self {
+        Self { connections, defaults }
     }
 
     /// The table that a statement describes.
@@ -57,10 +57,10 @@ impl MongoTableFactory {
         }
         let location = Location::parse(location)
             .map_err(|message| Error::InvalidOption { option: "LOCATION".to_owned(), message })?;
-        let options = config::parse(&statement.options, self.connector.table_options())?;
+        let options = config::parse(&statement.options, self.defaults.clone())?;
         let declared = Arc::clone(statement.schema.inner());
         let declared = (!declared.fields().is_empty()).then_some(declared);
-        open(&self.connector, &location, options, declared.as_deref()).await
+        open(&self.connections, &location, options, declared.as_deref()).await
     }
 }
 
@@ -77,12 +77,12 @@ impl TableProviderFactory for MongoTableFactory {
 
 /// The table over the collection at `location`, with the columns in `declared` or, without, inferred ones.
 pub(crate) async fn open(
-    connector: &MongoDb,
+    connections: &Connections,
     location: &Location,
     options: TableOptions,
     declared: Option<&Schema>,
 ) -> Result<MongoTable> {
-    let connection = connector.connection(&options.connection)?;
+    let connection = connections.named(&options.connection)?;
     let database = location.database.as_deref().unwrap_or_else(|| connection.default_database());
     let columns = match declared {
         Some(declared) => schema::normalize(declared),
@@ -102,12 +102,12 @@ pub(crate) async fn open(
     let columns = match &options.schema_hints {
         Some(hints) => {
             let invalid = |message| Error::InvalidOption { option: "schemaHints".to_owned(), message };
-            schema::with_hints(&columns, &schema::hints(hints).map_err(invalid)?)
+            schema::with_hints(&columns, &schema::hints::hints(hints).map_err(invalid)?)
         }
         None => columns,
     };
     MongoTable::new(
-        connector.clone(),
+        connections.clone(),
         &options.connection,
         database,
         &location.collection,

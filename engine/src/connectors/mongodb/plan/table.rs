@@ -16,19 +16,16 @@ use datafusion::physical_plan::filter::FilterExecBuilder;
 
 use super::filter;
 use super::filter::pushed::Pushed;
-use super::partition;
 use super::partition::collection::{CollectionInfo, CollectionRef};
-use super::partition::{PartitionPlan, ScanRequest};
+use super::partition::{self, PartitionPlan, ScanRequest};
 use crate::Error;
 use crate::config::{ReadMode, ScanConfig, WriteConfig};
-use crate::connectors::mongodb::MongoDb;
-use crate::connectors::mongodb::connection::Connection;
-use crate::connectors::mongodb::connection::retry;
+use crate::connectors::mongodb::connection::named::Connections;
+use crate::connectors::mongodb::connection::{Connection, retry};
 use crate::connectors::mongodb::read::scan::MongoScanExec;
 use crate::connectors::mongodb::read::spec::ScanSpec;
 use crate::connectors::mongodb::schema;
-use crate::connectors::mongodb::schema::mode;
-use crate::connectors::mongodb::schema::mode::DecodeOptions;
+use crate::connectors::mongodb::schema::mode::{self, DecodeOptions};
 use crate::connectors::mongodb::write;
 use crate::connectors::mongodb::write::exec::WriteSpec;
 use crate::connectors::per_query::{QueryKey, query_key};
@@ -36,7 +33,7 @@ use crate::connectors::per_query::{QueryKey, query_key};
 /// Where a collection is, and how it is read. It holds a connection's name, never its address.
 #[derive(Clone, Debug)]
 pub(crate) struct MongoTable {
-    connector: MongoDb,
+    connections: Connections,
     pub(crate) connection: String,
     pub(crate) database: String,
     pub(crate) collection: String,
@@ -48,7 +45,7 @@ pub(crate) struct MongoTable {
 impl MongoTable {
     /// A table over `collection` with an explicit schema.
     pub(crate) fn new(
-        connector: MongoDb,
+        connections: Connections,
         connection: &str,
         database: &str,
         collection: &str,
@@ -59,7 +56,7 @@ impl MongoTable {
         schema::validate(collection, &schema)?;
         mode::check_corrupt_record(collection, &scan, &schema)?;
         Ok(Self {
-            connector,
+            connections,
             connection: connection.to_owned(),
             database: database.to_owned(),
             collection: collection.to_owned(),
@@ -110,7 +107,7 @@ impl MongoTable {
         } else if info.collated_view && filter.is_some() {
             PartitionPlan::one("single (a view with a collation)")
         } else {
-            let parts = self.connector.slots().scan_partitions(self.scan.max_partitions, target_partitions);
+            let parts = self.connections.slots().scan_partitions(self.scan.max_partitions, target_partitions);
             let request = ScanRequest { filter, columns, cluster_time, parts };
             partition::plan_partitions(target, &info, request, &self.scan).await?
         };
@@ -166,7 +163,7 @@ impl TableProvider for MongoTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let connection = self.connector.connection(&self.connection)?;
+        let connection = self.connections.named(&self.connection)?;
         // A caller may hand over more than was promised to be taken.
         let translated = self.push(&filters.iter().collect::<Vec<_>>());
         let (taken, pushed): (Vec<Expr>, Vec<Pushed>) = filters
@@ -231,6 +228,6 @@ impl TableProvider for MongoTable {
             schema: Arc::clone(&self.schema),
             config: self.write.clone(),
         };
-        write::plan::plan(spec, self.connector.connection(&self.connection)?, input, operation).await
+        write::plan::plan(spec, self.connections.named(&self.connection)?, input, operation).await
     }
 }

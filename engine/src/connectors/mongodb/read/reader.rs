@@ -24,8 +24,7 @@ use mongodb::Database;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::mpsc;
 
-use super::decode;
-use super::decode::Decoder;
+use super::decode::{self, Decoder};
 use super::find::Find;
 use super::partition::{RECORD, RecordIdRange, ScanPartition, partitions_of};
 use super::spec::ScanSpec;

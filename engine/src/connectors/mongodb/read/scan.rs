@@ -11,8 +11,8 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use super::partition::{ScanPartition, describe, descriptor_schema};
 use super::reader;
 use super::spec::ScanSpec;
+use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
 use crate::connectors::mongodb::connection::Connection;
-use crate::connectors::{Execution, Input, Operator, OperatorExec};
 
 /// Reads the parts of a collection that its descriptors name.
 #[derive(Debug)]

@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-pub(crate) use self::hints::hints;
 use crate::{Error, Result};
 
 /// The key of a text column's metadata that tells what its documents hold, where that is not just strings.

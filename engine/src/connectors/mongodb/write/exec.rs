@@ -20,8 +20,8 @@ use super::command::Batch;
 use super::encode::Encoder;
 use super::writer::Writer;
 use crate::config::{Acknowledgement, WriteConfig};
+use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
 use crate::connectors::mongodb::connection::Connection;
-use crate::connectors::{Execution, Input, Operator, OperatorExec};
 
 /// What all writers of a statement share.
 #[derive(Clone, Debug, PartialEq)]

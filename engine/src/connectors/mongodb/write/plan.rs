@@ -17,8 +17,7 @@ use futures::TryStreamExt;
 use super::encode::Encoder;
 use super::exec::{MongoWriteExec, WriteSpec};
 use crate::Error;
-use crate::connectors::mongodb::connection::Connection;
-use crate::connectors::mongodb::connection::retry;
+use crate::connectors::mongodb::connection::{Connection, retry};
 
 /// The plan that writes the rows of `input` and yields how many there were.
 pub(crate) async fn plan(

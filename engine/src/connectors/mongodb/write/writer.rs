@@ -11,8 +11,7 @@ use super::command::{Batch, Verdict, verdict};
 use super::encode::Encoder;
 use crate::Error;
 use crate::config::WriteConfig;
-use crate::connectors::mongodb::connection::Connection;
-use crate::connectors::mongodb::connection::retry;
+use crate::connectors::mongodb::connection::{Connection, retry};
 use crate::connectors::mongodb::error::{is_transient, text};
 
 /// Writes the rows of one partition.

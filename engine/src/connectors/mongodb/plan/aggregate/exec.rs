@@ -27,12 +27,12 @@ use super::compile::Group;
 use super::groups::{Collector, Misfit};
 use super::range::condition;
 use crate::Error;
+use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
 use crate::connectors::metrics::bytes_scanned;
 use crate::connectors::mongodb::connection::Connection;
 use crate::connectors::mongodb::read::partition::{IdRange, ScanPartition, partitions_of};
 use crate::connectors::mongodb::read::scan::MongoScanExec;
 use crate::connectors::mongodb::read::spec::ScanSpec;
-use crate::connectors::{Execution, Input, Operator, OperatorExec};
 
 /// A range with more groups is read: the server's work is no longer less than that, and groups are held in memory.
 const MAX_GROUPS: usize = 200_000;
