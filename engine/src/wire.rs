@@ -22,7 +22,7 @@ pub(crate) const WIRE_VERSION: u32 = 3;
 /// The tag of a protobuf field is never `F`: that would be wire type 6, which does not exist.
 const MAGIC: &[u8; 4] = b"FSTL";
 
-/// What stands behind the magic bytes.
+/// The message behind the magic bytes.
 #[derive(Clone, PartialEq, Message)]
 struct Frame {
     #[prost(uint32, tag = "1")]

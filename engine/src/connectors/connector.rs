@@ -126,7 +126,7 @@ pub trait Connector: Any + Debug + Send + Sync {
     }
 }
 
-/// What encoding a table may need besides the table.
+/// Encodes the plans that are parts of a table.
 #[derive(Clone, Copy)]
 pub struct TableEncoder<'a> {
     codec: &'a dyn LogicalExtensionCodec,
@@ -145,7 +145,7 @@ impl<'a> TableEncoder<'a> {
     }
 }
 
-/// What decoding a table may need besides its bytes.
+/// Decodes the plans that are parts of a table.
 #[derive(Clone, Copy)]
 pub struct TableDecoder<'a> {
     codec: &'a dyn LogicalExtensionCodec,
@@ -163,7 +163,7 @@ impl<'a> TableDecoder<'a> {
     }
 }
 
-/// What encoding a node may need besides the node.
+/// Encodes the plans that are parts of a node.
 #[derive(Clone, Copy)]
 pub struct NodeEncoder<'a> {
     codec: &'a dyn PhysicalExtensionCodec,
@@ -184,7 +184,7 @@ impl<'a> NodeEncoder<'a> {
     }
 }
 
-/// What decoding a node may need besides its bytes and inputs.
+/// Decodes the plans that are parts of a node.
 #[derive(Clone, Copy)]
 pub struct NodeDecoder<'a> {
     codec: &'a dyn PhysicalExtensionCodec,

@@ -113,12 +113,12 @@ impl<O: Operator> OperatorExec<O> {
         Ok(Self::new(operator, DataSourceExec::from_data_source(source)))
     }
 
-    /// What the node does.
+    /// The operator of the node.
     pub fn operator(&self) -> &Arc<O> {
         &self.operator
     }
 
-    /// What it does it with: descriptors or rows.
+    /// The input of the node: descriptors or rows.
     pub fn input(&self) -> &Arc<dyn ExecutionPlan> {
         &self.input
     }

@@ -19,7 +19,7 @@ pub fn bytes_scanned(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Cou
     MetricBuilder::new(metrics).counter(BYTES_SCANNED, partition)
 }
 
-/// What one physical node read, over all of its partitions.
+/// The totals of one physical node that read, over all of its partitions.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ScanMetrics {
     /// Rows that came out.

@@ -29,8 +29,8 @@ use self::kafka::Kafka;
 pub use self::metrics::{BYTES_SCANNED, bytes_scanned};
 use self::mongodb::MongoDb;
 pub use self::mongodb::predictions_schema;
+use self::registry::{Connectors, Shared};
 use crate::Config;
-use crate::functions::Functions;
 use crate::slots::Slots;
 
 /// The connectors that every process has.

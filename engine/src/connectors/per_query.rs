@@ -22,8 +22,7 @@ pub(crate) fn query_key(state: &dyn Session) -> Option<QueryKey> {
     Some((state.session_id().to_owned(), started.timestamp_nanos_opt()?))
 }
 
-/// What recent queries read at, by query and key. All scans of one query that ask for the
-/// same key get the same value.
+/// The points in time at which recent queries read, by query and key. All scans of one query get the same value for a key.
 #[derive(Debug)]
 pub(crate) struct PerQuery<K, V> {
     known: Mutex<VecDeque<(QueryKey, K, V)>>,
@@ -36,7 +35,7 @@ impl<K, V> Default for PerQuery<K, V> {
 }
 
 impl<K: PartialEq, V: Clone> PerQuery<K, V> {
-    /// What `query` reads at: what `now` says the first time that the query asks for `key`, and the same ever after.
+    /// The value of `key` for `query`: the result of `now` the first time that the query asks, and the same from then on.
     pub(crate) async fn once(
         &self,
         query: Option<QueryKey>,

@@ -14,7 +14,7 @@ use crate::functions::Functions;
 use crate::slots::Slots;
 use crate::{Error, Result};
 
-/// What a process gives to its connectors.
+/// The parts of a process that its connectors share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     /// Where background tasks of clients run. It outlives every scan.

@@ -18,7 +18,7 @@ impl JobNames {
         format!("{}0", self.prefix)
     }
 
-    /// What the next job's name starts with. No other job's name starts so.
+    /// The start of the next job's name. No other job's name starts with it.
     pub(super) fn next(&self) -> String {
         let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         format!("{}{number} ", self.prefix)

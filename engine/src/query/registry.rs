@@ -36,9 +36,9 @@ pub(super) struct Tables {
 #[derive(Debug)]
 pub(super) struct Cached {
     pub(super) name: TableReference,
-    /// What stands under the name when the table is uncached; `None`: the table is nothing but what is cached.
+    /// The table that has the name again when this one is uncached; `None` where `CREATE TABLE … AS` made the table.
     pub(super) original: Option<Arc<dyn TableProvider>>,
-    /// What is cached.
+    /// The query whose result is cached.
     pub(super) plan: LogicalPlan,
     pub(super) table: Arc<CachedTable>,
 }

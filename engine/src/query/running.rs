@@ -85,7 +85,7 @@ impl Session {
         Watch::new(self.inner.jobs.clone(), self.inner.job_names.prefix.clone())
     }
 
-    /// What the whole cluster is doing. None where its scheduler does not tell, as that of plain Ballista.
+    /// The executors and jobs of the whole cluster. `None` where its scheduler does not report them, as plain Ballista's.
     pub async fn activity(&self) -> Result<Option<Activity>> {
         self.inner.jobs.activity("").await
     }

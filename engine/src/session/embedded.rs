@@ -34,7 +34,7 @@ pub(crate) struct Embedded {
     scheduler_url: String,
 }
 
-/// What has to be kept while the engine runs.
+/// The parts that live as long as the engine runs.
 struct Parts {
     scheduler: CancellationToken,
     executor: Incarnation,

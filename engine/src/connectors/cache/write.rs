@@ -36,7 +36,7 @@ use crate::connectors::connector::ClusterTime;
 use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
 use crate::connectors::registry::Connectors;
 
-/// What a job does.
+/// The action of a job.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     /// Keeps the result of a plan in the folder.
@@ -209,7 +209,7 @@ async fn write(
     Ok(groups.map(part).collect())
 }
 
-/// What a task of a job reports, in the columns of [`report_schema`].
+/// The report of one task, in the columns of [`report_schema`].
 fn report(parts: &[Part], cluster_time: Option<ClusterTime>) -> Result<RecordBatch> {
     let rows = parts.len() + 1;
     let files: StringArray =

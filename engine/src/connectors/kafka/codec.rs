@@ -61,7 +61,7 @@ pub(super) fn decode_node(
     Ok(Arc::new(KafkaScanExec::decoded(spec, connection, descriptors)?))
 }
 
-/// What tables and scans have in common.
+/// The settings that tables and scans have in common.
 struct ReadOptions {
     format: Format,
     mode: Mode,

@@ -24,7 +24,7 @@ pub(crate) fn classify(operation: &'static str, collection: &str, error: &Driver
     if is_transient(error) { DataFusionError::IoError(std::io::Error::other(ours)) } else { ours.into() }
 }
 
-/// What the driver or the server said, in a line.
+/// The message of the driver or the server, in one line.
 pub(crate) fn text(error: &DriverError) -> String {
     match error.kind.as_ref() {
         ErrorKind::Command(command) => {

@@ -28,7 +28,7 @@ pub(super) struct Groups {
     columns: Vec<Texts>,
     /// From the numbers of the texts to the group.
     known: HashMap<Box<[u32]>, u32>,
-    /// Of every group, the numbers of its texts.
+    /// The numbers of each group's texts.
     members: Vec<Box<[u32]>>,
     table: Table,
 }

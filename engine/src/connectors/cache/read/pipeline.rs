@@ -36,14 +36,14 @@ enum Step {
 
 /// The operators over a scan, the lowest first.
 #[derive(Debug)]
-pub(super) struct Pipeline {
+pub(crate) struct Pipeline {
     scan: Arc<dyn ExecutionPlan>,
     steps: Vec<Step>,
 }
 
 impl Pipeline {
     /// The operators of `plan`, where they are all known and end in the scan of a cached table.
-    pub(super) fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+    pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
         let (mut plan, mut steps) = (Arc::clone(plan), Vec::new());
         loop {
             if plan.downcast_ref::<CachedScanExec>().is_some() {

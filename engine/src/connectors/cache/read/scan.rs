@@ -74,7 +74,7 @@ impl CachedScanExec {
     }
 }
 
-/// What a partition counts.
+/// The counters of one partition.
 struct Counts {
     /// Columns that were in memory.
     memory: Count,

@@ -21,7 +21,7 @@ pub(crate) struct Part {
     pub(crate) rows: u64,
 }
 
-/// Of when the content is.
+/// The point in time whose content a cached table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// When the content was read, in milliseconds since 1970, by the session's clock.
@@ -47,7 +47,7 @@ impl std::fmt::Display for Stamp {
     }
 }
 
-/// What all partitions of a scan share.
+/// The part of a scan that all of its partitions share.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CachedScanSpec {
     pub(crate) folder: Folder,

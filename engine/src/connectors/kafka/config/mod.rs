@@ -10,7 +10,7 @@ use serde::Deserialize;
 use self::bound::Bound;
 use crate::config::DEFAULT_CONNECTION;
 
-/// What the values of a topic are.
+/// The format of a topic's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
@@ -22,7 +22,7 @@ pub(crate) enum Format {
     Predictions,
 }
 
-/// What becomes of a value that is not what the format says.
+/// The treatment of a value that does not have the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Mode {

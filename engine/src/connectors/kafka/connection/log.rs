@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-/// What a partition holds: from `low`, inclusive, to `high`, exclusive.
+/// The offsets that a partition holds: from `low`, inclusive, to `high`, exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
     pub(crate) low: i64,
     pub(crate) high: i64,
 }
 
-/// What each partition of a topic holds.
+/// The offsets that each partition of a topic holds.
 pub(crate) type Logs = BTreeMap<i32, Log>;
 
 /// The first offset of a time, by partition. A partition that has none such is not in it.

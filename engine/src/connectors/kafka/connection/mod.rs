@@ -48,7 +48,7 @@ pub(crate) struct Connection {
     timeout: Duration,
     /// Clients that ask and do not read.
     planners: Mutex<HashMap<Isolation, Arc<Client>>>,
-    /// What topics held when recent queries began: all scans of a query read to one end.
+    /// The offsets of topics when recent queries began, so that all scans of a query read up to the same end.
     pub(crate) ends: PerQuery<(String, Isolation), Arc<Logs>>,
     /// Names the consumers of this process apart.
     consumers: AtomicU64,
@@ -163,7 +163,7 @@ impl Connection {
         })
     }
 
-    /// That no broker answers, or that the one that matters does not.
+    /// An error for brokers that do not answer.
     pub(crate) fn unreachable(&self, message: &str) -> Error {
         Error::Unreachable {
             role: "Kafka",
@@ -198,7 +198,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Has a client that nobody polls say what it has to, which would pile up.
+/// Serves the events of a client that nobody polls, which would pile up.
 fn listen(client: &Client, patience: Duration) {
     let until = Instant::now() + patience;
     // Whether a poll came upon anything cannot be told from what it returns.

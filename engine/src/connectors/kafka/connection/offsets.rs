@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// How long to wait before a cluster that is choosing leaders is asked again.
 const SETTLING: Duration = Duration::from_millis(50);
 
-/// What every partition of `topic` holds: as it was when `query` first asked.
+/// The offsets of every partition of `topic`, as they were when `query` first asked.
 pub(crate) async fn logs(
     connection: &Connection,
     query: Option<QueryKey>,
@@ -64,7 +64,7 @@ pub(crate) async fn times(
     .await
 }
 
-/// What one partition holds, asked by a client that reads it.
+/// The offsets of one partition, asked by the client that reads it.
 pub(crate) fn log_of(client: &Client, topic: &str, partition: i32, timeout: Duration) -> KafkaResult<Log> {
     client.fetch_watermarks(topic, partition, timeout).map(|(low, high)| Log { low, high })
 }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator, TableProvide
 use crate::connectors::kafka::connection::log::Times;
 use crate::connectors::kafka::read::spec::OffsetRange;
 
-/// What is left of a topic: partitions and offsets, both inclusive.
+/// The part of a topic that filters leave: partitions and offsets, both inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     partitions: (i64, i64),
@@ -42,7 +42,7 @@ pub(crate) fn support(filter: &Expr) -> TableProviderFilterPushDown {
     }
 }
 
-/// What a comparison leaves of a column, whose values are whole numbers.
+/// The values that a comparison leaves of a column of whole numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Op {
     AtLeast,
@@ -127,7 +127,7 @@ fn literal(column: &str, expr: &Expr) -> Option<i64> {
 }
 
 impl Window {
-    /// What a conjunction of filters leaves. Those that do not narrow leave everything.
+    /// The window of a conjunction of filters. A filter that does not narrow leaves everything.
     pub(crate) fn of(filters: &[Expr]) -> Self {
         let mut window = Self::default();
         for (column, op, value) in filters.iter().filter_map(narrowing).flatten() {

@@ -14,7 +14,7 @@ use super::spec::{OffsetRange, ScanSpec, describe, descriptor_schema, ranges_of}
 use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
 use crate::connectors::kafka::connection::Connection;
 
-/// So many ranges are shown, and how many more there are; all of them in a verbose plan.
+/// How many ranges `EXPLAIN` shows before it only counts them. A verbose plan shows all.
 const RANGES_SHOWN: usize = 8;
 
 /// Reads the offsets that its descriptors name.

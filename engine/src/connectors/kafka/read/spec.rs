@@ -10,7 +10,7 @@ use datafusion::error::{DataFusionError, Result};
 use crate::connectors::kafka::config::{Format, Isolation, Mode};
 use crate::connectors::kafka::schema::table_schema;
 
-/// What all partitions of a scan share.
+/// The part of a scan that all of its partitions share.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ScanSpec {
     /// The connection's name.

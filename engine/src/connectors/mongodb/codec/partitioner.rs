@@ -50,7 +50,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::mongodb) fn any_partitioner() -> impl Strategy<Value = Partitioner> {
+    pub(in crate::connectors::mongodb) fn any_partitioner() -> impl Strategy<Value = Partitioner> {
         prop_oneof![
             Just(Partitioner::Auto),
             any::<NonZeroU32>().prop_map(|per_partition| Partitioner::Sample { per_partition }),

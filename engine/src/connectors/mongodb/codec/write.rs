@@ -91,7 +91,7 @@ pub(super) mod tests {
     use crate::config::DEFAULT_CONNECTION;
     use crate::connectors::mongodb::schema::predictions_schema;
 
-    pub(in crate::mongodb) fn any_write_config() -> impl Strategy<Value = WriteConfig> {
+    pub(in crate::connectors::mongodb) fn any_write_config() -> impl Strategy<Value = WriteConfig> {
         let acknowledgement = prop_oneof![
             Just(Acknowledgement::Majority),
             any::<NonZeroU32>().prop_map(Acknowledgement::Members),
@@ -116,7 +116,7 @@ pub(super) mod tests {
         )
     }
 
-    pub(in crate::mongodb) fn any_write_spec() -> impl Strategy<Value = WriteSpec> {
+    pub(in crate::connectors::mongodb) fn any_write_spec() -> impl Strategy<Value = WriteSpec> {
         (any_write_config(), "[a-z]{1,8}").prop_map(|(config, collection)| WriteSpec {
             connection: DEFAULT_CONNECTION.to_owned(),
             database: "firesteel".to_owned(),

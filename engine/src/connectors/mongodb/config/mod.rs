@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// How many documents are sampled for a schema.
 pub(crate) const DEFAULT_SAMPLE_SIZE: u64 = 1_000;
 
-/// What the options of a table say.
+/// The settings of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TableOptions {
     /// The name of a connection in the settings.

@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::config::Partitioner;
 
-/// What the options of a table say about its partitioner.
+/// The options of a table that choose its partitioner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PartitionerOptions {
     /// `partitioner`: a name of ours or of Spark's connector.

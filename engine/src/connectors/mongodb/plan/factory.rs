@@ -28,7 +28,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct MongoTableFactory {
     connections: Connections,
-    /// What a statement does not say.
+    /// The settings that a statement leaves open.
     defaults: TableOptions,
 }
 

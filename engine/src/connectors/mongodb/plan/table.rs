@@ -114,8 +114,8 @@ impl MongoTable {
         Ok(ScanPlan { cluster_time, info, partitioning })
     }
 
-    /// What the server gets of each filter; `None` where it gets nothing. Both answers are read off this: what the engine is
-    /// told about a filter, and which query is sent.
+    /// Translates each filter for the server; `None` where that is not possible. Both answers are read off this list: what
+    /// DataFusion is told about a filter, and which query the server gets.
     fn push(&self, filters: &[&Expr]) -> Vec<Option<Pushed>> {
         if !self.scan.filter_pushdown {
             return vec![None; filters.len()];

@@ -17,7 +17,7 @@ use bson::{Document, Timestamp, doc};
 
 use super::partition::{IdRange, RECORD, RecordIdRange, ScanPartition};
 
-/// What a `find` needs besides the range.
+/// Everything of a `find` command but its range.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Find<'a> {
     pub(crate) collection: &'a str,

@@ -30,7 +30,7 @@ impl<T> Range<T> {
 /// A range of `_id`, each bound as the document `{_id: …}`.
 pub(crate) type IdRange = Range<Document>;
 
-/// What one task reads of a collection.
+/// The part of a collection that one partition of a scan reads.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ScanPartition {
     /// A range of `_id`. The one that is open at both ends reads everything, in the order of storage.

@@ -88,7 +88,7 @@ async fn fetch(
     Ok(())
 }
 
-/// Whether somebody is left who takes batches.
+/// Whether the stream of batches still has a reader.
 type Taken = ControlFlow<()>;
 
 struct Fetching<'a> {
@@ -136,7 +136,7 @@ impl Fetching<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// What `cursor`, which started behind the record `after`, yields up to the record `through`.
+    /// Sends the batches of `cursor`, which starts behind the record `after`, up to and including the record `through`.
     async fn records(
         &self,
         mut cursor: RawBatchCursor,

@@ -6,7 +6,7 @@ use bson::{Document, Timestamp};
 use super::find::Find;
 use crate::connectors::mongodb::schema::mode::DecodeOptions;
 
-/// What all partitions of a scan share.
+/// The part of a scan that all of its partitions share.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ScanSpec {
     /// The connection's name.

@@ -59,7 +59,7 @@ fn concern(concern: &WriteConcern) -> RawDocumentBuf {
     document
 }
 
-/// What to do after a command.
+/// The next step after a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Every document was written, as durably as was asked for.

@@ -23,7 +23,7 @@ use crate::config::{Acknowledgement, WriteConfig};
 use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
 use crate::connectors::mongodb::connection::Connection;
 
-/// What all writers of a statement share.
+/// The part of a write that all writers of a statement share.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WriteSpec {
     /// The connection's name.
@@ -56,7 +56,7 @@ impl MongoWriteExec {
     }
 }
 
-/// What a writer yields.
+/// The columns that a writer yields.
 fn count_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("count", DataType::UInt64, false)]))
 }

@@ -23,7 +23,7 @@ pub(super) struct GroupColumns<'a> {
     pub(super) documents: Int64Array,
     pub(super) accumulators: Vec<ArrayRef>,
     pub(super) tags: &'a [Tag],
-    /// Of each tag, whether the group's values are null.
+    /// For each tag and group, whether the group's values are null.
     pub(super) nulls: Vec<Vec<bool>>,
 }
 

@@ -29,7 +29,7 @@ type Expr = Arc<dyn PhysicalExpr>;
 /// Booleans that are made part of the key: each makes up to three groups of one.
 const MAX_FLAGS: usize = 3;
 
-/// What an accumulator of the server gives.
+/// An accumulator of `$group`, and the type of its result.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Accumulator {
     /// Such as `{$sum: …}`.

@@ -179,10 +179,10 @@ pub(crate) struct MongoGroup {
     reading: Arc<dyn ExecutionPlan>,
 }
 
-/// What the server made of a range.
+/// The server's answer for one range.
 enum Answer {
     States(RecordBatch),
-    /// It has to be read.
+    /// The range has to be read, for this reason.
     Read(Misfit),
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Misfit(pub(super) String);
 pub(super) struct Collector<'a> {
     group: &'a Group,
     keys: Vec<Vec<ScalarValue>>,
-    /// Of each tag, whether the group's values are null.
+    /// For each tag and group, whether the group's values are null.
     nulls: Vec<Vec<bool>>,
     accumulators: Vec<Vec<ScalarValue>>,
     documents: Vec<i64>,

@@ -24,7 +24,7 @@ impl CollectionRef<'_> {
     }
 }
 
-/// What the server says about a collection.
+/// The server's description of a collection, as far as partitioning depends on it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct CollectionInfo {
     /// Whether the documents lie in `_id` order, so that a range is one walk.

@@ -20,7 +20,7 @@ use crate::connectors::mongodb::read::partition::ScanPartition;
 /// How a collection is to be read.
 #[derive(Debug)]
 pub(crate) struct PartitionPlan {
-    /// What each partition reads.
+    /// The part of the collection that each partition reads.
     pub(crate) partitions: Vec<ScanPartition>,
     /// How they were found, for `EXPLAIN`.
     pub(crate) partitioner: String,
@@ -39,7 +39,7 @@ impl PartitionPlan {
     }
 }
 
-/// What the server has to be asked for the boundaries.
+/// How a collection is split: the question that the server is asked for the boundaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SplitDecision {
     /// Nothing: one part.
@@ -95,7 +95,7 @@ fn decide(
     }
 }
 
-/// What a scan wants of a collection.
+/// The scan that is partitioned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScanRequest<'a> {
     pub(crate) filter: Option<&'a Document>,

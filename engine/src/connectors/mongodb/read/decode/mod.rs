@@ -36,7 +36,7 @@ use crate::{Error, Result};
 /// Collects documents and turns them into batches.
 pub(crate) struct Decoder {
     collection: String,
-    /// What comes out.
+    /// The columns of the batches.
     schema: SchemaRef,
     mode: ReadMode,
     record: Record,
