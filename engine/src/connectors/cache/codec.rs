@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::connectors::cache::Cache;
-    use crate::connectors::mongodb::schema::predictions_schema;
+    use crate::connectors::predictions_schema;
     use crate::connectors::registry::Connectors;
     use crate::{Config, codec};
 

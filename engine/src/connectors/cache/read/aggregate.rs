@@ -1,9 +1,9 @@
 //! `GROUP BY` over cached text, counted by the keys of dictionaries.
 //!
-//! The node stands over the aggregate that DataFusion planned, and over nothing else: what it does is that aggregate's
-//! work on another way, with DataFusion's own accumulators, so sums, nulls and types are the same. The aggregate below
-//! says what to compute, travels by DataFusion's own codec, and does the work itself where the way does not pay: keys
-//! that are no dictionary, or an operator in between that is not known here.
+//! The node stands over the aggregate that DataFusion planned, and over nothing else. It does that aggregate's work in another
+//! way, with DataFusion's own accumulators, so sums, nulls and types are the same. The aggregate below says what to compute and
+//! travels by DataFusion's own codec. It does the work itself where this node cannot: where the keys are no dictionaries, or
+//! where an operator in between is not known here.
 
 use std::fmt;
 use std::sync::Arc;
@@ -196,7 +196,7 @@ impl ExecutionPlan for CachedAggregateExec {
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let schema = aggregate.schema();
         let batches = stream::once(async move {
-            let scan = way
+            let scan = aggregation
                 .pipeline
                 .scan()
                 .ok_or_else(|| DataFusionError::Internal("a pipeline starts at a scan".to_owned()))?;

@@ -46,7 +46,7 @@ pub(crate) fn read(
 ) -> Result<SendableRecordBatchStream> {
     let schema = Arc::clone(&spec.schema);
     let decoding = Decoding {
-        decoder: Decoder::decode(&spec.collection, Arc::clone(&schema), spec.batch_rows, &spec.decode)?,
+        decoder: Decoder::reading(&spec.collection, Arc::clone(&schema), spec.batch_rows, &spec.decode)?,
         batch_rows: spec.batch_rows,
         collection: spec.collection.clone(),
         baseline: BaselineMetrics::new(metrics, partition),

@@ -24,11 +24,9 @@ use arrow::compute::filter;
 use arrow::datatypes::{DataType, SchemaRef};
 use bson::{RawBsonRef, RawDocument};
 
-pub(crate) use self::decimal::MAX_DIGITS;
-pub(crate) use self::elements::{documents, exact_double};
+pub(crate) use self::elements::documents;
 use self::record::{Misfit, Reason, Record};
 use self::values::Values;
-pub(crate) use self::values::number;
 use crate::config::ReadMode;
 use crate::connectors::mongodb::schema::mode::DecodeOptions;
 use crate::{Error, Result};
