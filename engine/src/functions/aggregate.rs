@@ -12,7 +12,7 @@ use datafusion::scalar::ScalarValue;
 use super::argument::Arguments;
 use super::output::{Output, Value};
 use crate::Error;
-use crate::dataflow::{FromRow, FromValue};
+use crate::value::{FromRow, FromValue};
 
 /// An aggregate function: the state of one group.
 ///

@@ -5,7 +5,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::dataflow::Timestamp;
+use crate::value::Timestamp;
 
 /// The type of an argument. `&'static str` stands for a string of any lifetime: [`Item`](Self::Item) has the one that
 /// a call gets.

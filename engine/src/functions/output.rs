@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::DataType;
 
 use super::argument::timestamp;
-use crate::dataflow::Timestamp;
+use crate::value::Timestamp;
 
 /// An owned value that a column can hold.
 pub trait Value: Sized {

@@ -93,7 +93,7 @@ mod tests {
     use arrow::datatypes::Int64Type;
 
     use super::*;
-    use crate::dataflow::Timestamp;
+    use crate::value::Timestamp;
 
     fn apply<M, F: Scalar<M>>(function: F, columns: &[ArrayRef]) -> Result<ArrayRef, String> {
         let result = function.apply(columns)?;
