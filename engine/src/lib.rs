@@ -35,6 +35,7 @@ mod session;
 mod sql;
 mod statement;
 mod value;
+mod wire;
 mod words;
 
 pub use config::{

@@ -13,6 +13,7 @@
 //! until a token is cancelled, and has then ended everything that it started.
 
 mod config;
+mod embedded;
 mod executor;
 mod http;
 mod net;
@@ -22,5 +23,4 @@ pub use config::{DEFAULT_SCHEDULER_PORT, ExecutorConfig, MemoryLimit, SchedulerC
 pub use executor::Executor;
 pub use scheduler::Scheduler;
 
-pub(crate) use executor::{Home, Incarnation, STACK_BYTES};
-pub(crate) use net::MAX_MESSAGE;
+pub(crate) use embedded::Embedded;

@@ -17,9 +17,6 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::{Error, Result};
 
-/// The largest gRPC message, in bytes, on every side: the default of 16 MiB is too small for a batch of images.
-pub(crate) const MAX_MESSAGE: usize = 128 * 1024 * 1024;
-
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -27,11 +24,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// went away closes no connection.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// `MAX_MESSAGE` as Ballista's structs have it.
-pub(super) fn max_message() -> u32 {
-    u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX)
-}
 
 /// Listens on `host` and `port`; `setting` is what to change where that cannot be.
 pub(super) async fn listen(

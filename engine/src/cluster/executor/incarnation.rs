@@ -31,8 +31,9 @@ use tonic::transport::Channel;
 
 use super::{Home, ROLE};
 use crate::cluster::ExecutorConfig;
-use crate::cluster::net::{self, MAX_MESSAGE};
+use crate::cluster::net;
 use crate::session::state::{Role, session_config, session_state};
+use crate::wire::{MAX_MESSAGE, max_message};
 use crate::{Error, Result, codec};
 
 /// How often a port is looked for: another process may take a free one in between.
@@ -134,8 +135,8 @@ impl Incarnation {
         let process = ExecutorProcessConfig {
             bind_host: config.bind_host.clone(),
             vcores,
-            grpc_max_decoding_message_size: net::max_message(),
-            grpc_max_encoding_message_size: net::max_message(),
+            grpc_max_decoding_message_size: max_message(),
+            grpc_max_encoding_message_size: max_message(),
             executor_heartbeat_interval_seconds: config.heartbeat_interval.as_secs().max(1),
             metric_collection_policy: ExecutorMetricCollectionPolicy::ProcessOnly,
             override_create_grpc_client_endpoint: Some(Arc::new(|endpoint| Ok(net::limited(endpoint)))),

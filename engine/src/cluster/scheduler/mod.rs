@@ -41,6 +41,7 @@ use super::{SchedulerConfig, http, net};
 use crate::connections::Connections;
 use crate::session::state::{Role, session_config, session_state};
 use crate::session::{Slots, tables};
+use crate::wire::max_message;
 use crate::{Error, Result, codec};
 
 const ROLE: &str = "the scheduler";
@@ -293,9 +294,9 @@ fn ballista_config(
         cors_allowed_origins: cors,
         // `/` is ours; Ballista's would lead to a page on another host.
         web_tui_route: "/tui".to_owned(),
-        grpc_server_max_decoding_message_size: net::max_message(),
-        grpc_server_max_encoding_message_size: net::max_message(),
-        grpc_client_max_message_size: net::max_message(),
+        grpc_server_max_decoding_message_size: max_message(),
+        grpc_server_max_encoding_message_size: max_message(),
+        grpc_client_max_message_size: max_message(),
         override_create_grpc_client_endpoint: Some(Arc::new(|endpoint| Ok(net::limited(endpoint)))),
         // What a client asks for is laid over this. Flight SQL asks for nothing, and gets as many partitions as tasks
         // can run.

@@ -31,8 +31,8 @@ use super::Server;
 use super::metrics::Metrics;
 use super::overview::Overview;
 use super::state::Executors;
-use crate::cluster::net::MAX_MESSAGE;
 use crate::cluster::{SchedulerConfig, http};
+use crate::wire::MAX_MESSAGE;
 
 /// What our handlers use.
 #[derive(Clone)]

@@ -13,9 +13,8 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{
-    ExecutorConfig, Home, Incarnation, MemoryLimit, STACK_BYTES, Scheduler, SchedulerConfig,
-};
+use super::executor::{Home, Incarnation, STACK_BYTES};
+use super::{ExecutorConfig, MemoryLimit, Scheduler, SchedulerConfig};
 use crate::connections::Connections;
 use crate::{Config, Error, Result};
 
@@ -27,7 +26,7 @@ const NEVER: Duration = Duration::from_secs(24 * 3600);
 
 /// A running engine.
 #[derive(Debug)]
-pub(super) struct Embedded {
+pub(crate) struct Embedded {
     /// `None` once it is ended.
     runtime: Option<Runtime>,
     parts: Option<Parts>,
@@ -49,7 +48,7 @@ impl std::fmt::Debug for Parts {
 
 impl Embedded {
     /// Starts scheduler and executor, and makes the connections that both use.
-    pub(super) async fn start(config: &Config) -> Result<(Self, Arc<Connections>)> {
+    pub(crate) async fn start(config: &Config) -> Result<(Self, Arc<Connections>)> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.resolved_vcores().max(2))
             .thread_name("firesteel-engine")
@@ -70,12 +69,12 @@ impl Embedded {
         Ok((embedded, connections))
     }
 
-    pub(super) fn scheduler_url(&self) -> &str {
+    pub(crate) fn scheduler_url(&self) -> &str {
         &self.scheduler_url
     }
 
     /// Ends everything, and waits until it has ended.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let (runtime, parts) = (self.runtime.take(), self.parts.take());
         // Ending a runtime blocks, which a task may not do.
         let ended = tokio::task::spawn_blocking(move || {
