@@ -27,8 +27,8 @@ impl Timestamp {
     }
 }
 
-/// A type that a column's values convert to: `String`, `i64`, `u64`, `f64`, `bool`, `Vec<u8>`, [`Timestamp`], a `Vec` of
-/// them for a list, and `Option`s of them where there may be nulls.
+/// A type that a column's values convert to: `String`, `i64`, `u64`, `f64`, `bool`, `Vec<u8>`, [`Timestamp`], a `Vec`
+/// of them for a list, and `Option`s of them where there may be nulls.
 pub trait FromValue: Sized {
     /// The type's name in error messages.
     const NAME: &'static str;

@@ -1,7 +1,7 @@
 //! Limits that every gRPC connection of a cluster has, on the side of clients, scheduler and executors.
 
-/// The size of the largest gRPC message, in bytes. Tonic's default of 4 MiB and Ballista's of 16 MiB are too small for a
-/// batch of images.
+/// The size of the largest gRPC message, in bytes. Tonic's default of 4 MiB and Ballista's of 16 MiB are too small for
+/// a batch of images.
 pub(crate) const MAX_MESSAGE: usize = 128 * 1024 * 1024;
 
 /// Returns [`MAX_MESSAGE`] in the type that Ballista's configuration has for it.

@@ -69,8 +69,9 @@ impl SchedulerConfig {
     }
 }
 
-/// How much memory the tasks of an executor may use together, as far as DataFusion accounts for it. It accounts for sorts,
-/// joins, aggregations and shuffles, which spill to disk beyond the limit, and not for the batches that a scan has in flight.
+/// How much memory the tasks of an executor may use together, as far as DataFusion accounts for it. It accounts for
+/// sorts, joins, aggregations and shuffles, which spill to disk beyond the limit, and not for the batches that a scan
+/// has in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryLimit {
     /// 70 % of the memory of the container or the machine, whichever is smaller.
@@ -102,8 +103,8 @@ pub struct ExecutorConfig {
     pub bind_health_port: u16,
     /// The host name under which others reach the executor. `None`: the address that the scheduler sees.
     pub external_host: Option<String>,
-    /// The parent of the folder of shuffle files and spills, which is removed at the end. `None`: the system's temporary
-    /// folder.
+    /// The parent of the folder of shuffle files and spills, which is removed at the end. `None`: the system's
+    /// temporary folder.
     pub work_dir: Option<PathBuf>,
     /// How much memory the tasks may use.
     pub memory: MemoryLimit,

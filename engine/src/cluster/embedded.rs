@@ -1,11 +1,12 @@
 //! A scheduler and one executor in this process, joined over loopback.
 //!
-//! In Ballista's own standalone mode the executor polls for work every 50 ms and cannot cancel tasks. This module composes
-//! the same scheduler and executor as a cluster of processes, so the scheduler pushes tasks as soon as they are ready.
+//! In Ballista's own standalone mode the executor polls for work every 50 ms and cannot cancel tasks. This module
+//! composes the same scheduler and executor as a cluster of processes, so the scheduler pushes tasks as soon as they
+//! are ready.
 //!
-//! Scheduler, planning and reads run on one runtime, and the tasks of queries on another. The threads of both have large
-//! stacks, because deep plans are walked recursively. Shutting the runtimes down also ends Ballista's background tasks,
-//! some of which have no other way to end.
+//! Scheduler, planning and reads run on one runtime, and the tasks of queries on another. The threads of both have
+//! large stacks, because deep plans are walked recursively. Shutting the runtimes down also ends Ballista's background
+//! tasks, some of which have no other way to end.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The HTTP service that scheduler and executors share: it serves a router and answers for health, readiness and metrics.
+//! The HTTP service that scheduler and executors share: it serves a router and answers for health, readiness and
+//! metrics.
 //!
 //! After shutdown a server lets the answers under way end, for at most two seconds.
 

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Ballista's crates schedule and execute; this module composes them. Their own entry points are not used, because they
-//! accept no further routes, metrics or sockets and handle signals themselves. A component is created from a configuration
-//! and runs until a token is cancelled. When its `run` returns, everything that it started has ended.
+//! accept no further routes, metrics or sockets and handle signals themselves. A component is created from a
+//! configuration and runs until a token is cancelled. When its `run` returns, everything that it started has ended.
 
 mod config;
 mod embedded;

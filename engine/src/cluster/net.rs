@@ -3,9 +3,10 @@
 //! Every socket has Nagle's algorithm off: with it each answer waits 40 ms for an acknowledgement, and a query needs a
 //! dozen answers.
 //!
-//! A socket that is connected to itself is refused. The scheduler's usual port lies in the range from which the system takes
-//! the ports of outgoing connections. An executor that keeps connecting to a scheduler on its own machine that has not
-//! started is sooner or later given that port. It would then talk to itself and keep the scheduler from binding its port.
+//! A socket that is connected to itself is refused. The scheduler's usual port lies in the range from which the system
+//! takes the ports of outgoing connections. An executor that keeps connecting to a scheduler on its own machine that
+//! has not started is sooner or later given that port. It would then talk to itself and keep the scheduler from binding
+//! its port.
 
 use std::io;
 use std::net::SocketAddr;
@@ -104,7 +105,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_that_is_connected_to_itself_is_refused() {
-        // Bound and connected to the same port with no listener, a socket connects to itself by TCP's simultaneous open.
+        // Bound and connected to the same port with no listener, a socket connects to itself by TCP's simultaneous
+        // open.
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();

@@ -52,8 +52,8 @@ impl Dataset {
         Ok(Self::new(self.frame.select(columns.into_exprs())?))
     }
 
-    /// Appends the rows of `other`, whose columns are matched by position. A row that is in both datasets appears twice:
-    /// follow with [`distinct`](Self::distinct) for a union of sets.
+    /// Appends the rows of `other`, whose columns are matched by position. A row that is in both datasets appears
+    /// twice: follow with [`distinct`](Self::distinct) for a union of sets.
     pub fn union(self, other: Self) -> Result<Self> {
         Ok(Self::new(self.frame.union(other.frame)?))
     }
@@ -84,9 +84,9 @@ impl Dataset {
         KeyValues { data: self, key: key.into_exprs(), value: value.into_exprs() }
     }
 
-    /// Turns each row into one pair of `key` and element for every element of `list`, which is an expression whose value
-    /// is a list: such as `make_array(vec![col("label"), col("predicted")])`, or a column of lists. A row whose list is
-    /// empty or null gives no pair.
+    /// Turns each row into one pair of `key` and element for every element of `list`, which is an expression whose
+    /// value is a list: such as `make_array(vec![col("label"), col("predicted")])`, or a column of lists. A row whose
+    /// list is empty or null gives no pair.
     pub fn flat_map(self, key: impl Exprs, list: impl Into<Expr>) -> Result<KeyValues> {
         let key = key.into_exprs();
         let names: Vec<String> = key.iter().enumerate().map(|(index, part)| key_name(index, part)).collect();

@@ -10,20 +10,20 @@ use super::{Dataset, KeyValues};
 use crate::{Error, Result};
 
 impl KeyValues {
-    /// Joins the pairs of `self` and `other` that have the same key. The result has the key, the value of `self` and the
-    /// value of `other`. As in SQL and in Spark's tables, a null equals nothing.
+    /// Joins the pairs of `self` and `other` that have the same key. The result has the key, the value of `self` and
+    /// the value of `other`. As in SQL and in Spark's tables, a null equals nothing.
     pub fn join(self, other: Self) -> Result<Self> {
         self.join_as(other, JoinType::Inner)
     }
 
-    /// Joins as [`join`](Self::join) does, and keeps the pairs of `self` whose key `other` lacks, with nulls for the value
-    /// of `other`.
+    /// Joins as [`join`](Self::join) does, and keeps the pairs of `self` whose key `other` lacks, with nulls for the
+    /// value of `other`.
     pub fn left_outer_join(self, other: Self) -> Result<Self> {
         self.join_as(other, JoinType::Left)
     }
 
-    /// Joins as [`join`](Self::join) does, and keeps the pairs of `other` whose key `self` lacks, with nulls for the value
-    /// of `self`.
+    /// Joins as [`join`](Self::join) does, and keeps the pairs of `other` whose key `self` lacks, with nulls for the
+    /// value of `self`.
     pub fn right_outer_join(self, other: Self) -> Result<Self> {
         self.join_as(other, JoinType::Right)
     }

@@ -102,10 +102,11 @@ impl KeyValues {
         aggregate(self.data.frame, self.key, aggregates)
     }
 
-    /// Collects the values of each key: a row has the parts of the key, then a list of values for each part of the value,
-    /// in no particular order.
+    /// Collects the values of each key: a row has the parts of the key, then a list of values for each part of the
+    /// value, in no particular order.
     ///
-    /// All values of a key are brought to one executor: a reduction, where it answers the same question, is much cheaper.
+    /// All values of a key are brought to one executor: a reduction, where it answers the same question, is much
+    /// cheaper.
     pub fn group_by_key(self) -> Result<Dataset> {
         self.aggregate_by_key(|value| value.iter().cloned().map(array_agg).collect::<Vec<_>>())
     }

@@ -57,15 +57,15 @@
 //! | `union`, `distinct`, `limit` | [`Dataset::union`], [`distinct`](Dataset::distinct), [`limit`](Dataset::limit) | rows |
 //! | `collect`, `take`, `count` | [`Dataset::collect`], [`take`](Dataset::take), [`count`](Dataset::count) | runs the plan |
 //!
-//! Keys and values are expressions, not closures: a closure cannot be sent to an executor, and the planner can inspect an
-//! expression, so it reads only the columns that are used and pushes work down into the source. Rust code that has to
-//! run on executors is registered by name: see [`functions`](crate::functions).
+//! Keys and values are expressions, not closures: a closure cannot be sent to an executor, and the planner can inspect
+//! an expression, so it reads only the columns that are used and pushes work down into the source. Rust code that has
+//! to run on executors is registered by name: see [`functions`](crate::functions).
 //!
 //! Because expressions are checked when the plan is built, `filter`, `reduce_by_key` and others return a `Result`: an
 //! unknown column is an error at the line that names it.
 //!
-//! Nothing runs before `collect`, `take` or `count`. Every operator lowers to the same logical plan as the equivalent SQL,
-//! so both are planned, pushed down and distributed alike.
+//! Nothing runs before `collect`, `take` or `count`. Every operator lowers to the same logical plan as the equivalent
+//! SQL, so both are planned, pushed down and distributed alike.
 
 mod dataset;
 mod expr;

@@ -1,5 +1,5 @@
-//! The reductions that [`KeyValues::reduce_by_key`](super::KeyValues::reduce_by_key) knows, one for all parts of a value or one
-//! for each.
+//! The reductions that [`KeyValues::reduce_by_key`](super::KeyValues::reduce_by_key) knows, one for all parts of a
+//! value or one for each.
 
 use datafusion::functions_aggregate::expr_fn::{avg, count, max, min, sum};
 use datafusion::logical_expr::Expr;

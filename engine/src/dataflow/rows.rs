@@ -40,8 +40,8 @@ impl Rows {
 
     /// Converts each row to a tuple with one type per column, such as `(String, Option<i64>)`.
     ///
-    /// Returns an [`Error::ResultType`](crate::Error::ResultType) for another number of columns, another type, or a null for
-    /// a type that is not an `Option`.
+    /// Returns an [`Error::ResultType`](crate::Error::ResultType) for another number of columns, another type, or a
+    /// null for a type that is not an `Option`.
     pub fn typed<T: FromRow>(&self) -> Result<Vec<T>> {
         let mut rows = Vec::with_capacity(self.len());
         for batch in &self.batches {

@@ -13,7 +13,8 @@ use datafusion::execution::memory_pool::{
 
 use crate::cluster::MemoryLimit;
 
-/// The pool's share of the available memory, in percent. Scans, plans and buffers, which no pool accounts for, need the rest.
+/// The pool's share of the available memory, in percent. Scans, plans and buffers, which no pool accounts for, need the
+/// rest.
 const SHARE_PERCENT: u64 = 70;
 
 /// The number of consumers that an error names when the pool is exhausted.

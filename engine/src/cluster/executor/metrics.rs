@@ -1,6 +1,7 @@
 //! The metrics of an executor. Their names start with `firesteel_`; their help texts say what they count.
 //!
-//! DataFusion counts what scans read in the nodes of the plan, so the counters of a task are added up when it has ended.
+//! DataFusion counts what scans read in the nodes of the plan, so the counters of a task are added up when it has
+//! ended.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! The executor: runs tasks, serves their output to clients and other executors, and reports to the scheduler.
 //!
 //! [`ExecutorResources`] live as long as the process: connections, work directory, memory pool, task runtime. A
-//! [`Registration`] is one membership in the cluster. When it stops, because the scheduler restarted or removed the executor,
-//! the next one begins with the same resources. An executor retries until a scheduler answers, so the order in which
-//! processes start does not matter.
+//! [`Registration`] is one membership in the cluster. When it stops, because the scheduler restarted or removed the
+//! executor, the next one begins with the same resources. An executor retries until a scheduler answers, so the order
+//! in which processes start does not matter.
 //!
-//! On shutdown the executor drains: it takes no more tasks, finishes the running ones, and keeps its shuffle files until
-//! the jobs that read them have ended, for at most its grace period.
+//! On shutdown the executor drains: it takes no more tasks, finishes the running ones, and keeps its shuffle files
+//! until the jobs that read them have ended, for at most its grace period.
 
 mod clients;
 mod memory;
@@ -55,8 +55,8 @@ const WARN_EVERY: Duration = Duration::from_secs(30);
 /// The interval at which a draining executor checks whether tasks and jobs have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 
-/// How long no task must have run before a draining executor counts as idle: tasks that the scheduler has sent, and states
-/// that the executor has sent, may still be on their way.
+/// How long no task must have run before a draining executor counts as idle: tasks that the scheduler has sent, and
+/// states that the executor has sent, may still be on their way.
 const IDLE_FOR: Duration = Duration::from_millis(500);
 
 /// How long the result of a job that has just ended is kept, so that its client can fetch it.

@@ -1,8 +1,8 @@
 //! One registration of an executor with a scheduler, from the call that registers it until it stops.
 //!
-//! Ballista's executor stops for good when the scheduler does not answer for a while, or has removed it. This one registers
-//! again, with a new id and a new folder for shuffle files, so that nothing of one registration is taken for a part of the
-//! next.
+//! Ballista's executor stops for good when the scheduler does not answer for a while, or has removed it. This one
+//! registers again, with a new id and a new folder for shuffle files, so that nothing of one registration is taken for
+//! a part of the next.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

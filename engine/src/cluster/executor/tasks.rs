@@ -1,8 +1,8 @@
 //! Runs tasks on a runtime of their own, whose threads have large stacks.
 //!
-//! Ballista runs tasks on an internal pool with stacks of 2 MiB that cannot be shut down from outside. A deep plan needs a
-//! larger stack, and a pool that cannot be shut down leaves tasks behind. So the task on Ballista's pool only waits, while
-//! the plan is executed on the runtime of this module. Dropping the waiting task drops the execution too.
+//! Ballista runs tasks on an internal pool with stacks of 2 MiB that cannot be shut down from outside. A deep plan
+//! needs a larger stack, and a pool that cannot be shut down leaves tasks behind. So the task on Ballista's pool only
+//! waits, while the plan is executed on the runtime of this module. Dropping the waiting task drops the execution too.
 
 use std::fmt;
 use std::sync::Arc;
@@ -76,8 +76,8 @@ impl ExecutionEngine for TaskEngine {
             work_dir,
             config,
         )?;
-        // Ballista replaces only the nodes that read shuffles and their ancestors, so the scans in `plan` are those that
-        // run, and their metrics can be read from it.
+        // Ballista replaces only the nodes that read shuffles and their ancestors, so the scans in `plan` are those
+        // that run, and their metrics can be read from it.
         Ok(Arc::new(Task {
             inner,
             plan,

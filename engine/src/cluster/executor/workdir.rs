@@ -1,8 +1,8 @@
 //! The work directory of an executor, which holds its shuffle files and spills and is removed with it.
 //!
-//! A killed process cannot remove its folder. Each folder holds a file that its owner keeps locked, and the next executor
-//! that starts in the same parent folder removes the folders whose lock is free. The lock decides and not an age, so no
-//! folder is removed while it is in use.
+//! A killed process cannot remove its folder. Each folder holds a file that its owner keeps locked, and the next
+//! executor that starts in the same parent folder removes the folders whose lock is free. The lock decides and not an
+//! age, so no folder is removed while it is in use.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -29,7 +29,8 @@ pub(crate) struct WorkDir {
 }
 
 impl WorkDir {
-    /// Creates a folder in `parent`, or in the system's temporary folder, and removes the folders of killed executors there.
+    /// Creates a folder in `parent`, or in the system's temporary folder, and removes the folders of killed executors
+    /// there.
     pub(crate) fn create(parent: Option<&Path>) -> Result<Self> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
         let made = fs::create_dir_all(&parent).and_then(|()| {

@@ -1,7 +1,7 @@
 //! The scheduler: plans queries, pushes tasks to executors as soon as they can run, and tracks jobs and executors.
 //!
-//! Its state is in memory. When it dies, the running jobs are lost and their clients get an error; executors register again
-//! with the next scheduler by themselves. With an event log, finished jobs can be listed after a restart.
+//! Its state is in memory. When it dies, the running jobs are lost and their clients get an error; executors register
+//! again with the next scheduler by themselves. With an event log, finished jobs can be listed after a restart.
 
 mod metrics;
 mod overview;
@@ -88,8 +88,8 @@ impl Scheduler {
             if config.flight_sql && !scheduler.address.ip().is_loopback() {
                 tracing::warn!(
                     address = %scheduler.address,
-                    "whoever reaches this port can run queries and cancel jobs, because it asks for no password; keep it within \
-                     a trusted network"
+                    "this port asks for no password, so whoever reaches it can run queries and cancel jobs; keep it within a \
+                     trusted network"
                 );
             }
             Ok(scheduler)
@@ -297,8 +297,8 @@ fn ballista_config(
         grpc_server_max_encoding_message_size: max_message(),
         grpc_client_max_message_size: max_message(),
         override_create_grpc_client_endpoint: Some(Arc::new(|endpoint| Ok(net::limited(endpoint)))),
-        // The settings of a client override these. A client of Flight SQL has none, and gets as many partitions as there
-        // are slots.
+        // The settings of a client override these. A client of Flight SQL has none, and gets as many partitions as
+        // there are slots.
         override_config_producer: Some(Arc::new(move || match (own_partitions, slots.get()) {
             (None, slots @ 1..) => defaults.clone().with_target_partitions(slots),
             _ => defaults.clone(),

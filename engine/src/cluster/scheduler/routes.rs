@@ -1,4 +1,5 @@
-//! The routes of the scheduler's one port: Ballista's gRPC service and REST API, Arrow Flight SQL, and Firesteel's own routes.
+//! The routes of the scheduler's one port: Ballista's gRPC service and REST API, Arrow Flight SQL, and Firesteel's own
+//! routes.
 //!
 //! | route | answers |
 //! |---|---|
@@ -160,7 +161,8 @@ async fn cluster(State(state): State<AppState>) -> Json<Overview> {
     Json(Overview::take(&state.server, &state.executors).await)
 }
 
-/// Reads the jobs that have ended since the last request from the event log. Files that did not change are not read again.
+/// Reads the jobs that have ended since the last request from the event log. Files that did not change are not read
+/// again.
 async fn refresh(State(history): State<Arc<HistoryStore>>, request: Request, next: Next) -> Response {
     let refreshed = tokio::task::spawn_blocking(move || history.refresh()).await;
     if let Ok(Err(error)) = refreshed {

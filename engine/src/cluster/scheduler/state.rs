@@ -1,11 +1,11 @@
 //! Wraps Ballista's in-memory state of executors and jobs.
 //!
-//! The wrappers add four things: an executor that leaves is removed at once, a draining executor is kept while it reports,
-//! the number of slots is always up to date, and a job that this scheduler cancels fails with a reason.
+//! The wrappers add four things: an executor that leaves is removed at once, a draining executor is kept while it
+//! reports, the number of slots is always up to date, and a job that this scheduler cancels fails with a reason.
 //!
 //! Ballista has one grace period for how long a draining executor may run and for how long a stopped one is remembered.
-//! Here it is zero, so a stopped executor is removed at once. As long as a draining executor sends heartbeats, Ballista is
-//! given a fresh timestamp for it, so that it is not removed.
+//! Here it is zero, so a stopped executor is removed at once. As long as a draining executor sends heartbeats, Ballista
+//! is given a fresh timestamp for it, so that it is not removed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,7 +89,8 @@ fn is_silent(heartbeat: &ExecutorHeartbeat, now: u64, timeout: Duration) -> bool
     heartbeat.timestamp.saturating_add(timeout.as_secs()) <= now
 }
 
-/// Returns the heartbeat to give to Ballista, which removes a draining executor unless its last heartbeat is in the future.
+/// Returns the heartbeat to give to Ballista, which removes a draining executor unless its last heartbeat is in the
+/// future.
 fn keep_while_draining(mut heartbeat: ExecutorHeartbeat, now: u64, timeout: Duration) -> ExecutorHeartbeat {
     if is_draining(&heartbeat) && !is_silent(&heartbeat, now, timeout) {
         heartbeat.timestamp = now + 1;

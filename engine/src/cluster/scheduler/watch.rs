@@ -1,11 +1,12 @@
 //! Background checks of the scheduler, for cases in which Ballista would wait for longer or for ever.
 //!
-//! * **An executor whose process died is removed at once.** A missing heartbeat shows that only after seconds. The operating
-//!   system closes the connections of a dead process and refuses new ones within milliseconds, so the scheduler keeps a
-//!   connection to every executor. Only a refused connection counts; when a machine or a network fails, the heartbeat decides.
-//! * **A job does not wait for ever on an empty cluster.** When the last executor is lost, Ballista fails the jobs that run,
-//!   after a grace period, but lets jobs wait that are submitted later. They are cancelled here after the same grace period,
-//!   with a reason.
+//! * **An executor whose process died is removed at once.** A missing heartbeat shows that only after seconds. The
+//!   operating system closes the connections of a dead process and refuses new ones within milliseconds, so the
+//!   scheduler keeps a connection to every executor. Only a refused connection counts; when a machine or a network
+//!   fails, the heartbeat decides.
+//! * **A job does not wait for ever on an empty cluster.** When the last executor is lost, Ballista fails the jobs that
+//!   run, after a grace period, but lets jobs wait that are submitted later. They are cancelled here after the same
+//!   grace period, with a reason.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,7 +34,8 @@ const PROBE_PAUSE: Duration = Duration::from_millis(200);
 /// The interval at which waiting jobs are checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Added to the grace period, so that Ballista's own timer fires first: its reason is better for the jobs that it covers.
+/// Added to the grace period, so that Ballista's own timer fires first: its reason is better for the jobs that it
+/// covers.
 const AFTER_BALLISTA: Duration = Duration::from_secs(2);
 
 /// Watches every executor that registers, until the scheduler ends.

@@ -1,8 +1,8 @@
 //! Holds task reports back until their stage commits as a whole, and aborts the job when [`decision`] demands it.
 //!
-//! A report of a finished task is *pending* while other tasks of its stage still run. When the last one has reported, all
-//! reports of the stage are applied to Ballista's graph together. After an abort nothing is applied any more, so the job
-//! cannot complete.
+//! A report of a finished task is *pending* while other tasks of its stage still run. When the last one has reported,
+//! all reports of the stage are applied to Ballista's graph together. After an abort nothing is applied any more, so
+//! the job cannot complete.
 
 use std::collections::HashSet;
 
@@ -117,8 +117,8 @@ impl StageCommit {
         Ok(reset)
     }
 
-    /// Returns the tasks that hold a slot. A task whose report is pending holds none, and neither does one that reported
-    /// after the abort or ran on a lost executor.
+    /// Returns the tasks that hold a slot. A task whose report is pending holds none, and neither does one that
+    /// reported after the abort or ran on a lost executor.
     pub(super) fn running_tasks(&self, graph: &ExecutionGraphBox) -> Vec<RunningTaskInfo> {
         let running = graph.running_tasks().into_iter();
         running

@@ -84,8 +84,8 @@ impl<'a> StageView<'a> {
         view
     }
 
-    /// Returns whether the stage recovers by itself from the loss of an executor: a running leaf runs the lost tasks again,
-    /// and any other stage must not have used the executor.
+    /// Returns whether the stage recovers by itself from the loss of an executor: a running leaf runs the lost tasks
+    /// again, and any other stage must not have used the executor.
     fn survives_loss_of(&self, executor: &str) -> bool {
         let on_executor = |task: &Task<'_>| task.executor == executor;
         if !self.is_running {
