@@ -4,11 +4,14 @@
 //! Ballista carries only text, so [`Error::from_job`] reads the variants that a caller reacts to back out
 //! of the text. That text is the error's `Debug`, which is why it says the same as its `Display`.
 
+mod field;
 mod job;
 
 use std::fmt;
 
 use datafusion::error::DataFusionError;
+
+pub use self::field::{ConfigField, UnknownField};
 
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
