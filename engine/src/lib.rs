@@ -33,7 +33,10 @@ pub mod report;
 mod session;
 mod sql;
 mod statement;
-mod words;
+mod suggestions;
+
+// The name that the readers of table options know it by.
+use suggestions as words;
 
 pub use config::{
     CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Declares the enum from one table, so that variants, names and [`ConfigField::ALL`] cannot drift apart.
 macro_rules! config_fields {
     ($($(#[$doc:meta])+ $variant:ident => $name:literal,)+) => {
@@ -64,6 +66,30 @@ config_fields! {
     ExecutorWorkDir => "executor.work_dir",
 }
 
+impl ConfigField {
+    /// The server whose address this field holds, in words.
+    pub const fn server(self) -> &'static str {
+        match self {
+            Self::MongodbUri => "MongoDB",
+            Self::KafkaBootstrap => "Kafka",
+            Self::Scheduler | Self::ExecutorSchedulerHost => "the scheduler",
+            _ => "a server",
+        }
+    }
+}
+
+impl Serialize for ConfigField {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for ConfigField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Display for ConfigField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -99,6 +125,9 @@ mod tests {
         assert_eq!(names.len(), ConfigField::ALL.len());
         for field in ConfigField::ALL {
             assert_eq!(field.to_string().parse(), Ok(*field));
+            let data = serde_json::to_string(field).unwrap();
+            assert_eq!(data, format!("{:?}", field.name()));
+            assert_eq!(serde_json::from_str::<ConfigField>(&data).unwrap(), *field);
             let dotted = |c: char| c.is_ascii_lowercase() || matches!(c, '.' | '_');
             assert!(field.name().chars().all(dotted), "{field}");
         }
