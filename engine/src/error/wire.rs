@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_sentence_comes_first() {
         let told = encode(&Error::NoExecutors { seconds: 5 });
-        assert!(told.starts_with("the cluster has had no executor for 5 s"), "{told}");
+        assert!(told.starts_with("the job failed: the cluster has had no executor for 5 s"), "{told}");
         assert_eq!(readable(&told), Error::NoExecutors { seconds: 5 }.to_string());
         assert_eq!(readable(&encode(&Error::Job { message: "no".to_owned() })), "no");
     }

@@ -117,10 +117,11 @@ impl QueryStageExecutor for Task {
             () = self.until.cancelled() => None,
         };
         let result = match ended {
-            Some(Ok(result)) => result.map_err(failed_task),
+            Some(Ok(result)) => result,
             Some(Err(error)) if error.is_panic() => Err(panicked(error.into_panic().as_ref())),
             _ => Err(DataFusionError::IoError(std::io::Error::other("the executor is shutting down"))),
-        };
+        }
+        .map_err(failed_task);
         count.outcome = if result.is_ok() { Outcome::Completed } else { Outcome::Failed };
         result
     }
@@ -147,7 +148,7 @@ fn panicked(panic: &(dyn Any + Send)) -> DataFusionError {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     tracing::error!(panic = text, "a task panicked");
-    failed_task(DataFusionError::Execution(format!("a task panicked: {text}")))
+    DataFusionError::Execution(format!("a task panicked: {text}"))
 }
 
 /// Counts a task when it ends, however it ends.
@@ -181,7 +182,7 @@ mod tests {
         let panics: [Box<dyn Any + Send>; 3] =
             [Box::new("out of bounds"), Box::new("out of bounds".to_owned()), Box::new(7)];
         for (panic, expected) in panics.iter().zip(["out of bounds", "out of bounds", "no message"]) {
-            let error = Error::from(panicked(panic.as_ref()));
+            let error = Error::from(failed_task(panicked(panic.as_ref())));
             assert!(
                 matches!(&error, Error::Job { message } if *message == format!("a task panicked: {expected}")),
                 "{error}"
