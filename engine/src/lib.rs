@@ -28,12 +28,15 @@ pub mod functions;
 mod jobs;
 mod kafka;
 mod mongodb;
+mod plan;
 pub mod prelude;
 pub mod report;
 mod session;
 mod sql;
 mod statement;
 mod suggestions;
+mod value;
+mod wire;
 
 // The name that the readers of table options know it by.
 use suggestions as words;
