@@ -15,7 +15,8 @@ macro_rules! fields {
     ($($(#[$doc:meta])* $field:ident => $name:literal,)+) => {
         /// A field of the configuration of some component.
         ///
-        /// The name of a field is the path of its setting in the configuration file, such as `kafka.bootstrap`.
+        /// The name of a field is its path inside its configuration struct, such as `kafka.bootstrap`, behind the component
+        /// where the struct belongs to one process, such as `executor.bind_port`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum ConfigField {
             $($(#[$doc])* #[serde(rename = $name)] $field,)+
@@ -73,28 +74,30 @@ fields! {
     SeedLayout => "seed.layout",
     /// What `seed` does with a collection that holds documents.
     SeedExisting => "seed.existing",
-    /// The address of the cluster's scheduler.
+    /// The address of the cluster's scheduler, for a client.
     Scheduler => "scheduler",
     /// The host that the scheduler listens on.
     SchedulerBindHost => "scheduler.bind_host",
     /// The port that the scheduler listens on.
     SchedulerBindPort => "scheduler.bind_port",
+    /// The name under which executors reach the scheduler.
+    SchedulerExternalHost => "scheduler.external_host",
     /// The folder of the scheduler's event log.
     SchedulerEventLogDir => "scheduler.event_log_dir",
+    /// How long a job waits for a first executor.
+    SchedulerNoExecutorsGrace => "scheduler.no_executors_grace",
+    /// The scheduler that an executor registers with: host and port.
+    ExecutorSchedulerHost => "executor.scheduler_host",
     /// The host that an executor listens on.
     ExecutorBindHost => "executor.bind_host",
     /// The port of an executor's Arrow Flight service.
     ExecutorBindPort => "executor.bind_port",
-    /// The port on which an executor takes the scheduler's orders.
-    ExecutorBindGrpcPort => "executor.bind_grpc_port",
     /// The port of an executor's health server.
     ExecutorBindHealthPort => "executor.bind_health_port",
     /// The folder of an executor's shuffle files and spills.
     ExecutorWorkDir => "executor.work_dir",
-    /// The memory that an executor's queries may use.
-    ExecutorMemoryPoolSize => "executor.memory_pool_size",
     /// The folder of cached tables.
-    CacheDir => "cache.dir",
+    CacheFolder => "cache.folder",
 }
 
 impl fmt::Display for ConfigField {
@@ -104,16 +107,9 @@ impl fmt::Display for ConfigField {
 }
 
 /// A text that names no [`ConfigField`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownField(String);
-
-impl fmt::Display for UnknownField {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there is no configuration field {:?}", self.0)
-    }
-}
-
-impl std::error::Error for UnknownField {}
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no configuration field `{0}`")]
+pub struct UnknownField(pub String);
 
 impl FromStr for ConfigField {
     type Err = UnknownField;
