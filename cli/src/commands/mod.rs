@@ -44,7 +44,7 @@ impl KafkaArgs {
         let KafkaConfig { bootstrap, properties } = self.config()?;
         Ok(KafkaConnection {
             bootstrap,
-            properties,
+            properties: properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             images_topic: self.images_topic.clone(),
             predictions_topic: self.predictions_topic.clone(),
         })
@@ -81,7 +81,7 @@ fn properties(text: &str) -> anyhow::Result<Vec<(String, String)>> {
 impl MongoArgs {
     pub(crate) fn sink(&self) -> MongoConfig {
         MongoConfig {
-            uri: self.mongodb_uri.clone(),
+            uri: self.mongodb_uri.clone().into(),
             database: self.mongodb_database.clone(),
             ..MongoConfig::default()
         }

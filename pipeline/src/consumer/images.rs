@@ -9,10 +9,10 @@ use super::retry::{Outage, Retry};
 use super::source::{Record, Source};
 use super::stats::add;
 use super::{Stats, source, startup};
-use crate::backoff;
 use crate::error::{Error, Result};
 use crate::inference::{Answer, Client, ClientError, ClientOptions};
 use crate::kafka::{KafkaConfig, Message, Publisher, REACHABLE_WITHIN, TopicSpec, dead_letter_topic};
+use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::{ImageRecord, Label, PredictionRecord, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +44,8 @@ pub struct Config {
     pub max_image_bytes: usize,
     /// How often offsets are committed.
     pub commit_interval: Duration,
-    /// Between two tries at a dependency that is down.
-    pub backoff: backoff::Config,
+    /// The delays between attempts at a dependency that is down.
+    pub retry: RetryPolicy,
     /// End with an error when a dependency does not answer within 10 s of the start, instead of waiting for it.
     pub fail_fast: bool,
     /// How long work under way may take to finish after the shutdown began.
@@ -65,7 +65,7 @@ impl Default for Config {
             max_in_flight: 256,
             max_image_bytes: 1024 * 1024,
             commit_interval: Duration::from_secs(1),
-            backoff: backoff::Config::default(),
+            retry: RetryPolicy::default(),
             fail_fast: false,
             shutdown_grace: Duration::from_secs(10),
         }
@@ -85,7 +85,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         config.predictions_topic.clone(),
     ]
     .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
-    let start = Retry { backoff: &config.backoff, outage: &kafka, stats: &stats, shutdown: &shutdown };
+    let start = Retry { policy: &config.retry, outage: &kafka, stats: &stats, shutdown: &shutdown };
     let client = connect(&config).await?;
     if !startup::topics(&config.kafka, ROLE, &topics, start, config.fail_fast).await? {
         return Ok(());
@@ -205,7 +205,7 @@ impl Worker {
     }
 
     fn retry<'a>(&'a self, outage: &'a Outage) -> Retry<'a> {
-        Retry { backoff: &self.config.backoff, outage, stats: &self.stats, shutdown: &self.hurry }
+        Retry { policy: &self.config.retry, outage, stats: &self.stats, shutdown: &self.hurry }
     }
 }
 

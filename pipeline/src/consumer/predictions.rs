@@ -11,10 +11,10 @@ use super::retry::{Outage, Retry};
 use super::source::{Record, Source};
 use super::stats::add;
 use super::{Stats, source, startup};
-use crate::backoff;
 use crate::error::Result;
 use crate::kafka::{KafkaConfig, Publisher, TopicSpec, dead_letter_topic};
 use crate::sink::{MongoConfig, MongoSink, Sink};
+use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::PredictionRecord;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +45,8 @@ pub struct Config {
     pub max_batch_bytes: usize,
     /// How often offsets are committed.
     pub commit_interval: Duration,
-    /// Between two tries at a dependency that is down.
-    pub backoff: backoff::Config,
+    /// The delays between attempts at a dependency that is down.
+    pub retry: RetryPolicy,
     /// End with an error when a dependency does not answer within 10 s of the start, instead of waiting for it.
     pub fail_fast: bool,
     /// How long work under way may take to finish after the shutdown began.
@@ -66,7 +66,7 @@ impl Default for Config {
             max_batch: 1_000,
             max_batch_bytes: 8 * 1024 * 1024,
             commit_interval: Duration::from_secs(1),
-            backoff: backoff::Config::default(),
+            retry: RetryPolicy::default(),
             fail_fast: false,
             shutdown_grace: Duration::from_secs(10),
         }
@@ -80,7 +80,7 @@ impl Default for Config {
 /// it, dependencies that are down are waited for.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
     let outage = Outage::new(ROLE, "MongoDB", Arc::clone(&stats));
-    let start = Retry { backoff: &config.backoff, outage: &outage, stats: &stats, shutdown: &shutdown };
+    let start = Retry { policy: &config.retry, outage: &outage, stats: &stats, shutdown: &shutdown };
     let contact = startup::first_contact(start, config.fail_fast, || async {
         // Resolving a name of `mongodb+srv` is part of reaching the server, so it is retried too.
         let sink = MongoSink::new(&config.mongo, ROLE).await?;
@@ -104,7 +104,7 @@ pub async fn run_with(
     let kafka = Arc::new(Outage::new(ROLE, "Kafka", Arc::clone(&stats)));
     let topics = [config.predictions_topic.clone(), dead_letter_topic(&config.predictions_topic)]
         .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
-    let start = Retry { backoff: &config.backoff, outage: &kafka, stats: &stats, shutdown: &shutdown };
+    let start = Retry { policy: &config.retry, outage: &kafka, stats: &stats, shutdown: &shutdown };
     if !startup::topics(&config.kafka, ROLE, &topics, start, config.fail_fast).await? {
         return Ok(());
     }
@@ -229,6 +229,6 @@ impl Writer<'_> {
     }
 
     fn retry<'a>(&'a self, outage: &'a Outage) -> Retry<'a> {
-        Retry { backoff: &self.config.backoff, outage, stats: &self.stats, shutdown: &self.hurry }
+        Retry { policy: &self.config.retry, outage, stats: &self.stats, shutdown: &self.hurry }
     }
 }

@@ -7,6 +7,7 @@
 mod classify;
 
 pub(crate) use classify::{kafka_kind, mongo_kind};
+pub use firesteel_common::error::chain;
 
 use mongodb::error::Error as MongoError;
 use rdkafka::error::KafkaError;
@@ -331,22 +332,6 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         self.kind() == ErrorKind::Transient
     }
-}
-
-/// The message of an error with those of its causes, for a log line or a header.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let message = cause.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

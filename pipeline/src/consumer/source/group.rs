@@ -7,7 +7,7 @@ use super::super::retry::Outage;
 use super::super::stats::add;
 use super::lag::{Log, behind};
 use super::{Stats, Tracker};
-use crate::kafka::Context;
+use firesteel_common::kafka::QuietContext;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -171,11 +171,11 @@ pub(super) struct GroupContext {
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Context.log(level, facility, message);
+        QuietContext.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        Context.error(error, reason);
+        QuietContext.error(error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
