@@ -19,7 +19,7 @@ use crate::args::{HealthArgs, KafkaArgs, ModelArgs, MongoArgs};
 use anyhow::bail;
 use firesteel_engine::KafkaConnection;
 use firesteel_pipeline::consumer::Stats;
-use firesteel_pipeline::health::{Server, Watched};
+use firesteel_pipeline::health::{HealthSource, Server};
 use firesteel_pipeline::inference;
 use firesteel_pipeline::kafka::KafkaConfig;
 use firesteel_pipeline::sink::MongoConfig;
@@ -104,7 +104,7 @@ impl HealthArgs {
     /// Runs a role and, beside it from its first moment to its last, the health server, where one is asked for.
     async fn beside(
         &self,
-        watched: Arc<dyn Watched>,
+        watched: Arc<dyn HealthSource>,
         role: impl Future<Output = anyhow::Result<Outcome>>,
     ) -> anyhow::Result<Outcome> {
         let Some(listen) = self.health_listen else { return role.await };

@@ -7,7 +7,6 @@
 use super::dead_letter::{Reason, bury};
 use super::retry::{Outage, Retry};
 use super::source::{Record, Source};
-use super::stats::add;
 use super::{Stats, source, startup};
 use crate::error::{Error, Result};
 use crate::inference::{Answer, Client, ClientError, ClientOptions};
@@ -197,8 +196,8 @@ impl Worker {
             })
         });
         if published.await?.is_some() {
-            add(&self.stats.succeeded, 1);
-            self.stats.image_time.observe_time(record.polled.elapsed());
+            self.stats.succeeded.inc();
+            self.stats.image_time.observe(record.polled.elapsed().as_secs_f64());
             record.ticket.complete();
         }
         Ok(())

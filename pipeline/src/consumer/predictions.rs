@@ -9,7 +9,6 @@
 use super::dead_letter::{Reason, bury};
 use super::retry::{Outage, Retry};
 use super::source::{Record, Source};
-use super::stats::add;
 use super::{Stats, source, startup};
 use crate::error::Result;
 use crate::kafka::{KafkaConfig, Publisher, TopicSpec, dead_letter_topic};
@@ -217,7 +216,7 @@ impl Writer<'_> {
             }
             for (record, prediction) in records.into_iter().zip(&predictions) {
                 let Some(record) = record else { continue };
-                add(&self.stats.succeeded, 1);
+                self.stats.succeeded.inc();
                 self.stats.predictions.count(prediction.label, prediction.correct());
                 record.ticket.complete();
             }

@@ -4,7 +4,6 @@
 //! first failure, a failure that says something new, the recovery. While it lasts the consumer counts as not ready.
 
 use super::Stats;
-use super::stats::add;
 use crate::error::{Error, Result, chain};
 use firesteel_common::retry::RetryPolicy;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -165,7 +164,7 @@ impl Retry<'_> {
     }
 
     fn note(&self, error: &Error) {
-        add(&self.stats.retries, 1);
+        self.stats.retries.inc();
         self.outage.failed(&chain(error));
     }
 }

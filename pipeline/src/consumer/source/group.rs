@@ -4,7 +4,6 @@
 //! librdkafka. Its lock is held for moments only, never across a call of librdkafka.
 
 use super::super::retry::Outage;
-use super::super::stats::add;
 use super::lag::{Log, behind};
 use super::{Stats, Tracker};
 use firesteel_common::kafka::QuietContext;
@@ -15,7 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug)]
@@ -155,7 +154,7 @@ impl Shared {
             let Offset::Offset(offset) = element.offset() else { continue };
             let Some((_, released)) = owned.requested.filter(|(sent, _)| *sent == offset) else { continue };
             if result.is_ok() {
-                add(&self.stats.committed, released.saturating_sub(owned.confirmed));
+                self.stats.committed.fetch_add(released.saturating_sub(owned.confirmed), Ordering::Relaxed);
                 owned.confirmed = released;
             } else {
                 owned.requested = None;

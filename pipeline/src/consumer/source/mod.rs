@@ -91,7 +91,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.shared.stats.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.shared.stats.in_flight.dec();
     }
 }
 
