@@ -5,6 +5,7 @@ use super::mongodb::{ANSWER_WITHIN, MongoSink};
 use super::reply::{Inserted, inserted};
 use crate::error::{Error, Result};
 use bson::{Document, rawdoc};
+use firesteel_common::ConfigField;
 use firesteel_common::mongodb::CollectionInfo;
 use firesteel_common::mongodb::bulk::Batch;
 use firesteel_common::mongodb::client::within;
@@ -38,8 +39,8 @@ impl MongoSink {
     pub async fn insert(&self, records: impl IntoIterator<Item = PredictionRecord>) -> Result<u64> {
         let mut batch = Batch::default();
         for record in records {
-            let document =
-                document(&record).map_err(|reason| Error::Setting { setting: "--docs", reason })?;
+            let document = document(&record)
+                .map_err(|reason| Error::Setting { field: ConfigField::SeedDocs, reason })?;
             batch.push(&document);
         }
         let concern = rawdoc! { "w": "majority", "j": true };

@@ -280,6 +280,6 @@ mod tests {
     async fn a_string_that_is_no_address_is_named_without_its_secret() {
         let config = MongoConfig { uri: "mango://u:hunter2@a".into(), ..MongoConfig::default() };
         let error = MongoSink::new(&config, "test").await.expect_err("refused").to_string();
-        assert!(error.contains("FIRESTEEL_MONGODB_URI") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("mongodb.uri") && !error.contains("hunter2"), "{error}");
     }
 }

@@ -157,7 +157,7 @@ async fn a_consumer_told_to_fail_fast_names_who_is_missing() {
     assert!(start.elapsed() < Duration::from_secs(12));
     assert!(matches!(error, Error::InferenceUnreachable { .. }), "{error}");
     let text = error.to_string();
-    for part in ["http://127.0.0.1:1", "FIRESTEEL_INFERENCE_URL", "consume-images"] {
+    for part in ["http://127.0.0.1:1", "inference.url", "consume-images"] {
         assert!(text.contains(part), "{part} in {text}");
     }
 }
