@@ -6,12 +6,13 @@
 //! refuses for good, is a dead letter. While MongoDB is down the batch in hand is written again and again, and the
 //! bound on records in flight stops the polling.
 
-use super::dead_letter::{Reason, bury};
+use super::Stats;
+use super::dead_letter::Reason;
 use super::retry::{Outage, Retry};
 use super::source::{Record, Source};
-use super::{Stats, source, startup};
+use super::start::{self, Consumer, Delivery, first_contact};
 use crate::error::Result;
-use crate::kafka::{KafkaConfig, Publisher, TopicSpec, dead_letter_topic};
+use crate::kafka::{KafkaConfig, TopicSpec};
 use crate::sink::{MongoConfig, MongoSink, Sink};
 use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::PredictionRecord;
@@ -80,7 +81,7 @@ impl Default for Config {
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
     let outage = Outage::new(ROLE, "MongoDB", Arc::clone(&stats));
     let start = Retry { policy: &config.retry, outage: &outage, stats: &stats, shutdown: &shutdown };
-    let contact = startup::first_contact(start, config.fail_fast, || async {
+    let contact = first_contact(start, config.fail_fast, || async {
         // Resolving a name of `mongodb+srv` is part of reaching the server, so it is retried too.
         let sink = MongoSink::new(&config.mongo, ROLE).await?;
         sink.prepare().await?;
@@ -100,33 +101,25 @@ pub async fn run_with(
     stats: Arc<Stats>,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let kafka = Arc::new(Outage::new(ROLE, "Kafka", Arc::clone(&stats)));
-    let topics = [config.predictions_topic.clone(), dead_letter_topic(&config.predictions_topic)]
-        .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
-    let start = Retry { policy: &config.retry, outage: &kafka, stats: &stats, shutdown: &shutdown };
-    if !startup::topics(&config.kafka, ROLE, &topics, start, config.fail_fast).await? {
-        return Ok(());
-    }
-    let source = source::Config {
-        kafka: config.kafka.clone(),
+    let settings = start::Settings {
+        kafka: &config.kafka,
         role: ROLE,
-        topic: config.predictions_topic.clone(),
-        group: config.group.clone(),
+        group: &config.group,
+        topic: &config.predictions_topic,
+        output: None,
+        partitions: config.partitions,
+        replication: config.replication,
         max_in_flight: config.max_in_flight,
         commit_interval: config.commit_interval,
+        retry: &config.retry,
+        fail_fast: config.fail_fast,
     };
-    let mut source = Source::start(source, Arc::clone(&stats), Arc::clone(&kafka))?;
-    tracing::info!(role = ROLE, topic = config.predictions_topic, group = config.group, "consuming");
-    let hurry = CancellationToken::new();
-    let writer = Writer {
-        publisher: Publisher::new(&config.kafka, ROLE, Duration::from_secs(30))?,
-        mongo: Outage::new(ROLE, "MongoDB", Arc::clone(&stats)),
-        sink,
-        kafka,
-        stats,
-        hurry: hurry.clone(),
-        config,
+    let Some(consumer) = Consumer::start(settings, Arc::clone(&stats), &shutdown).await? else {
+        return Ok(());
     };
+    let Consumer { mut source, delivery } = consumer;
+    let mongo = Outage::new(ROLE, "MongoDB", stats);
+    let writer = Writer { config, sink, mongo, delivery };
     let result = {
         let work = writer.run(&mut source, &shutdown);
         tokio::pin!(work);
@@ -138,7 +131,7 @@ pub async fn run_with(
                 match grace {
                     Ok(result) => result,
                     Err(_) => {
-                        hurry.cancel();
+                        writer.delivery.hurry.cancel();
                         work.await
                     }
                 }
@@ -152,11 +145,8 @@ pub async fn run_with(
 struct Writer<'a> {
     config: Config,
     sink: &'a dyn Sink,
-    publisher: Publisher,
     mongo: Outage,
-    kafka: Arc<Outage>,
-    stats: Arc<Stats>,
-    hurry: CancellationToken,
+    delivery: Delivery,
 }
 
 impl Writer<'_> {
@@ -207,7 +197,7 @@ impl Writer<'_> {
             }
         }
         if !predictions.is_empty() {
-            let written = self.retry(&self.mongo).run(|| self.sink.write(&predictions)).await?;
+            let written = self.delivery.retry(&self.mongo).run(|| self.sink.write(&predictions)).await?;
             let Some(refused) = written else { return Ok(()) };
             for refusal in refused {
                 if let Some(record) = records.get_mut(refusal.index).and_then(Option::take) {
@@ -216,18 +206,13 @@ impl Writer<'_> {
             }
             for (record, prediction) in records.into_iter().zip(&predictions) {
                 let Some(record) = record else { continue };
-                self.stats.succeeded.inc();
-                self.stats.predictions.count(prediction.label, prediction.correct());
+                self.delivery.stats.succeeded.inc();
+                self.delivery.stats.predictions.count(prediction.label, prediction.correct());
                 record.ticket.complete();
             }
         }
-        let letters = dead.into_iter().map(async |(record, reason)| {
-            bury(&self.publisher, self.retry(&self.kafka), record, &reason).await.map(drop)
-        });
+        let letters =
+            dead.into_iter().map(async |(record, reason)| self.delivery.bury(record, &reason).await);
         futures::future::try_join_all(letters).await.map(drop)
-    }
-
-    fn retry<'a>(&'a self, outage: &'a Outage) -> Retry<'a> {
-        Retry { policy: &self.config.retry, outage, stats: &self.stats, shutdown: &self.hurry }
     }
 }
