@@ -8,8 +8,8 @@
 //! A [`Permit`] is one of `queue` places; a caller without one waits or is refused, so the work inside is bounded. Decoding
 //! has threads of its own: it blocks neither the async runtime nor the model, which finds pixels ready when it is
 //! free. A model that fails fails its batch; a model that panics fails everything under way and ends the
-//! batcher, for nobody knows what state it left. Nothing ever waits for an answer that cannot come: a job
-//! dropped anywhere closes its caller's channel.
+//! batcher, because its state is unknown. No caller waits for an answer that cannot come: a job that is dropped
+//! closes its caller's channel.
 
 use super::decode::{Decoder, Rejection};
 use super::error::{Error, Result};

@@ -45,7 +45,7 @@ pub enum Rejection {
         /// Width × height × 3.
         expected: usize,
     },
-    /// Bytes that nothing says what they are of, and that do not say it themselves.
+    /// Bytes whose encoding neither the request nor their beginning names.
     #[error(
         "{found} bytes that are neither JPEG nor PNG, and not the {expected} bytes of raw RGB that the model takes"
     )]
