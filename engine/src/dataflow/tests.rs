@@ -1,4 +1,4 @@
-//! What each operator lowers to, and that SQL that says the same is the same plan.
+//! The logical plan of each operator, which equals the plan of the equivalent SQL.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ fn plan(data: Dataset) -> String {
     data.frame.into_optimized_plan().unwrap().display_indent().to_string()
 }
 
-/// The plan of what `build` makes of table `t`, which is that of `sql`.
+/// Asserts that `build`, applied to table `t`, gives the same plan as `sql`, and returns that plan.
 async fn check(build: impl FnOnce(Dataset) -> crate::Result<Dataset>, sql: &str) -> String {
     let context = context().await;
     let built = plan(build(Dataset::new(context.table("t").await.unwrap())).unwrap());

@@ -1,4 +1,4 @@
-//! A job's graph under the loss of executors, without a cluster: tasks are bound, reported and lost by hand.
+//! The graph of a job that loses executors, without a cluster: the tests start, report and lose its tasks one by one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,15 +22,15 @@ use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::graph::WholeStages;
+use super::StageCommitGraph;
 
-/// A job, and how often its end was asked for.
+/// A job, and how often its abort was requested.
 struct Job {
-    graph: WholeStages,
-    ended: Arc<AtomicUsize>,
+    graph: StageCommitGraph,
+    aborts: Arc<AtomicUsize>,
 }
 
-/// A task that runs somewhere.
+/// A task that runs on an executor.
 #[derive(Clone, Debug)]
 struct Task {
     stage: usize,
@@ -52,7 +52,7 @@ fn executor(id: &str) -> ExecutorMetadata {
 }
 
 impl Job {
-    /// Two stages: four partitions are counted by key, two merge the counts.
+    /// Plans a job of two stages: four partitions are counted by key, and two merge the counts.
     async fn new() -> Self {
         let config = SessionConfig::new_with_ballista().with_target_partitions(2);
         let context = SessionContext::new_with_config(config.clone());
@@ -76,22 +76,22 @@ impl Job {
             &mut DefaultDistributedPlanner::new(),
             None,
         );
-        let ended = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&ended);
-        let end = Arc::new(move |_| {
+        let aborts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&aborts);
+        let aborter = Arc::new(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);
         });
-        let mut graph = WholeStages::over(Box::new(inner.unwrap()), end);
+        let mut graph = StageCommitGraph::new(Box::new(inner.unwrap()), aborter);
         graph.revive();
         assert_eq!(graph.stage_count(), 2);
-        Self { graph, ended }
+        Self { graph, aborts }
     }
 
-    fn ended(&self) -> usize {
-        self.ended.load(Ordering::SeqCst)
+    fn aborts(&self) -> usize {
+        self.aborts.load(Ordering::SeqCst)
     }
 
-    /// Starts the next task of a stage that can run.
+    /// Starts the next task of a runnable stage on an executor.
     fn start(&mut self, executor: &ExecutorMetadata) -> Option<Task> {
         let stage = self.graph.fetch_running_stage(&[])?;
         let partitions = stage.pending.next_slice(1);
@@ -109,14 +109,14 @@ impl Job {
             vcores_consumed: 1,
         });
         let plan = stage.plan.as_ref();
-        // Any other writer keeps the partitions that it reads.
+        // Any other writer writes one output per input partition.
         let sorted = plan.downcast_ref::<SortShuffleWriterExec>();
         let outputs = sorted.map_or(1, |writer| writer.shuffle_output_partitioning().partition_count());
         let attempt = stage.stage_attempt_num;
         Some(Task { stage: stage.stage_id, attempt, number, outputs, executor: executor.clone() })
     }
 
-    /// Reports how a task ended.
+    /// Reports the final status of a task.
     fn report(&mut self, task: &Task, status: Status) -> Vec<QueryStageSchedulerEvent> {
         let status = TaskStatus {
             task_id: u32::try_from(task.number).unwrap(),
@@ -158,7 +158,7 @@ impl Job {
         self.graph.revive();
     }
 
-    /// How many outputs of tasks of the first stage the second one has been given.
+    /// Counts the outputs of the first stage that the second one has been given.
     fn inputs(&self) -> usize {
         let inputs = |stage: &ExecutionStage| match stage {
             ExecutionStage::UnResolved(stage) => Some(stage.inputs.clone()),
@@ -170,7 +170,7 @@ impl Job {
         inputs.map(|(_, output)| output.partition_locations.values().map(Vec::len).sum::<usize>()).sum()
     }
 
-    /// Runs the whole first stage, by turns on these.
+    /// Runs all tasks of the first stage, on these executors in turn.
     fn finish_leaves(&mut self, on: &[&ExecutorMetadata]) {
         let tasks: Vec<Task> = (0..4).map(|n| self.start(on[n % on.len()]).unwrap()).collect();
         for task in &tasks {
@@ -189,14 +189,14 @@ async fn a_lost_executors_leaves_run_again_and_count_once() {
     job.succeed(&done);
     job.succeed(&other);
     job.lose(&a);
-    assert_eq!(job.ended(), 0, "leaves are recovered within the job");
-    // What the lost one had done counts no more, and what it was doing reports to nobody.
+    assert_eq!(job.aborts(), 0, "leaves are recovered within the job");
+    // The output of the lost executor does not count, and reports of its running tasks are ignored.
     let rest: Vec<Task> = std::iter::from_fn(|| job.start(&b).filter(|task| task.stage == 1)).collect();
     assert_eq!(rest.len(), 3, "one pending, one done and one running on the lost executor");
     job.succeed(&running);
     rest.iter().for_each(|task| drop(job.succeed(task)));
     assert_eq!(job.inputs(), 4 * done.outputs, "each task's output once");
-    assert_eq!(job.ended(), 0);
+    assert_eq!(job.aborts(), 0);
     for _ in 0..2 {
         let task = job.start(&b).unwrap();
         assert_eq!(task.stage, 2);
@@ -207,47 +207,47 @@ async fn a_lost_executors_leaves_run_again_and_count_once() {
 }
 
 #[tokio::test]
-async fn a_stage_passes_its_results_on_when_it_is_whole() {
+async fn a_stage_commits_its_results_as_a_whole() {
     let (mut job, a, b) = (Job::new().await, executor("a"), executor("b"));
     job.finish_leaves(&[&a, &b]);
     let (first, second) = (job.start(&a).unwrap(), job.start(&b).unwrap());
     assert!(job.succeed(&first).is_empty());
-    assert!(job.graph.output_locations().is_empty(), "half a result is none");
+    assert!(job.graph.output_locations().is_empty(), "half a result is not committed");
     let running: Vec<usize> = job.graph.running_tasks().iter().map(|task| task.task_id).collect();
     assert_eq!(running, [second.number], "a task that has reported holds no slot");
     assert!(!job.succeed(&second).is_empty());
     assert!(job.graph.is_successful());
-    assert_eq!((job.graph.output_locations().len(), job.ended()), (2, 0));
+    assert_eq!((job.graph.output_locations().len(), job.aborts()), (2, 0));
 }
 
 #[tokio::test]
-async fn a_job_ends_where_a_whole_stage_is_lost() {
+async fn a_job_is_aborted_when_a_finished_stage_is_lost() {
     let (mut job, a, b) = (Job::new().await, executor("a"), executor("b"));
     job.finish_leaves(&[&a, &b]);
     let task = job.start(&b).unwrap();
     job.lose(&a);
-    assert_eq!(job.ended(), 1, "the second stage reads what is gone");
+    assert_eq!(job.aborts(), 1, "the second stage reads what is gone");
     assert!(job.succeed(&task).is_empty(), "nothing that comes now may complete it");
     assert!(!job.graph.is_successful());
     assert!(job.graph.running_tasks().is_empty(), "no slot is held");
     job.lose(&b);
-    assert_eq!(job.ended(), 1, "asked for once");
+    assert_eq!(job.aborts(), 1, "requested once");
 }
 
 #[tokio::test]
-async fn a_job_ends_where_held_results_are_lost() {
+async fn a_job_is_aborted_when_pending_results_are_lost() {
     let (mut job, a, b) = (Job::new().await, executor("a"), executor("b"));
     job.finish_leaves(&[&b]);
     let (first, second) = (job.start(&a).unwrap(), job.start(&b).unwrap());
     job.succeed(&first);
     job.lose(&a);
-    assert_eq!(job.ended(), 1, "half of the result is gone");
+    assert_eq!(job.aborts(), 1, "half of the result is gone");
     job.succeed(&second);
     assert!(!job.graph.is_successful());
 }
 
 #[tokio::test]
-async fn a_job_ends_where_a_task_cannot_fetch_its_input() {
+async fn a_job_is_aborted_when_a_task_cannot_fetch_its_input() {
     let (mut job, a, b) = (Job::new().await, executor("a"), executor("b"));
     job.finish_leaves(&[&a, &b]);
     let task = job.start(&b).unwrap();
@@ -259,16 +259,16 @@ async fn a_job_ends_where_a_task_cannot_fetch_its_input() {
         failed_reason: Some(FailedReason::FetchPartitionError(lost)),
     };
     assert!(job.report(&task, Status::Failed(failed)).is_empty());
-    assert_eq!(job.ended(), 1);
+    assert_eq!(job.aborts(), 1);
 }
 
 #[tokio::test]
-async fn an_uninvolved_executor_may_go() {
+async fn the_loss_of_an_uninvolved_executor_changes_nothing() {
     let (mut job, a, b) = (Job::new().await, executor("a"), executor("b"));
     job.finish_leaves(&[&b]);
     let task = job.start(&b).unwrap();
     job.lose(&a);
-    assert_eq!(job.ended(), 0);
+    assert_eq!(job.aborts(), 0);
     let other = job.start(&b).unwrap();
     job.succeed(&task);
     job.succeed(&other);

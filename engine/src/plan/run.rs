@@ -1,8 +1,8 @@
-//! Runs a plan, and runs it again where executors were lost with a part of the result.
+//! Runs a plan, and runs it again when executors were lost together with a part of the result.
 //!
-//! The cluster recovers by itself what it safely can; everything else ends a job with a reason. A plan that only reads
-//! gives the same answer when it is run again, and is, three times at most: on machines that come and go a run of several
-//! minutes may be hit more than once. A plan that writes is left to its caller.
+//! The scheduler recovers what it safely can within a job and fails the job otherwise. A plan that only reads gives the
+//! same answer when it is run again, so it is run again up to three times: on preemptible machines a run of several
+//! minutes may lose executors more than once. A plan that writes is never run again; its caller gets the error.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use futures::StreamExt as _;
 use crate::functions::{calls_vectorized, vectorized_settings};
 use crate::{Error, Result};
 
-/// How often a plan that only reads is run, the first time included.
+/// The maximal number of runs of a plan that only reads, the first one included.
 const RUNS: usize = 4;
 
-/// A plan that runs.
+/// The running job of a plan.
 pub(crate) struct Run {
     state: SessionState,
-    /// Held to the end: the files of a cached table stay while a plan reads them.
+    /// Kept until the end, because it keeps the files of cached tables that it reads.
     plan: LogicalPlan,
     schema: SchemaRef,
-    /// The rows of the run; `None` where the last one failed and another has to be started.
+    /// The rows of the current run; `None` when the last run failed and the next has not started.
     stream: Option<SendableRecordBatchStream>,
-    /// Whether somebody has rows of this run, or its end.
+    /// Whether [`Self::next`] has returned rows of this run, or its end.
     answered: bool,
-    /// How many runs may follow this one.
-    runs: usize,
+    /// The number of runs that may follow the current one.
+    runs_left: usize,
 }
 
 impl Run {
@@ -43,24 +43,24 @@ impl Run {
         let stream = Box::pin(stream(&state, &plan)).await?;
         let runs = if only_reads(&plan) { RUNS } else { 1 };
         let schema = stream.schema();
-        Ok(Self { state, plan, schema, stream: Some(stream), answered: false, runs: runs - 1 })
+        Ok(Self { state, plan, schema, stream: Some(stream), answered: false, runs_left: runs - 1 })
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    /// Whether [`Self::next`] has given rows, or the end.
+    /// Returns whether [`Self::next`] has returned rows of the current run, or its end.
     pub(crate) fn answered(&self) -> bool {
         self.answered
     }
 
-    /// From now on nothing is run again.
-    pub(crate) fn give_up(&mut self) {
-        self.runs = 0;
+    /// Prevents any further run.
+    pub(crate) fn disable_rerun(&mut self) {
+        self.runs_left = 0;
     }
 
-    /// The next rows; none at the end. May be dropped and called again.
+    /// Returns the next rows, or `None` at the end. The future may be dropped and the method called again.
     pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch>> {
         loop {
             let Some(rows) = &mut self.stream else {
@@ -71,7 +71,7 @@ impl Run {
                 continue;
             };
             match rows.next().await.map(|batch| batch.map_err(Error::from)) {
-                Some(Err(error)) if !self.answered && self.may_repeat(&error) => self.repeat(&error),
+                Some(Err(error)) if !self.answered && self.may_rerun(&error) => self.rerun(&error),
                 next => {
                     self.answered = true;
                     return next;
@@ -80,14 +80,15 @@ impl Run {
         }
     }
 
-    /// All rows. Here a run may also be repeated that has given some: those are dropped.
+    /// Returns all rows. Here a run that has already returned rows may fail and be followed by another: its rows are
+    /// dropped.
     pub(crate) async fn collect(mut self) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         while let Some(next) = self.next().await {
             match next {
                 Ok(batch) => batches.push(batch),
-                Err(error) if self.may_repeat(&error) => {
-                    self.repeat(&error);
+                Err(error) if self.may_rerun(&error) => {
+                    self.rerun(&error);
                     batches.clear();
                 }
                 Err(error) => return Err(error),
@@ -96,15 +97,15 @@ impl Run {
         Ok(batches)
     }
 
-    fn may_repeat(&self, error: &Error) -> bool {
-        self.runs > 0 && error.is_lost_work()
+    fn may_rerun(&self, error: &Error) -> bool {
+        self.runs_left > 0 && error.is_lost_work()
     }
 
-    fn repeat(&mut self, error: &Error) {
-        self.runs -= 1;
+    fn rerun(&mut self, error: &Error) {
+        self.runs_left -= 1;
         tracing::warn!(
             %error,
-            runs_left = self.runs,
+            runs_left = self.runs_left,
             "an executor was lost with a part of the result, running the query again"
         );
         self.stream = None;
@@ -117,7 +118,7 @@ async fn stream(state: &SessionState, plan: &LogicalPlan) -> Result<SendableReco
     Ok(execute_stream(plan, state.task_ctx())?)
 }
 
-/// Whether running a plan twice does nothing twice.
+/// Returns whether a plan has no side effects, so that it may be run twice.
 fn only_reads(plan: &LogicalPlan) -> bool {
     let writes = plan.exists(|node| {
         Ok(matches!(
@@ -141,12 +142,12 @@ mod tests {
 
     use super::*;
 
-    /// A context whose function `flaky` fails the first so many times.
+    /// Returns a context whose function `flaky` fails in its first `failures` calls.
     fn flaky(failures: usize, message: &'static str) -> (SessionContext, Arc<AtomicUsize>) {
         failing(move |call| call < failures, message)
     }
 
-    /// A context whose function `flaky` fails in some calls, as a job does that has lost an executor.
+    /// Returns a context whose function `flaky` fails in the calls that `fails` selects.
     fn failing(
         fails: impl Fn(usize) -> bool + Send + Sync + 'static,
         message: &'static str,
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plan_that_reads_is_run_again_so_many_times() {
+    async fn a_plan_that_only_reads_is_run_up_to_the_limit() {
         for (failures, ends_well) in [(0, true), (1, true), (RUNS - 1, true), (RUNS, false)] {
             let (context, calls) = flaky(failures, "an executor was lost with its shuffle files");
             let ended = collect(&context, "SELECT flaky(column1) FROM (VALUES (1))").await;
@@ -189,7 +190,7 @@ mod tests {
         }
     }
 
-    /// Two batches of one row, the second of which is lost in the first run.
+    /// Returns a context whose table `two` has two batches of one row; `flaky` fails on the second in the first run.
     fn lost_midway() -> (SessionContext, Arc<AtomicUsize>) {
         let (context, calls) = failing(|call| call == 1, "an executor was lost with its shuffle files");
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_run_whose_rows_somebody_has_is_not_repeated() {
+    async fn a_run_that_has_returned_rows_is_not_repeated() {
         let (context, calls) = lost_midway();
         let (state, plan) = context.sql("SELECT flaky(n) FROM two").await.unwrap().into_parts();
         let mut run = Run::start(state, plan).await.unwrap();
@@ -219,18 +220,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_run_that_was_given_up_is_not_repeated() {
+    async fn no_run_follows_once_reruns_are_disabled() {
         let (context, calls) = flaky(1, "an executor was lost with its shuffle files");
         let (state, plan) =
             context.sql("SELECT flaky(column1) FROM (VALUES (1))").await.unwrap().into_parts();
         let mut run = Run::start(state, plan).await.unwrap();
-        run.give_up();
+        run.disable_rerun();
         assert!(run.next().await.unwrap().is_err());
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]
-    async fn any_other_failure_is_told_at_once() {
+    async fn any_other_failure_is_returned_at_once() {
         let (context, calls) = flaky(1, "the schema does not fit");
         let error = collect(&context, "SELECT flaky(column1) FROM (VALUES (1))").await.unwrap_err();
         assert!(error.to_string().contains("the schema does not fit"), "{error}");

@@ -1,4 +1,7 @@
-//! Single values of a result as Rust types.
+//! Arrow values as Rust types: single values, and rows as tuples.
+//!
+//! Collected results and the states of registered aggregate functions are read this way. A value that does not fit its
+//! type is an error that names the column, never a null.
 
 use std::marker::PhantomData;
 
@@ -13,29 +16,29 @@ use crate::{Error, Result};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The time `millis` milliseconds after 1970-01-01 UTC.
+    /// Returns the time `millis` milliseconds after 1970-01-01 UTC.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since 1970-01-01 UTC.
+    /// Returns the milliseconds since 1970-01-01 UTC.
     pub fn millis(self) -> i64 {
         self.0
     }
 }
 
-/// A type that a column's values convert to: `String`, `i64`, `u64`, `f64`, `bool`, `Vec<u8>`, [`Timestamp`], a `Vec` of
-/// them for a list, and `Option`s of them where there may be nulls.
+/// A type that a column's values convert to: `String`, `i64`, `u64`, `f64`, `bool`, `Vec<u8>`, [`Timestamp`], a `Vec`
+/// of them for a list, and `Option`s of them where there may be nulls.
 pub trait FromValue: Sized {
-    /// The type's name, for an error.
+    /// The type's name in error messages.
     const NAME: &'static str;
-    /// The Arrow type that values are read from.
+    /// Returns the Arrow type that values are read from.
     #[doc(hidden)]
     fn arrow_type() -> DataType;
-    /// The value in `row` of an array of [`Self::arrow_type`], which is not null.
+    /// Returns the value in `row` of an array of [`Self::arrow_type`]. The caller has checked that it is not null.
     #[doc(hidden)]
     fn value(array: &dyn Array, row: usize) -> Option<Self>;
-    /// What a null is, where it is anything.
+    /// Returns what a null converts to, or `None` where a null is an error.
     #[doc(hidden)]
     fn null() -> Option<Self> {
         None
@@ -156,8 +159,43 @@ impl<T: FromValue> FromValue for Option<T> {
     }
 }
 
+/// A tuple of [`FromValue`] types to which a row converts.
+pub trait FromRow: Sized {
+    /// Appends one tuple for each row of the columns.
+    fn read(columns: &[ArrayRef], rows: &mut Vec<Self>) -> Result<()>;
+}
+
+macro_rules! row_of_tuple {
+    ($count:literal: $($part:ident $index:tt),+) => {
+        impl<$($part: FromValue),+> FromRow for ($($part,)+) {
+            fn read(columns: &[ArrayRef], rows: &mut Vec<Self>) -> Result<()> {
+                if columns.len() != $count {
+                    return Err(Error::ResultType {
+                        column: columns.len().min($count),
+                        expected: concat!("the last of ", $count, " columns"),
+                        found: format!("one of {} columns", columns.len()),
+                    });
+                }
+                let readers = ($(Reader::<$part>::new($index, &columns[$index])?,)+);
+                for row in 0..columns[0].len() {
+                    rows.push(($(readers.$index.get(row)?,)+));
+                }
+                Ok(())
+            }
+        }
+    };
+}
+row_of_tuple!(1: A 0);
+row_of_tuple!(2: A 0, B 1);
+row_of_tuple!(3: A 0, B 1, C 2);
+row_of_tuple!(4: A 0, B 1, C 2, D 3);
+row_of_tuple!(5: A 0, B 1, C 2, D 3, E 4);
+row_of_tuple!(6: A 0, B 1, C 2, D 3, E 4, F 5);
+row_of_tuple!(7: A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+row_of_tuple!(8: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+
 /// Reads one column as values of `T`.
-pub(super) struct Reader<T> {
+struct Reader<T> {
     column: usize,
     array: ArrayRef,
     found: DataType,
@@ -165,10 +203,10 @@ pub(super) struct Reader<T> {
 }
 
 impl<T: FromValue> Reader<T> {
-    /// A reader of the column at position `column`, if its type is of the same family as `T`.
-    pub(super) fn new(column: usize, array: &ArrayRef) -> Result<Self> {
+    /// Creates a reader of the column at position `column`. The type of `array` must be of the same family as `T`.
+    fn new(column: usize, array: &ArrayRef) -> Result<Self> {
         let (found, wanted) = (array.data_type().clone(), T::arrow_type());
-        // Unsafe in Arrow's sense is honest in ours: a value that does not fit is an error and not a null.
+        // With `safe`, Arrow would turn a value that does not fit into a null instead of an error.
         let strict = CastOptions { safe: false, ..CastOptions::default() };
         let array =
             if same_family(&found, &wanted) { cast_with_options(array, &wanted, &strict).ok() } else { None };
@@ -178,7 +216,7 @@ impl<T: FromValue> Reader<T> {
         }
     }
 
-    pub(super) fn get(&self, row: usize) -> Result<T> {
+    fn get(&self, row: usize) -> Result<T> {
         let null = self.array.is_null(row);
         let value = if null { T::null() } else { T::value(&self.array, row) };
         value.ok_or_else(|| {
@@ -188,7 +226,7 @@ impl<T: FromValue> Reader<T> {
     }
 }
 
-/// Whether a cast changes only the width or the encoding. Arrow would also turn a number into a string.
+/// Returns whether a cast changes only the width or the encoding. Arrow itself would also turn a number into a string.
 fn same_family(found: &DataType, wanted: &DataType) -> bool {
     match wanted {
         DataType::Utf8 => matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),

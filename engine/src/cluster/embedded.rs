@@ -1,11 +1,12 @@
 //! A scheduler and one executor in this process, joined over loopback.
 //!
-//! Ballista's own standalone mode pulls: its executor asks for work every 50 ms and cannot cancel. This one composes
-//! the same parts as a real cluster, see [`crate::cluster`], so the scheduler pushes tasks the moment they are ready.
+//! In Ballista's own standalone mode the executor polls for work every 50 ms and cannot cancel tasks. This module
+//! composes the same scheduler and executor as a cluster of processes, so the scheduler pushes tasks as soon as they
+//! are ready.
 //!
 //! Scheduler, planning and reads run on one runtime, and the tasks of queries on another. The threads of both have
-//! large stacks, because deep plans are walked recursively, and ending them ends Ballista's background tasks, some of
-//! which have no other way to end.
+//! large stacks, because deep plans are walked recursively. Shutting the runtimes down also ends Ballista's background
+//! tasks, some of which have no other way to end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,43 +14,42 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{
-    ExecutorConfig, Home, Incarnation, MemoryLimit, STACK_BYTES, Scheduler, SchedulerConfig,
-};
+use super::executor::{ExecutorResources, Registration, STACK_BYTES};
+use super::{ExecutorConfig, MemoryLimit, Scheduler, SchedulerConfig};
 use crate::connections::Connections;
 use crate::{Config, Error, Result};
 
-/// How long ending the engine may take.
+/// How long the engine may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a lost executor is looked for: never, as it lives and dies with the scheduler.
+/// Disables the checks for lost executors: the executor lives in the same process as the scheduler.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 
-/// A running engine.
+/// A running embedded engine.
 #[derive(Debug)]
-pub(super) struct Embedded {
-    /// `None` once it is ended.
+pub(crate) struct Embedded {
+    /// `None` once the engine has ended.
     runtime: Option<Runtime>,
     parts: Option<Parts>,
     scheduler_url: String,
 }
 
-/// What has to be kept while the engine runs.
+/// The scheduler and the executor of a running engine.
 struct Parts {
     scheduler: CancellationToken,
-    executor: Incarnation,
-    home: Home,
+    executor: Registration,
+    resources: ExecutorResources,
 }
 
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts").field("home", &self.home).finish_non_exhaustive()
+        f.debug_struct("Parts").field("resources", &self.resources).finish_non_exhaustive()
     }
 }
 
 impl Embedded {
-    /// Starts scheduler and executor, and makes the connections that both use.
-    pub(super) async fn start(config: &Config) -> Result<(Self, Arc<Connections>)> {
+    /// Starts scheduler and executor, and returns the connections that both use.
+    pub(crate) async fn start(config: &Config) -> Result<(Self, Arc<Connections>)> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.resolved_vcores().max(2))
             .thread_name("firesteel-engine")
@@ -61,7 +61,7 @@ impl Embedded {
         let start = runtime.spawn(start(config.clone(), Arc::clone(&connections)));
         let mut embedded = Self { runtime: Some(runtime), parts: None, scheduler_url: String::new() };
         let (parts, scheduler_url) = start.await.map_err(failed)?.map_err(|error| match error {
-            // What the caller has to mend stays what it is.
+            // The caller can correct this one, so it keeps its variant.
             named @ Error::InvalidFunction { .. } => named,
             other => failed(other),
         })?;
@@ -70,32 +70,32 @@ impl Embedded {
         Ok((embedded, connections))
     }
 
-    pub(super) fn scheduler_url(&self) -> &str {
+    pub(crate) fn scheduler_url(&self) -> &str {
         &self.scheduler_url
     }
 
-    /// Ends everything, and waits until it has ended.
-    pub(super) async fn stop(mut self) {
+    /// Stops the engine and waits until it has ended.
+    pub(crate) async fn stop(mut self) {
         let (runtime, parts) = (self.runtime.take(), self.parts.take());
-        // Ending a runtime blocks, which a task may not do.
+        // Shutting a runtime down blocks, which an async task must not do.
         let ended = tokio::task::spawn_blocking(move || {
             if let Some(mut parts) = parts {
                 parts.scheduler.cancel();
-                parts.executor.cut();
-                parts.home.end_tasks(STOP_TIMEOUT);
+                parts.executor.abort();
+                parts.resources.end_tasks(STOP_TIMEOUT);
                 if let Some(runtime) = runtime {
                     runtime.shutdown_timeout(STOP_TIMEOUT);
                 }
             }
         });
         if ended.await.is_err() {
-            tracing::warn!("the engine did not end in order");
+            tracing::warn!("the engine panicked while it ended");
         }
     }
 
     #[cfg(test)]
     fn work_dir(&self) -> Option<std::path::PathBuf> {
-        self.parts.as_ref().map(|parts| parts.home.work_dir().to_owned())
+        self.parts.as_ref().map(|parts| parts.resources.work_dir().to_owned())
     }
 }
 
@@ -103,7 +103,7 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         if let Some(parts) = &self.parts {
             parts.scheduler.cancel();
-            parts.executor.cut();
+            parts.executor.abort();
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -122,7 +122,7 @@ async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, 
         bind_port: 0,
         flight_sql: false,
         executor_timeout: NEVER,
-        // Ballista warns of one that is not shorter than the timeout.
+        // Ballista warns about an interval that is not shorter than the timeout.
         expire_interval: NEVER / 2,
         no_executors_grace: NEVER,
         grace: Duration::ZERO,
@@ -131,9 +131,9 @@ async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, 
     let scheduler = Scheduler::compose(&scheduler, &connections).await?;
     let scheduler_url = format!("http://{}", scheduler.address());
     let stop = CancellationToken::new();
-    let (port, until) = (scheduler.address().port(), stop.clone());
+    let (port, shutdown) = (scheduler.address().port(), stop.clone());
     tokio::spawn(async move {
-        if let Err(error) = scheduler.run(until).await {
+        if let Err(error) = scheduler.run(shutdown).await {
             tracing::error!(%error, "the embedded scheduler ended");
         }
     });
@@ -148,9 +148,9 @@ async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, 
         memory: MemoryLimit::Unlimited,
         ..ExecutorConfig::new(config)
     };
-    let home = Home::make(&executor, connections)?;
-    let executor = home.register(&executor, &scheduler_url).await?;
-    Ok((Parts { scheduler: stop, executor, home }, scheduler_url))
+    let resources = ExecutorResources::create(&executor, connections)?;
+    let executor = resources.register(&executor, &scheduler_url).await?;
+    Ok((Parts { scheduler: stop, executor, resources }, scheduler_url))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! One life of an executor in the cluster: from its registration until it leaves, or is told to.
+//! One registration of an executor with a scheduler, from the call that registers it until it stops.
 //!
-//! Ballista's executor stops for good when the scheduler does not answer for a while, or takes it for dead. Ours is
-//! born again: with a new id and new folders, so that nothing of the earlier life can be mixed up with the next.
+//! Ballista's executor stops for good when the scheduler does not answer for a while, or has removed it. This one
+//! registers again, with a new id and a new folder for shuffle files, so that nothing of one registration is taken for
+//! a part of the next.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,41 +30,47 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::{Home, ROLE};
+use super::{ExecutorResources, ROLE};
 use crate::cluster::ExecutorConfig;
-use crate::cluster::net::{self, MAX_MESSAGE};
+use crate::cluster::net;
 use crate::session::state::{Role, session_config, session_state};
+use crate::wire::{MAX_MESSAGE, max_message};
 use crate::{Error, Result, codec};
 
-/// How often a port is looked for: another process may take a free one in between.
+/// The number of attempts to start with a free gRPC port: another process may take the port in between.
 const PORT_ATTEMPTS: usize = 5;
 
-/// How long ending the services may take.
+/// How long the services may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 type Client = SchedulerGrpcClient<Channel>;
 
 /// A registered executor.
-pub(crate) struct Incarnation {
+pub(crate) struct Registration {
     pub(super) id: String,
-    /// Where others fetch shuffle files.
+    /// The address of Arrow Flight, from which shuffle files are fetched.
     pub(super) flight: SocketAddr,
-    /// Where the scheduler gives orders.
+    /// The port of the gRPC service that the scheduler calls.
     pub(super) grpc_port: u16,
     pub(super) executor: Arc<BallistaExecutor>,
+    /// The folder of shuffle files, by job.
     pub(super) jobs: PathBuf,
     client: Client,
     notifier: ShutdownNotifier,
     stop_orders: mpsc::Receiver<bool>,
-    /// Ends its tasks.
+    /// Cancels the tasks of this registration.
     tasks: CancellationToken,
     grpc_server: JoinHandle<Result<(), ballista_core::error::BallistaError>>,
     flight_server: JoinHandle<()>,
 }
 
-impl Incarnation {
-    /// Registers with the scheduler at `url`. Services are open before this returns.
-    pub(super) async fn begin(config: &ExecutorConfig, home: &Home, url: &str) -> Result<Self> {
+impl Registration {
+    /// Registers with the scheduler at `url`. The services accept connections before this returns.
+    pub(super) async fn open(
+        config: &ExecutorConfig,
+        resources: &ExecutorResources,
+        url: &str,
+    ) -> Result<Self> {
         let channel = net::connect(url).await.map_err(|error| Error::Unreachable {
             role: "the scheduler",
             address: url.trim_start_matches("http://").to_owned(),
@@ -75,7 +82,7 @@ impl Incarnation {
             .max_decoding_message_size(MAX_MESSAGE);
         let mut attempt = 1;
         loop {
-            match Self::register(config, home, client.clone()).await {
+            match Self::start(config, resources, client.clone()).await {
                 Err(error) if config.bind_grpc_port == 0 && attempt < PORT_ATTEMPTS => {
                     tracing::debug!(%error, attempt, "the executor did not start, trying again");
                 }
@@ -85,9 +92,9 @@ impl Incarnation {
         }
     }
 
-    async fn register(config: &ExecutorConfig, home: &Home, client: Client) -> Result<Self> {
+    async fn start(config: &ExecutorConfig, resources: &ExecutorResources, client: Client) -> Result<Self> {
         let vcores = config.engine.resolved_vcores();
-        let jobs = home.work.incarnation(home.next_number()).map_err(failed)?;
+        let jobs = resources.work.create_job_folder(resources.next_registration()).map_err(failed)?;
         let work_path = jobs.to_string_lossy().into_owned();
 
         let (listener, flight) =
@@ -96,7 +103,7 @@ impl Incarnation {
             0 => net::free_port(&config.bind_host).map_err(failed)?,
             port => port,
         };
-        let id = match (&config.id, home.is_first()) {
+        let id = match (&config.id, resources.is_first_registration()) {
             (Some(id), true) => id.clone(),
             (Some(id), false) => format!("{id}-{}", new_instance_id()),
             (None, _) => new_instance_id(),
@@ -117,10 +124,10 @@ impl Incarnation {
         let tasks = CancellationToken::new();
         let state = session_state(
             Role::Server,
-            session_config(&config.engine, &home.connections),
-            &home.connections,
+            session_config(&config.engine, &resources.connections),
+            &resources.connections,
         )?;
-        let (defaults, runtime_env) = (state.config().clone(), Arc::clone(&home.runtime_env));
+        let (defaults, runtime_env) = (state.config().clone(), Arc::clone(&resources.runtime_env));
         let executor = Arc::new(BallistaExecutor::new(
             registration,
             &work_path,
@@ -129,13 +136,13 @@ impl Incarnation {
             Arc::new((&state).into()),
             Arc::new(LoggingMetricsCollector::default()),
             vcores,
-            home.engine(tasks.clone()),
+            resources.engine(tasks.clone()),
         ));
         let process = ExecutorProcessConfig {
             bind_host: config.bind_host.clone(),
             vcores,
-            grpc_max_decoding_message_size: net::max_message(),
-            grpc_max_encoding_message_size: net::max_message(),
+            grpc_max_decoding_message_size: max_message(),
+            grpc_max_encoding_message_size: max_message(),
             executor_heartbeat_interval_seconds: config.heartbeat_interval.as_secs().max(1),
             metric_collection_policy: ExecutorMetricCollectionPolicy::ProcessOnly,
             override_create_grpc_client_endpoint: Some(Arc::new(|endpoint| Ok(net::limited(endpoint)))),
@@ -156,15 +163,15 @@ impl Incarnation {
             }
         });
         let (stop_sender, stop_orders) = mpsc::channel(1);
-        // Registration makes the scheduler call back, so the executor's port is open before this returns.
+        // The scheduler calls back when an executor registers, so the executor's port is open before this returns.
         let started = executor_server::startup(
             client.clone(),
             Arc::new(process),
             Arc::clone(&executor),
-            codec::both(&home.connections),
+            codec::both(&resources.connections),
             stop_sender,
             &notifier,
-            home.health.clone(),
+            resources.health.clone(),
         );
         match started.await {
             Ok(grpc_server) => Ok(Self {
@@ -182,27 +189,28 @@ impl Incarnation {
             }),
             Err(error) => {
                 flight_server.abort();
-                // Until its socket is closed, the port is taken.
+                // The port is free again only once the socket is closed.
                 let _ = flight_server.await;
                 Err(failed(error))
             }
         }
     }
 
-    /// Waits until this life is over, and says why: the scheduler is silent, or takes this executor for dead.
-    pub(super) async fn over(&mut self) -> &'static str {
+    /// Waits until the registration has stopped, and returns the reason: the scheduler does not answer, has removed the
+    /// executor, or a service has ended.
+    pub(super) async fn stopped(&mut self) -> &'static str {
         let mut silent = self.notifier.subscribe_for_shutdown();
         tokio::select! {
             () = silent.recv() => "the scheduler does not answer",
-            _ = self.stop_orders.recv() => "the scheduler takes this executor for dead",
-            _ = &mut self.grpc_server => "the service for orders ended",
+            _ = self.stop_orders.recv() => "the scheduler has removed this executor",
+            _ = &mut self.grpc_server => "the gRPC service ended",
             _ = &mut self.flight_server => "the flight service ended",
         }
     }
 
-    /// Tells the scheduler that no more tasks are wanted.
+    /// Tells the scheduler to send no more tasks.
     pub(super) async fn announce_drain(&mut self) {
-        // What the regular heartbeats say from now on. It is Ballista's, and one for the whole process.
+        // The regular heartbeats report this flag from now on. It is a static of Ballista, one for the whole process.
         executor_server::TERMINATING.store(true, std::sync::atomic::Ordering::Release);
         let heartbeat = HeartBeatParams {
             executor_id: self.id.clone(),
@@ -217,38 +225,38 @@ impl Incarnation {
         }
     }
 
-    /// Whether a job is over that has files here. A scheduler that does not answer, or does not know it, needs none.
-    pub(super) async fn is_over(&mut self, job: &str) -> bool {
+    /// Returns whether a job has ended. A job whose scheduler does not answer, or does not know it, counts as ended.
+    pub(super) async fn is_job_finished(&mut self, job: &str) -> bool {
         let asked = self.client.get_job_status(GetJobStatusParams { job_id: job.to_owned() }).await;
         let status =
             asked.ok().and_then(|answer| answer.into_inner().status).and_then(|status| status.status);
         !matches!(status, Some(job_status::Status::Running(_) | job_status::Status::Queued(_)))
     }
 
-    /// Takes leave of the scheduler.
-    pub(super) async fn say_farewell(&mut self) {
-        let farewell =
+    /// Tells the scheduler that this executor leaves.
+    pub(super) async fn deregister(&mut self) {
+        let stopped =
             ExecutorStoppedParams { executor_id: self.id.clone(), reason: "it was asked to stop".to_owned() };
-        if let Err(status) = self.client.executor_stopped(farewell).await {
-            tracing::warn!(%status, "cannot take leave of the scheduler");
+        if let Err(status) = self.client.executor_stopped(stopped).await {
+            tracing::warn!(%status, "cannot deregister from the scheduler");
         }
     }
 
-    /// Ends every service at once, and waits for none.
-    pub(crate) fn cut(&self) {
+    /// Aborts every service without waiting.
+    pub(crate) fn abort(&self) {
         self.tasks.cancel();
         let _ = self.notifier.notify_shutdown.send(());
         self.grpc_server.abort();
         self.flight_server.abort();
     }
 
-    /// Ends every service.
-    pub(super) async fn end(self) {
+    /// Stops every service and waits until it has ended.
+    pub(super) async fn close(self) {
         self.tasks.cancel();
         let _ = self.notifier.notify_shutdown.send(());
         let (mut grpc_server, mut flight_server) = (self.grpc_server, self.flight_server);
         let ended = async {
-            // One that ended this life has been waited for already, and must not be a second time.
+            // The service that stopped this registration has been awaited, and must not be awaited a second time.
             if !grpc_server.is_finished() {
                 let _ = (&mut grpc_server).await;
             }
@@ -256,7 +264,7 @@ impl Incarnation {
                 let _ = (&mut flight_server).await;
             }
         };
-        // Connections that are kept open do not end by themselves.
+        // Idle connections do not end by themselves.
         if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             grpc_server.abort();
             flight_server.abort();
@@ -268,7 +276,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Component { role: ROLE, message: error.to_string() }
 }
 
-/// What lies below tonic's "transport error".
+/// Returns the innermost source of an error: tonic's own text is only "transport error".
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
