@@ -9,14 +9,16 @@
 //! what tasks may use. Null gives null, and so do bytes that are no image of the model's size: one damaged file must not end
 //! a query over millions. What no image is to blame for ends the query.
 
-use crate::args::WeightsArgs;
 use anyhow::{Context as _, anyhow, bail};
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
 use firesteel_engine::functions::{Functions, Memory, Vectorized};
 use firesteel_pipeline::chain;
-use firesteel_pipeline::inference::{self, Classification, Classifier, Network, Weights, compile};
+use firesteel_pipeline::inference::{
+    self, Classification, Classifier, Device, Network, Precision, Weights, compile,
+};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -25,8 +27,19 @@ const BATCH: usize = 64;
 /// Bytes that an encoded image may have, as for the inference server.
 const MAX_IMAGE_BYTES: usize = 1 << 20;
 
+/// Which model it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Config {
+    /// A file of weights. None: the model inside this binary.
+    pub(crate) weights: Option<PathBuf>,
+    /// The numbers that it computes in.
+    pub(crate) precision: Precision,
+    /// What it computes on.
+    pub(crate) device: Device,
+}
+
 /// What SQL can call besides DataFusion's functions.
-pub(crate) fn functions(model: WeightsArgs) -> Functions {
+pub(crate) fn functions(model: Config) -> Functions {
     let memory = Memory::new();
     let lazy = Lazy { model, memory: memory.clone(), loaded: OnceLock::new(), loading: Mutex::new(()) };
     let garbage = AtomicBool::new(false);
@@ -50,7 +63,7 @@ fn fields() -> Fields {
 
 /// A model that is loaded when it is first needed.
 struct Lazy {
-    model: WeightsArgs,
+    model: Config,
     memory: Memory,
     loaded: OnceLock<Classifier>,
     loading: Mutex<()>,
@@ -75,16 +88,16 @@ impl Lazy {
             return Ok(loaded);
         }
         let classifier = self.load()?;
-        let (model, device) = (&classifier.info().name, self.model.on.device);
+        let (model, device) = (&classifier.info().name, self.model.device);
         tracing::info!(%model, %device, "loaded the model of classify");
         Ok(self.loaded.get_or_init(|| classifier))
     }
 
     fn load(&self) -> anyhow::Result<Classifier> {
-        let WeightsArgs { weights, precision, on } = &self.model;
+        let Config { weights, precision, device } = &self.model;
         let read = || Network::read(Weights::load(weights.as_deref())?);
         let network = read().map_err(said).context("FIRESTEEL_WEIGHTS (--weights)")?;
-        let model = compile(&network, *precision, on.device).map_err(|error| {
+        let model = compile(&network, *precision, *device).map_err(|error| {
             let setting = match error {
                 inference::Error::Device { .. } => "FIRESTEEL_INFERENCE_DEVICE (--device)",
                 _ => "FIRESTEEL_INFERENCE_PRECISION (--precision)",
@@ -144,10 +157,9 @@ fn values(column: &ArrayRef) -> anyhow::Result<Vec<Option<&[u8]>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::DeviceArgs;
     use arrow::array::{BinaryArray, BinaryViewArray, LargeBinaryArray};
     use firesteel_pipeline::inference::compiled::Isa;
-    use firesteel_pipeline::inference::{Device, Model, ModelInfo, Precision};
+    use firesteel_pipeline::inference::{Model, ModelInfo};
 
     /// Names the class that an image's first byte says: images are 1 x 2 pixels, raw.
     struct Fake(ModelInfo);
@@ -243,11 +255,7 @@ mod tests {
     #[test]
     fn a_model_that_cannot_be_loaded_names_the_setting() {
         let lazy = |weights: Option<&str>, device| Lazy {
-            model: WeightsArgs {
-                weights: weights.map(Into::into),
-                on: DeviceArgs { device },
-                ..WeightsArgs::default()
-            },
+            model: Config { weights: weights.map(Into::into), device, ..Config::default() },
             memory: Memory::new(),
             loaded: OnceLock::new(),
             loading: Mutex::new(()),
@@ -276,7 +284,7 @@ mod tests {
     /// The statement of the documentation, through DataFusion's planner with the settings of an engine.
     #[tokio::test(flavor = "multi_thread")]
     async fn sql_classifies_and_takes_fields() {
-        let functions = functions(WeightsArgs::default());
+        let functions = functions(Config::default());
         assert_eq!(functions.names().collect::<Vec<_>>(), ["classify"]);
         let config = firesteel_engine::Config { functions, ..firesteel_engine::Config::default() };
         let session = firesteel_engine::Session::embedded(config).await.expect("an engine");

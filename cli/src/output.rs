@@ -1,6 +1,5 @@
 //! Prints a report: tables for people, JSON and CSV for programs, and a file that is there whole or not at all.
 
-use crate::args::Format;
 use anyhow::{Context as _, ensure};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
@@ -9,6 +8,17 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Tables for people
+    Table,
+    /// One JSON object
+    Json,
+    /// Comma-separated values with a header
+    Csv,
+}
 
 /// A report in `format`, ending in a line break.
 pub(crate) fn render(report: &Report, format: Format) -> anyhow::Result<String> {

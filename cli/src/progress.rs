@@ -2,8 +2,11 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use std::io::IsTerminal as _;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+/// How often the state of a run is looked at.
+pub(crate) const TICK: Duration = Duration::from_millis(200);
 /// How often a plain line is printed.
 const LINE_EVERY: Duration = Duration::from_secs(2);
 
@@ -55,6 +58,25 @@ impl Progress {
             started: Instant::now(),
             line: None,
         }
+    }
+
+    /// Shows how far `done` says each stage is while `work` runs, and takes the bars away when it has ended.
+    pub(crate) async fn follow<T, const STAGES: usize>(
+        mut self,
+        work: impl Future<Output = T>,
+        done: impl Fn() -> [u64; STAGES],
+    ) -> T {
+        let mut work = pin!(work);
+        let mut ticks = tokio::time::interval(TICK);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut work => break ended,
+                _ = ticks.tick() => self.update(&done()),
+            }
+        };
+        self.update(&done());
+        self.finish();
+        ended
     }
 
     /// Shows how far each stage is, in the order of `new`.

@@ -1,19 +1,32 @@
 //! `firesteel health`: asks a role over HTTP whether it is well, for a container that has no other program in it.
 
-use crate::args::HealthCheckArgs;
-use crate::{Context, Outcome};
 use anyhow::{Context as _, bail, ensure};
+use clap::Args;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
+
+use crate::context::{Context, Outcome};
 
 /// How long an answer may take: a probe that waits for longer is no answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// How much of an answer is read. It is a line or two.
 const MOST: u64 = 64 << 10;
 
-pub(crate) async fn run(args: HealthCheckArgs, context: Context) -> anyhow::Result<Outcome> {
+/// Whom to ask.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// What to ask
+    #[arg(
+        value_name = "URL",
+        env = "FIRESTEEL_HEALTH_URL",
+        default_value = "http://127.0.0.1:50050/healthz"
+    )]
+    pub(crate) url: Url,
+}
+
+pub(crate) async fn run(args: HealthArgs, context: Context) -> anyhow::Result<Outcome> {
     tokio::select! {
         asked = tokio::time::timeout(TIMEOUT, ask(&args.url)) => match asked {
             Ok(asked) => asked.map(|()| Outcome::Done),

@@ -1,13 +1,12 @@
 //! `firesteel scheduler`: the head of a cluster.
 
-use crate::args::{KafkaArgs, MongoArgs, WeightsArgs};
-use crate::classify;
-use crate::commands::report::engine;
-use crate::{Context, Outcome};
 use clap::Args;
 use firesteel_engine::cluster::{Scheduler, SchedulerConfig};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::args::EngineArgs;
+use crate::context::{Context, Outcome};
 
 /// Behind `--help`.
 const EXAMPLES: &str = "\
@@ -141,17 +140,11 @@ pub(crate) struct SchedulerArgs {
     )]
     grace_seconds: u64,
     #[command(flatten)]
-    model: WeightsArgs,
-    #[command(flatten)]
-    kafka: KafkaArgs,
-    #[command(flatten)]
-    mongo: MongoArgs,
+    engine: EngineArgs,
 }
 
 impl SchedulerArgs {
     fn config(self) -> anyhow::Result<SchedulerConfig> {
-        let mut engine = engine(&self.mongo, Some(&self.kafka))?;
-        engine.functions = classify::functions(self.model);
         Ok(SchedulerConfig {
             bind_host: self.bind_host,
             bind_port: self.bind_port,
@@ -168,7 +161,7 @@ impl SchedulerArgs {
             job_state_clean_up: Duration::from_secs(self.finished_job_state_clean_up_interval_seconds),
             cors_allowed_origins: self.cors_allowed_origins,
             grace: Duration::from_secs(self.grace_seconds),
-            ..SchedulerConfig::new(engine)
+            ..SchedulerConfig::new(self.engine.config()?)
         })
     }
 }

@@ -10,7 +10,7 @@
 //! ends at its first error. SIGINT cancels the job on the cluster: a script then ends with 130, a terminal gets its
 //! prompt back.
 
-pub(crate) mod args;
+mod args;
 mod complete;
 mod describe;
 mod errors;
@@ -21,13 +21,16 @@ mod repl;
 mod script;
 mod shell;
 
-use self::args::SqlArgs;
-use self::output::Output;
-use self::shell::{Flow, Shell};
-use crate::{Context, Outcome};
+pub(crate) use self::args::SqlArgs;
+
 use anyhow::Context as _;
+use firesteel_engine::Config;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
+
+use self::output::Output;
+use self::shell::{Flow, Shell};
+use crate::context::{Context, Outcome};
 
 /// The rows of a table that fit a screen or two.
 const ROWS_ON_A_TERMINAL: usize = 40;
@@ -48,11 +51,9 @@ pub(crate) async fn run(args: SqlArgs, context: Context) -> anyhow::Result<Outco
         Some(path) => Output::file(path)?,
         None => Output::stdout(),
     };
-    let mut config = super::report::engine(&args.mongo, Some(&args.kafka))?;
-    config.cache = args.cache.config();
-    config.functions = crate::classify::functions(args.model.clone());
+    let config = Config { cache: args.cache.config(), ..args.engine.config()? };
     let session = tokio::select! {
-        session = args.engine.connect(config) => session?,
+        session = args.session.connect(config) => session?,
         () = context.signals.shutdown.cancelled() => return Ok(Outcome::Interrupted),
     };
 

@@ -1,15 +1,5 @@
 //! Runs statements and backslash commands one after the other, and prints what comes of them.
 
-use super::args::SqlFormat;
-use super::errors::explain;
-use super::format::{Layout, Printed, Printer};
-use super::meta::{self, Meta};
-use super::output::Output;
-use super::script::{self, Step};
-use super::{describe, errors};
-use crate::Context;
-use crate::signals::Signals;
-use crate::tasks::TaskProgress;
 use anyhow::{Context as _, anyhow};
 use arrow::array::RecordBatch;
 use firesteel_engine::{Error, Outcome, Query, Session, TableInfo};
@@ -18,6 +8,17 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use super::args::SqlFormat;
+use super::errors::explain;
+use super::format::{Layout, Printed, Printer};
+use super::meta::{self, Meta};
+use super::output::Output;
+use super::script::{self, Step};
+use super::{describe, errors};
+use crate::context::Context;
+use crate::signals::Signals;
+use crate::tasks::TaskProgress;
 
 /// How files may include each other, so that a circle ends.
 const DEEPEST_INCLUDE: usize = 16;

@@ -1,0 +1,89 @@
+//! Refuses secrets on the command line.
+
+use anyhow::bail;
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+/// An argument list is there for every user of the machine to read.
+pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
+    let Some((_, matches)) = matches.subcommand() else { return Ok(()) };
+    let by_flag = |id: &str| {
+        matches.try_contains_id(id).unwrap_or(false)
+            && matches.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    if by_flag("mongodb_uri") {
+        let uri = matches.get_one::<String>("mongodb_uri").map(String::as_str).unwrap_or_default();
+        if holds_password(uri) {
+            bail!(
+                "--mongodb-uri holds a password, which every user of this machine can read in the process list; \
+                 set FIRESTEEL_MONGODB_URI or mongodb_uri in the settings file instead"
+            );
+        }
+    }
+    if by_flag("kafka_properties") {
+        let pairs = matches.get_many::<String>("kafka_properties").into_iter().flatten();
+        for name in pairs.filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.trim()) {
+            if ["password", "secret", "key.pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
+            {
+                bail!(
+                    "--kafka-property {name} is a secret, which every user of this machine can read in the process \
+                     list; set FIRESTEEL_KAFKA_PROPERTIES or [kafka.properties] in the settings file instead"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a connection string has a password, be it written as it should be or not.
+fn holds_password(uri: &str) -> bool {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let (before_options, _) = rest.split_once('?').unwrap_or((rest, ""));
+    // Options may hold an `@` of their own; a password with an unescaped `?` has no slash before it.
+    let credentials = match before_options.rsplit_once('@') {
+        Some((credentials, _)) => credentials,
+        None if before_options.contains('/') => return false,
+        None => rest.rsplit_once('@').map_or("", |(credentials, _)| credentials),
+    };
+    credentials.contains(':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{KafkaArgs, MongoArgs};
+    use clap::{Args as _, Command};
+
+    /// A program with one subcommand that connects to both servers.
+    fn program() -> Command {
+        let role = MongoArgs::augment_args(KafkaArgs::augment_args(Command::new("role")));
+        Command::new("firesteel").subcommand(role)
+    }
+
+    fn refused(arguments: &[&str]) -> String {
+        let matches = program().try_get_matches_from(arguments).expect("usage is right");
+        refuse(&matches).expect_err("a secret").to_string()
+    }
+
+    #[test]
+    fn a_secret_in_an_argument_is_refused_and_not_repeated() {
+        let text = refused(&["firesteel", "role", "--mongodb-uri", "mongodb://me:hunter2@host"]);
+        assert!(text.contains("FIRESTEEL_MONGODB_URI") && !text.contains("hunter2"), "{text}");
+        let text = refused(&["firesteel", "role", "--kafka-property", "sasl.password=hunter2"]);
+        assert!(text.contains("sasl.password") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_password_is_told_from_what_looks_like_one() {
+        for uri in
+            ["mongodb://u:p@h", "mongodb://u:p/w@h", "mongodb://u:p?w@h", "mongodb://u:p@w@h/?a=b", "u:p@h"]
+        {
+            assert!(holds_password(uri), "{uri}");
+        }
+        for uri in
+            ["mongodb://h:1", "mongodb://me@h/?a=b:c", "mongodb://h:1/?appName=@a:b@", "mongodb://h:1?a=b"]
+        {
+            assert!(!holds_password(uri), "{uri}");
+        }
+    }
+}
