@@ -67,19 +67,13 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
     Ok(Outcome::Done)
 }
 
-async fn run_on(
-    session: &Session,
-    producers: &[ProducerId],
-) -> firesteel_engine::Result<report::Report> {
+async fn run_on(session: &Session, producers: &[ProducerId]) -> firesteel_engine::Result<report::Report> {
     let filter: Vec<String> = producers.iter().map(ToString::to_string).collect();
     report::run(session, (!filter.is_empty()).then_some(filter.as_slice())).await
 }
 
 /// Runs the job on an engine in this process that lasts as long as the job.
-pub(crate) async fn make(
-    config: Config,
-    producers: &[ProducerId],
-) -> anyhow::Result<report::Report> {
+pub(crate) async fn make(config: Config, producers: &[ProducerId]) -> anyhow::Result<report::Report> {
     let session = Session::embedded(config).await?;
     let report = run_on(&session, producers).await;
     session.shutdown().await;
