@@ -4,8 +4,9 @@
 //! Arguments that several subcommands share stand in `args/`, those of one subcommand in its file in `commands/`. Every argument
 //! that names an environment variable is also a setting: see `settings`.
 
-use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
 
 use crate::commands::compare::{self, CompareArgs};
 use crate::commands::consume_images::{self, ConsumeImagesArgs};
@@ -179,6 +180,83 @@ impl Command {
             | Self::ConsumePredictions(_)
             | Self::Scheduler(_)
             | Self::Executor(_) => "info",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::fields::Settings;
+    use clap::CommandFactory as _;
+    use firesteel_common::ConfigField;
+
+    /// Fields that only a flag fills, without a variable and a key.
+    const FLAGS: [ConfigField; 7] = [
+        ConfigField::ProducerRate,
+        ConfigField::ProducerDataset,
+        ConfigField::ProducerLedger,
+        ConfigField::SeedDocs,
+        ConfigField::SeedCollection,
+        ConfigField::SeedLayout,
+        ConfigField::SeedExisting,
+    ];
+
+    #[test]
+    fn every_field_of_a_configuration_has_a_flag_a_variable_and_a_key() {
+        let settings = Settings::new(Cli::command(), None);
+        for &field in ConfigField::ALL {
+            let found = settings.of(field);
+            // Users do not choose the ids of producers.
+            assert_eq!(found.is_empty(), field == ConfigField::ProducerIds, "{field}");
+            assert!(found.iter().all(|setting| setting.flag.is_some()), "{field}: {found:?}");
+            let named = found.iter().any(|setting| setting.variable.is_some() && setting.key.is_some());
+            assert_eq!(named, !found.is_empty() && !FLAGS.contains(&field), "{field}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_told_by_all_names_of_its_setting() {
+        let settings = Settings::new(Cli::command(), Some("sql"));
+        for (field, expected) in [
+            (
+                ConfigField::KafkaBootstrap,
+                "--kafka-bootstrap, FIRESTEEL_KAFKA_BOOTSTRAP or kafka_bootstrap in the settings file",
+            ),
+            (
+                ConfigField::ExecutorWorkDir,
+                "--work-dir, FIRESTEEL_EXECUTOR_WORK_DIR or executor_work_dir in the settings file of `firesteel executor`",
+            ),
+        ] {
+            assert_eq!(settings.words(field), expected);
+        }
+        let settings = Settings::new(Cli::command(), Some("seed"));
+        assert_eq!(settings.words(ConfigField::SeedExisting), "--drop; --append");
+    }
+
+    /// One field has one setting: subcommands that share an argument call it the same.
+    #[test]
+    fn an_argument_that_several_subcommands_share_has_one_name() {
+        let command = Cli::command();
+        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        for field in [
+            "kafka_bootstrap",
+            "kafka_properties",
+            "mongodb_uri",
+            "mongodb_database",
+            "weights",
+            "device",
+            "cache_dir",
+            "scheduler",
+        ] {
+            let mut variables: Vec<_> = command
+                .get_subcommands()
+                .flat_map(clap::Command::get_arguments)
+                .filter(|argument| argument.get_id() == field)
+                .map(|argument| (argument.get_long(), argument.get_env()))
+                .collect();
+            variables.dedup();
+            assert_eq!(variables.len(), 1, "{field} in {names:?}");
         }
     }
 }

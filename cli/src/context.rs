@@ -1,7 +1,10 @@
 //! What every subcommand gets beside its arguments, and how it ends.
 
+use std::sync::Arc;
+
 use indicatif::MultiProgress;
 
+use crate::args::fields::Settings;
 use crate::signals::Signals;
 
 /// What the process gives to the subcommand that it runs.
@@ -10,6 +13,8 @@ pub(crate) struct Context {
     pub(crate) signals: Signals,
     /// The progress bars on standard error, which log lines are drawn around.
     pub(crate) bars: MultiProgress,
+    /// The names of the settings, for errors.
+    pub(crate) settings: Arc<Settings>,
 }
 
 /// How a command that did not fail ended.

@@ -6,6 +6,7 @@ mod classify;
 mod cli;
 mod commands;
 mod context;
+mod failure;
 mod output;
 mod progress;
 mod role;
@@ -14,62 +15,57 @@ mod signals;
 mod tasks;
 mod telemetry;
 
-use anyhow::Context as _;
-use clap::{CommandFactory as _, FromArgMatches as _};
-use indicatif::MultiProgress;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
+use indicatif::MultiProgress;
+
+use crate::args::fields::Settings;
 use crate::args::secrets;
 use crate::cli::Cli;
 use crate::context::{Context, Outcome};
 use crate::signals::Signals;
 
-/// Batches of rows are allocated and freed by the megabyte, which the system's allocator answers with fresh pages that the
-/// kernel has to clear: reading 5 million documents took a third more time in the kernel.
+/// Batches of rows are allocated and freed by the megabyte. The system's allocator takes fresh pages for them, which the kernel
+/// has to clear: reading 5 million documents spent a third more time in the kernel.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The planner walks deep plans recursively; the stock Ballista scheduler runs on stacks of this size too.
+/// The stack of a worker thread. The planner recurses over deep plans; Ballista's own scheduler has the same size.
 const STACK_BYTES: usize = 32 << 20;
-/// How long tasks that outlive their command may take before the process ends without them.
+/// How long tasks that outlive their command may take before the process ends.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let cli = match parse(std::env::args_os().collect()) {
-        Ok(cli) => cli,
+    let (cli, settings) = match parse(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
         Err(error) => match error.downcast::<clap::Error>() {
             Ok(usage) => usage.exit(),
             Err(error) => return failed(&error, 2),
         },
     };
     if cli.global.check {
-        // Everything that is wrong with them has been said by now.
+        // `parse` has reported everything that is wrong with them.
         return ExitCode::SUCCESS;
     }
-    match start(cli) {
+    match start(cli, Arc::new(settings)) {
         Ok(code) => code,
         Err(error) => failed(&error, 1),
     }
 }
 
 fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("firesteel: {error}");
-    // A cause that its error already quotes is not said again.
-    let mut said = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !said.contains(&cause) {
-            eprintln!("  because: {cause}");
-            said.push_str(&cause);
-        }
-    }
+    eprint!("{}", failure::text("firesteel", error));
     ExitCode::from(code)
 }
 
-/// Arguments over environment over file over defaults.
-fn parse(arguments: Vec<OsString>) -> anyhow::Result<Cli> {
+/// Reads the arguments over the environment over the settings file over the defaults.
+fn parse(arguments: Vec<OsString>) -> anyhow::Result<(Cli, Settings)> {
     let known = settings::names(&Cli::command());
     let mut command = Cli::command();
     if let Some(path) = settings_file(&arguments) {
@@ -81,10 +77,11 @@ fn parse(arguments: Vec<OsString>) -> anyhow::Result<Cli> {
         std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()),
     )?;
     secrets::refuse(&matches)?;
-    Ok(Cli::from_arg_matches(&matches)?)
+    let settings = Settings::new(Cli::command(), matches.subcommand_name());
+    Ok((Cli::from_arg_matches(&matches)?, settings))
 }
 
-/// The settings file has to be known before the arguments can be read in full, since it lies under them.
+/// The settings file, which has to be known before the arguments are read in full, because it gives them defaults.
 fn settings_file(arguments: &[OsString]) -> Option<PathBuf> {
     let named = Cli::command().ignore_errors(true).try_get_matches_from(arguments).ok().and_then(|matches| {
         let deepest = matches.subcommand().map_or(&matches, |(_, inner)| inner);
@@ -96,7 +93,7 @@ fn settings_file(arguments: &[OsString]) -> Option<PathBuf> {
     })
 }
 
-fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+fn start(cli: Cli, settings: Arc<Settings>) -> anyhow::Result<ExitCode> {
     let bars = MultiProgress::new();
     let filter = cli.global.log.unwrap_or_else(|| cli.command.default_filter().to_owned());
     telemetry::init(&filter, cli.global.log_format, &bars)?;
@@ -105,9 +102,9 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         .thread_stack_size(STACK_BYTES)
         .build()
         .context("cannot start the async runtime")?;
-    // On a worker's large stack, not on the main thread's.
+    // The command runs on the large stack of a worker, not on that of the main thread.
     let ended = runtime.block_on(async move {
-        let context = Context { signals: Signals::listen()?, bars };
+        let context = Context { signals: Signals::listen()?, bars, settings };
         let signals = context.signals.clone();
         let outcome = tokio::spawn(cli.command.run(context)).await.context("the command died")??;
         anyhow::Ok(match outcome {

@@ -1,19 +1,20 @@
-//! What long-running roles share: health checks beside their work, and a line now and then on what they have done.
+//! What long-running roles share: a health server beside the role, and a log line every 30 seconds with its counts.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use firesteel_pipeline::consumer::Stats;
 use firesteel_pipeline::health::{Server, Watched};
-use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::HealthListenArgs;
 use crate::context::Outcome;
 
-/// How often a long-running role says what it has done.
+/// How often a long-running role logs its counts.
 const SUMMARY_EVERY: Duration = Duration::from_secs(30);
 
 impl HealthListenArgs {
-    /// Runs a role and, beside it from its first moment to its last, the health server, where one is asked for.
+    /// Runs a role and, where one is configured, the health server for as long as the role runs.
     pub(crate) async fn beside(
         &self,
         watched: Arc<dyn Watched>,
@@ -33,7 +34,7 @@ impl HealthListenArgs {
     }
 }
 
-/// Runs a consumer, which a signal stops, and says every now and then what it has done.
+/// Runs a consumer until it ends and logs its counts every 30 seconds.
 pub(crate) async fn consume(
     role: &'static str,
     stats: Arc<Stats>,

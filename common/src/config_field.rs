@@ -96,6 +96,8 @@ fields! {
     ExecutorBindHealthPort => "executor.bind_health_port",
     /// The folder of an executor's shuffle files and spills.
     ExecutorWorkDir => "executor.work_dir",
+    /// The memory of an executor's pool.
+    ExecutorMemory => "executor.memory",
     /// The folder of cached tables.
     CacheFolder => "cache.folder",
 }

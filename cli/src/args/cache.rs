@@ -1,8 +1,9 @@
 //! The arguments for cached tables, and the engine's configuration made of them.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use firesteel_engine::CacheConfig;
-use std::path::PathBuf;
 
 use super::size::size;
 

@@ -1,8 +1,11 @@
 //! The arguments that every process of an engine has: executors, schedulers and shells with an engine of their own.
 
+use std::sync::Arc;
+
 use clap::Args;
 use firesteel_engine::Config;
 
+use super::fields::Settings;
 use super::kafka::KafkaArgs;
 use super::model::ModelArgs;
 use super::mongodb::MongoArgs;
@@ -20,11 +23,11 @@ pub(crate) struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// The engine's configuration, with the functions that SQL can call.
-    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+    /// The engine's configuration, with the functions that SQL can call. `settings` names settings in the functions' errors.
+    pub(crate) fn config(&self, settings: &Arc<Settings>) -> anyhow::Result<Config> {
         Ok(Config {
             kafka: self.kafka.connection()?,
-            functions: classify::functions(self.model.config()),
+            functions: classify::functions(self.model.config(), Arc::clone(settings)),
             ..self.mongo.engine()
         })
     }

@@ -90,7 +90,7 @@ impl KafkaArgs {
     }
 }
 
-/// Reads properties, one a line. A line that does not begin one goes on with the value before it, as in a PEM.
+/// Reads properties, one per line. A line that does not begin a property continues the value before it, as in a PEM.
 fn properties(text: &str) -> anyhow::Result<Vec<(String, String)>> {
     // librdkafka's names that can matter here all have a dot, and base64 has none.
     let is_name = |name: &str| {

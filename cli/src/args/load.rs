@@ -1,8 +1,9 @@
 //! The arguments of producers: how many, how fast, from which data set.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use firesteel_pipeline::producer;
-use std::path::PathBuf;
 
 use super::kafka::KafkaArgs;
 

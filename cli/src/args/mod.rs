@@ -3,6 +3,7 @@
 
 mod cache;
 mod engine;
+pub(crate) mod fields;
 mod health;
 mod kafka;
 mod load;

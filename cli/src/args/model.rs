@@ -1,9 +1,10 @@
 //! The arguments that choose a model, and those of whoever runs it in batches.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use firesteel_pipeline::inference::{self, Device, Precision};
-use std::path::PathBuf;
 
 use crate::classify;
 

@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-/// An argument list is there for every user of the machine to read.
+/// Refuses secrets among the arguments, because every user of the machine can read them in the process list.
 pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
     let Some((_, matches)) = matches.subcommand() else { return Ok(()) };
     let by_flag = |id: &str| {
@@ -35,7 +35,7 @@ pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a connection string has a password, be it written as it should be or not.
+/// Whether a connection string holds a password, even where it is not escaped as it should be.
 fn holds_password(uri: &str) -> bool {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let (before_options, _) = rest.split_once('?').unwrap_or((rest, ""));

@@ -1,8 +1,9 @@
 //! `firesteel consume-images`: Kafka images → inference → Kafka predictions.
 
+use std::sync::Arc;
+
 use clap::Args;
 use firesteel_pipeline::consumer::{Metrics, Stats, images};
-use std::sync::Arc;
 
 use crate::args::{HealthListenArgs, KafkaArgs};
 use crate::context::{Context, Outcome};

@@ -1,8 +1,9 @@
 //! `firesteel consume-predictions`: Kafka predictions → MongoDB.
 
+use std::sync::Arc;
+
 use clap::Args;
 use firesteel_pipeline::consumer::{Metrics, Stats, predictions};
-use std::sync::Arc;
 
 use crate::args::{HealthListenArgs, KafkaArgs, MongoArgs};
 use crate::context::{Context, Outcome};

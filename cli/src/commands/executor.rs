@@ -1,16 +1,19 @@
 //! `firesteel executor`: a worker of a cluster.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_engine::cluster::{DEFAULT_SCHEDULER_PORT, Executor, ExecutorConfig, MemoryLimit};
 use firesteel_engine::scheduler_address;
-use std::path::PathBuf;
-use std::time::Duration;
 
+use crate::args::fields::Settings;
 use crate::args::{CacheArgs, EngineArgs, size};
 use crate::context::{Context, Outcome};
 
-/// Behind `--help`.
+/// The examples at the end of `--help`.
 const EXAMPLES: &str = "\
 Examples:
     # a second executor on this machine, on any free ports, with two slots and 4 GiB for sorts and joins
@@ -150,7 +153,7 @@ pub(crate) struct ExecutorArgs {
 }
 
 impl ExecutorArgs {
-    fn config(self) -> anyhow::Result<ExecutorConfig> {
+    fn config(self, settings: &Arc<Settings>) -> anyhow::Result<ExecutorConfig> {
         let (mut host, mut port) = match (self.scheduler_host, self.scheduler_port) {
             (Some(host), port) => (host, port.unwrap_or(DEFAULT_SCHEDULER_PORT)),
             (None, _) => scheduler_address(&self.scheduler)?,
@@ -162,7 +165,7 @@ impl ExecutorArgs {
             bail!("--scheduler-host is a host name; an address such as df://{host} goes into --scheduler");
         }
         host = host.trim_matches(['[', ']']).to_owned();
-        let mut config = self.engine.config()?;
+        let mut config = self.engine.config(settings)?;
         config.vcores = (self.vcores > 0).then_some(self.vcores);
         config.cache = self.cache.config();
         Ok(ExecutorConfig {
@@ -190,7 +193,7 @@ impl ExecutorArgs {
 }
 
 pub(crate) async fn run(args: ExecutorArgs, context: Context) -> anyhow::Result<Outcome> {
-    let executor = Executor::bind(args.config().context("executor cannot start")?).await?;
+    let executor = Executor::bind(args.config(&context.settings).context("executor cannot start")?).await?;
     executor.run(context.signals.shutdown.clone()).await?;
     tracing::info!("stopped");
     Ok(Outcome::Done)

@@ -1,10 +1,11 @@
 //! `firesteel inference-server`: the model behind gRPC.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use clap::Args;
 use firesteel_pipeline::inference::{self, Metrics, Server};
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 use crate::args::{HealthListenArgs, InferenceArgs};
 use crate::context::{Context, Outcome};

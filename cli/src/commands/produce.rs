@@ -1,10 +1,11 @@
 //! `firesteel produce`: CIFAR-10 images → Kafka.
 
-use clap::Args;
-use firesteel_pipeline::producer::{self, Share, Stats};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use clap::Args;
+use firesteel_pipeline::producer::{self, Share, Stats};
 
 use crate::args::{KafkaArgs, LoadArgs};
 use crate::context::{Context, Outcome};

@@ -1,10 +1,11 @@
 //! `firesteel report`: the map / reduce-by-key job over what is in MongoDB.
 
+use std::pin::pin;
+
 use anyhow::bail;
 use clap::Args;
 use firesteel_engine::{Config, Session, report};
 use firesteel_proto::ProducerId;
-use std::pin::pin;
 
 use crate::args::{MongoArgs, SessionArgs};
 use crate::context::{Context, Outcome};
@@ -39,7 +40,7 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
         report = &mut job => report,
         () = context.signals.shutdown.cancelled() => {
             drop(progress);
-            // An engine in this process ends with it; a cluster would go on for nobody.
+            // An embedded engine ends with this process. A cluster would go on with the job.
             if !session.is_embedded() {
                 session.watch().cancel_until(job).await?;
             }

@@ -1,14 +1,17 @@
 //! `firesteel scheduler`: the head of a cluster.
 
-use clap::Args;
-use firesteel_engine::cluster::{Scheduler, SchedulerConfig};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
+use firesteel_engine::cluster::{Scheduler, SchedulerConfig};
+
 use crate::args::EngineArgs;
+use crate::args::fields::Settings;
 use crate::context::{Context, Outcome};
 
-/// Behind `--help`.
+/// The examples at the end of `--help`.
 const EXAMPLES: &str = "\
 Examples:
     # a cluster on this machine: one scheduler, two executors, a report
@@ -144,7 +147,7 @@ pub(crate) struct SchedulerArgs {
 }
 
 impl SchedulerArgs {
-    fn config(self) -> anyhow::Result<SchedulerConfig> {
+    fn config(self, settings: &Arc<Settings>) -> anyhow::Result<SchedulerConfig> {
         Ok(SchedulerConfig {
             bind_host: self.bind_host,
             bind_port: self.bind_port,
@@ -161,13 +164,13 @@ impl SchedulerArgs {
             job_state_clean_up: Duration::from_secs(self.finished_job_state_clean_up_interval_seconds),
             cors_allowed_origins: self.cors_allowed_origins,
             grace: Duration::from_secs(self.grace_seconds),
-            ..SchedulerConfig::new(self.engine.config()?)
+            ..SchedulerConfig::new(self.engine.config(settings)?)
         })
     }
 }
 
 pub(crate) async fn run(args: SchedulerArgs, context: Context) -> anyhow::Result<Outcome> {
-    let scheduler = Scheduler::bind(args.config()?).await?;
+    let scheduler = Scheduler::bind(args.config(&context.settings)?).await?;
     let address = scheduler.address();
     scheduler.run(context.signals.shutdown.clone()).await?;
     tracing::info!(%address, "stopped");

@@ -1,11 +1,12 @@
 //! `firesteel seed`: synthetic predictions → MongoDB.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use anyhow::Context as _;
 use clap::Args;
 use firesteel_pipeline::seed::{self, Existing, Stats};
 use firesteel_pipeline::sink::{Layout, MongoConfig};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::args::MongoArgs;
 use crate::context::{Context, Outcome};

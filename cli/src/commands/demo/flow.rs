@@ -1,5 +1,10 @@
 //! The components of one run of the demo: started, watched until every image has arrived, and ended.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, bail};
 use firesteel_pipeline::consumer::{self, images, predictions};
 use firesteel_pipeline::inference::{self, Server};
@@ -7,10 +12,6 @@ use firesteel_pipeline::kafka::{self, KafkaConfig, TopicSpec};
 use firesteel_pipeline::producer::{self, Summary};
 use firesteel_pipeline::sink::MongoSink;
 use firesteel_proto::ProducerId;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,11 +20,11 @@ use crate::context::Context;
 use crate::progress::{Progress, TICK};
 
 const ROLE: &str = "demo";
-/// How long nothing may have moved before dead letters are looked for among what is missing.
+/// How long the counters stand still before missing images are looked for among the dead letters.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
-/// How long nothing may move, with nothing under way, before images count as lost.
+/// How long the counters may stand still, with nothing in flight, before images count as lost.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
-/// How long components may take to finish what is under way.
+/// How long components may take to finish work in flight.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long removing a consumer group may take.
 const TIDY_WITHIN: Duration = Duration::from_secs(5);
@@ -34,9 +35,9 @@ pub(super) struct Flow {
     total: u64,
     kafka: KafkaConfig,
     groups: [String; 2],
-    /// Those of them that the broker knows.
+    /// The groups that the broker knows, which have to be removed.
     placed: Vec<String>,
-    /// The topics, and where their dead letters ended before the first image.
+    /// The topics, each with the end of its dead-letter topic before the first image.
     letters: Vec<(String, kafka::Watermarks)>,
     produced: Arc<producer::Stats>,
     classified: Arc<consumer::Stats>,
@@ -48,13 +49,13 @@ pub(super) struct Flow {
     serve: CancellationToken,
 }
 
-/// What became of the images.
+/// How many images were published, and how many became dead letters.
 pub(super) struct Arrived {
     pub(super) summary: Summary,
     pub(super) dead_letters: u64,
 }
 
-/// Why a component returned.
+/// The end of a component.
 enum Ended {
     Produced(Summary),
     Stopped(&'static str),
@@ -111,7 +112,7 @@ impl Flow {
         watched.map(Some)
     }
 
-    /// Creates the topics, and puts the groups of this run at their ends.
+    /// Creates the topics and commits their ends as the offsets of this run's groups.
     async fn place_groups(&mut self, args: &DemoArgs) -> anyhow::Result<()> {
         let topics = [args.kafka.images_topic.clone(), args.kafka.predictions_topic.clone()];
         let dead_letters = topics.each_ref().map(|topic| kafka::dead_letter_topic(topic));
@@ -144,7 +145,7 @@ impl Flow {
             Ok(Ended::Stopped("the inference server"))
         });
         if !ready.wait().await {
-            // The task knows why.
+            // Its task holds the error.
             match self.tasks.join_next().await {
                 Some(ended) => ended.context("the inference server died")??,
                 None => bail!("the inference server did not start"),
@@ -186,7 +187,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Until every acknowledged image is a document or a dead letter.
+    /// Waits until every acknowledged image is a document or a dead letter.
     async fn watch(&mut self, sink: &MongoSink, progress: &mut Progress) -> anyhow::Result<Arrived> {
         let mut summary: Option<Summary> = None;
         let mut moved = (Instant::now(), [0; 3]);
@@ -206,8 +207,8 @@ impl Flow {
             }
             let Some(produced) = &summary else { continue };
             let expected = produced.acknowledged();
-            // The counters also see records of others, and those that come twice. They say when it is worth asking;
-            // the collection, and the dead letters of these producers, decide.
+            // The counters include records of other producers and records that came twice. They only tell when to ask
+            // MongoDB and the dead-letter topics, which decide.
             let idle = self.classified.snapshot().in_flight == 0 && self.stored.snapshot().in_flight == 0;
             let still = if idle { moved.0.elapsed() } else { Duration::ZERO };
             if done[2] < expected && still < SETTLED_AFTER {
@@ -237,7 +238,7 @@ impl Flow {
         [produced, self.classified.snapshot().succeeded, self.stored.snapshot().succeeded]
     }
 
-    /// How many images of this run's producers are dead letters, on either hop.
+    /// How many images of this run are dead letters, in both dead-letter topics.
     async fn dead_letters(&self) -> anyhow::Result<u64> {
         let mut count = 0;
         for (topic, since) in &self.letters {
@@ -246,16 +247,16 @@ impl Flow {
         Ok(count)
     }
 
-    /// How far the run came, in words.
+    /// The counts of the run as text.
     pub(super) fn position(&self) -> String {
         let [produced, classified, stored] = self.done();
         format!("of {} images {produced} were produced, {classified} classified, {stored} stored", self.total)
     }
 
-    /// Ends every component, consumers before the server that they need, and removes the groups.
+    /// Stops the producers and consumers, then the server that they need, and removes the groups.
     pub(super) async fn stop(&mut self) {
         self.work.cancel();
-        // The server is the only task left once the rest has been joined.
+        // Only the inference server is left after the other tasks have been joined.
         let mut in_time = self.join(1).await;
         self.serve.cancel();
         in_time &= self.join(0).await;
@@ -271,7 +272,7 @@ impl Flow {
         }
     }
 
-    /// Waits until no more than `left` components run; whether that came in time.
+    /// Waits until at most `left` components run. False where that takes too long.
     async fn join(&mut self, left: usize) -> bool {
         let joined = async { while self.tasks.len() > left && self.tasks.join_next().await.is_some() {} };
         tokio::time::timeout(STOP_WITHIN, joined).await.is_ok()

@@ -1,19 +1,20 @@
-//! `firesteel demo`: the whole job in one process, on producers of its own.
+//! `firesteel demo`: the whole job in one process, with its own producers.
 //!
 //! Producers → Kafka → image consumer → inference server → Kafka → prediction consumer → MongoDB, each the same
 //! component that the role of that name runs, then the report. The consumers get groups of this run, placed at the
-//! ends of the topics before the first image is sent, so that what an earlier run left is not read again; the
-//! report is filtered to the producers of this run. Whichever way it ends, every component is joined and the
+//! ends of the topics before the first image is sent, so that records of earlier runs are not read again; the
+//! report is filtered to the producers of this run. In every case all components are joined at the end and the
 //! groups are removed.
 
 mod flow;
+
+use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::Args;
 use firesteel_engine::Config;
 use firesteel_engine::report::Report;
 use firesteel_proto::ProducerId;
-use std::path::PathBuf;
 
 use self::flow::{Arrived, Flow};
 use super::report;
@@ -68,7 +69,7 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outc
     Ok(Outcome::Done)
 }
 
-/// Every acknowledged image has to be in the report once, or to be a dead letter.
+/// Checks that every acknowledged image is in the report once or is a dead letter.
 fn verify(report: &Report, Arrived { summary, dead_letters }: &Arrived) -> anyhow::Result<()> {
     let counted = |id: ProducerId| {
         let id = id.to_string();

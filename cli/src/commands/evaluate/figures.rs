@@ -1,21 +1,22 @@
 //! The figures of an evaluation, printed as tables, JSON or CSV.
 
+use std::fmt::Write as _;
+
 use firesteel_pipeline::inference::Evaluation;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 
 use crate::output::{grid, percent, quoted};
 
-/// One model's figures.
+/// The figures of one model.
 pub(super) struct Figures {
-    /// Its precision, or that it is the reference.
+    /// The name of its precision, or of the reference.
     pub(super) name: &'static str,
     pub(super) evaluation: Evaluation,
-    /// Images that the reference gives another class, if there is one.
+    /// How many images the reference puts into another class. None where no reference was measured.
     pub(super) disagreements: Option<usize>,
 }
 
-/// A share in percent; 0 of nothing.
+/// `part` of `whole` in percent; 0 where `whole` is 0.
 #[expect(clippy::cast_precision_loss, reason = "counts of images")]
 fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
@@ -26,12 +27,12 @@ impl Figures {
         share(self.evaluation.correct as u64, self.evaluation.images as u64)
     }
 
-    /// The disagreements as a table has them: nothing where nothing was compared.
+    /// The disagreements as a cell of a table, which is empty without a reference.
     fn compared(&self) -> String {
         self.disagreements.map(|images| images.to_string()).unwrap_or_default()
     }
 
-    /// Images of each class, and how many of them were named rightly.
+    /// For each class the number of its images, and how many of them were classified correctly.
     fn classes(&self) -> impl Iterator<Item = (u64, u64)> {
         let rows = self.evaluation.confusion.iter().enumerate();
         rows.map(|(class, row)| (row.iter().sum::<u64>(), row.get(class).copied().unwrap_or_default()))
@@ -112,7 +113,7 @@ pub(super) fn table(all: &[Figures], classes: &[String]) -> anyhow::Result<Strin
     Ok(text)
 }
 
-/// Three blocks with a header each and an empty line in between.
+/// Three blocks, each with a header, separated by empty lines.
 pub(super) fn csv(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
     let mut text =
         String::from("precision,accuracy,images_per_second,batch,images,correct,model,disagreements\n");

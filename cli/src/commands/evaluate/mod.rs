@@ -1,9 +1,14 @@
 //! `firesteel evaluate`: how good and how fast the model is, in each precision, over a labelled data set.
 //!
-//! Images are decoded once, on all cores, and each model then gets them in the same batches, the reference at most 64 at
-//! once. The rate is that of the model: decoding is not in it, normalisation is.
+//! Images are decoded once, on all cores. Each model then gets them in the same batches; the reference gets at most 64 at once.
+//! The rate includes normalisation and excludes decoding.
 
 mod figures;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -12,10 +17,6 @@ use firesteel_pipeline::inference::{
     self, Device, Evaluation, Model, Network, PlainResNet, Precision, Sample, Weights, compile,
     evaluate_watched, samples,
 };
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::{JoinError, spawn_blocking};
 
 use self::figures::{Figures, csv, json, table};
@@ -27,7 +28,7 @@ use crate::progress::Progress;
 /// The most images that the reference gets at once: candle copies the patches of a convolution, megabytes an image.
 const REFERENCE_BATCH: usize = 64;
 
-/// Behind `--help`.
+/// The examples at the end of `--help`.
 const EXAMPLES: &str = "\
 Examples:
     # the shipped model over all 10,000 images, in every precision that this build has
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: EvaluateArgs, context: Context) -> anyhow::Result<
     let shutdown = context.signals.shutdown.clone();
     tokio::select! {
         outcome = evaluate(args, context) => outcome,
-        // What still computes stops after its batch, or with the process.
+        // A running model stops after its batch, or with the process.
         () = shutdown.cancelled() => Ok(Outcome::Interrupted),
     }
 }
@@ -131,7 +132,7 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
     Ok(Outcome::Done)
 }
 
-/// What is measured.
+/// One of the models that are compared.
 #[derive(Debug, Clone, Copy)]
 enum Variant {
     /// The network in candle's own operations.
@@ -148,7 +149,7 @@ impl Variant {
         }
     }
 
-    /// How many images it gets at once where `asked` were asked for.
+    /// The batch size where the user asked for `asked`.
     fn batch(self, asked: usize) -> usize {
         match self {
             Self::Reference => asked.min(REFERENCE_BATCH),

@@ -1,7 +1,8 @@
 //! The command line of `firesteel sql`.
 
-use clap::Args;
 use std::path::PathBuf;
+
+use clap::Args;
 
 use crate::args::{CacheArgs, EngineArgs, SessionArgs};
 

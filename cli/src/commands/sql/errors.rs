@@ -1,11 +1,11 @@
-//! Says what is wrong with a statement, and what may have been meant.
+//! Explains the error of a statement and suggests the name that may have been meant.
 
 use firesteel_engine::{Error, TableInfo};
 
-/// How like a name has to be to be suggested, from 0 to 1.
+/// The similarity, from 0 to 1, above which a name is suggested.
 const LIKE: f64 = 0.7;
 
-/// The error in words, with the table that may have been meant.
+/// The text of the error, with the table that may have been meant.
 pub(super) fn explain(error: &Error, tables: &[TableInfo]) -> String {
     let mut text = error.to_string();
     if let Some(missing) = missing_table(&text) {
@@ -26,7 +26,7 @@ fn missing_table(text: &str) -> Option<&str> {
     rest.starts_with(" not found").then(|| name.rsplit('.').next().unwrap_or(name))
 }
 
-/// The name that is most like `wanted`.
+/// The name most similar to `wanted`, where one is similar enough.
 pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let like = |name: &str| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase());
     let best = names.map(|name| (like(name), name)).max_by(|a, b| a.0.total_cmp(&b.0));

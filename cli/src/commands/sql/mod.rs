@@ -23,25 +23,26 @@ mod shell;
 
 pub(crate) use self::args::SqlArgs;
 
-use anyhow::Context as _;
-use firesteel_engine::Config;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
+
+use anyhow::Context as _;
+use firesteel_engine::Config;
 
 use self::output::Output;
 use self::shell::{Flow, Shell};
 use crate::context::{Context, Outcome};
 
-/// The rows of a table that fit a screen or two.
+/// How many rows of a table are shown on a terminal: a screen or two.
 const ROWS_ON_A_TERMINAL: usize = 40;
-/// The rows of a table that are kept in memory for a file or a pipe.
+/// How many rows of a table are shown in a file or a pipe. They are kept in memory to align the columns.
 const ROWS_ELSEWHERE: usize = 10_000;
 
-/// What is to be run.
+/// The source of the statements.
 enum Input {
-    /// Statements, and where they come from.
+    /// Names of scripts, for errors, and their texts.
     Scripts(Vec<(String, String)>),
-    /// A person.
+    /// A person at a terminal.
     Terminal,
 }
 
@@ -51,7 +52,7 @@ pub(crate) async fn run(args: SqlArgs, context: Context) -> anyhow::Result<Outco
         Some(path) => Output::file(path)?,
         None => Output::stdout(),
     };
-    let config = Config { cache: args.cache.config(), ..args.engine.config()? };
+    let config = Config { cache: args.cache.config(), ..args.engine.config(&context.settings)? };
     let session = tokio::select! {
         session = args.session.connect(config) => session?,
         () = context.signals.shutdown.cancelled() => return Ok(Outcome::Interrupted),
@@ -84,7 +85,7 @@ pub(crate) async fn run(args: SqlArgs, context: Context) -> anyhow::Result<Outco
     }
 }
 
-/// Reads everything that is to be run before the engine starts, so that a file that is not there costs nothing.
+/// Reads all scripts before the engine starts, so that a missing file is reported at once.
 fn input(args: &SqlArgs) -> anyhow::Result<Input> {
     if !args.commands.is_empty() {
         let scripts = args.commands.iter().map(|sql| (String::new(), sql.clone()));
