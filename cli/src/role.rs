@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firesteel_pipeline::consumer::Stats;
-use firesteel_pipeline::health::{Server, Watched};
+use firesteel_pipeline::health::{HealthSource, Server};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::HealthListenArgs;
@@ -17,14 +17,14 @@ impl HealthListenArgs {
     /// Runs a role and, where one is configured, the health server for as long as the role runs.
     pub(crate) async fn beside(
         &self,
-        watched: Arc<dyn Watched>,
+        source: Arc<dyn HealthSource>,
         role: impl Future<Output = anyhow::Result<Outcome>>,
     ) -> anyhow::Result<Outcome> {
         let Some(listen) = self.health_listen else { return role.await };
         let server = Server::bind(listen).await?;
         tracing::info!(address = %server.address(), "health is served");
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(server.run(watched, stop.clone()));
+        let serving = tokio::spawn(server.run(source, stop.clone()));
         let outcome = role.await;
         stop.cancel();
         if let Ok(Err(error)) = serving.await {

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use clap::Command;
+use firesteel_common::suggest::nearest;
 
 /// What every setting's environment variable starts with.
 const PREFIX: &str = "FIRESTEEL_";
@@ -133,12 +134,10 @@ fn values(key: &str, value: &toml::Value) -> anyhow::Result<Vec<String>> {
 /// `; did you mean X?` with the most similar known name, where one is similar enough.
 fn suggestion(name: &str, known: &BTreeSet<String>, show: impl Fn(&str) -> String) -> String {
     // All names share the prefix, so it is left out of the comparison.
-    let likeness =
-        |known: &str| strsim::jaro_winkler(name.trim_start_matches(PREFIX), known.trim_start_matches(PREFIX));
-    let nearest = known.iter().map(|known| (likeness(known), known));
-    match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((score, nearest)) if score > 0.8 => format!("; did you mean {}?", show(nearest)),
-        _ => "; `firesteel help` and each subcommand's --help list the settings".to_owned(),
+    let names = known.iter().map(|known| known.trim_start_matches(PREFIX));
+    match nearest(name.trim_start_matches(PREFIX), names) {
+        Some(nearest) => format!("; did you mean {}?", show(&format!("{PREFIX}{nearest}"))),
+        None => "; `firesteel help` and each subcommand's --help list the settings".to_owned(),
     }
 }
 

@@ -18,7 +18,6 @@
 //!
 //! Order is not promised: images are classified and stored concurrently.
 
-pub mod backoff;
 pub mod consumer;
 pub mod dataset;
 mod error;
@@ -30,3 +29,4 @@ pub mod seed;
 pub mod sink;
 
 pub use error::{Error, ErrorKind, Result, chain};
+pub use firesteel_common::retry::RetryPolicy;

@@ -59,7 +59,7 @@ impl KafkaArgs {
         let KafkaConfig { bootstrap, properties } = self.config()?;
         Ok(KafkaConnection {
             bootstrap,
-            properties,
+            properties: properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             images_topic: self.images_topic.clone(),
             predictions_topic: self.predictions_topic.clone(),
         })

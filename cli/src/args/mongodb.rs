@@ -26,7 +26,7 @@ impl MongoArgs {
     /// The pipeline's configuration for writing predictions.
     pub(crate) fn sink(&self) -> MongoConfig {
         MongoConfig {
-            uri: self.mongodb_uri.clone(),
+            uri: self.mongodb_uri.clone().into(),
             database: self.mongodb_database.clone(),
             ..MongoConfig::default()
         }

@@ -3,6 +3,7 @@
 use anyhow::bail;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use firesteel_common::secret::{KafkaProperties, MongoUri};
 
 /// Refuses secrets among the arguments, because every user of the machine can read them in the process list.
 pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
@@ -13,7 +14,7 @@ pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
     };
     if by_flag("mongodb_uri") {
         let uri = matches.get_one::<String>("mongodb_uri").map(String::as_str).unwrap_or_default();
-        if holds_password(uri) {
+        if MongoUri::new(uri).holds_password() {
             bail!(
                 "--mongodb-uri holds a password, which every user of this machine can read in the process list; \
                  set FIRESTEEL_MONGODB_URI or mongodb_uri in the settings file instead"
@@ -23,8 +24,7 @@ pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
     if by_flag("kafka_properties") {
         let pairs = matches.get_many::<String>("kafka_properties").into_iter().flatten();
         for name in pairs.filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.trim()) {
-            if ["password", "secret", "key.pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
-            {
+            if KafkaProperties::is_secret(name) {
                 bail!(
                     "--kafka-property {name} is a secret, which every user of this machine can read in the process \
                      list; set FIRESTEEL_KAFKA_PROPERTIES or [kafka.properties] in the settings file instead"
@@ -33,19 +33,6 @@ pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether a connection string holds a password, even where it is not escaped as it should be.
-fn holds_password(uri: &str) -> bool {
-    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    let (before_options, _) = rest.split_once('?').unwrap_or((rest, ""));
-    // Options may hold an `@` of their own; a password with an unescaped `?` has no slash before it.
-    let credentials = match before_options.rsplit_once('@') {
-        Some((credentials, _)) => credentials,
-        None if before_options.contains('/') => return false,
-        None => rest.rsplit_once('@').map_or("", |(credentials, _)| credentials),
-    };
-    credentials.contains(':')
 }
 
 #[cfg(test)]
@@ -78,12 +65,12 @@ mod tests {
         for uri in
             ["mongodb://u:p@h", "mongodb://u:p/w@h", "mongodb://u:p?w@h", "mongodb://u:p@w@h/?a=b", "u:p@h"]
         {
-            assert!(holds_password(uri), "{uri}");
+            assert!(MongoUri::new(uri).holds_password(), "{uri}");
         }
         for uri in
             ["mongodb://h:1", "mongodb://me@h/?a=b:c", "mongodb://h:1/?appName=@a:b@", "mongodb://h:1?a=b"]
         {
-            assert!(!holds_password(uri), "{uri}");
+            assert!(!MongoUri::new(uri).holds_password(), "{uri}");
         }
     }
 }

@@ -9,7 +9,6 @@
 
 use super::retry::Retry;
 use super::source::Record;
-use super::stats::add;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::{Message, Publisher, dead_letter_topic};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -65,7 +64,7 @@ pub(crate) async fn bury(
         topic = %record.topic, partition = record.partition, offset = record.offset, class = reason.class,
         reason = reason.message, dead_letter_offset = at.offset, "record sent to the dead-letter topic",
     );
-    add(&retry.stats.dead_lettered, 1);
+    retry.stats.dead_lettered.inc();
     record.ticket.complete();
     Ok(true)
 }

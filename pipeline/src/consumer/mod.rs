@@ -26,7 +26,7 @@ pub mod predictions;
 mod retry;
 mod source;
 mod standing;
-mod startup;
+mod start;
 mod stats;
 
 pub use metrics::Metrics;

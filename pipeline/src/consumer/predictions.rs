@@ -6,15 +6,15 @@
 //! refuses for good, is a dead letter. While MongoDB is down the batch in hand is written again and again, and the
 //! bound on records in flight stops the polling.
 
-use super::dead_letter::{Reason, bury};
+use super::Stats;
+use super::dead_letter::Reason;
 use super::retry::{Outage, Retry};
 use super::source::{Record, Source};
-use super::stats::add;
-use super::{Stats, source, startup};
-use crate::backoff;
+use super::start::{self, Consumer, Delivery, first_contact};
 use crate::error::Result;
-use crate::kafka::{KafkaConfig, Publisher, TopicSpec, dead_letter_topic};
+use crate::kafka::{KafkaConfig, TopicSpec};
 use crate::sink::{MongoConfig, MongoSink, Sink};
+use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::PredictionRecord;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +45,8 @@ pub struct Config {
     pub max_batch_bytes: usize,
     /// How often offsets are committed.
     pub commit_interval: Duration,
-    /// Between two tries at a dependency that is down.
-    pub backoff: backoff::Config,
+    /// The delays between attempts at a dependency that is down.
+    pub retry: RetryPolicy,
     /// End with an error when a dependency does not answer within 10 s of the start, instead of waiting for it.
     pub fail_fast: bool,
     /// How long work under way may take to finish after the shutdown began.
@@ -66,7 +66,7 @@ impl Default for Config {
             max_batch: 1_000,
             max_batch_bytes: 8 * 1024 * 1024,
             commit_interval: Duration::from_secs(1),
-            backoff: backoff::Config::default(),
+            retry: RetryPolicy::default(),
             fail_fast: false,
             shutdown_grace: Duration::from_secs(10),
         }
@@ -80,8 +80,8 @@ impl Default for Config {
 /// it, dependencies that are down are waited for.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
     let outage = Outage::new(ROLE, "MongoDB", Arc::clone(&stats));
-    let start = Retry { backoff: &config.backoff, outage: &outage, stats: &stats, shutdown: &shutdown };
-    let contact = startup::first_contact(start, config.fail_fast, || async {
+    let start = Retry { policy: &config.retry, outage: &outage, stats: &stats, shutdown: &shutdown };
+    let contact = first_contact(start, config.fail_fast, || async {
         // Resolving a name of `mongodb+srv` is part of reaching the server, so it is retried too.
         let sink = MongoSink::new(&config.mongo, ROLE).await?;
         sink.prepare().await?;
@@ -101,33 +101,25 @@ pub async fn run_with(
     stats: Arc<Stats>,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let kafka = Arc::new(Outage::new(ROLE, "Kafka", Arc::clone(&stats)));
-    let topics = [config.predictions_topic.clone(), dead_letter_topic(&config.predictions_topic)]
-        .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
-    let start = Retry { backoff: &config.backoff, outage: &kafka, stats: &stats, shutdown: &shutdown };
-    if !startup::topics(&config.kafka, ROLE, &topics, start, config.fail_fast).await? {
-        return Ok(());
-    }
-    let source = source::Config {
-        kafka: config.kafka.clone(),
+    let settings = start::Settings {
+        kafka: &config.kafka,
         role: ROLE,
-        topic: config.predictions_topic.clone(),
-        group: config.group.clone(),
+        group: &config.group,
+        topic: &config.predictions_topic,
+        output: None,
+        partitions: config.partitions,
+        replication: config.replication,
         max_in_flight: config.max_in_flight,
         commit_interval: config.commit_interval,
+        retry: &config.retry,
+        fail_fast: config.fail_fast,
     };
-    let mut source = Source::start(source, Arc::clone(&stats), Arc::clone(&kafka))?;
-    tracing::info!(role = ROLE, topic = config.predictions_topic, group = config.group, "consuming");
-    let hurry = CancellationToken::new();
-    let writer = Writer {
-        publisher: Publisher::new(&config.kafka, ROLE, Duration::from_secs(30))?,
-        mongo: Outage::new(ROLE, "MongoDB", Arc::clone(&stats)),
-        sink,
-        kafka,
-        stats,
-        hurry: hurry.clone(),
-        config,
+    let Some(consumer) = Consumer::start(settings, Arc::clone(&stats), &shutdown).await? else {
+        return Ok(());
     };
+    let Consumer { mut source, delivery } = consumer;
+    let mongo = Outage::new(ROLE, "MongoDB", stats);
+    let writer = Writer { config, sink, mongo, delivery };
     let result = {
         let work = writer.run(&mut source, &shutdown);
         tokio::pin!(work);
@@ -139,7 +131,7 @@ pub async fn run_with(
                 match grace {
                     Ok(result) => result,
                     Err(_) => {
-                        hurry.cancel();
+                        writer.delivery.hurry.cancel();
                         work.await
                     }
                 }
@@ -153,11 +145,8 @@ pub async fn run_with(
 struct Writer<'a> {
     config: Config,
     sink: &'a dyn Sink,
-    publisher: Publisher,
     mongo: Outage,
-    kafka: Arc<Outage>,
-    stats: Arc<Stats>,
-    hurry: CancellationToken,
+    delivery: Delivery,
 }
 
 impl Writer<'_> {
@@ -208,7 +197,7 @@ impl Writer<'_> {
             }
         }
         if !predictions.is_empty() {
-            let written = self.retry(&self.mongo).run(|| self.sink.write(&predictions)).await?;
+            let written = self.delivery.retry(&self.mongo).run(|| self.sink.write(&predictions)).await?;
             let Some(refused) = written else { return Ok(()) };
             for refusal in refused {
                 if let Some(record) = records.get_mut(refusal.index).and_then(Option::take) {
@@ -217,18 +206,13 @@ impl Writer<'_> {
             }
             for (record, prediction) in records.into_iter().zip(&predictions) {
                 let Some(record) = record else { continue };
-                add(&self.stats.succeeded, 1);
-                self.stats.predictions.count(prediction.label, prediction.correct());
+                self.delivery.stats.succeeded.inc();
+                self.delivery.stats.predictions.count(prediction.label, prediction.correct());
                 record.ticket.complete();
             }
         }
-        let letters = dead.into_iter().map(async |(record, reason)| {
-            bury(&self.publisher, self.retry(&self.kafka), record, &reason).await.map(drop)
-        });
+        let letters =
+            dead.into_iter().map(async |(record, reason)| self.delivery.bury(record, &reason).await);
         futures::future::try_join_all(letters).await.map(drop)
-    }
-
-    fn retry<'a>(&'a self, outage: &'a Outage) -> Retry<'a> {
-        Retry { backoff: &self.config.backoff, outage, stats: &self.stats, shutdown: &self.hurry }
     }
 }

@@ -4,9 +4,8 @@
 //! first failure, a failure that says something new, the recovery. While it lasts the consumer counts as not ready.
 
 use super::Stats;
-use super::stats::add;
-use crate::backoff::{self, Backoff};
 use crate::error::{Error, Result, chain};
+use firesteel_common::retry::RetryPolicy;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -128,7 +127,7 @@ impl Outage {
 /// What a run of tries needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Retry<'a> {
-    pub(crate) backoff: &'a backoff::Config,
+    pub(crate) policy: &'a RetryPolicy,
     pub(crate) outage: &'a Outage,
     pub(crate) stats: &'a Stats,
     pub(crate) shutdown: &'a CancellationToken,
@@ -141,7 +140,7 @@ impl Retry<'_> {
     where
         F: Future<Output = Result<T>>,
     {
-        let mut backoff = Backoff::new(self.backoff.clone());
+        let mut backoff = self.policy.backoff();
         loop {
             let result = tokio::select! {
                 biased;
@@ -165,7 +164,7 @@ impl Retry<'_> {
     }
 
     fn note(&self, error: &Error) {
-        add(&self.stats.retries, 1);
+        self.stats.retries.inc();
         self.outage.failed(&chain(error));
     }
 }
@@ -192,8 +191,8 @@ mod tests {
     async fn a_shutdown_ends_the_waiting_and_a_permanent_error_ends_the_tries() {
         let (stats, shutdown) = (Arc::new(Stats::default()), CancellationToken::new());
         let outage = Outage::new("r", "d", Arc::clone(&stats));
-        let backoff = backoff::Config { initial: Duration::from_millis(1), ..backoff::Config::default() };
-        let retry = Retry { backoff: &backoff, outage: &outage, stats: &stats, shutdown: &shutdown };
+        let policy = RetryPolicy { initial: Duration::from_millis(1), ..RetryPolicy::default() };
+        let retry = Retry { policy: &policy, outage: &outage, stats: &stats, shutdown: &shutdown };
         let down = || Error::MongoUnconfirmed {
             database: "d".into(),
             collection: "c".into(),

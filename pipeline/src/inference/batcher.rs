@@ -238,7 +238,7 @@ impl Handle {
         match Arc::clone(&self.shared.room).try_acquire_owned() {
             Ok(permit) => Ok(Room { _permit: permit }),
             Err(tokio::sync::TryAcquireError::NoPermits) => {
-                Stats::add(&self.shared.stats.refused, 1);
+                self.shared.stats.refused.inc();
                 Err(ClassifyError::Full { limit: self.shared.options.queue })
             }
             Err(tokio::sync::TryAcquireError::Closed) => Err(self.closed()),
@@ -265,9 +265,9 @@ impl Handle {
     ) -> Result<Classification, ClassifyError> {
         let (reply, answer) = oneshot::channel();
         let job = Job { image: Encoded { encoding, data }, reply, room };
-        Stats::add(&self.shared.stats.queued, 1);
+        self.shared.stats.queued.inc();
         if self.shared.encoded.push(job).is_err() {
-            Stats::subtract(&self.shared.stats.queued, 1);
+            self.shared.stats.queued.dec();
             return Err(self.closed());
         }
         answer.await.unwrap_or_else(|_| Err(self.closed()))
@@ -311,16 +311,16 @@ impl Shared {
         });
         match decoded {
             Ok(image) => {
-                Stats::add(&self.stats.ready, 1);
+                self.stats.ready.fetch_add(1, Ordering::Relaxed);
                 if let Err(job) = self.ready.push(Job { image, reply, room }) {
-                    Stats::subtract(&self.stats.ready, 1);
-                    Stats::subtract(&self.stats.queued, 1);
+                    self.stats.ready.fetch_sub(1, Ordering::Relaxed);
+                    self.stats.queued.dec();
                     drop(job);
                 }
             }
             Err(rejection) => {
-                Stats::subtract(&self.stats.queued, 1);
-                Stats::add(&self.stats.rejections, 1);
+                self.stats.queued.dec();
+                self.stats.rejected.inc();
                 Job { image: (), reply, room }.answer(Err(rejection.into()));
             }
         }
@@ -330,8 +330,7 @@ impl Shared {
     fn infer(&self, mut model: Box<dyn Model>) {
         let (mut batch, mut pixels) = (Vec::new(), Vec::new());
         while self.ready.take(self.options.max_batch, &mut batch) {
-            Stats::subtract(&self.stats.ready, batch.len());
-            Stats::subtract(&self.stats.queued, batch.len());
+            self.stats.taken(batch.len());
             // Whoever has gone meanwhile needs no answer.
             batch.retain(|job| !job.reply.is_closed());
             if batch.is_empty() {
@@ -342,14 +341,10 @@ impl Shared {
             let start = Instant::now();
             let run = catch_unwind(AssertUnwindSafe(|| classify(model.as_mut(), &pixels, batch.len())));
             let took = start.elapsed();
-            let nanos = usize::try_from(took.as_nanos()).unwrap_or(usize::MAX);
-            Stats::add(&self.stats.busy_nanos, nanos);
+            self.stats.computed(took);
             match run {
                 Ok(Ok(answers)) => {
-                    Stats::add(&self.stats.images, batch.len());
-                    Stats::add(&self.stats.batches, 1);
-                    self.stats.batch_images.observe(batch.len() as u64);
-                    self.stats.batch_time.observe_time(took);
+                    self.stats.answered(batch.len(), took);
                     for (job, answer) in batch.drain(..).zip(answers) {
                         job.answer(Ok(answer));
                     }
@@ -379,7 +374,7 @@ impl Shared {
     }
 
     fn fail(&self, batch: &mut Vec<Job<Vec<u8>>>, error: &Arc<Error>) {
-        Stats::add(&self.stats.failures, batch.len());
+        self.stats.failed.inc_by(batch.len() as u64);
         for job in batch.drain(..) {
             job.answer(Err(ClassifyError::Model(Arc::clone(error))));
         }

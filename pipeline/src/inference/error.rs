@@ -4,6 +4,7 @@
 use super::client::ClientError;
 use super::device::Device;
 use super::precision::Precision;
+use firesteel_common::ConfigField::{self, InferenceDevice, InferenceListen, InferencePrecision, Weights};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -100,7 +101,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// A precision that this build or this device cannot compute in.
-    #[error("{model}: precision {precision} {problem} (setting precision)")]
+    #[error("{model}: precision {precision} {problem} ({})", InferencePrecision)]
     Precision {
         /// The model.
         model: String,
@@ -110,7 +111,7 @@ pub enum Error {
         problem: String,
     },
     /// A device that this build or this machine does not have.
-    #[error("device {device} {problem} (setting device)")]
+    #[error("device {device} {problem} ({})", InferenceDevice)]
     Device {
         /// What was asked for.
         device: Device,
@@ -152,7 +153,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// The server cannot have its address.
-    #[error("inference server: cannot listen on {address} (setting listen): {source}")]
+    #[error("inference server: cannot listen on {address} ({}): {source}", InferenceListen)]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -182,6 +183,21 @@ pub enum Error {
     /// The client's side.
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl Error {
+    /// The field of the configuration that the error points at, whose name its message contains.
+    #[must_use]
+    pub fn field(&self) -> Option<ConfigField> {
+        match self {
+            Self::ReadWeights { .. } => Some(Weights),
+            Self::Precision { .. } => Some(InferencePrecision),
+            Self::Device { .. } => Some(InferenceDevice),
+            Self::Bind { .. } => Some(InferenceListen),
+            Self::Client(error) => error.field(),
+            _ => None,
+        }
+    }
 }
 
 /// A result of this module.

@@ -8,7 +8,6 @@
 use super::batcher::{ClassifyError, Handle};
 use super::decode::Rejection;
 use super::model::{Classification, ModelInfo};
-use super::stats::Stats;
 use firesteel_proto::inference::{self as rpc, ClassifyRequest, ClassifyResponse, Inference, Outcome};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
@@ -47,7 +46,7 @@ impl Inference for Service {
         let (encoding, data) = match request.into_image() {
             Ok(image) => image,
             Err(error) => {
-                Stats::add(&handle.stats().rejections, 1);
+                handle.stats().rejected.inc();
                 return Err(Status::invalid_argument(error.to_string()));
             }
         };
@@ -135,7 +134,7 @@ impl Call {
                 });
             }
             Err(error) => {
-                Stats::add(&handle.stats().rejections, 1);
+                handle.stats().rejected.inc();
                 self.tasks
                     .spawn(async move { send(&answers, response(id, rejected(error.to_string()))).await });
             }

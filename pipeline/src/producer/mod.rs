@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::kafka::{
     Acknowledged, KafkaConfig, Message, Publisher, TopicSpec, dead_letter_topic, ensure_topics,
 };
+use firesteel_common::ConfigField;
 use firesteel_proto::{Encoding, ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -197,7 +198,7 @@ fn ids(config: &Config) -> Result<Vec<ProducerId>> {
     let different: BTreeSet<_> = config.ids.iter().collect();
     if config.ids.len() != config.producers || different.len() != config.producers {
         let reason = format!("{} producers need as many different ids", config.producers);
-        return Err(Error::Setting { setting: "producer ids", reason });
+        return Err(Error::Setting { field: ConfigField::ProducerIds, reason });
     }
     Ok(config.ids.clone())
 }

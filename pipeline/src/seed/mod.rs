@@ -14,6 +14,7 @@ pub use generate::{Generator, MODEL};
 
 use crate::error::{Error, Result};
 use crate::sink::{Layout, MongoConfig, MongoSink};
+use firesteel_common::ConfigField;
 use firesteel_proto::ProducerId;
 use std::ops::Range;
 use std::sync::Arc;
@@ -172,10 +173,10 @@ async fn make_room(sink: &MongoSink, config: &Config) -> Result<()> {
         && found != config.layout
     {
         let reason = format!(
-            "{}.{} exists and is {found}; --drop makes it anew",
+            "{}.{} exists and is {found}; replacing it makes it anew",
             config.mongo.database, config.mongo.collection
         );
-        return Err(Error::Setting { setting: "--plain", reason });
+        return Err(Error::Setting { field: ConfigField::SeedLayout, reason });
     }
     sink.prepare_as(config.layout).await
 }

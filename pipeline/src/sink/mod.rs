@@ -10,13 +10,12 @@ mod document;
 mod memory;
 mod mongodb;
 mod reply;
-mod split;
 
 #[doc(hidden)]
 pub mod conformance;
 
 pub use self::bulk::Layout;
-pub use self::mongodb::{MongoConfig, MongoSink, redact_uri};
+pub use self::mongodb::{MongoConfig, MongoSink};
 pub use memory::MemorySink;
 
 use crate::error::Result;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum as _;
+use firesteel_common::suggest::nearest;
 
 use super::args::SqlFormat;
-use super::errors::nearest;
 
 /// Name, arguments and purpose of each command: the one list behind parsing, help and completion.
 pub(super) const COMMANDS: [(&str, &str, &str); 14] = [

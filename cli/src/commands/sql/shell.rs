@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use arrow::array::RecordBatch;
+use firesteel_common::suggest::nearest;
 use firesteel_engine::{Error, Outcome, Query, Session, TableInfo};
 use indicatif::MultiProgress;
 
 use super::args::SqlFormat;
+use super::describe;
 use super::errors::explain;
 use super::format::{Layout, Printed, Printer};
 use super::meta::{self, Meta};
 use super::output::Output;
 use super::script::{self, Step};
-use super::{describe, errors};
 use crate::context::Context;
 use crate::signals::Signals;
 use crate::tasks::TaskProgress;
@@ -297,7 +298,7 @@ impl Shell {
         };
         let Some(table) = tables.iter().find(|table| full(table)) else {
             let names = tables.iter().map(|table| table.name.as_str());
-            let hint = errors::nearest(wanted, names).map(|name| format!("; did you mean {name}?"));
+            let hint = nearest(wanted, names).map(|name| format!("; did you mean {name}?"));
             return Err(anyhow!(
                 "there is no table {wanted}{}",
                 hint.unwrap_or("; \\d lists them".to_owned())

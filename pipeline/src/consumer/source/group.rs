@@ -4,10 +4,9 @@
 //! librdkafka. Its lock is held for moments only, never across a call of librdkafka.
 
 use super::super::retry::Outage;
-use super::super::stats::add;
 use super::lag::{Log, behind};
 use super::{Stats, Tracker};
-use crate::kafka::Context;
+use firesteel_common::kafka::QuietContext;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -15,7 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug)]
@@ -155,7 +154,7 @@ impl Shared {
             let Offset::Offset(offset) = element.offset() else { continue };
             let Some((_, released)) = owned.requested.filter(|(sent, _)| *sent == offset) else { continue };
             if result.is_ok() {
-                add(&self.stats.committed, released.saturating_sub(owned.confirmed));
+                self.stats.committed.fetch_add(released.saturating_sub(owned.confirmed), Ordering::Relaxed);
                 owned.confirmed = released;
             } else {
                 owned.requested = None;
@@ -171,11 +170,11 @@ pub(super) struct GroupContext {
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Context.log(level, facility, message);
+        QuietContext.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        Context.error(error, reason);
+        QuietContext.error(error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {

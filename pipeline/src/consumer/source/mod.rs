@@ -24,7 +24,7 @@ mod worker;
 use super::retry::Outage;
 use super::{Stats, Tracker};
 use crate::error::{Error, Result};
-use crate::kafka::{KafkaConfig, client_error};
+use crate::kafka::{self, KafkaConfig, client_error};
 use bytes::Bytes;
 use group::{GroupContext, Shared};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -91,7 +91,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.shared.stats.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.shared.stats.in_flight.dec();
     }
 }
 
@@ -105,7 +105,7 @@ pub(crate) struct Source {
 impl Source {
     /// Joins the group. The client connects on its own, whenever a broker is there.
     pub(crate) fn start(config: Config, stats: Arc<Stats>, outage: Arc<Outage>) -> Result<Self> {
-        let mut client_config = config.kafka.consumer(config.role, &config.group)?;
+        let mut client_config = kafka::consumer(&config.kafka, config.role, &config.group)?;
         if client_config.get(STATISTICS).is_none() {
             client_config.set(STATISTICS, TELL_EVERY.as_millis().to_string());
         }

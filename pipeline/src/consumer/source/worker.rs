@@ -1,6 +1,5 @@
 //! The thread that owns the client: polls, delivers, pauses, commits.
 
-use super::super::stats::add;
 use super::group::{GroupContext, Shared};
 use super::{Config, Record, Ticket, failed};
 use crate::error::{Error, ErrorKind, Result, chain, kafka_kind};
@@ -140,8 +139,8 @@ impl Worker {
             let Some(owned) = partitions.owned.get_mut(&message.partition()) else { return };
             (owned.epoch, owned.tracker.deliver(message.offset()))
         };
-        add(&self.shared.stats.consumed, 1);
-        add(&self.shared.stats.in_flight, 1);
+        self.shared.stats.consumed.fetch_add(1, Ordering::Relaxed);
+        self.shared.stats.in_flight.inc();
         let record = Record {
             topic: Arc::clone(&self.shared.topic),
             partition: message.partition(),

@@ -1,5 +1,6 @@
 //! Why a client has no answer, and whether asking again may help.
 
+use firesteel_common::ConfigField::{self, InferenceUrl};
 use std::time::Duration;
 use tonic::{Code, Status};
 
@@ -8,7 +9,7 @@ use tonic::{Code, Status};
 #[non_exhaustive]
 pub enum ClientError {
     /// The address cannot be used at all.
-    #[error("inference server address {url:?} (FIRESTEEL_INFERENCE_URL) is not usable: {reason}")]
+    #[error("inference server address {url:?} ({}) is not usable: {reason}", InferenceUrl)]
     Url {
         /// The address as it was given.
         url: String,
@@ -16,7 +17,7 @@ pub enum ClientError {
         reason: String,
     },
     /// No connection within the time allowed.
-    #[error("inference server {url} (FIRESTEEL_INFERENCE_URL) cannot be reached: {reason}")]
+    #[error("inference server {url} ({}) cannot be reached: {reason}", InferenceUrl)]
     Unreachable {
         /// The address.
         url: String,
@@ -56,6 +57,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The field of the configuration that the error points at, whose name its message contains.
+    #[must_use]
+    pub fn field(&self) -> Option<ConfigField> {
+        matches!(self, Self::Url { .. } | Self::Unreachable { .. }).then_some(InferenceUrl)
+    }
+
     /// Whether the same request may succeed later with nothing changed: the server is starting, full, gone or
     /// restarting. The rest (a wrong address, a peer that is no inference server) needs a person.
     #[must_use]

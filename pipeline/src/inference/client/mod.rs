@@ -10,12 +10,13 @@
 //! whole stream, so what was under way is then asked again one by one, and only the guilty image is
 //! [`Answer::Rejected`].
 
-mod connect;
 mod error;
 mod stream;
 
 use bytes::Bytes;
 pub use error::ClientError;
+use firesteel_common::error::root_cause;
+use firesteel_common::net;
 use firesteel_proto::Encoding;
 use firesteel_proto::inference::{ClassifyRequest, InferenceClient};
 use std::sync::Arc;
@@ -116,7 +117,7 @@ impl Client {
             .connect_timeout(options.connect_timeout)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20))
-            .connect_with_connector_lazy(tower::service_fn(connect::connect));
+            .connect_with_connector_lazy(tower::service_fn(net::dial));
         Ok(Self {
             shared: Arc::new(Shared {
                 url: url.to_owned(),
@@ -234,13 +235,4 @@ impl Shared {
 /// Whether this status was made here because the connection failed, not sent by the server.
 fn is_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
-}
-
-/// The innermost cause: "connection refused" rather than "transport error".
-fn root_cause(status: &Status) -> String {
-    let mut cause: &dyn std::error::Error = status;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }

@@ -1,17 +1,22 @@
-//! Opens the TCP connection under the channel, and refuses one that would lead back to itself.
+//! Dialling a peer over TCP, without ever reaching oneself.
 //!
-//! The server's usual port lies in the range from which the system takes the ports of outgoing connections. A
-//! client that keeps trying an address of its own machine on which nobody listens is, sooner or later, given that
-//! very port, and TCP then connects the socket to itself: the client would talk to itself, and the server could
-//! not take its port back.
+//! The usual ports of our servers lie in the range from which the system takes the ports of outgoing connections. A
+//! client that keeps trying an address of its own machine on which nobody listens is, sooner or later, given that very
+//! port, and TCP then connects the socket to itself: the client would talk to itself, and the server could not take its
+//! port back. Such a socket is refused. Small messages are sent at once: with Nagle's algorithm an answer waits 40 ms for
+//! an acknowledgement.
 
-use hyper_util::rt::TokioIo;
 use std::io;
-use tokio::net::TcpStream;
-use tonic::transport::Uri;
 
-/// Connects to the host and port of `uri`.
-pub(super) async fn connect(uri: Uri) -> io::Result<TokioIo<TcpStream>> {
+use axum::http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Connects to the host and port of `uri`: the connector of a gRPC channel.
+///
+/// # Errors
+/// A URI without a host, a peer that cannot be reached, or a socket that is connected to itself.
+pub async fn dial(uri: Uri) -> io::Result<TokioIo<TcpStream>> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "expected http://HOST:PORT");
     // An IPv6 address stands in brackets in a URI, and without them in an address.
     let host = uri.host().ok_or_else(invalid)?.trim_start_matches('[').trim_end_matches(']');
@@ -21,7 +26,11 @@ pub(super) async fn connect(uri: Uri) -> io::Result<TokioIo<TcpStream>> {
     Ok(TokioIo::new(stream))
 }
 
-fn refuse_itself(stream: &TcpStream) -> io::Result<()> {
+/// Checks that a socket is not connected to itself.
+///
+/// # Errors
+/// `ConnectionRefused` for a socket that is, as if nobody listened there, which is so.
+pub fn refuse_itself(stream: &TcpStream) -> io::Result<()> {
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
     }
@@ -30,8 +39,9 @@ fn refuse_itself(stream: &TcpStream) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use tokio::net::TcpSocket;
+
+    use super::*;
 
     #[tokio::test]
     async fn a_socket_that_is_connected_to_itself_is_refused() {
