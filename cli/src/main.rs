@@ -46,21 +46,22 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => match error.downcast::<clap::Error>() {
             Ok(usage) => usage.exit(),
-            Err(error) => return failed(&error, 2),
+            Err(error) => return failed(&error, &Settings::new(Cli::command(), None), 2),
         },
     };
     if cli.global.check {
         // `parse` has reported everything that is wrong with them.
         return ExitCode::SUCCESS;
     }
-    match start(cli, Arc::new(settings)) {
+    let settings = Arc::new(settings);
+    match start(cli, Arc::clone(&settings)) {
         Ok(code) => code,
-        Err(error) => failed(&error, 1),
+        Err(error) => failed(&error, &settings, 1),
     }
 }
 
-fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprint!("{}", failure::text("firesteel", error));
+fn failed(error: &anyhow::Error, settings: &Settings, code: u8) -> ExitCode {
+    eprint!("{}", failure::text("firesteel", error, settings));
     ExitCode::from(code)
 }
 

@@ -27,7 +27,8 @@ fn an_unreachable_kafka_is_named_with_its_setting_and_the_role() {
     let address = nowhere();
     let mut command = firesteel(&["produce", "--images", "1"]);
     command.env("FIRESTEEL_KAFKA_BOOTSTRAP", &address);
-    fails(command, &[&address, "FIRESTEEL_KAFKA_BOOTSTRAP", "produce"]);
+    let names = ["--kafka-bootstrap", "FIRESTEEL_KAFKA_BOOTSTRAP", "kafka_bootstrap in the settings file"];
+    fails(command, &[&[address.as_str(), "produce"], &names[..]].concat());
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(super) async fn run(shell: &mut Shell) -> anyhow::Result<Flow> {
             Line::Text(text) => match shell.script("", &text).await {
                 Ok(Flow::Continue | Flow::Cancelled) => {}
                 Ok(stop) => return Ok(stop),
-                Err(error) => eprint!("{}", failure::text("error", &error)),
+                Err(error) => eprint!("{}", failure::text("error", &error, &shell.settings)),
             },
             Line::Dropped => {}
             Line::End => return Ok(Flow::Quit),

@@ -18,6 +18,7 @@ use super::format::{Layout, Printed, Printer};
 use super::meta::{self, Meta};
 use super::output::Output;
 use super::script::{self, Step};
+use crate::args::fields::Settings;
 use crate::context::Context;
 use crate::signals::Signals;
 use crate::tasks::TaskProgress;
@@ -52,6 +53,7 @@ pub(super) struct Options {
 pub(super) struct Shell {
     pub(super) session: Session,
     pub(super) signals: Signals,
+    pub(super) settings: Arc<Settings>,
     options: Options,
     output: Output,
     bars: MultiProgress,
@@ -61,7 +63,8 @@ pub(super) struct Shell {
 impl Shell {
     pub(super) fn new(session: Session, options: Options, output: Output, context: &Context) -> Self {
         let (signals, bars) = (context.signals.clone(), context.bars.clone());
-        Self { session, signals, options, output, bars, depth: 0 }
+        let settings = Arc::clone(&context.settings);
+        Self { session, signals, settings, options, output, bars, depth: 0 }
     }
 
     /// Runs named texts until one of them fails. A name is for errors and may be empty.
