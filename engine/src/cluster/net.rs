@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
 /// The largest gRPC message, in bytes, on every side: the default of 16 MiB is too small for a batch of images.
 pub(crate) const MAX_MESSAGE: usize = 128 * 1024 * 1024;
@@ -33,12 +33,12 @@ pub(super) fn max_message() -> u32 {
     u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX)
 }
 
-/// Listens on `host` and `port`; `setting` is what to change where that cannot be.
+/// Listens on `host` and `port`. `fields` are those of the configuration that hold the two, for the error.
 pub(super) async fn listen(
     host: &str,
     port: u16,
     role: &'static str,
-    setting: &'static str,
+    fields: (ConfigField, ConfigField),
 ) -> Result<(TcpListener, SocketAddr)> {
     let bound = async {
         let listener = TcpListener::bind((host, port)).await?;
@@ -48,7 +48,8 @@ pub(super) async fn listen(
     bound.await.map_err(|error| Error::Listen {
         role,
         address: format!("{host}:{port}"),
-        setting,
+        host: fields.0,
+        port: fields.1,
         message: error.to_string(),
     })
 }
@@ -120,10 +121,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_that_is_taken_names_the_setting() {
-        let (_taken, address) = listen("127.0.0.1", 0, "the test", "--port").await.unwrap();
-        let error = listen("127.0.0.1", address.port(), "the test", "--port").await.unwrap_err();
-        assert!(error.to_string().contains("--port"), "{error}");
+    async fn a_port_that_is_taken_names_the_field() {
+        let fields = (ConfigField::SchedulerBindHost, ConfigField::SchedulerBindPort);
+        let (_taken, address) = listen("127.0.0.1", 0, "the test", fields).await.unwrap();
+        let error = listen("127.0.0.1", address.port(), "the test", fields).await.unwrap_err();
+        assert!(error.to_string().contains("scheduler.bind_port"), "{error}");
+        assert_eq!(error.field(), Some(ConfigField::SchedulerBindPort));
     }
 
     #[test]

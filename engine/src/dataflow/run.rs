@@ -141,21 +141,25 @@ mod tests {
 
     use super::*;
 
+    fn lost() -> Error {
+        Error::LostWork { message: "its shuffle files".to_owned() }
+    }
+
     /// A context whose function `flaky` fails the first so many times.
-    fn flaky(failures: usize, message: &'static str) -> (SessionContext, Arc<AtomicUsize>) {
-        failing(move |call| call < failures, message)
+    fn flaky(failures: usize, error: fn() -> Error) -> (SessionContext, Arc<AtomicUsize>) {
+        failing(move |call| call < failures, error)
     }
 
     /// A context whose function `flaky` fails in some calls, as a job does that has lost an executor.
     fn failing(
         fails: impl Fn(usize) -> bool + Send + Sync + 'static,
-        message: &'static str,
+        error: fn() -> Error,
     ) -> (SessionContext, Arc<AtomicUsize>) {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
         let function = move |_: &[ColumnarValue]| {
             if fails(counted.fetch_add(1, Ordering::SeqCst)) {
-                return Err(DataFusionError::Execution(message.to_owned()));
+                return Err(DataFusionError::from(error()));
             }
             Ok(ColumnarValue::Array(Arc::new(Int64Array::from(vec![7])) as ArrayRef))
         };
@@ -179,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn a_plan_that_reads_is_run_again_so_many_times() {
         for (failures, ends_well) in [(0, true), (1, true), (RUNS - 1, true), (RUNS, false)] {
-            let (context, calls) = flaky(failures, "an executor was lost with its shuffle files");
+            let (context, calls) = flaky(failures, lost);
             let ended = collect(&context, "SELECT flaky(column1) FROM (VALUES (1))").await;
             assert_eq!(ended.is_ok(), ends_well, "{failures} failures");
             assert_eq!(calls.load(Ordering::SeqCst), RUNS.min(failures + 1), "{failures} failures");
@@ -191,7 +195,7 @@ mod tests {
 
     /// Two batches of one row, the second of which is lost in the first run.
     fn lost_midway() -> (SessionContext, Arc<AtomicUsize>) {
-        let (context, calls) = failing(|call| call == 1, "an executor was lost with its shuffle files");
+        let (context, calls) = failing(|call| call == 1, lost);
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
         let row =
             |n| RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(vec![n]))]).unwrap();
@@ -220,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_that_was_given_up_is_not_repeated() {
-        let (context, calls) = flaky(1, "an executor was lost with its shuffle files");
+        let (context, calls) = flaky(1, lost);
         let (state, plan) =
             context.sql("SELECT flaky(column1) FROM (VALUES (1))").await.unwrap().into_parts();
         let mut run = Run::start(state, plan).await.unwrap();
@@ -231,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_other_failure_is_told_at_once() {
-        let (context, calls) = flaky(1, "the schema does not fit");
+        let (context, calls) = flaky(1, || Error::Job { message: "the schema does not fit".to_owned() });
         let error = collect(&context, "SELECT flaky(column1) FROM (VALUES (1))").await.unwrap_err();
         assert!(error.to_string().contains("the schema does not fit"), "{error}");
         assert_eq!(calls.load(Ordering::SeqCst), 1);
@@ -239,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_plan_that_writes_is_run_once() {
-        let (context, calls) = flaky(1, "an executor was lost with its shuffle files");
+        let (context, calls) = flaky(1, lost);
         let target = tempfile::tempdir().unwrap();
         let sql = format!(
             "COPY (SELECT flaky(column1) FROM (VALUES (1))) TO '{}' STORED AS CSV",

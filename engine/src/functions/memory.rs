@@ -30,7 +30,7 @@ impl Memory {
     /// Asks whether `bytes` may be held in all, and counts them; what a function holds on to only grows.
     ///
     /// An error, which names who holds how much, where tasks of this executor may not use so much more
-    /// (`--memory-pool-size`).
+    /// (`ExecutorConfig::memory`).
     pub fn try_hold(&self, bytes: usize) -> Result<()> {
         let mut held = self.held();
         let more = bytes.saturating_sub(held.bytes);

@@ -21,6 +21,9 @@ pub(crate) use client::JobClient;
 pub use client::Watch;
 pub(crate) use routes::routes;
 
+/// How the names of all jobs of our sessions begin. Those of other clients have names of their own.
+pub(crate) const NAME_PREFIX: &str = "firesteel/";
+
 /// Where a scheduler tells its [`Activity`].
 pub(crate) const ACTIVITY_PATH: &str = "/api/firesteel/activity";
 

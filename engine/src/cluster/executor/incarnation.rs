@@ -33,7 +33,7 @@ use super::{Home, ROLE};
 use crate::cluster::ExecutorConfig;
 use crate::cluster::net::{self, MAX_MESSAGE};
 use crate::session::state::{Role, session_config, session_state};
-use crate::{Error, Result, codec};
+use crate::{ConfigField, Error, Result, codec};
 
 /// How often a port is looked for: another process may take a free one in between.
 const PORT_ATTEMPTS: usize = 5;
@@ -67,7 +67,7 @@ impl Incarnation {
         let channel = net::connect(url).await.map_err(|error| Error::Unreachable {
             role: "the scheduler",
             address: url.trim_start_matches("http://").to_owned(),
-            setting: "--scheduler-host and --scheduler-port",
+            setting: ConfigField::ExecutorSchedulerHost,
             message: root_cause(&error),
         })?;
         let client = Client::new(channel)
@@ -90,8 +90,8 @@ impl Incarnation {
         let jobs = home.work.incarnation(home.next_number()).map_err(failed)?;
         let work_path = jobs.to_string_lossy().into_owned();
 
-        let (listener, flight) =
-            net::listen(&config.bind_host, config.bind_port, ROLE, "--bind-host and --bind-port").await?;
+        let fields = (ConfigField::ExecutorBindHost, ConfigField::ExecutorBindPort);
+        let (listener, flight) = net::listen(&config.bind_host, config.bind_port, ROLE, fields).await?;
         let grpc_port = match config.bind_grpc_port {
             0 => net::free_port(&config.bind_host).map_err(failed)?,
             port => port,

@@ -4,6 +4,7 @@
 //! needs more, and a pool that nobody can end leaves tasks behind. So a task that arrives there only waits: its plan is
 //! executed here, and dropped with whoever waited.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Clients;
 use super::metrics::{Metrics, Outcome};
+use crate::error::failed_task;
 
 /// The stack of every thread that plans or runs, as Ballista's own scheduler has it.
 pub(crate) const STACK_BYTES: usize = 32 * 1024 * 1024;
@@ -67,15 +69,10 @@ impl ExecutionEngine for Tasks {
         work_dir: &str,
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
-        let inner = self.inner.create_query_stage_exec(
-            job,
-            stage,
-            task,
-            partitions,
-            Arc::clone(&plan),
-            work_dir,
-            config,
-        )?;
+        let inner = self
+            .inner
+            .create_query_stage_exec(job, stage, task, partitions, Arc::clone(&plan), work_dir, config)
+            .map_err(failed_task)?;
         // What Ballista changes are the nodes that read shuffles and those above them: scans stay the same objects.
         Ok(Arc::new(Task {
             inner,
@@ -120,8 +117,8 @@ impl QueryStageExecutor for Task {
             () = self.until.cancelled() => None,
         };
         let result = match ended {
-            Some(Ok(result)) => result,
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(Ok(result)) => result.map_err(failed_task),
+            Some(Err(error)) if error.is_panic() => Err(panicked(error.into_panic().as_ref())),
             _ => Err(DataFusionError::IoError(std::io::Error::other("the executor is shutting down"))),
         };
         count.outcome = if result.is_ok() { Outcome::Completed } else { Outcome::Failed };
@@ -145,6 +142,14 @@ impl QueryStageExecutor for Task {
     }
 }
 
+/// The failure of a task that panicked.
+fn panicked(panic: &(dyn Any + Send)) -> DataFusionError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(panic = text, "a task panicked");
+    failed_task(DataFusionError::Execution(format!("a task panicked: {text}")))
+}
+
 /// Counts a task when it ends, however it ends.
 struct Counted<'a> {
     metrics: &'a Metrics,
@@ -163,5 +168,24 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.metrics.task_ends(self.outcome, self.begun.elapsed(), self.plan);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn a_panic_is_an_error_with_its_words() {
+        let panics: [Box<dyn Any + Send>; 3] =
+            [Box::new("out of bounds"), Box::new("out of bounds".to_owned()), Box::new(7)];
+        for (panic, expected) in panics.iter().zip(["out of bounds", "out of bounds", "no message"]) {
+            let error = Error::from(panicked(panic.as_ref()));
+            assert!(
+                matches!(&error, Error::Job { message } if *message == format!("a task panicked: {expected}")),
+                "{error}"
+            );
+        }
     }
 }

@@ -41,13 +41,12 @@ use super::{SchedulerConfig, http, net};
 use crate::connections::Connections;
 use crate::session::state::{Role, session_config, session_state};
 use crate::session::{Slots, tables};
-use crate::{Error, Result, codec};
+use crate::{ConfigField, Error, Result, codec};
 
 const ROLE: &str = "the scheduler";
 
-/// Why a job is ended that would count rows twice; [`crate::Error::is_lost_work`] knows it.
-const LOST_WITH_INPUT: &str =
-    "an executor was lost with work that cannot be recovered within the job: run the query again";
+/// Why a job is ended that would count rows twice.
+const LOST_WITH_INPUT: &str = "it cannot be recovered within the job, run the query again";
 
 /// How often the end of running jobs is looked for on the way out.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -97,8 +96,8 @@ impl Scheduler {
     }
 
     pub(crate) async fn compose(config: &SchedulerConfig, connections: &Arc<Connections>) -> Result<Self> {
-        let (listener, address) =
-            net::listen(&config.bind_host, config.bind_port, ROLE, "--bind-host and --bind-port").await?;
+        let fields = (ConfigField::SchedulerBindHost, ConfigField::SchedulerBindPort);
+        let (listener, address) = net::listen(&config.bind_host, config.bind_port, ROLE, fields).await?;
         // Scans follow the slots, unless this process's settings say how many partitions there are.
         let slots = match config.engine.partitions {
             None => connections.slots().clone(),
@@ -193,7 +192,7 @@ fn guard_graphs(server: &Arc<Server>, jobs: &Arc<Jobs>) -> impl Fn(&JobId) + Sen
         let (server, jobs, runtime) = (Weak::clone(&server), Arc::clone(&jobs), runtime.clone());
         let end: graph::Ender = Arc::new(move |job| {
             let Some(server) = server.upgrade() else { return };
-            jobs.give_reason(&job, LOST_WITH_INPUT.to_owned());
+            jobs.give_reason(&job, &Error::LostWork { message: LOST_WITH_INPUT.to_owned() });
             tracing::warn!(%job, "ending a job that lost a part and its input");
             runtime.spawn(async move {
                 if let Err(error) = server.cancel_job(job).await {
@@ -236,7 +235,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
 fn open_history(dir: &Path) -> Result<Arc<HistoryStore>> {
     let opened = std::fs::create_dir_all(dir).and_then(|()| HistoryStore::load(dir));
     opened.map(Arc::new).map_err(|error| Error::Folder {
-        setting: "--event-log-dir",
+        setting: ConfigField::SchedulerEventLogDir,
         path: dir.display().to_string(),
         message: error.to_string(),
     })
@@ -249,7 +248,8 @@ fn external_host(config: &SchedulerConfig, address: SocketAddr) -> String {
         Some(host) => host.clone(),
         None if wildcard => {
             tracing::warn!(
-                "executors on other machines cannot report back to `localhost`: name this host with --external-host"
+                field = %ConfigField::SchedulerExternalHost,
+                "executors on other machines cannot report back to `localhost`: name this host"
             );
             "localhost".to_owned()
         }

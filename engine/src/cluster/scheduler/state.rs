@@ -26,6 +26,10 @@ use ballista_scheduler::state::task_manager::JobInfoCache;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::mpsc;
 
+use crate::Error;
+use crate::error::{encode, readable};
+use crate::jobs::NAME_PREFIX;
+
 /// The executors.
 pub(super) struct Executors {
     inner: Arc<dyn ClusterState>,
@@ -187,8 +191,9 @@ impl Jobs {
         Self { inner, reasons: Mutex::default() }
     }
 
-    /// Notes why a job is about to be ended.
-    pub(super) fn give_reason(&self, job: &JobId, reason: String) {
+    /// Notes why a job is about to be ended. The reason takes the place of Ballista's message about the job.
+    pub(super) fn give_reason(&self, job: &JobId, reason: &Error) {
+        let reason = encode(reason);
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(job.clone(), reason);
     }
 
@@ -236,9 +241,16 @@ impl JobState for Jobs {
         let Some(Status::Failed(failed)) = &graph.status().status else {
             return self.inner.save_job(job, graph).await;
         };
-        let Some(reason) = self.take_reason(job) else { return self.inner.save_job(job, graph).await };
+        let mut error = self.take_reason(job).unwrap_or_else(|| failed.error.clone());
+        if !graph.job_name().starts_with(NAME_PREFIX) {
+            // A client that is not ours shows the message as it is.
+            error = readable(&error);
+        }
+        if error == failed.error {
+            return self.inner.save_job(job, graph).await;
+        }
         let mut graph = graph.cloned();
-        let status = Status::Failed(FailedJob { error: reason, ..failed.clone() });
+        let status = Status::Failed(FailedJob { error, ..failed.clone() });
         graph.update_status(JobStatus { status: Some(status), ..graph.status().clone() });
         self.inner.save_job(job, &graph).await
     }

@@ -24,6 +24,7 @@ use tonic::Request;
 use super::Server;
 use super::overview::Overview;
 use super::state::{Executors, Jobs};
+use crate::Error;
 use crate::cluster::net;
 
 /// How long to wait before a connection is tried again.
@@ -110,14 +111,7 @@ pub(super) async fn end_waiting_jobs(
             waiting.look(Instant::now(), overview.active(), running.keys().cloned(), grace + AFTER_BALLISTA);
         for job in hopeless {
             tracing::warn!(%job, "ending a job that no executor is there for");
-            let seconds = grace.as_secs();
-            jobs.give_reason(
-                &job,
-                format!(
-                    "the cluster has had no executor for {seconds} s: start one, or let jobs wait longer with \
-                     --no-executors-grace-period-seconds of the scheduler"
-                ),
-            );
+            jobs.give_reason(&job, &Error::NoExecutors { seconds: grace.as_secs() });
             if let Err(error) = server.cancel_job(job).await {
                 tracing::error!(%error, "cannot end a job");
             }
