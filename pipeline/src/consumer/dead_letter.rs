@@ -1,6 +1,6 @@
-//! Where a record goes that can never succeed: `{topic}.dead-letter`, bytes and key unchanged.
+//! A record that can never succeed goes to `{topic}.dead-letter`, with its bytes and its key unchanged.
 //!
-//! The headers say where it came from and why: `source.topic`, `source.partition`, `source.offset`, `error.class`
+//! The headers say where the record came from and why: `source.topic`, `source.partition`, `source.offset`, `error.class`
 //! (short and stable), `error.message`. The headers that the record came with are kept before them. The record's
 //! offset is complete only when the dead letter is acknowledged by all in-sync replicas; a broker that is down is
 //! waited for. A letter that is itself too large for the topic is sent again as little more than a pointer: the
@@ -18,7 +18,7 @@ const CUT_TO: usize = 256 * 1024;
 /// An error message is for people.
 const MAX_MESSAGE: usize = 1_000;
 
-/// Why a record can never succeed.
+/// The reason why a record can never succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) class: &'static str,
@@ -35,7 +35,7 @@ impl From<firesteel_proto::Error> for Reason {
 ///
 /// # Errors
 /// [`Error::Publish`] when the topic refuses the letter for good.
-pub(crate) async fn bury(
+pub(crate) async fn dead_letter(
     publisher: &Publisher,
     retry: Retry<'_>,
     record: Record,
@@ -65,7 +65,7 @@ pub(crate) async fn bury(
         reason = reason.message, dead_letter_offset = at.offset, "record sent to the dead-letter topic",
     );
     retry.stats.dead_lettered.inc();
-    record.ticket.complete();
+    record.in_flight.complete();
     Ok(true)
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Every record is a task of its own; up to `max_in_flight` of them overlap on one gRPC stream, which is what lets
 //! the server batch. A record is complete when its prediction, or its dead letter, is acknowledged by all in-sync
-//! replicas. What the bytes decide is decided once, in `judge`; what the server says of the image, in `read`.
+//! replicas. `validate` decides what the bytes alone decide; `read` decides what the server's answer means.
 
 use super::Stats;
 use super::dead_letter::Reason;
-use super::retry::Outage;
+use super::retry::OutageLog;
 use super::source::Record;
 use super::start::{self, Consumer, Delivery};
 use crate::error::{Error, Result};
@@ -30,9 +30,9 @@ pub struct Config {
     pub inference_url: String,
     /// The consumer group.
     pub group: String,
-    /// Where images come from.
+    /// The topic of images.
     pub images_topic: String,
-    /// Where predictions go.
+    /// The topic of predictions.
     pub predictions_topic: String,
     /// Partitions of topics that have to be created.
     pub partitions: i32,
@@ -96,7 +96,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         return Ok(());
     };
     let Consumer { mut source, delivery } = consumer;
-    let inference = Outage::new(ROLE, "inference server", stats);
+    let inference = OutageLog::new(ROLE, "inference server", stats);
     let worker = Arc::new(Worker { config, client, inference, delivery });
     let mut tasks = JoinSet::new();
     let result = loop {
@@ -120,7 +120,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     source.drain();
     let finished = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(worker.config.shutdown_grace, finished).await.is_err() {
-        worker.delivery.hurry.cancel();
+        worker.delivery.expedite.cancel();
         tasks.shutdown().await;
     }
     let closed = source.close().await;
@@ -146,15 +146,15 @@ async fn connect(config: &Config) -> Result<Client> {
 struct Worker {
     config: Config,
     client: Client,
-    inference: Outage,
+    inference: OutageLog,
     delivery: Delivery,
 }
 
 impl Worker {
-    /// Sees one record through. A record that is not complete when this returns is delivered again.
+    /// Handles one record. A record that is not complete when this returns is delivered again.
     async fn handle(self: Arc<Self>, record: Record) -> Result<()> {
         let payload = record.payload.as_deref().unwrap_or_default();
-        let verdict = match judge(payload, self.config.max_image_bytes) {
+        let verdict = match validate(payload, self.config.max_image_bytes) {
             Ok(image) => {
                 let answer = self
                     .delivery
@@ -167,7 +167,7 @@ impl Worker {
         };
         match verdict {
             Ok(prediction) => self.publish(record, &prediction).await,
-            Err(reason) => self.delivery.bury(record, &reason).await,
+            Err(reason) => self.delivery.dead_letter(record, &reason).await,
         }
     }
 
@@ -185,14 +185,14 @@ impl Worker {
         if published.await?.is_some() {
             stats.succeeded.inc();
             stats.image_time.observe(record.polled.elapsed().as_secs_f64());
-            record.ticket.complete();
+            record.in_flight.complete();
         }
         Ok(())
     }
 }
 
-/// What the bytes alone decide: an image to classify, or a dead letter.
-fn judge(payload: &[u8], max_image_bytes: usize) -> Result<ImageRecord, Reason> {
+/// Reads an image to classify, or the reason for a dead letter: the bytes alone decide.
+fn validate(payload: &[u8], max_image_bytes: usize) -> Result<ImageRecord, Reason> {
     let image = ImageRecord::decode(payload)?;
     if image.data.len() > max_image_bytes {
         let message = format!("the image has {} bytes, {max_image_bytes} are allowed", image.data.len());
@@ -201,7 +201,7 @@ fn judge(payload: &[u8], max_image_bytes: usize) -> Result<ImageRecord, Reason> 
     Ok(image)
 }
 
-/// What the server's answer makes of an image: a prediction within the contract, or a dead letter.
+/// Turns the server's answer into a prediction within the contract, or the reason for a dead letter.
 fn read(image: &ImageRecord, answer: Answer, inferred_at: Timestamp) -> Result<PredictionRecord, Reason> {
     match answer {
         Answer::Rejected { reason } => Err(Reason { class: "rejected-image", message: reason }),
@@ -243,12 +243,12 @@ mod tests {
     #[test]
     fn bytes_that_are_no_image_are_a_dead_letter_with_a_class() {
         let check = |class: &str, payload: &[u8]| {
-            assert_eq!(judge(payload, 10).expect_err(class).class, class);
+            assert_eq!(validate(payload, 10).expect_err(class).class, class);
         };
         check("empty-record", b"");
         check("malformed", b"not protobuf");
         check("oversize-image", &image(11).encode());
-        assert_eq!(judge(&image(10).encode(), 10), Ok(image(10)));
+        assert_eq!(validate(&image(10).encode(), 10), Ok(image(10)));
     }
 
     #[test]

@@ -8,14 +8,14 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use std::sync::Arc;
 
-/// What a health server reports on one consumer.
+/// The health of one consumer, for a health server.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     topic: String,
     stats: Arc<Stats>,
-    /// What every consumer counts, with its role.
+    /// The instruments of every consumer, labelled with its role.
     of_role: Registry,
-    /// What this kind of consumer alone counts.
+    /// The instruments of this kind of consumer alone.
     of_kind: Registry,
 }
 
@@ -44,14 +44,14 @@ impl Metrics {
         Self { topic, stats, of_role, of_kind }
     }
 
-    /// How far each partition is behind. Made anew each time: partitions come and go.
+    /// The lag of each partition. Built for each request, because partitions come and go.
     fn lags(&self) -> Vec<MetricFamily> {
         let lags = gauges(
             "firesteel_consumer_lag_records",
             "Records of a partition of this consumer that are not complete, those in flight included",
             &["partition"],
         );
-        for (partition, lag) in self.stats.standing.lags() {
+        for (partition, lag) in self.stats.health.lags() {
             let lag = i64::try_from(lag).unwrap_or(i64::MAX);
             lags.with_label_values(&[partition.to_string()]).set(lag);
         }
@@ -61,7 +61,7 @@ impl Metrics {
 
 impl HealthSource for Metrics {
     fn readiness(&self) -> Readiness {
-        let reasons = self.stats.standing.reasons();
+        let reasons = self.stats.health.reasons();
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
     }
 
@@ -103,7 +103,7 @@ mod tests {
         stats.in_flight.add(3);
         stats.retries.inc_by(4);
         stats.image_time.observe(0.003);
-        stats.standing.set_lags(BTreeMap::from([(0, 7), (3, 0)]));
+        stats.health.set_lags(BTreeMap::from([(0, 7), (3, 0)]));
         let expected = [
             "firesteel_records_in_flight role=consume-images 3",
             "firesteel_records_total outcome=dead_lettered,role=consume-images 2",
@@ -115,8 +115,8 @@ mod tests {
         ];
         assert_eq!(samples(&metrics), expected);
         assert!(matches!(metrics.readiness(), Readiness::NotReady(why) if why.len() == 2));
-        stats.standing.topics_are_there();
-        stats.standing.has_joined();
+        stats.health.topics_exist();
+        stats.health.joined_group();
         assert_eq!(metrics.readiness(), Readiness::Ready);
     }
 

@@ -1,6 +1,6 @@
 //! Predictions become documents: Kafka `predictions` → [`Sink`].
 //!
-//! A batch is whatever queued while the last bulk write was under way, up to `max_batch` records and
+//! A batch holds the records that queued while the last bulk write was under way, up to `max_batch` records and
 //! `max_batch_bytes`; no timer is involved, so an idle stream is written at once and a busy one in large batches.
 //! A batch is complete when the sink has confirmed it as durable. A record that is no prediction, or that the sink
 //! refuses for good, is a dead letter. While MongoDB is down the batch in hand is written again and again, and the
@@ -8,7 +8,7 @@
 
 use super::Stats;
 use super::dead_letter::Reason;
-use super::retry::{Outage, Retry};
+use super::retry::{OutageLog, Retry};
 use super::source::{Record, Source};
 use super::start::{self, Consumer, Delivery, first_contact};
 use crate::error::Result;
@@ -27,11 +27,11 @@ pub(super) const ROLE: &str = "consume-predictions";
 pub struct Config {
     /// How to reach Kafka.
     pub kafka: KafkaConfig,
-    /// Where predictions are kept.
+    /// The collection of predictions.
     pub mongo: MongoConfig,
     /// The consumer group.
     pub group: String,
-    /// Where predictions come from.
+    /// The topic of predictions.
     pub predictions_topic: String,
     /// Partitions of topics that have to be created.
     pub partitions: i32,
@@ -79,7 +79,7 @@ impl Default for Config {
 /// A configuration that cannot work; with `fail_fast` also a dependency that does not answer within 10 s. Without
 /// it, dependencies that are down are waited for.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
-    let outage = Outage::new(ROLE, "MongoDB", Arc::clone(&stats));
+    let outage = OutageLog::new(ROLE, "MongoDB", Arc::clone(&stats));
     let start = Retry { policy: &config.retry, outage: &outage, stats: &stats, shutdown: &shutdown };
     let contact = first_contact(start, config.fail_fast, || async {
         // Resolving a name of `mongodb+srv` is part of reaching the server, so it is retried too.
@@ -91,7 +91,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     run_with(config, &sink, stats, shutdown).await
 }
 
-/// The same with a sink of the caller's; `config.mongo` is not looked at.
+/// Runs the consumer as [`run`] does, but writes to `sink` and ignores `config.mongo`.
 ///
 /// # Errors
 /// As [`run`].
@@ -118,7 +118,7 @@ pub async fn run_with(
         return Ok(());
     };
     let Consumer { mut source, delivery } = consumer;
-    let mongo = Outage::new(ROLE, "MongoDB", stats);
+    let mongo = OutageLog::new(ROLE, "MongoDB", stats);
     let writer = Writer { config, sink, mongo, delivery };
     let result = {
         let work = writer.run(&mut source, &shutdown);
@@ -131,7 +131,7 @@ pub async fn run_with(
                 match grace {
                     Ok(result) => result,
                     Err(_) => {
-                        writer.delivery.hurry.cancel();
+                        writer.delivery.expedite.cancel();
                         work.await
                     }
                 }
@@ -145,7 +145,7 @@ pub async fn run_with(
 struct Writer<'a> {
     config: Config,
     sink: &'a dyn Sink,
-    mongo: Outage,
+    mongo: OutageLog,
     delivery: Delivery,
 }
 
@@ -169,7 +169,7 @@ impl Writer<'_> {
         }
     }
 
-    /// What is there already, within the limits, and the record that would have broken them.
+    /// Takes the records that have arrived already, within the limits, and the one that would have broken them.
     fn gather(&self, first: Record, source: &mut Source) -> (Vec<Record>, Option<Record>) {
         let size = |record: &Record| record.payload.as_ref().map_or(0, bytes::Bytes::len);
         let mut bytes = size(&first);
@@ -208,11 +208,11 @@ impl Writer<'_> {
                 let Some(record) = record else { continue };
                 self.delivery.stats.succeeded.inc();
                 self.delivery.stats.predictions.count(prediction.label, prediction.correct());
-                record.ticket.complete();
+                record.in_flight.complete();
             }
         }
         let letters =
-            dead.into_iter().map(async |(record, reason)| self.delivery.bury(record, &reason).await);
+            dead.into_iter().map(async |(record, reason)| self.delivery.dead_letter(record, &reason).await);
         futures::future::try_join_all(letters).await.map(drop)
     }
 }

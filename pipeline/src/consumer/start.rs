@@ -4,8 +4,8 @@
 //! an error.
 
 use super::Stats;
-use super::dead_letter::{Reason, bury};
-use super::retry::{Outage, Retry};
+use super::dead_letter::{Reason, dead_letter};
+use super::retry::{OutageLog, Retry};
 use super::source::{self, Record, Source};
 use crate::error::Result;
 use crate::kafka::{KafkaConfig, Publisher, TopicSpec, dead_letter_topic, ensure_topics};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 /// How long Kafka may take to acknowledge a record before it is published again.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What both kinds of consumers need to start.
+/// The settings that both kinds of consumers need to start.
 #[derive(Debug)]
 pub(super) struct Settings<'a> {
     pub(super) kafka: &'a KafkaConfig,
@@ -49,7 +49,7 @@ impl Consumer {
         shutdown: &CancellationToken,
     ) -> Result<Option<Self>> {
         let Settings { kafka, role, group, topic, retry, .. } = settings;
-        let outage = Arc::new(Outage::new(role, "Kafka", Arc::clone(&stats)));
+        let outage = Arc::new(OutageLog::new(role, "Kafka", Arc::clone(&stats)));
         let names =
             [Some(topic.to_owned()), Some(dead_letter_topic(topic)), settings.output.map(str::to_owned)];
         let topics: Vec<TopicSpec> = names
@@ -66,7 +66,7 @@ impl Consumer {
         if created.await?.is_none() {
             return Ok(None);
         }
-        stats.standing.topics_are_there();
+        stats.health.topics_exist();
         let source = source::Config {
             kafka: kafka.clone(),
             role,
@@ -78,8 +78,8 @@ impl Consumer {
         let source = Source::start(source, Arc::clone(&stats), Arc::clone(&outage))?;
         let publisher = Publisher::new(kafka, role, DELIVERY_TIMEOUT)?;
         tracing::info!(role, topic, group, "consuming");
-        let hurry = CancellationToken::new();
-        let delivery = Delivery { publisher, kafka: outage, stats, policy: retry.clone(), hurry };
+        let expedite = CancellationToken::new();
+        let delivery = Delivery { publisher, kafka: outage, stats, policy: retry.clone(), expedite };
         Ok(Some(Self { source, delivery }))
     }
 }
@@ -87,23 +87,23 @@ impl Consumer {
 /// How the tasks of a consumer deliver what comes out of a record.
 pub(super) struct Delivery {
     pub(super) publisher: Publisher,
-    /// What is known of Kafka's availability.
-    pub(super) kafka: Arc<Outage>,
+    /// The outages of Kafka.
+    pub(super) kafka: Arc<OutageLog>,
     pub(super) stats: Arc<Stats>,
     policy: RetryPolicy,
     /// Work outlives the shutdown by the grace. Once this is cancelled, retries end and what is left is dropped.
-    pub(super) hurry: CancellationToken,
+    pub(super) expedite: CancellationToken,
 }
 
 impl Delivery {
     /// Attempts at the dependency that `outage` is about.
-    pub(super) fn retry<'a>(&'a self, outage: &'a Outage) -> Retry<'a> {
-        Retry { policy: &self.policy, outage, stats: &self.stats, shutdown: &self.hurry }
+    pub(super) fn retry<'a>(&'a self, outage: &'a OutageLog) -> Retry<'a> {
+        Retry { policy: &self.policy, outage, stats: &self.stats, shutdown: &self.expedite }
     }
 
     /// Publishes the dead letter of a record and completes it, unless the grace ends first.
-    pub(super) async fn bury(&self, record: Record, reason: &Reason) -> Result<()> {
-        bury(&self.publisher, self.retry(&self.kafka), record, reason).await.map(drop)
+    pub(super) async fn dead_letter(&self, record: Record, reason: &Reason) -> Result<()> {
+        dead_letter(&self.publisher, self.retry(&self.kafka), record, reason).await.map(drop)
     }
 }
 

@@ -1,8 +1,8 @@
-//! What a consumer counts: read by progress bars and by its [`Metrics`](super::Metrics) while it runs.
+//! The counters of a consumer, which progress bars and its [`Metrics`](super::Metrics) read while it runs.
 //!
 //! A counter is raised where the fact becomes true, which for a result is after its acknowledgement.
 
-use super::standing::Standing;
+use super::health_state::HealthState;
 use firesteel_common::metrics::{SECONDS, counter, counters, gauge, histogram};
 use firesteel_proto::Label;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
@@ -29,7 +29,7 @@ pub struct Stats {
     pub(crate) image_time: Histogram,
     /// Predictions that are durable in the store.
     pub(crate) predictions: Predictions,
-    pub(crate) standing: Standing,
+    pub(crate) health: HealthState,
 }
 
 impl Default for Stats {
@@ -59,7 +59,7 @@ impl Default for Stats {
                 &SECONDS,
             ),
             predictions: Predictions::default(),
-            standing: Standing::default(),
+            health: HealthState::default(),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! What kind of failure a code of Kafka or MongoDB is.
+//! The kind of a failure, from the error codes of Kafka and MongoDB.
 //!
-//! A code that is not known is worth another try, on both: giving up ends a consumer for something that may pass,
-//! while every call of this crate may be repeated without harm, and an outage that does not end is in the log.
+//! This is the policy of a consumer, which may wait for hours: an unknown code is transient. Giving up would end a consumer
+//! for something that may pass, while every call of this crate may be repeated without harm, and an outage that does not
+//! end is in the log.
 
 use super::ErrorKind;
 use firesteel_common::kafka::is_denied;

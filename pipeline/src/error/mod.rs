@@ -17,7 +17,7 @@ use mongodb::error::Error as MongoError;
 use rdkafka::error::KafkaError;
 use std::path::PathBuf;
 
-/// What can go wrong in the pipeline.
+/// An error of the pipeline.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -32,11 +32,11 @@ pub enum Error {
     /// Kafka did not answer in time.
     #[error("{role}: cannot reach Kafka at {address} ({})", KafkaBootstrap)]
     KafkaUnreachable {
-        /// Who tried: `producer`, `consume-images`, …
+        /// The component that tried: `producer`, `consume-images`, …
         role: String,
         /// The bootstrap servers.
         address: String,
-        /// What librdkafka said.
+        /// The error of librdkafka.
         source: Box<KafkaError>,
     },
 
@@ -45,7 +45,7 @@ pub enum Error {
     KafkaProperty {
         /// The property's librdkafka name. Its value is left out on purpose: it may be a secret.
         property: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 
@@ -54,7 +54,7 @@ pub enum Error {
     KafkaClient {
         /// The bootstrap servers.
         address: String,
-        /// What librdkafka said.
+        /// The error of librdkafka.
         source: Box<KafkaError>,
     },
 
@@ -67,7 +67,7 @@ pub enum Error {
         action: &'static str,
         /// The bootstrap servers.
         address: String,
-        /// What the broker said.
+        /// The error of the broker.
         source: Box<KafkaError>,
     },
 
@@ -80,7 +80,7 @@ pub enum Error {
         action: &'static str,
         /// The bootstrap servers.
         address: String,
-        /// What the broker said.
+        /// The error of the broker.
         source: Box<KafkaError>,
     },
 
@@ -91,7 +91,7 @@ pub enum Error {
         address: String,
         /// The topic.
         topic: String,
-        /// What librdkafka said.
+        /// The error of librdkafka.
         source: Box<KafkaError>,
     },
 
@@ -104,29 +104,29 @@ pub enum Error {
         topic: String,
         /// The group.
         group: String,
-        /// What librdkafka said.
+        /// The error of librdkafka.
         source: Box<KafkaError>,
     },
 
     /// MongoDB did not answer in time.
     #[error("{role}: cannot reach MongoDB at {address} ({})", MongodbUri)]
     MongoUnreachable {
-        /// Who tried.
+        /// The component that tried.
         role: String,
         /// The address without credentials or options.
         address: String,
-        /// What the driver said.
+        /// The error of the driver.
         source: Box<MongoError>,
     },
 
     /// MongoDB answered, and does not let this user in.
     #[error("{role}: MongoDB at {address} refuses the credentials ({})", MongodbUri)]
     MongoDenied {
-        /// Who tried.
+        /// The component that tried.
         role: String,
         /// The address without credentials or options.
         address: String,
-        /// What the driver said.
+        /// The error of the driver.
         source: Box<MongoError>,
     },
 
@@ -135,7 +135,7 @@ pub enum Error {
     MongoUri {
         /// The address without credentials or options.
         address: String,
-        /// What the driver said.
+        /// The error of the driver.
         reason: String,
     },
 
@@ -150,7 +150,7 @@ pub enum Error {
         database: String,
         /// The collection.
         collection: String,
-        /// What the driver or the server said.
+        /// The error of the driver or the server.
         source: Box<MongoError>,
     },
 
@@ -167,7 +167,7 @@ pub enum Error {
         database: String,
         /// The collection.
         collection: String,
-        /// How many.
+        /// The number of documents.
         documents: u64,
     },
 
@@ -180,18 +180,18 @@ pub enum Error {
         collection: String,
         /// The server's error code; 0 when none came.
         code: i32,
-        /// What the server said.
+        /// The server's message.
         message: String,
     },
 
     /// The inference server did not answer in time.
     #[error("{role}: cannot reach the inference server at {address} ({})", InferenceUrl)]
     InferenceUnreachable {
-        /// Who tried.
+        /// The component that tried.
         role: String,
         /// The server's URL.
         address: String,
-        /// What the client said.
+        /// The error of the client.
         source: Box<crate::inference::ClientError>,
     },
 
@@ -200,7 +200,7 @@ pub enum Error {
     DatasetFile {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
@@ -209,7 +209,7 @@ pub enum Error {
     DatasetFormat {
         /// The file.
         path: PathBuf,
-        /// What the reader said.
+        /// The error of the Parquet reader.
         source: parquet::errors::ParquetError,
     },
 
@@ -233,7 +233,7 @@ pub enum Error {
         path: PathBuf,
         /// The row, from 0.
         row: usize,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 
@@ -242,7 +242,7 @@ pub enum Error {
     Setting {
         /// The field that holds the value.
         field: ConfigField,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 
@@ -251,23 +251,23 @@ pub enum Error {
     Ledger {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
     /// Health checks and metrics cannot be served.
     #[error("cannot serve health checks on {address} ({})", HealthListen)]
     Health {
-        /// Where.
+        /// The address.
         address: std::net::SocketAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
     /// A task of this process died.
     #[error("{task} stopped unexpectedly")]
     Stopped {
-        /// Which.
+        /// The task.
         task: &'static str,
     },
 }
@@ -275,7 +275,7 @@ pub enum Error {
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What an error calls for.
+/// The reaction that an error calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The same call may succeed later: retry.

@@ -32,7 +32,7 @@ pub struct Classifier {
     decoder: Decoder,
     batch: usize,
     model: Mutex<Box<dyn Model>>,
-    /// Of the model, after its last batch.
+    /// The bytes that the model held after its last batch.
     bytes: AtomicUsize,
     remembered: Remembered,
 }

@@ -1,4 +1,4 @@
-//! What a model computes on: the processor, with kernels of ours, or a GPU, with candle's.
+//! The device that a model computes on: the processor, with this crate's kernels, or a GPU, with candle's.
 //!
 //! Every build reads every device; whether it can use one is found out when a model is made for it. Feature `cuda` is for
 //! GPUs of NVIDIA, `metal` for those of Apple: both only pass through to candle.
@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a model computes.
+/// The device that a model computes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Device {
     /// The processor, on all of its cores.

@@ -6,7 +6,7 @@ use firesteel_common::metrics::registry;
 use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 
-/// What a health server reports on one inference server.
+/// The health of one inference server, for a health server.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,

@@ -1,4 +1,4 @@
-//! The same network in candle's own operations, channels-first: slow, short, and obviously right.
+//! The network in candle's own operations, channels-first: slow, short, and obviously right.
 //!
 //! It is the oracle that faster implementations are tested against, "candle as it comes" in the benchmarks, and the
 //! model on a GPU, where candle's operations are not slow.

@@ -50,8 +50,8 @@ impl Inference for Service {
                 return Err(Status::invalid_argument(error.to_string()));
             }
         };
-        let room = handle.try_room().map_err(status)?;
-        let said = handle.classify_in(room, encoding, data).await.map_err(status)?;
+        let permit = handle.try_acquire().map_err(status)?;
+        let said = handle.classify_with(permit, encoding, data).await.map_err(status)?;
         Ok(Response::new(response(id, classified(handle.info(), said))))
     }
 
@@ -69,7 +69,7 @@ impl Inference for Service {
     }
 }
 
-/// One `ClassifyStream` call: a task for each image under way.
+/// A `ClassifyStream` call, with a task for each image under way.
 struct Call {
     handle: Handle,
     answers: mpsc::Sender<Result<ClassifyResponse, Status>>,
@@ -123,9 +123,9 @@ impl Call {
         let (handle, answers) = (self.handle.clone(), self.answers.clone());
         match request.into_image() {
             Ok((encoding, data)) => {
-                let room = handle.room().await.map_err(status)?;
+                let permit = handle.acquire().await.map_err(status)?;
                 self.tasks.spawn(async move {
-                    let outcome = match handle.classify_in(room, encoding, data).await {
+                    let outcome = match handle.classify_with(permit, encoding, data).await {
                         Ok(said) => classified(handle.info(), said),
                         Err(ClassifyError::Rejected(why)) => rejected(why.to_string()),
                         Err(error) => return Err(status(error)),

@@ -1,5 +1,5 @@
-//! What the server counts: a metrics endpoint, a progress bar or a test reads it at will. What is exported is counted in
-//! instruments of Prometheus.
+//! The counters of the inference server, which metrics, progress bars and tests read at any time. Those that are exported
+//! are instruments of Prometheus.
 
 use firesteel_common::metrics::{SECONDS, counters, gauge, histogram};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
@@ -22,9 +22,9 @@ pub struct Stats {
     pub(super) queued: IntGauge,
     pub(super) ready: AtomicU64,
     pub(super) busy_nanos: AtomicU64,
-    /// Of the batches that the model has answered.
+    /// The sizes of the batches that the model has answered.
     pub(super) batch_images: Histogram,
-    /// The model's time for each of them.
+    /// The model's time for each of these batches.
     pub(super) batch_time: Histogram,
 }
 
@@ -96,7 +96,7 @@ impl Stats {
         u64::try_from(self.queued.get()).unwrap_or(0)
     }
 
-    /// Of those, images already decoded: many mean that the model is the bottleneck, none that decoding is.
+    /// Images accepted and already decoded. Many mean that the model is the bottleneck, none that decoding is.
     #[must_use]
     pub fn ready(&self) -> u64 {
         self.ready.load(Ordering::Relaxed)

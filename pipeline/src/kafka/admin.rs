@@ -1,4 +1,4 @@
-//! What is asked of the cluster: whether it answers, that topics exist, how far they reach, where a group stands.
+//! Requests to the cluster: whether it answers, creating topics, their watermarks, the offsets of a group.
 //!
 //! librdkafka's calls block, so each runs on a blocking thread; none takes longer than
 //! [`REACHABLE_WITHIN`] and a little.
@@ -37,14 +37,14 @@ impl TopicSpec {
         Self { name: name.into(), partitions: Self::DEFAULT_PARTITIONS, replication: -1 }
     }
 
-    /// The same with another number of partitions.
+    /// This topic with another number of partitions.
     #[must_use]
     pub fn with_partitions(self, partitions: i32) -> Self {
         Self { partitions, ..self }
     }
 }
 
-/// Where records of `topic` go that can never succeed.
+/// The name of the topic for records of `topic` that can never succeed.
 #[must_use]
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dead-letter")

@@ -19,7 +19,7 @@ pub(crate) fn client(config: &KafkaConfig, role: &str) -> Result<ClientConfig> {
     client_with(config, role, &[])
 }
 
-/// The same with further defaults, which the user's properties override like the others.
+/// The properties of [`client`] with further defaults, which the user's properties override.
 fn client_with(config: &KafkaConfig, role: &str, defaults: &[(&str, &str)]) -> Result<ClientConfig> {
     // A topic that is created is seen soon.
     let refresh = [("topic.metadata.refresh.interval.ms", "30000")];
@@ -43,7 +43,7 @@ pub(crate) fn producer(config: &KafkaConfig, role: &str, delivery_timeout: Durat
     Ok(client)
 }
 
-/// A member of consumer group `group` that commits only what it is told to.
+/// A member of consumer group `group` that commits only the offsets it is given.
 pub(crate) fn consumer(config: &KafkaConfig, role: &str, group: &str) -> Result<ClientConfig> {
     let defaults = [
         // A member that was killed keeps its partitions for this long.

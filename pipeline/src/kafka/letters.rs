@@ -1,4 +1,4 @@
-//! Counting dead letters, as the demo does to tell an image that was given up from one that is still on its way.
+//! Counts dead letters, so that the demo can tell an image that was given up from one that is still on its way.
 //!
 //! A dead letter keeps its record's key, the producer, and names its record in the headers `source.partition` and
 //! `source.offset`. A record that was delivered twice may have two letters, so records are counted, not letters.
@@ -103,7 +103,8 @@ fn read(
     Ok(sources.len() as u64)
 }
 
-/// Which record a letter is about. Its own headers come last, after those that the record brought with it.
+/// The partition and the offset of the record that a letter is about. The letter's own headers come after those of the
+/// record.
 fn source(letter: &impl Message) -> Option<(i32, i64)> {
     let headers = letter.headers()?;
     let text = |key| {

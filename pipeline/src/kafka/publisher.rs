@@ -18,7 +18,7 @@ use std::time::Duration;
 /// A record to publish.
 #[derive(Debug, Clone, Default)]
 pub struct Message<'a> {
-    /// Where to.
+    /// The topic.
     pub topic: &'a str,
     /// Decides the partition: equal keys stay together.
     pub key: Option<&'a [u8]>,
@@ -28,7 +28,7 @@ pub struct Message<'a> {
     pub headers: Option<OwnedHeaders>,
 }
 
-/// Where a record came to lie.
+/// The position of an acknowledged record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledged {
     /// The partition.

@@ -28,7 +28,7 @@ const ROLE: &str = "seed";
 /// What to do with a collection that holds documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// Leave it alone: an error.
+    /// Leave it alone and fail.
     Refuse,
     /// Add to it; a document whose `_id` is there is left as it is.
     Append,
@@ -36,20 +36,20 @@ pub enum Existing {
     Drop,
 }
 
-/// What to write, and where.
+/// The documents to write and the collection that they go to.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The collection.
     pub mongo: MongoConfig,
-    /// How many predictions.
+    /// The number of predictions.
     pub docs: u64,
-    /// Which predictions.
+    /// The seed of the predictions: equal seeds give equal predictions.
     pub seed: u64,
-    /// Of how many producers, who take turns.
+    /// The number of producers, who take turns.
     pub producers: u32,
     /// How the collection is stored, where it has to be created.
     pub layout: Layout,
-    /// What to do with one that holds documents.
+    /// What to do with a collection that holds documents.
     pub existing: Existing,
     /// Batches that are written side by side.
     pub writers: usize,
@@ -72,7 +72,7 @@ impl Default for Config {
     }
 }
 
-/// What the writers count: read by progress bars while they run.
+/// Counters of the writers, which progress bars read while they run.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Documents written.
@@ -81,7 +81,7 @@ pub struct Stats {
     pub found: AtomicU64,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Documents written.

@@ -1,4 +1,4 @@
-//! What a bulk load needs of MongoDB beside the sink's upserts: plain inserts, and a collection made to order.
+//! The operations of a bulk load beside the sink's upserts: inserts, counts, and the layout of the collection.
 
 use super::document::document;
 use super::mongodb::{ANSWER_WITHIN, MongoSink};

@@ -32,7 +32,7 @@ pub(super) const ANSWER_WITHIN: Duration = CONFIRM_WITHIN.saturating_mul(2);
 /// An index of a large collection is not built in a moment. A second request waits for the build under way.
 const INDEX_WITHIN: Duration = Duration::from_secs(120);
 
-/// Where predictions are kept.
+/// The collection of predictions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MongoConfig {
     /// The connection string, which prints its hosts alone.
@@ -122,7 +122,7 @@ impl MongoSink {
     /// As [`prepare`](Self::prepare), in a layout of the caller's choice.
     ///
     /// # Errors
-    /// The same.
+    /// As [`prepare`](Self::prepare).
     pub async fn prepare_as(&self, layout: Layout) -> Result<()> {
         self.check().await?;
         let name = self.config.collection.as_str();

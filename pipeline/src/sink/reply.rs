@@ -1,4 +1,4 @@
-//! What the server's answer to a batch means, decided apart from any server.
+//! The policy for the server's reply to a batch, decided apart from any server.
 //!
 //! A batch whose every operation was taken, or refused for good, is settled. Anything else (a document refused for
 //! a passing reason, or for one that is not known; a write concern that was not met) leaves the whole batch open:
@@ -19,7 +19,7 @@ pub(super) enum Verdict {
     Again {
         /// The server's code.
         code: i32,
-        /// What it said.
+        /// The server's message.
         message: String,
     },
 }
@@ -44,7 +44,7 @@ pub(super) fn verdict(reply: &Reply) -> Verdict {
     }
 }
 
-/// What came of an `insert` command.
+/// The result of an `insert` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Inserted {
     /// All of it is durable; so many documents were there before.
@@ -56,7 +56,7 @@ pub(super) enum Inserted {
     Not {
         /// The server's code.
         code: i32,
-        /// What it said.
+        /// The server's message.
         message: String,
     },
 }

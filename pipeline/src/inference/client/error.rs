@@ -1,10 +1,10 @@
-//! Why a client has no answer, and whether asking again may help.
+//! The errors of a client, and whether another attempt may help.
 
 use firesteel_common::ConfigField::{self, InferenceUrl};
 use std::time::Duration;
 use tonic::{Code, Status};
 
-/// Why there is no answer. Never the image's fault: that would be [`Answer::Rejected`](super::Answer::Rejected).
+/// An error of the client. It is never the image's fault: that would be [`Answer::Rejected`](super::Answer::Rejected).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -13,7 +13,7 @@ pub enum ClientError {
     Url {
         /// The address as it was given.
         url: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// No connection within the time allowed.
@@ -21,7 +21,7 @@ pub enum ClientError {
     Unreachable {
         /// The address.
         url: String,
-        /// What the transport says.
+        /// The error of the transport.
         reason: String,
     },
     /// The server answered nothing for too long while images were under way.
@@ -43,7 +43,7 @@ pub enum ClientError {
     Status {
         /// The address.
         url: String,
-        /// What it said.
+        /// The server's message.
         status: Box<Status>,
     },
     /// The peer does not speak this protocol.
@@ -51,7 +51,7 @@ pub enum ClientError {
     Protocol {
         /// The address.
         url: String,
-        /// What it did.
+        /// What the peer did.
         problem: &'static str,
     },
 }
