@@ -7,12 +7,34 @@
 //! ```
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use firesteel_common::ConfigField;
 use firesteel_pipeline::inference;
 
 use crate::args::fields::Settings;
+
+/// An error of the engine in other words. It keeps the configuration fields that the error named.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    text: String,
+    fields: Vec<ConfigField>,
+}
+
+impl Explained {
+    /// `text` in place of the text of `error`.
+    pub(crate) fn new(text: String, error: &firesteel_engine::Error) -> Self {
+        Self { text, fields: error.fields() }
+    }
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Explained {}
 
 /// The error behind `prefix`, then its causes and settings, one per line.
 pub(crate) fn text(prefix: &str, error: &anyhow::Error, settings: &Settings) -> String {
@@ -45,11 +67,17 @@ fn fields(error: &anyhow::Error) -> Vec<ConfigField> {
 
 /// The configuration fields that one error names. Only errors of the libraries name any.
 fn named(error: &(dyn Error + 'static)) -> Vec<ConfigField> {
+    if let Some(error) = error.downcast_ref::<firesteel_engine::Error>() {
+        return error.fields();
+    }
     if let Some(error) = error.downcast_ref::<firesteel_pipeline::Error>() {
         return error.fields();
     }
     if let Some(error) = error.downcast_ref::<inference::Error>() {
         return error.field().into_iter().collect();
+    }
+    if let Some(explained) = error.downcast_ref::<Explained>() {
+        return explained.fields.clone();
     }
     Vec::new()
 }
@@ -74,6 +102,21 @@ firesteel: cannot serve health checks on 127.0.0.1:9 (health.listen)
   health.listen: --health-listen, FIRESTEEL_HEALTH_LISTEN or health_listen in the settings file
 ";
         assert_eq!(told(error), expected);
+    }
+
+    /// As the shell has it, which says where the statement stands and explains the error.
+    #[test]
+    fn an_explained_error_keeps_its_fields() {
+        let message = "no scheme".to_owned();
+        let setting = ConfigField::MongodbUri;
+        let error = firesteel_engine::Error::InvalidSetting { setting, message };
+        let explained = Explained::new(format!("{error}; \\d lists the tables"), &error);
+        let place = format!("s.sql, line 3: {explained}");
+        let expected = "\
+firesteel: s.sql, line 3: mongodb.uri cannot be used: no scheme; \\d lists the tables
+  mongodb.uri: --mongodb-uri, FIRESTEEL_MONGODB_URI or mongodb_uri in the settings file
+";
+        assert_eq!(told(anyhow::Error::new(explained).context(place)), expected);
     }
 
     #[test]

@@ -43,6 +43,15 @@ fn an_unreachable_mongodb_is_named_with_its_setting() {
 }
 
 #[test]
+fn a_statement_that_fails_names_the_setting_to_change() {
+    let address = nowhere();
+    let mut command = firesteel(&["sql", "-c", "SELECT count(*) FROM predictions"]);
+    command.env("FIRESTEEL_MONGODB_URI", format!("mongodb://me:hunter2@{address}"));
+    let names = ["--mongodb-uri", "FIRESTEEL_MONGODB_URI", "mongodb_uri in the settings file"];
+    fails(command, &[&[address.as_str()], &names[..]].concat());
+}
+
+#[test]
 fn a_seed_without_its_mongodb_says_so_and_ends() {
     let address = nowhere();
     let mut command = firesteel(&["seed", "--docs", "1"]);

@@ -20,6 +20,7 @@ use super::output::Output;
 use super::script::{self, Step};
 use crate::args::fields::Settings;
 use crate::context::Context;
+use crate::failure::Explained;
 use crate::signals::Signals;
 use crate::tasks::TaskProgress;
 
@@ -343,7 +344,7 @@ impl Shell {
 }
 
 fn explained(error: &Error, tables: &[TableInfo]) -> anyhow::Error {
-    anyhow!(explain(error, tables))
+    Explained::new(explain(error, tables), error).into()
 }
 
 /// How printing a result ended.
