@@ -46,7 +46,7 @@ pub use config::{
     KAFKA_PROPERTIES_SETTING, KafkaConnection, MONGODB_URI_SETTING, MongoConnection, ReadMode,
     SCHEDULER_SETTING, ScanConfig,
 };
-pub use error::{ConfigField, Error, Result, UnknownField};
+pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
 pub use mongodb::{Acknowledgement, Partitioner, WriteConcern, WriteConfig, predictions_schema};
 pub use session::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};

@@ -10,17 +10,16 @@
 
 mod ballista;
 mod convert;
-mod field;
 mod messages;
 mod wire;
 
 use std::fmt;
 
 use datafusion::error::DataFusionError;
+pub use firesteel_common::ConfigField;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::ballista::failed_task;
-pub use self::field::{ConfigField, UnknownField};
 pub(crate) use self::wire::{encode, readable};
 
 /// The engine's result.
@@ -38,7 +37,7 @@ pub enum Error {
     /// A server does not answer.
     #[error("cannot reach {role} at {address}: {message}; check {setting}")]
     Unreachable {
-        /// The server's name, such as `MongoDB`: see [`ConfigField::server`].
+        /// The server's name, such as `MongoDB`, which follows from the field.
         #[serde(skip)]
         role: &'static str,
         /// Host and port, without credentials.

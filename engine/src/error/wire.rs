@@ -18,7 +18,7 @@ use std::fmt;
 
 use url::form_urlencoded;
 
-use super::Error;
+use super::{ConfigField, Error};
 
 /// What stands before the data.
 const MARKER: &str = " [firesteel-error:";
@@ -48,9 +48,19 @@ pub(crate) fn decode(text: &str) -> Option<Error> {
     let (json, _) = form_urlencoded::parse(data(&text[start..])?.as_bytes()).next()?;
     let mut error: Error = serde_json::from_str(&json).ok()?;
     if let Error::Unreachable { role, setting, .. } = &mut error {
-        *role = setting.server();
+        *role = server(*setting);
     }
     Some(error)
+}
+
+/// The name of the server whose address a field holds. It is not part of the data.
+const fn server(field: ConfigField) -> &'static str {
+    match field {
+        ConfigField::MongodbUri => "MongoDB",
+        ConfigField::KafkaBootstrap => "Kafka",
+        ConfigField::Scheduler | ConfigField::ExecutorSchedulerHost => "the scheduler",
+        _ => "a server",
+    }
 }
 
 /// The text without the data of errors in it.
@@ -101,7 +111,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ConfigField;
 
     /// Errors that travel whole, with `text` wherever there is text.
     fn whole(text: &str) -> Vec<Error> {
