@@ -1,5 +1,6 @@
 //! The command line. Every argument that names an environment variable is also a setting: see `settings`.
 
+use crate::commands::capacity::CapacityArgs;
 use crate::commands::compare::CompareArgs;
 use crate::commands::evaluate::EvaluateArgs;
 use crate::commands::executor::ExecutorArgs;
@@ -125,6 +126,11 @@ pub(crate) enum Command {
     /// Seeds predictions in MongoDB and lets spark-submit, this engine, MongoDB's own $group, and DuckDB, Polars and
     /// DataFusion over a Parquet export take turns. All have to agree before a figure is printed.
     Compare(CompareArgs),
+    /// How many pods, partitions, brokers, shards and executors a rate of images needs
+    ///
+    /// Computes it from figures a core, each of which is an argument; --simulate runs each plan event by event and says
+    /// whether what waits stays bounded. docs/capacity.md says where the figures come from.
+    Capacity(CapacityArgs),
     /// Asks a running role whether it is well: exit code 0 where it answers 200, 1 otherwise
     ///
     /// For a container, which has no other program to ask with. Roles answer /healthz and /readyz: the scheduler on

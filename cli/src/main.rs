@@ -185,6 +185,7 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Seed(args) => commands::seed::run(args, context).await,
         Command::Compare(args) => Box::pin(commands::compare::run(args, context)).await,
         Command::Evaluate(args) => commands::evaluate::run(args, context).await,
+        Command::Capacity(args) => commands::capacity::run(args),
         Command::Health(args) => commands::health::run(args, context).await,
         Command::Sql(args) => Box::pin(commands::sql::run(args, context)).await,
     }
@@ -197,6 +198,7 @@ fn default_level(command: &Command) -> &'static str {
         | Command::Produce(_)
         | Command::Seed(_)
         | Command::Evaluate(_)
+        | Command::Capacity(_)
         | Command::Health(_) => "warn",
         Command::Report(_) | Command::Sql(_) | Command::Compare(_) => telemetry::ANSWERING,
         Command::InferenceServer(_)

@@ -13,7 +13,5 @@
     network     which pods may talk to which
     monitoring  metrics by name: dashboards, autoscalers
 
-    capacity, simulation, capacity_cli  `dev/capacity`, for docs/capacity.md
-
 A check is a function from a list of objects to a list of findings, in words; only `command_line` starts anything.
 """
