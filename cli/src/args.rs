@@ -2,6 +2,7 @@
 
 use crate::commands::capacity::CapacityArgs;
 use crate::commands::compare::CompareArgs;
+use crate::commands::describe::DescribeArgs;
 use crate::commands::evaluate::EvaluateArgs;
 use crate::commands::executor::ExecutorArgs;
 use crate::commands::scheduler::SchedulerArgs;
@@ -131,6 +132,10 @@ pub(crate) enum Command {
     /// Computes it from figures a core, each of which is an argument; --simulate runs each plan event by event and says
     /// whether what waits stays bounded. docs/capacity.md says where the figures come from.
     Capacity(CapacityArgs),
+    /// Lists what this binary knows of itself: settings, subcommands, ports, routes and metrics
+    ///
+    /// For programs that check manifests, dashboards and settings files against it: --format json. Starts nothing.
+    Describe(DescribeArgs),
     /// Asks a running role whether it is well: exit code 0 where it answers 200, 1 otherwise
     ///
     /// For a container, which has no other program to ask with. Roles answer /healthz and /readyz: the scheduler on

@@ -186,6 +186,7 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Compare(args) => Box::pin(commands::compare::run(args, context)).await,
         Command::Evaluate(args) => commands::evaluate::run(args, context).await,
         Command::Capacity(args) => commands::capacity::run(args),
+        Command::Describe(args) => commands::describe::run(args).await,
         Command::Health(args) => commands::health::run(args, context).await,
         Command::Sql(args) => Box::pin(commands::sql::run(args, context)).await,
     }
@@ -199,6 +200,7 @@ fn default_level(command: &Command) -> &'static str {
         | Command::Seed(_)
         | Command::Evaluate(_)
         | Command::Capacity(_)
+        | Command::Describe(_)
         | Command::Health(_) => "warn",
         Command::Report(_) | Command::Sql(_) | Command::Compare(_) => telemetry::ANSWERING,
         Command::InferenceServer(_)

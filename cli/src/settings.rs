@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What every setting's environment variable starts with.
-const PREFIX: &str = "FIRESTEEL_";
+pub(crate) const PREFIX: &str = "FIRESTEEL_";
 /// Variables that belong to the scripts and tests around the binary.
 const OTHERS: [&str; 3] = ["FIRESTEEL_DEV_", "FIRESTEEL_TEST_", "FIRESTEEL_BENCH_"];
 /// Read when it is there and no other file is named.

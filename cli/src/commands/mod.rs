@@ -5,6 +5,7 @@ pub(crate) mod compare;
 pub(crate) mod consume_images;
 pub(crate) mod consume_predictions;
 pub(crate) mod demo;
+pub(crate) mod describe;
 pub(crate) mod evaluate;
 pub(crate) mod executor;
 pub(crate) mod health;

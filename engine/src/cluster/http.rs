@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt as _;
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,25 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) fn readiness(ready: bool, why: String) -> Response {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, why).into_response()
+}
+
+/// What a role answers over HTTP: for whoever checks probes, dashboards and autoscalers against it.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Its routes.
+    pub routes: Vec<&'static str>,
+    /// Its metrics, by name, with Prometheus' type of each.
+    pub metrics: Vec<(String, String)>,
+    /// A route's answer while nothing goes on, for its fields.
+    pub answers: Vec<(&'static str, serde_json::Value)>,
+}
+
+/// The name and the type of each metric in `registry`.
+pub(super) fn names(registry: &Registry) -> Vec<(String, String)> {
+    let named = |family: &MetricFamily| {
+        (family.name().to_owned(), format!("{:?}", family.get_field_type()).to_lowercase())
+    };
+    registry.gather().iter().map(named).collect()
 }
 
 /// An answer to `GET /metrics`, in Prometheus' text format.

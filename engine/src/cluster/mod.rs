@@ -20,6 +20,7 @@ mod scheduler;
 
 pub use config::{DEFAULT_SCHEDULER_PORT, ExecutorConfig, MemoryLimit, SchedulerConfig};
 pub use executor::Executor;
+pub use http::Served;
 pub use scheduler::Scheduler;
 
 pub(crate) use executor::{Home, Incarnation, STACK_BYTES};

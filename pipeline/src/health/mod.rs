@@ -14,7 +14,7 @@ mod server;
 
 pub(crate) use families::{counter, gauge, histogram, labels};
 pub(crate) use histogram::Histogram;
-pub use server::Server;
+pub use server::{ROUTES, Server};
 
 use prometheus::proto::MetricFamily;
 

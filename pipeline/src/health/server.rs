@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 /// How long answers under way may take once the server is to end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// What a health server serves.
+pub const ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
 /// A health server that has its address and does not answer yet.
 #[derive(Debug)]
 pub struct Server {
@@ -63,10 +66,11 @@ impl Server {
 }
 
 fn router(watched: Arc<dyn Watched>) -> Router {
+    let [health, ready, numbers] = ROUTES;
     Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route(health, get(healthz))
+        .route(ready, get(readyz))
+        .route(numbers, get(metrics))
         .with_state(watched)
 }
 

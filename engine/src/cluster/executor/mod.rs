@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use self::metrics::Metrics;
 use self::tasks::Tasks;
 use self::workdir::WorkDir;
-use super::{ExecutorConfig, http, net};
+use super::{ExecutorConfig, Served, http, net};
 use crate::connections::Connections;
 use crate::{Error, Result};
 
@@ -84,6 +84,17 @@ pub(crate) struct Home {
 impl std::fmt::Debug for Home {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Home").field("work", &self.work).finish_non_exhaustive()
+    }
+}
+
+impl Executor {
+    /// What every executor answers over HTTP.
+    ///
+    /// # Errors
+    /// Metrics that cannot be registered.
+    pub fn served() -> Result<Served> {
+        let metrics = Metrics::new().map_err(failed)?;
+        Ok(Served { routes: ROUTES.to_vec(), metrics: http::names(&metrics.registry), answers: Vec::new() })
     }
 }
 
@@ -335,11 +346,15 @@ struct Shared {
     health: ExecutorHealth,
 }
 
+/// What an executor answers over HTTP.
+const ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
 fn router(shared: Shared) -> Router {
+    let [health, ready, numbers] = ROUTES;
     Router::new()
-        .route("/healthz", get(http::healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route(health, get(http::healthz))
+        .route(ready, get(readyz))
+        .route(numbers, get(metrics))
         .with_state(shared)
 }
 

@@ -31,8 +31,10 @@ use super::Server;
 use super::metrics::Metrics;
 use super::overview::Overview;
 use super::state::Executors;
+use crate::Result;
 use crate::cluster::net::MAX_MESSAGE;
-use crate::cluster::{SchedulerConfig, http};
+use crate::cluster::{SchedulerConfig, Served, http};
+use crate::jobs::ACTIVITY_PATH;
 
 /// What our handlers use.
 #[derive(Clone)]
@@ -82,14 +84,36 @@ fn grpc(config: &SchedulerConfig, server: &Arc<Server>) -> Router {
     services.routes().into_axum_router().fallback(unknown)
 }
 
+/// What of the scheduler's HTTP is ours, beside [`ACTIVITY_PATH`].
+const ROUTES: [&str; 6] =
+    ["/", "/healthz", "/readyz", "/metrics", "/api/firesteel/version", "/api/firesteel/cluster"];
+
+impl super::Scheduler {
+    /// What every scheduler answers over HTTP, beside Ballista's own routes.
+    ///
+    /// # Errors
+    /// Metrics that cannot be registered.
+    pub fn served() -> Result<Served> {
+        let metrics = Metrics::new().map_err(super::failed)?;
+        let moment = serde_json::to_value(Overview::default()).map_err(super::failed)?;
+        let [.., overview] = ROUTES;
+        Ok(Served {
+            routes: ROUTES.into_iter().chain([ACTIVITY_PATH]).collect(),
+            metrics: http::names(&metrics.registry),
+            answers: vec![(overview, moment)],
+        })
+    }
+}
+
 fn ours(shared: Shared) -> Router {
+    let [root, health, ready, numbers, versions, overview] = ROUTES;
     Router::new()
-        .route("/", get(index))
-        .route("/healthz", get(http::healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/api/firesteel/version", get(version))
-        .route("/api/firesteel/cluster", get(cluster))
+        .route(root, get(index))
+        .route(health, get(http::healthz))
+        .route(ready, get(readyz))
+        .route(numbers, get(metrics))
+        .route(versions, get(version))
+        .route(overview, get(cluster))
         .with_state(shared)
 }
 
