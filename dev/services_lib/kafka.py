@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import subprocess
 import uuid
 from pathlib import Path
@@ -116,8 +117,6 @@ def brokers(address: Address, seconds: float) -> List[Address]:
 
 
 def port_is_closed(address: Address) -> bool:
-    import socket
-
     try:
         socket.create_connection(address, 2.0).close()
     except OSError:

@@ -36,7 +36,7 @@ class Mongodb(Server):
         client = connect(address, seconds, **tls, **({"tlsInsecure": True} if tls else {}))
         try:
             hello = client.admin.command("hello")
-            return Answer(address, client.server_info()["version"], warnings(address, hello))
+            return Answer(address, version(client), warnings(address, hello))
         finally:
             client.close()
 
@@ -73,6 +73,15 @@ def connect(address: Address, seconds: float, **options: Any) -> Any:
     return MongoClient(*address, directConnection=True, **{**limits, **options})
 
 
+def version(client: Any) -> str:
+    from pymongo.errors import OperationFailure
+
+    try:
+        return client.server_info()["version"]
+    except OperationFailure:
+        return ""  # some servers tell their version only to those who log in
+
+
 def parsed(uri: str) -> Dict[str, Any]:
     """The addresses and options of a connection string."""
     drivers()
@@ -84,7 +93,7 @@ def parsed(uri: str) -> Dict[str, Any]:
     except (PyMongoError, ValueError) as error:
         # Some of its words quote what may be a piece of a password.
         raise Problem(
-            f"{MONGODB} is no connection string that can be read ({type(error).__name__}); "
+            f"{MONGODB} cannot be read, or its mongodb+srv name not looked up ({type(error).__name__}); "
             "a bare : / @ in a user or password is written %3A, %2F or %40"
         ) from None
 

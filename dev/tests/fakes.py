@@ -15,6 +15,7 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "dev"))
+OUTSIDE = os.environ.get("FIRESTEEL_DEV_DIR")
 JAVA = "echo 'openjdk version \"{}\" 2020' >&2"
 
 from services_lib import cli, servers  # noqa: E402
@@ -68,12 +69,12 @@ def drivers(kafka, mongodb):
     def connect(address, seconds, **options):
         client = mock.Mock()
         client.admin.command.return_value = mongodb[address[1]]
-        client.server_info.return_value = {"version": "6.0.5"}
         return client
 
     with mock.patch.object(servers, "drivers"), mock.patch("services_lib.mongodb.connect", connect):
         with mock.patch("services_lib.kafka.brokers", lambda address, seconds: kafka[address[1]]):
-            yield
+            with mock.patch("services_lib.mongodb.version", return_value="6.0.5"):
+                yield
 
 
 PRIMARY = {"setName": "rs0", "isWritablePrimary": True}
@@ -121,6 +122,11 @@ class InFolder(unittest.TestCase):
         patch = mock.patch.dict(os.environ, {"FIRESTEEL_DEV_DIR": str(self.dev)})
         patch.start()
         self.addCleanup(patch.stop)
+
+    def use_what_is_there(self):
+        """From here on in this test, .dev/ is the one outside, with what has been fetched."""
+        os.environ.pop("FIRESTEEL_DEV_DIR")
+        os.environ.update({"FIRESTEEL_DEV_DIR": OUTSIDE} if OUTSIDE else {})
 
     def settings(self, **environ):
         return Settings.read(environ)

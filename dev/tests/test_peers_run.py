@@ -1,7 +1,6 @@
 """The programs of benches/peers on the real engines. Only where `dev/peers fetch` has been: it is 800 MB."""
 
 import json
-import os
 import subprocess
 import sys
 import unittest
@@ -33,7 +32,7 @@ def plain(document):
 
 class TestRun(InFolder):
     def python(self, name):
-        del os.environ["FIRESTEEL_DEV_DIR"]  # of this test alone: see InFolder
+        self.use_what_is_there()
         if not peers.SETS[name].is_there():
             why = f"{peers.SETS[name].title} are not there; `dev/peers fetch {name}` gets them"
             print(f"\nNOT TESTED: the comparison with them: {why}", file=sys.stderr)

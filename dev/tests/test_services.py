@@ -65,7 +65,7 @@ class TestDrivers(InFolder):
 
     def setUp(self):
         super().setUp()
-        del os.environ["FIRESTEEL_DEV_DIR"]  # where they are already
+        self.use_what_is_there()
         fakes.need_drivers()
 
     def test_connection_strings(self):
