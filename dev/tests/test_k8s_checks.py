@@ -218,7 +218,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.box("executor")["args"].append("--bind-port=50061"), "listens on [50052, 50053, 50061]"),
             ("local", lambda b: b.box("executor")["args"].extend(["--bind-port", "50061"]), "listens on [50052, 50053, 50061]"),
             ("local", lambda b: b.config().update(FIRESTEEL_SCHEDULER_BIND_PORT="50099"), "listens on [50099]"),
-            ("local", lambda b: b.box("executor")["args"].remove("--bind-host=0.0.0.0"), "executor: listens on the loopback only"),
+            ("local", lambda b: b.box("executor")["args"].remove("--bind-host=0.0.0.0"), "executor: listens on 127.0.0.1 only"),
             ("local", lambda b: b.box("inference")["args"].remove("--listen=0.0.0.0:50060"), "inference: listens on 127.0.0.1:50060 only"),
             ("local", lambda b: replace(b.box("inference")["args"], "--health-listen=0.0.0.0:50061", "--health-listen=127.0.0.1:50061"), "listens on 127.0.0.1:50061 only"),
             ("local", lambda b: b.box("consume-images")["args"].pop(), "names the ports [50062] and listens on []"),
