@@ -28,11 +28,14 @@ pub mod functions;
 mod jobs;
 mod kafka;
 mod mongodb;
+mod plan;
 pub mod prelude;
 pub mod report;
 mod session;
 mod sql;
 mod statement;
+mod value;
+mod wire;
 mod words;
 
 pub use config::{

@@ -7,9 +7,9 @@ use crate::args::Cli;
 use crate::{Outcome, output};
 use anyhow::Context as _;
 use clap::{Args, Command, CommandFactory as _, ValueEnum};
+use firesteel_common::http::{self, HealthSource};
 use firesteel_engine::cluster::{Executor, Scheduler, Served};
 use firesteel_pipeline::consumer::{self, images, predictions};
-use firesteel_pipeline::health::{self, Watched};
 use firesteel_pipeline::inference;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -191,7 +191,7 @@ fn serving(setting: &'static str, served: Served) -> Port {
 }
 
 /// The health server's port, which is off by default.
-fn watched(watched: &dyn Watched) -> Port {
+fn watched(watched: &dyn HealthSource) -> Port {
     let metrics = watched.families().into_iter().map(|family| Metric {
         name: family.name().to_owned(),
         kind: format!("{:?}", family.get_field_type()).to_lowercase(),
@@ -199,7 +199,7 @@ fn watched(watched: &dyn Watched) -> Port {
     Port {
         setting: "FIRESTEEL_HEALTH_LISTEN",
         address: true,
-        routes: health::ROUTES.to_vec(),
+        routes: http::ROUTES.to_vec(),
         metrics: metrics.collect(),
         ..Port::default()
     }

@@ -21,7 +21,7 @@ use crate::args::{HealthArgs, KafkaArgs, ModelArgs, MongoArgs};
 use anyhow::bail;
 use firesteel_engine::KafkaConnection;
 use firesteel_pipeline::consumer::Stats;
-use firesteel_pipeline::health::{Server, Watched};
+use firesteel_pipeline::health::{HealthSource, Server};
 use firesteel_pipeline::inference;
 use firesteel_pipeline::kafka::KafkaConfig;
 use firesteel_pipeline::sink::MongoConfig;
@@ -46,7 +46,7 @@ impl KafkaArgs {
         let KafkaConfig { bootstrap, properties } = self.config()?;
         Ok(KafkaConnection {
             bootstrap,
-            properties,
+            properties: properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             images_topic: self.images_topic.clone(),
             predictions_topic: self.predictions_topic.clone(),
         })
@@ -83,7 +83,7 @@ fn properties(text: &str) -> anyhow::Result<Vec<(String, String)>> {
 impl MongoArgs {
     pub(crate) fn sink(&self) -> MongoConfig {
         MongoConfig {
-            uri: self.mongodb_uri.clone(),
+            uri: self.mongodb_uri.clone().into(),
             database: self.mongodb_database.clone(),
             ..MongoConfig::default()
         }
@@ -106,7 +106,7 @@ impl HealthArgs {
     /// Runs a role and, beside it from its first moment to its last, the health server, where one is asked for.
     async fn beside(
         &self,
-        watched: Arc<dyn Watched>,
+        watched: Arc<dyn HealthSource>,
         role: impl Future<Output = anyhow::Result<Outcome>>,
     ) -> anyhow::Result<Outcome> {
         let Some(listen) = self.health_listen else { return role.await };

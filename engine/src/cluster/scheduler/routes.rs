@@ -1,14 +1,15 @@
-//! What the scheduler answers, all on one port: Ballista's gRPC, Arrow Flight SQL, Ballista's REST API, and ours.
+//! The routes of the scheduler's one port: Ballista's gRPC service and REST API, Arrow Flight SQL, and Firesteel's own
+//! routes.
 //!
 //! | route | answers |
 //! |---|---|
 //! | `/` | the list of routes |
-//! | `/healthz`, `/readyz`, `/metrics` | whether the process lives; whether enough executors are there; Prometheus |
+//! | `/healthz`, `/readyz`, `/metrics` | whether the process runs; whether enough executors are registered; Prometheus |
 //! | `/api/…` | Ballista's REST API: `/api/jobs`, `/api/job/{id}` (`PATCH` cancels), `/api/executors`, … |
-//! | `/api/firesteel/version` | our version, and Ballista's and DataFusion's |
-//! | `/api/firesteel/cluster` | slots, tasks, jobs and executors at this moment |
-//! | `/api/firesteel/activity` | the jobs that run and how far their tasks are |
-//! | `/history/api/…` | finished jobs out of the event log, also those of schedulers before this one |
+//! | `/api/firesteel/version` | the versions of Firesteel, Ballista and DataFusion |
+//! | `/api/firesteel/cluster` | the current slots, tasks, jobs and executors |
+//! | `/api/firesteel/activity` | the running jobs with the progress of their tasks |
+//! | `/history/api/…` | finished jobs from the event log, also those of earlier schedulers |
 
 use std::sync::Arc;
 
@@ -28,30 +29,34 @@ use serde::Serialize;
 use tonic::service::RoutesBuilder;
 
 use super::Server;
-use super::metrics::Metrics;
+use super::metrics::SchedulerMetrics;
 use super::overview::Overview;
 use super::state::Executors;
 use crate::Result;
-use crate::cluster::net::MAX_MESSAGE;
 use crate::cluster::{SchedulerConfig, Served, http};
 use crate::jobs::ACTIVITY_PATH;
+use crate::wire::MAX_MESSAGE;
 
-/// What our handlers use.
+/// The state of the HTTP handlers.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct AppState {
     pub(super) server: Arc<Server>,
     pub(super) executors: Arc<Executors>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<SchedulerMetrics>,
     pub(super) min_ready_executors: usize,
 }
 
-/// Everything on the scheduler's port.
-pub(super) fn router(config: &SchedulerConfig, shared: Shared, history: Option<Arc<HistoryStore>>) -> Router {
-    let server = Arc::clone(&shared.server);
+/// Builds the router of everything on the scheduler's port.
+pub(super) fn router(
+    config: &SchedulerConfig,
+    state: AppState,
+    history: Option<Arc<HistoryStore>>,
+) -> Router {
+    let server = Arc::clone(&state.server);
     let mut router = get_routes(Arc::clone(&server))
         .merge(grpc(config, &server))
         .merge(crate::jobs::routes(Arc::clone(&server)))
-        .merge(ours(shared));
+        .merge(firesteel_routes(state));
     if let Some(history) = history {
         let refreshed =
             history_router(Arc::clone(&history)).layer(middleware::from_fn_with_state(history, refresh));
@@ -60,7 +65,7 @@ pub(super) fn router(config: &SchedulerConfig, shared: Shared, history: Option<A
     router
 }
 
-/// The gRPC services. Flight SQL also forwards what clients fetch from executors, so it takes the proxy's place.
+/// Builds the gRPC services. Flight SQL replaces the proxy, because it also forwards what clients fetch from executors.
 fn grpc(config: &SchedulerConfig, server: &Arc<Server>) -> Router {
     let mut services = RoutesBuilder::default();
     let scheduler = SchedulerGrpcServer::from_arc(Arc::clone(server))
@@ -84,28 +89,25 @@ fn grpc(config: &SchedulerConfig, server: &Arc<Server>) -> Router {
     services.routes().into_axum_router().fallback(unknown)
 }
 
-/// What of the scheduler's HTTP is ours, beside [`ACTIVITY_PATH`].
+/// Firesteel's own routes, beside [`ACTIVITY_PATH`].
 const ROUTES: [&str; 6] =
     ["/", "/healthz", "/readyz", "/metrics", "/api/firesteel/version", "/api/firesteel/cluster"];
 
 impl super::Scheduler {
-    /// What every scheduler answers over HTTP, beside Ballista's own routes.
+    /// Returns what every scheduler answers over HTTP, beside Ballista's own routes.
     ///
     /// # Errors
     /// Metrics that cannot be registered.
     pub fn served() -> Result<Served> {
-        let metrics = Metrics::new().map_err(super::failed)?;
-        let moment = serde_json::to_value(Overview::default()).map_err(super::failed)?;
+        let metrics = SchedulerMetrics::new().map_err(super::failed)?;
+        let idle = serde_json::to_value(Overview::default()).map_err(super::failed)?;
         let [.., overview] = ROUTES;
-        Ok(Served {
-            routes: ROUTES.into_iter().chain([ACTIVITY_PATH]).collect(),
-            metrics: http::names(&metrics.registry),
-            answers: vec![(overview, moment)],
-        })
+        let served = Served::new(ROUTES.into_iter().chain([ACTIVITY_PATH]), &metrics.registry);
+        Ok(Served { answers: vec![(overview, idle)], ..served })
     }
 }
 
-fn ours(shared: Shared) -> Router {
+fn firesteel_routes(state: AppState) -> Router {
     let [root, health, ready, numbers, versions, overview] = ROUTES;
     Router::new()
         .route(root, get(index))
@@ -114,7 +116,7 @@ fn ours(shared: Shared) -> Router {
         .route(numbers, get(metrics))
         .route(versions, get(version))
         .route(overview, get(cluster))
-        .with_state(shared)
+        .with_state(state)
 }
 
 async fn index() -> &'static str {
@@ -135,18 +137,18 @@ async fn index() -> &'static str {
      gRPC on this port: Ballista (df://HOST:PORT) and Arrow Flight SQL\n"
 }
 
-async fn readyz(State(shared): State<Shared>) -> Response {
-    let active = shared.executors.alive().await.iter().filter(|seen| !seen.draining).count();
-    let needed = shared.min_ready_executors;
+async fn readyz(State(state): State<AppState>) -> Response {
+    let active = state.executors.alive().await.iter().filter(|executor| !executor.draining).count();
+    let needed = state.min_ready_executors;
     http::readiness(active >= needed, format!("{active} of at least {needed} executors are there\n"))
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let overview = Overview::take(&shared.server, &shared.executors).await;
-    let gauges = &shared.metrics.gauges;
+async fn metrics(State(state): State<AppState>) -> Response {
+    let overview = Overview::take(&state.server, &state.executors).await;
+    let gauges = &state.metrics.gauges;
     for (gauge, value) in [
-        (&gauges.executors, overview.active() as u64),
-        (&gauges.draining, (overview.executors.len() - overview.active()) as u64),
+        (&gauges.executors, overview.active_executors() as u64),
+        (&gauges.draining, (overview.executors.len() - overview.active_executors()) as u64),
         (&gauges.slots, overview.slots.total),
         (&gauges.free_slots, overview.slots.free),
         (&gauges.running_jobs, overview.jobs.running),
@@ -156,7 +158,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     ] {
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     }
-    http::metrics(&shared.metrics.registry)
+    http::metrics(&state.metrics.registry)
 }
 
 #[derive(Serialize)]
@@ -176,11 +178,12 @@ async fn version() -> Json<Version> {
     })
 }
 
-async fn cluster(State(shared): State<Shared>) -> Json<Overview> {
-    Json(Overview::take(&shared.server, &shared.executors).await)
+async fn cluster(State(state): State<AppState>) -> Json<Overview> {
+    Json(Overview::take(&state.server, &state.executors).await)
 }
 
-/// Looks for jobs that ended since the last request. Files that did not change are not read again.
+/// Reads the jobs that have ended since the last request from the event log. Files that did not change are not read
+/// again.
 async fn refresh(State(history): State<Arc<HistoryStore>>, request: Request, next: Next) -> Response {
     let refreshed = tokio::task::spawn_blocking(move || history.refresh()).await;
     if let Ok(Err(error)) = refreshed {
