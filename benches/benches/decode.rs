@@ -15,7 +15,8 @@ use arrow::array::{
 use arrow::datatypes::SchemaRef;
 use bson::{DateTime, Document, RawDocumentBuf, rawdoc};
 use criterion::{Criterion, Throughput};
-use firesteel_engine::{bench, predictions_schema};
+use firesteel_engine::documents::decode;
+use firesteel_engine::predictions_schema;
 use firesteel_pipeline::seed::Generator;
 use firesteel_proto::PredictionRecord;
 
@@ -36,13 +37,13 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
         .map(|record| whole(record).map(RawDocumentBuf::into_bytes))
         .collect::<anyhow::Result<_>>()?;
     ensure!(
-        bench::decode(&documents, &schema)? == by_hand(&documents, &schema)?,
+        decode(&documents, &schema)? == by_hand(&documents, &schema)?,
         "the decoder and the builders disagree"
     );
     let mut group = criterion.benchmark_group("decode/predictions");
     group.throughput(throughput(&documents));
     group.bench_function("firesteel", |bencher| {
-        bencher.iter(|| bench::decode(black_box(&documents), &schema));
+        bencher.iter(|| decode(black_box(&documents), &schema));
     });
     group.bench_function("bson documents, arrow builders", |bencher| {
         bencher.iter(|| by_hand(black_box(&documents), &schema));
@@ -51,11 +52,11 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
 
     let columns = Arc::new(schema.project(&[schema.index_of("producer_id")?, schema.index_of("correct")?])?);
     let documents: Vec<Vec<u8>> = records.iter().map(|record| two_columns(record).into_bytes()).collect();
-    ensure!(bench::decode(&documents, &columns)?.num_rows() == documents.len(), "rows are missing");
+    ensure!(decode(&documents, &columns)?.num_rows() == documents.len(), "rows are missing");
     let mut group = criterion.benchmark_group("decode/two columns");
     group.throughput(throughput(&documents));
     group.bench_function("firesteel", |bencher| {
-        bencher.iter(|| bench::decode(black_box(&documents), &columns));
+        bencher.iter(|| decode(black_box(&documents), &columns));
     });
     group.finish();
     Ok(())

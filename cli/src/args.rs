@@ -1,6 +1,5 @@
 //! The command line. Every argument that names an environment variable is also a setting: see `settings`.
 
-use crate::commands::compare::CompareArgs;
 use crate::commands::evaluate::EvaluateArgs;
 use crate::commands::executor::ExecutorArgs;
 use crate::commands::scheduler::SchedulerArgs;
@@ -120,11 +119,6 @@ pub(crate) enum Command {
     /// Accuracy, accuracy by class, confusion matrix and images per second over the CIFAR-10 test set, with no server and
     /// no Kafka: the same weights and code as behind the inference server and the SQL function classify.
     Evaluate(EvaluateArgs),
-    /// The same job here, on Spark and on other engines, over the same data: who answers what, how fast, at what cost
-    ///
-    /// Seeds predictions in MongoDB and lets spark-submit, this engine, MongoDB's own $group, and DuckDB, Polars and
-    /// DataFusion over a Parquet export take turns. All have to agree before a figure is printed.
-    Compare(CompareArgs),
     /// Asks a running role whether it is well: exit code 0 where it answers 200, 1 otherwise
     ///
     /// For a container, which has no other program to ask with. Roles answer /healthz and /readyz: the scheduler on

@@ -183,7 +183,6 @@ async fn run(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Scheduler(args) => Box::pin(commands::scheduler::run(args, context)).await,
         Command::Executor(args) => Box::pin(commands::executor::run(args, context)).await,
         Command::Seed(args) => commands::seed::run(args, context).await,
-        Command::Compare(args) => Box::pin(commands::compare::run(args, context)).await,
         Command::Evaluate(args) => commands::evaluate::run(args, context).await,
         Command::Health(args) => commands::health::run(args, context).await,
         Command::Sql(args) => Box::pin(commands::sql::run(args, context)).await,
@@ -198,7 +197,7 @@ fn default_level(command: &Command) -> &'static str {
         | Command::Seed(_)
         | Command::Evaluate(_)
         | Command::Health(_) => "warn",
-        Command::Report(_) | Command::Sql(_) | Command::Compare(_) => telemetry::ANSWERING,
+        Command::Report(_) | Command::Sql(_) => telemetry::ANSWERING,
         Command::InferenceServer(_)
         | Command::ConsumeImages(_)
         | Command::ConsumePredictions(_)

@@ -30,7 +30,7 @@ pub struct ClusterSettings {
 impl ClusterSettings {
     /// Executors with two slots each, over the `database` of the server at `mongodb_uri`.
     #[must_use]
-    pub fn new(binary: &str, mongodb_uri: &str, database: &str) -> Self {
+    pub fn new(binary: impl Into<PathBuf>, mongodb_uri: &str, database: &str) -> Self {
         let environment = [("FIRESTEEL_MONGODB_URI", mongodb_uri), ("FIRESTEEL_MONGODB_DATABASE", database)];
         Self {
             binary: binary.into(),
@@ -171,6 +171,13 @@ impl Cluster {
         let json = answer.json();
         let executors = json["executors"].as_array()?;
         Some(executors.iter().filter(|executor| executor["status"] == "active").count())
+    }
+
+    /// The process ids of the scheduler and of all executors that run.
+    #[must_use]
+    pub fn process_ids(&self) -> Vec<u32> {
+        let executors = self.executors.values().map(|executor| &executor.role);
+        self.scheduler.iter().chain(executors).map(Role::id).collect()
     }
 
     /// The numbers of the executors that were started and not ended.
