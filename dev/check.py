@@ -20,7 +20,7 @@ EDGES = {
     "firesteel-pipeline": {"firesteel-proto"},
     "firesteel": {"firesteel-engine", "firesteel-pipeline", "firesteel-proto"},
     "firesteel-benches": {"firesteel-engine", "firesteel-pipeline", "firesteel-testkit"},
-    "firesteel-testkit": set(),
+    "firesteel-testkit": {"firesteel-engine", "firesteel-proto"},
 }
 LINES = 500
 MIB = 1 << 20

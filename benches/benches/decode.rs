@@ -13,7 +13,7 @@ use arrow::array::{
     TimestampMillisecondBuilder,
 };
 use arrow::datatypes::SchemaRef;
-use bson::{DateTime, Document, RawDocumentBuf, rawdoc};
+use bson::{Document, RawDocumentBuf, rawdoc};
 use criterion::{Criterion, Throughput};
 use firesteel_engine::documents::decode;
 use firesteel_engine::predictions_schema;
@@ -34,8 +34,8 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
 
     let documents: Vec<Vec<u8>> = records
         .iter()
-        .map(|record| whole(record).map(RawDocumentBuf::into_bytes))
-        .collect::<anyhow::Result<_>>()?;
+        .map(|record| record.to_document().map(RawDocumentBuf::into_bytes))
+        .collect::<firesteel_proto::Result<_>>()?;
     ensure!(
         decode(&documents, &schema)? == by_hand(&documents, &schema)?,
         "the decoder and the builders disagree"
@@ -65,23 +65,6 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
 fn throughput(documents: &[Vec<u8>]) -> Throughput {
     let bytes = documents.iter().map(|document| document.len() as u64).sum();
     Throughput::ElementsAndBytes { elements: documents.len() as u64, bytes }
-}
-
-/// The document that `firesteel seed` and the sink write.
-fn whole(record: &PredictionRecord) -> anyhow::Result<RawDocumentBuf> {
-    let sequence = i64::try_from(record.id.sequence.0)?;
-    Ok(rawdoc! {
-        "_id": record.id.to_string(),
-        "producer_id": record.id.producer.to_string(),
-        "sequence": sequence,
-        "label": record.label.name(),
-        "predicted": record.predicted.name(),
-        "correct": record.correct(),
-        "confidence": f64::from(record.confidence),
-        "model": record.model.as_str(),
-        "produced_at": DateTime::from_millis(record.produced_at.0),
-        "inferred_at": DateTime::from_millis(record.inferred_at.0),
-    })
 }
 
 /// What the server's projection leaves of it for wrong inferences by producer.

@@ -74,6 +74,14 @@ pub struct Cluster {
     folder: TempDir,
 }
 
+/// How many executors take tasks, as the scheduler says; `None` where it says nothing.
+pub(crate) async fn active_executors(scheduler: SocketAddr) -> Option<usize> {
+    let answer = http(scheduler, "GET", "/api/firesteel/cluster").await.ok()?;
+    let json = answer.json();
+    let executors = json["executors"].as_array()?;
+    Some(executors.iter().filter(|executor| executor["status"] == "active").count())
+}
+
 #[derive(Debug)]
 struct Executor {
     role: Role,
@@ -161,16 +169,9 @@ impl Cluster {
     /// When that does not come soon.
     pub async fn wait_for_executors(&self, count: usize) {
         wait_until(&format!("{count} executors are there"), SOON, async || {
-            self.active().await == Some(count)
+            active_executors(self.address).await == Some(count)
         })
         .await;
-    }
-
-    async fn active(&self) -> Option<usize> {
-        let answer = self.get("/api/firesteel/cluster").await.ok()?;
-        let json = answer.json();
-        let executors = json["executors"].as_array()?;
-        Some(executors.iter().filter(|executor| executor["status"] == "active").count())
     }
 
     /// The process ids of the scheduler and of all executors that run.
