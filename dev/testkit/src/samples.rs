@@ -74,7 +74,7 @@ mod tests {
         assert!(!record.correct());
         let names: Vec<&str> = document.keys().map(String::as_str).collect();
         assert_eq!(names, PredictionRecord::FIELDS.map(|(name, _)| name));
-        assert_eq!(document.get_str("_id"), Ok("ab000002:4"));
-        assert_eq!(document.get_f64("confidence"), Ok(0.64));
+        assert_eq!(document.get_str("_id").expect("a text"), "ab000002:4");
+        assert_eq!(document.get_f64("confidence").expect("a number"), 0.64);
     }
 }
