@@ -99,7 +99,7 @@ pub(crate) fn latency_text(latency: &Latency, docs: u64) -> Result<String, std::
 }
 
 pub(crate) fn latency_json(latency: &Latency, docs: u64) -> Value {
-    let part = |times: &Times| json!({ "median_seconds": times.median(), "min_seconds": times.min(), "p95_seconds": times.quantile(0.95) });
+    let part = |times: &Times| json!({ "median_seconds": times.median(), "min_seconds": times.quantile(0.0), "p95_seconds": times.quantile(0.95) });
     let parts = PARTS.iter().zip(&latency.parts).map(|((name, _), times)| ((*name).to_owned(), part(times)));
     let mut parts: serde_json::Map<String, Value> = parts.collect();
     parts.insert("asking whether MongoDB answers".to_owned(), part(&latency.opening));
