@@ -33,7 +33,7 @@ class Role:
 
 
 # Off by default, and on another port in each role's manifest.
-HEALTH = Port("FIRESTEEL_HEALTH_LISTEN", "--health-listen", address=True, routes="pipeline/src/health/server.rs")
+HEALTH = Port("FIRESTEEL_HEALTH_LISTEN", "--health-listen", address=True, routes="common/src/http.rs")
 
 # One row a subcommand that has pods. A subcommand that comes to listen on something gets its row here.
 ROLES: Dict[str, Role] = {
@@ -93,7 +93,7 @@ def metrics(text: Optional[str] = None) -> Set[str]:
     text = read("engine/src/cluster") + read("pipeline/src") + read("cli/src") if text is None else text
     found = {f"firesteel_{name}" for name in re.findall(r'\b(?:gauge|counters|seconds)\(\s*"(?!firesteel_)([a-z_]+)"', text)}
     # Metrics have at least two words; a bare `firesteel_x` in a log directive or a crate's name is none.
-    found |= set(re.findall(r'(?:::new|::with_opts|register\w*!?|counter|gauge|histogram)\(\s*"(firesteel_[a-z_]+)"', text))
+    found |= set(re.findall(r'(?:::new|::with_opts|register\w*!?|counters?|gauges?|histogram)\(\s*"(firesteel_[a-z_]+)"', text))
     histograms = {name for name in found if name.endswith("_seconds")} | set(re.findall(r'\bhistogram\(\s*"(firesteel_[a-z_]+)"', text))
     return found | {f"{name}_{end}" for name in histograms for end in ("bucket", "sum", "count")}
 

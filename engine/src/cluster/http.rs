@@ -1,4 +1,7 @@
-//! What scheduler and executors have in common over HTTP: serving a router, health, metrics as text.
+//! The HTTP service that scheduler and executors share: it serves a router and answers for health, readiness and
+//! metrics.
+//!
+//! After shutdown a server lets the answers under way end, for at most two seconds.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,10 +15,10 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// How long answers under way may take once a server is to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// How long answers under way may take after shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serves `router` until `shutdown`. Handlers may ask for the peer's address.
+/// Serves `router` until `shutdown` is cancelled. Handlers can extract the peer's address.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -30,29 +33,29 @@ pub(super) async fn serve(
     let server = axum::serve(listener, service)
         .with_graceful_shutdown(shutdown.clone().cancelled_owned())
         .into_future();
-    // Connections that are kept open for later would never end by themselves.
-    let last = async {
+    // Idle connections do not end by themselves.
+    let timeout = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         served = server => served,
-        () = last => Ok(()),
+        () = timeout => Ok(()),
     }
 }
 
-/// `GET /healthz`: the process is there and answers.
+/// Answers `GET /healthz`: the process runs.
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// An answer to `GET /readyz`.
-pub(super) fn readiness(ready: bool, why: String) -> Response {
+/// Builds the answer to `GET /readyz`.
+pub(super) fn readiness(ready: bool, reason: String) -> Response {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, why).into_response()
+    (status, reason).into_response()
 }
 
-/// An answer to `GET /metrics`, in Prometheus' text format.
+/// Builds the answer to `GET /metrics`, in Prometheus' text format.
 pub(super) fn metrics(registry: &Registry) -> Response {
     match encode(registry) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
@@ -60,7 +63,7 @@ pub(super) fn metrics(registry: &Registry) -> Response {
     }
 }
 
-/// The metrics of a registry in Prometheus' text format.
+/// Encodes the metrics of a registry in Prometheus' text format.
 pub(super) fn encode(registry: &Registry) -> Result<Vec<u8>, prometheus::Error> {
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;

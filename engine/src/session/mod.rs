@@ -1,7 +1,6 @@
 //! A session: what a program runs queries through, on an embedded engine or on a cluster.
 
 mod catalog;
-mod embedded;
 mod empty;
 mod planner;
 mod query;
@@ -21,13 +20,12 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 
 pub use self::catalog::{ColumnInfo, FunctionInfo, TableInfo};
-use self::embedded::Embedded;
 use self::query::JobNames;
 pub use self::query::Query;
 pub(crate) use self::slots::Slots;
 pub(crate) use self::state::connections_of;
 use crate::cache;
-use crate::cluster::DEFAULT_SCHEDULER_PORT;
+use crate::cluster::{DEFAULT_SCHEDULER_PORT, Embedded};
 use crate::config::{DEFAULT_CONNECTION, SCHEDULER_SETTING};
 use crate::connections::Connections;
 use crate::dataflow::{Dataset, Exprs};

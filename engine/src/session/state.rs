@@ -24,10 +24,10 @@ use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
 use crate::cache::CachedAggregateRule;
-use crate::cluster::MAX_MESSAGE;
 use crate::connections::{ConnectionName, Connections};
 use crate::kafka::{KafkaTable, KafkaTableFactory};
 use crate::mongodb::{MongoTable, MongoTableFactory};
+use crate::wire::MAX_MESSAGE;
 use crate::{Config, codec};
 
 /// How long to wait before a shuffle file is fetched again. Ballista's 3 s, four times over, would be most of what the
@@ -37,7 +37,7 @@ const FETCH_RETRY_MS: usize = 300;
 /// How often a peer that says nothing is asked whether it is there: a machine that went away closes no connection.
 const KEEPALIVE_SECONDS: usize = 10;
 
-/// Whom a state is for.
+/// The kind of process that builds the state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role<'a> {
     /// Sends its plans to the scheduler at this address.

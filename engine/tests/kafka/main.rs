@@ -1,5 +1,5 @@
-//! The Kafka source against a real broker: an embedded Ballista that reads topics as batches, checked message by
-//! message against what was produced.
+//! The Kafka source against a real broker. An embedded engine reads topics, and the tests compare each message with
+//! what was produced.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod failures;
@@ -37,7 +37,7 @@ fn prediction(index: usize) -> PredictionRecord {
     samples::prediction(index, PRODUCERS)
 }
 
-/// Messages keyed by producer.
+/// Returns `count` images, keyed by producer.
 fn images(count: usize) -> Vec<(String, Vec<u8>)> {
     (0..count).map(|index| (id(index).producer.to_string(), image(index).encode())).collect()
 }

@@ -1,4 +1,4 @@
-//! Raw tables, values that do not fit, tombstones, and Kafka beside MongoDB.
+//! Raw tables, values that do not fit their columns, tombstones, and joins of Kafka with MongoDB.
 
 use firesteel_testkit::{samples, unique};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -49,7 +49,7 @@ async fn a_value_that_does_not_fit_is_an_error_or_null() -> anyhow::Result<()> {
     for words in [topic.as_str(), "offset 20", "partition 0", "PERMISSIVE"] {
         assert!(error.contains(words), "no `{words}` in: {error}");
     }
-    // Where nothing of the record is asked for, it is not looked at.
+    // A record of which no field is read is not decoded.
     assert_eq!(fixture.count("SELECT count(*) FROM predictions_topic").await?, 22);
     assert_eq!(fixture.count("SELECT max(\"offset\") FROM predictions_topic").await?, 21);
 

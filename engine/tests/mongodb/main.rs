@@ -1,5 +1,5 @@
-//! The engine against a real MongoDB: an embedded Ballista with several partitions, checked row by row against what
-//! plain Rust or the server itself computes.
+//! The engine against a real MongoDB. An embedded engine runs with several partitions, and the tests compare its rows
+//! with what plain Rust or the server itself computes.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod aggregates;
@@ -21,7 +21,7 @@ use bson::Document;
 use firesteel_engine::{Config, Session};
 use firesteel_testkit::{Services, TempDatabase, create_collection as create, fill_collection, samples};
 
-/// A database of its own, and an engine over it with several partitions and tasks at a time.
+/// A database for one test, and an embedded engine over it with several partitions and slots.
 struct Fixture {
     session: Session,
     database: mongodb::Database,
@@ -30,7 +30,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// `None` where no servers are configured.
+    /// Starts an engine; `None` if no servers are configured.
     async fn start(name: &str) -> anyhow::Result<Option<Self>> {
         Self::start_with(name, |_| {}).await
     }
@@ -55,7 +55,7 @@ impl Fixture {
     }
 }
 
-/// The prediction number `index` of a made-up run with `producers` producers.
+/// Returns prediction number `index` of a run with `producers` producers.
 fn prediction(index: usize, producers: usize) -> Document {
     samples::prediction_document(index, producers)
 }

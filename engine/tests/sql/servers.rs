@@ -1,4 +1,4 @@
-//! Tables of MongoDB, Kafka and files that statements made, in one query, and cached.
+//! Tables of MongoDB, Kafka and files, created by statements, together in one query and cached.
 
 use bson::{Document, doc};
 use firesteel_testkit::{Services, TempTopics, publish, unique};
@@ -55,8 +55,8 @@ async fn sources_of_three_kinds_meet_in_a_query_and_in_the_cache() -> anyhow::Re
     }
     assert_eq!(live[0], ["Cat|10", "Dog|10", "Frog|10"]);
     for table in ["orders", "events", "names", "predictions"] {
-        let told = fixture.done(&format!("CACHE TABLE {table}")).await?;
-        assert_eq!(told.contains("cluster time"), ["orders", "predictions"].contains(&table), "{told}");
+        let message = fixture.done(&format!("CACHE TABLE {table}")).await?;
+        assert_eq!(message.contains("cluster time"), ["orders", "predictions"].contains(&table), "{message}");
     }
     for (sql, expected) in queries.iter().zip(&live) {
         let plan = fixture.session.sql(sql).await?.explain().await?;

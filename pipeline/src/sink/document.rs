@@ -1,7 +1,7 @@
 //! A prediction's document and the operation that writes it, in raw BSON.
 
-use bson::raw::{RawDocumentBuf, cstr};
-use bson::rawdoc;
+use bson::{RawDocumentBuf, rawdoc};
+use firesteel_common::mongodb::bulk;
 use firesteel_proto::PredictionRecord;
 
 /// The document, or why there is none: a sequence number that BSON's signed 64 bits cannot hold.
@@ -11,11 +11,7 @@ pub(super) fn document(record: &PredictionRecord) -> Result<RawDocumentBuf, Stri
 
 /// The operation that puts the document in place, whether or not one is there.
 pub(super) fn upsert(record: &PredictionRecord) -> Result<RawDocumentBuf, String> {
-    let mut upsert = RawDocumentBuf::new();
-    upsert.append(cstr!("q"), rawdoc! { "_id": record.id.to_string() });
-    upsert.append(cstr!("u"), document(record)?);
-    upsert.append(cstr!("upsert"), true);
-    Ok(upsert)
+    Ok(bulk::upsert(rawdoc! { "_id": record.id.to_string() }, document(record)?))
 }
 
 #[cfg(test)]

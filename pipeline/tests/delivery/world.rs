@@ -3,7 +3,7 @@
 use firesteel_pipeline::consumer::{Stats, images, predictions};
 use firesteel_pipeline::kafka::{KafkaConfig, Message, Publisher, dead_letter_topic};
 use firesteel_pipeline::sink::MongoConfig;
-use firesteel_pipeline::{Result, backoff, producer};
+use firesteel_pipeline::{Result, RetryPolicy, producer};
 use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
 use firesteel_testkit::{SOON, Services, TempDatabase, TempTopics, samples, unique};
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ impl World {
         ];
         let database = TempDatabase::new(&services.mongodb_uri, name);
         let mongo = MongoConfig {
-            uri: services.mongodb_uri.clone(),
+            uri: services.mongodb_uri.as_str().into(),
             database: database.name.clone(),
             ..MongoConfig::default()
         };
@@ -71,7 +71,7 @@ impl World {
             predictions_topic: self.predictions.clone(),
             partitions: 4,
             commit_interval: Duration::from_millis(100),
-            backoff: quick(),
+            retry: quick(),
             ..images::Config::default()
         }
     }
@@ -84,7 +84,7 @@ impl World {
             predictions_topic: self.predictions.clone(),
             partitions: 4,
             commit_interval: Duration::from_millis(100),
-            backoff: quick(),
+            retry: quick(),
             ..predictions::Config::default()
         }
     }
@@ -133,8 +133,8 @@ impl World {
     }
 }
 
-fn quick() -> backoff::Config {
-    backoff::Config { maximum: Duration::from_millis(500), ..backoff::Config::default() }
+fn quick() -> RetryPolicy {
+    RetryPolicy { maximum: Duration::from_millis(500), ..RetryPolicy::default() }
 }
 
 /// `count` predictions of producer `producer`.

@@ -1,6 +1,7 @@
-//! An executor's metrics. Names start with `firesteel_`; what they count stands in their help.
+//! The metrics of an executor. Their names start with `firesteel_`; their help texts say what they count.
 //!
-//! What scans have read is taken out of a task's plan once the task has ended, because that is where DataFusion counts.
+//! DataFusion counts what scans read in the nodes of the plan, so the counters of a task are added up when it has
+//! ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use datafusion::physical_plan::metrics::MetricValue;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use prometheus::{CounterVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
-/// Upper bounds of the buckets of task times, in seconds.
+/// The upper bounds of the buckets of task times, in seconds.
 const TASK_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0];
 
 /// Our nodes that read from outside, and what they read from.
@@ -24,7 +25,7 @@ const FILES: &str = "files";
 
 /// The metrics of one executor process.
 #[derive(Debug)]
-pub(super) struct Metrics {
+pub(super) struct ExecutorMetrics {
     pub(super) registry: Registry,
     running: IntGauge,
     tasks: IntCounterVec,
@@ -41,13 +42,13 @@ pub(super) struct Metrics {
 
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum TaskOutcome {
     Completed,
     Failed,
     Cancelled,
 }
 
-impl Outcome {
+impl TaskOutcome {
     fn label(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -57,7 +58,7 @@ impl Outcome {
     }
 }
 
-impl Metrics {
+impl ExecutorMetrics {
     pub(super) fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
@@ -95,7 +96,7 @@ impl Metrics {
             connected: gauge("scheduler_connected", "1 when the last heartbeat was answered")?,
             registry,
         };
-        for outcome in [Outcome::Completed, Outcome::Failed, Outcome::Cancelled] {
+        for outcome in [TaskOutcome::Completed, TaskOutcome::Failed, TaskOutcome::Cancelled] {
             metrics.tasks.with_label_values(&[outcome.label()]);
         }
         for source in SCANS.iter().map(|(_, source)| *source).chain([FILES]) {
@@ -107,26 +108,32 @@ impl Metrics {
         Ok(metrics)
     }
 
-    pub(super) fn task_begins(&self) {
+    pub(super) fn task_started(&self) {
         self.running.inc();
     }
 
-    pub(super) fn task_ends(&self, outcome: Outcome, took: Duration, plan: &Arc<dyn ExecutionPlan>) {
+    pub(super) fn task_ended(&self, outcome: TaskOutcome, took: Duration, plan: &Arc<dyn ExecutionPlan>) {
         self.running.dec();
         self.tasks.with_label_values(&[outcome.label()]).inc();
-        if outcome == Outcome::Completed {
+        if outcome == TaskOutcome::Completed {
             self.task_seconds.observe(took.as_secs_f64());
         }
         self.count_scans(plan);
     }
 
-    /// How many tasks run.
+    /// Returns the number of running tasks.
     pub(super) fn running(&self) -> i64 {
         self.running.get()
     }
 
-    /// Sets what is looked up when somebody asks.
-    pub(super) fn look_up(&self, pool: &dyn MemoryPool, limit: Option<usize>, slots: usize, connected: bool) {
+    /// Sets the gauges that are read only when the metrics are requested.
+    pub(super) fn update_gauges(
+        &self,
+        pool: &dyn MemoryPool,
+        limit: Option<usize>,
+        slots: usize,
+        connected: bool,
+    ) {
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.memory_used.set(whole(pool.reserved()));
         self.memory_limit.set(whole(limit.unwrap_or(0)));
