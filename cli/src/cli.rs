@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::capacity::{self, CapacityArgs};
-use crate::commands::compare::{self, CompareArgs};
 use crate::commands::consume_images::{self, ConsumeImagesArgs};
 use crate::commands::consume_predictions::{self, ConsumePredictionsArgs};
 use crate::commands::demo::{self, DemoArgs};
@@ -135,11 +134,6 @@ pub(crate) enum Command {
     /// Accuracy, accuracy by class, confusion matrix and images per second over the CIFAR-10 test set, with no server and
     /// no Kafka: the same weights and code as behind the inference server and the SQL function classify.
     Evaluate(EvaluateArgs),
-    /// The same job here, on Spark and on other engines, over the same data: who answers what, how fast, at what cost
-    ///
-    /// Seeds predictions in MongoDB and lets spark-submit, this engine, MongoDB's own $group, and DuckDB, Polars and
-    /// DataFusion over a Parquet export take turns. All have to agree before a figure is printed.
-    Compare(CompareArgs),
     /// How many pods, partitions, brokers, shards and executors a rate of images needs
     ///
     /// Computes it from figures a core, each of which is an argument; --simulate runs each plan event by event and says
@@ -174,7 +168,6 @@ impl Command {
             Self::Scheduler(args) => Box::pin(scheduler::run(args, context)).await,
             Self::Executor(args) => Box::pin(executor::run(args, context)).await,
             Self::Seed(args) => seed::run(args, context).await,
-            Self::Compare(args) => Box::pin(compare::run(args, context)).await,
             Self::Evaluate(args) => evaluate::run(args, context).await,
             Self::Capacity(args) => capacity::run(args),
             Self::Describe(args) => describe::run(args, context).await,
@@ -193,7 +186,7 @@ impl Command {
             | Self::Capacity(_)
             | Self::Describe(_)
             | Self::Health(_) => "warn",
-            Self::Report(_) | Self::Sql(_) | Self::Compare(_) => telemetry::ANSWERING,
+            Self::Report(_) | Self::Sql(_) => telemetry::ANSWERING,
             Self::InferenceServer(_)
             | Self::ConsumeImages(_)
             | Self::ConsumePredictions(_)

@@ -1,7 +1,6 @@
 //! One file a subcommand: from arguments to configurations, to a component's `run`, to an outcome.
 
 pub(crate) mod capacity;
-pub(crate) mod compare;
 pub(crate) mod consume_images;
 pub(crate) mod consume_predictions;
 pub(crate) mod demo;

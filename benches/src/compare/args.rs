@@ -1,19 +1,20 @@
-//! The arguments of `firesteel compare`.
+//! The arguments of `firesteel-benches compare`.
 
-use crate::args::MongoArgs;
+use crate::seeded::ServerArgs;
 use clap::Args;
 use std::path::PathBuf;
 
 pub(super) const EXAMPLES: &str = "\
-Before it prints a figure it has compared all answers, to the last digit. Contenders take turns, every other round
-backwards; round 0 warms up and does not count. Memory is that of all processes of a contender together (PSS), without
+Before it prints a figure it has compared all answers, to the last digit. Systems take turns, every other round
+backwards; round 0 warms up and does not count. Memory is that of all processes of a system together (PSS), without
 MongoDB's; the predictions stay in databases firesteel_bench_clustered_N for the next run.
 
 Examples:
   make compare                            everything, with what it needs fetched
-  firesteel compare --docs 4000 --no-spark --no-peers
+  firesteel-benches compare --docs 4000 --no-spark --no-peers
                                           a quick look without Spark, DuckDB, Polars and DataFusion
-  firesteel compare --render FILE.json    the tables and the chart of an earlier run";
+  firesteel-benches compare --render FILE.json
+                                          the tables and the chart of an earlier run";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -48,8 +49,11 @@ pub(crate) struct CompareArgs {
     /// Goes without DuckDB, Polars and DataFusion over Parquet
     #[arg(long, help_heading = "Others")]
     pub(super) no_peers: bool,
+    /// The folder of the scripts for other systems and of the queries of TPC-H
+    #[arg(long, value_name = "FOLDER", default_value = "benches", help_heading = "Others")]
+    pub(super) scripts: PathBuf,
     #[command(flatten)]
-    pub(super) mongo: MongoArgs,
+    pub(super) server: ServerArgs,
 }
 
 fn scale(text: &str) -> Result<f64, String> {

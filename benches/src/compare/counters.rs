@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use bson::{Bson, Document, doc};
-use mongodb::{Client, Database};
+use mongodb::Client;
 
 /// A server's counters; they only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -53,9 +53,4 @@ fn number(status: &Document, section: &str, name: &str) -> f64 {
         Some(Bson::Double(value)) => *value,
         _ => 0.0,
     }
-}
-
-/// How many documents `predictions` holds.
-pub(super) async fn count(database: &Database) -> anyhow::Result<u64> {
-    Ok(database.collection::<Document>("predictions").count_documents(doc! {}).await?)
 }

@@ -1,20 +1,22 @@
-//! The ways to count: what the report counts, by our engine and by what a user would pick instead.
+//! The variants of one count: what the report counts, by our engine and by what a user would pick instead.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
 use bson::{RawDocument, doc};
-use firesteel_engine::bench;
-use firesteel_engine::report::{self, Report};
-use firesteel_engine::{Config, Outcome, Session};
+use firesteel_engine::{Config, Outcome, Session, report};
 use futures::StreamExt as _;
 use mongodb::Database;
 
+use crate::answer::Answer;
+use crate::group::group;
+use crate::statistics::{Times, time};
+
 const COLLECTION: &str = "predictions";
 
-/// One way to the same answer.
+/// One variant of the same count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Way {
+pub(crate) enum Variant {
     /// MongoDB's own aggregation: one `$group` with the keys and accumulators of the report.
     Group,
     /// Our report, its aggregation pushed down into MongoDB where the planner finds that worth it.
@@ -27,7 +29,7 @@ pub(crate) enum Way {
     Cached,
 }
 
-impl Way {
+impl Variant {
     pub(crate) const ALL: [Self; 5] = [Self::Group, Self::Pushdown, Self::Rows, Self::Cursor, Self::Cached];
 
     pub(crate) fn name(self) -> &'static str {
@@ -41,46 +43,15 @@ impl Way {
     }
 }
 
-/// What a way counted.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Answer {
-    Report(Box<Report>),
-    /// The cursor's: documents, and those that are not correct.
-    Counts {
-        documents: u64,
-        wrong: u64,
-    },
-}
-
-impl Answer {
-    /// Whether both counted the same.
-    pub(crate) fn agrees(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Report(one), Self::Report(other)) => one == other,
-            _ => self.counts() == other.counts(),
-        }
-    }
-
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        match self {
-            Self::Report(report) => {
-                let wrong = report.producers.iter().map(|row| row.wrong_inference_count).sum();
-                (report.totals.images, wrong)
-            }
-            Self::Counts { documents, wrong } => (*documents, *wrong),
-        }
-    }
-}
-
-/// Everything that the ways run on, over one database.
-pub(crate) struct Ways {
+/// Everything that the variants run on, over one database.
+pub(crate) struct Variants {
     database: Database,
     pushdown: Session,
     rows: Session,
     cached: Session,
 }
 
-impl Ways {
+impl Variants {
     pub(crate) async fn open(uri: &str, database: &str) -> anyhow::Result<Self> {
         let config = Config::new(uri, database);
         let mut plain = config.clone();
@@ -102,17 +73,15 @@ impl Ways {
         Ok(())
     }
 
-    pub(crate) async fn run(&self, way: Way) -> anyhow::Result<Answer> {
-        let mut report = match way {
-            Way::Group => bench::group(&self.database).await?,
-            Way::Pushdown => Box::pin(report::run(&self.pushdown, None)).await?,
-            Way::Rows => Box::pin(report::run(&self.rows, None)).await?,
-            Way::Cached => Box::pin(report::run(&self.cached, None)).await?,
-            Way::Cursor => return self.cursor().await,
+    pub(crate) async fn run(&self, variant: Variant) -> anyhow::Result<Answer> {
+        let report = match variant {
+            Variant::Group => group(&self.database).await?,
+            Variant::Pushdown => Box::pin(report::run(&self.pushdown, None)).await?,
+            Variant::Rows => Box::pin(report::run(&self.rows, None)).await?,
+            Variant::Cached => Box::pin(report::run(&self.cached, None)).await?,
+            Variant::Cursor => return self.cursor().await,
         };
-        // The time is the one thing in which the same reports differ.
-        report.totals.job_seconds = 0.0;
-        Ok(Answer::Report(Box::new(report)))
+        Answer::of(&report)
     }
 
     /// How the engine would read: the lines of its plan that name MongoDB.
@@ -139,7 +108,7 @@ impl Ways {
             }
         }
         ensure!(bytes > 0, "the documents have no producer_id");
-        Ok(Answer::Counts { documents, wrong })
+        Ok(Answer::Counts(documents, wrong))
     }
 
     pub(crate) async fn close(self) {
@@ -149,26 +118,30 @@ impl Ways {
     }
 }
 
-/// The times of every way, and the one answer that all of them gave.
+/// The times of every variant, and the one answer that all of them gave.
 pub(crate) struct Measured {
-    pub(crate) times: BTreeMap<Way, crate::measure::Times>,
+    pub(crate) times: BTreeMap<Variant, Times>,
     pub(crate) answer: Answer,
 }
 
-/// Runs the ways in turn (A B C A B C), so that what else the machine does falls on all of them alike. Nothing is said
-/// about times before every answer of the warm-up and of every round agreed.
-pub(crate) async fn alternate(ways: &Ways, chosen: &[Way], rounds: usize) -> anyhow::Result<Measured> {
-    let mut times: BTreeMap<Way, crate::measure::Times> = BTreeMap::new();
-    let mut first: Option<(Way, Answer)> = None;
+/// Runs the variants in turn (A B C A B C), so that what else the machine does falls on all of them alike. Nothing is
+/// said about times before every answer of the warm-up and of every round agreed.
+pub(crate) async fn alternate(
+    variants: &Variants,
+    chosen: &[Variant],
+    rounds: usize,
+) -> anyhow::Result<Measured> {
+    let mut times: BTreeMap<Variant, Times> = BTreeMap::new();
+    let mut first: Option<(Variant, Answer)> = None;
     for round in 0..=rounds {
-        for &way in chosen {
-            let (answer, time) = crate::measure::time(ways.run(way)).await.context(way.name())?;
+        for &variant in chosen {
+            let (answer, time) = time(variants.run(variant)).await.context(variant.name())?;
             match &first {
-                None => first = Some((way, answer)),
+                None => first = Some((variant, answer)),
                 Some((other, expected)) => ensure!(
                     answer.agrees(expected),
                     "{} counted {:?}, {} counted {:?}",
-                    way.name(),
+                    variant.name(),
                     answer.counts(),
                     other.name(),
                     expected.counts()
@@ -176,10 +149,10 @@ pub(crate) async fn alternate(ways: &Ways, chosen: &[Way], rounds: usize) -> any
             }
             // Round 0 is the warm-up.
             if round > 0 {
-                times.entry(way).or_default().push(time);
+                times.entry(variant).or_default().push(time);
             }
         }
     }
-    let (_, answer) = first.context("there is no way to measure")?;
+    let (_, answer) = first.context("there is no variant to measure")?;
     Ok(Measured { times, answer })
 }

@@ -1,10 +1,11 @@
-//! Who takes part: a system, the way it is asked, and whether its start is part of the time.
+//! The systems that take part: by whom, in which variant, and whether the start is part of the time.
 
 use super::results::{Source, Start};
 
-/// One contender. All do the work of `firesteel report`, but for Spark's RDD job, which counts by producer alone.
+/// One system in one variant. All do the work of `firesteel report`, but for Spark's RDD job, which counts by producer
+/// alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Contender {
+pub(super) enum System {
     /// `spark-submit`, from the shell to its end.
     SparkCold,
     /// A DataFrame aggregation in a session that is open.
@@ -56,7 +57,7 @@ impl Peer {
     }
 }
 
-impl Contender {
+impl System {
     /// Those that can take part, in the order of tables.
     pub(super) fn all(spark: bool, peers: bool) -> Vec<Self> {
         let mut all = Vec::new();
@@ -72,7 +73,7 @@ impl Contender {
         all
     }
 
-    pub(super) fn system(self) -> &'static str {
+    pub(super) fn family(self) -> &'static str {
         match self {
             Self::SparkCold | Self::SparkWarm | Self::SparkRdd => "Spark",
             Self::FiresteelCold | Self::FiresteelColdRows | Self::ClusterPushdown | Self::ClusterRows => {
@@ -83,7 +84,7 @@ impl Contender {
         }
     }
 
-    pub(super) fn way(self) -> &'static str {
+    pub(super) fn variant(self) -> &'static str {
         match self {
             Self::SparkCold => "spark-submit",
             Self::SparkWarm => "open session, DataFrame",
@@ -99,7 +100,7 @@ impl Contender {
     }
 
     pub(super) fn name(self) -> String {
-        format!("{}, {}", self.system(), self.way())
+        format!("{}, {}", self.family(), self.variant())
     }
 
     pub(super) fn start(self) -> Start {
@@ -119,9 +120,9 @@ impl Contender {
     }
 }
 
-/// The contenders of a round: in turn, and every other round backwards, so that a slow spell of the machine, or what one
+/// The systems of a round: in turn, and every other round backwards, so that a slow spell of the machine, or what one
 /// leaves in its caches, does not always meet the same.
-pub(super) fn order(all: &[Contender], round: usize) -> Vec<Contender> {
+pub(super) fn order(all: &[System], round: usize) -> Vec<System> {
     let mut order = all.to_vec();
     if !round.is_multiple_of(2) {
         order.reverse();
@@ -136,16 +137,16 @@ mod tests {
 
     #[test]
     fn no_two_are_called_alike() {
-        let all = Contender::all(true, true);
+        let all = System::all(true, true);
         let names: BTreeSet<(String, &str)> =
             all.iter().map(|one| (one.name(), one.start().name())).collect();
         assert_eq!(names.len(), all.len());
-        assert!(Contender::all(false, false).iter().all(|one| one.system() != "Spark"));
+        assert!(System::all(false, false).iter().all(|one| one.family() != "Spark"));
     }
 
     #[test]
     fn every_other_round_runs_backwards() {
-        let all = Contender::all(false, false);
+        let all = System::all(false, false);
         assert_eq!(order(&all, 0), all);
         assert_eq!(order(&all, 1).first(), all.last());
         assert_eq!(order(&all, 2), all);

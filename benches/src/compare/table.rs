@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::goals::{documents, quotient};
-use super::results::{Comparison, Figures, Goal, Measured, Size, Source, Start, Tpch};
+use super::results::{Comparison, Measured, Size, Source, Start, Tpch};
+use super::targets::documents;
+use crate::statistics::{Figures, quotient};
+use crate::target;
 
 /// What stands where there is no figure.
 const NONE: &str = "–";
@@ -21,7 +23,7 @@ pub(super) fn text(comparison: &Comparison) -> Result<String, std::fmt::Error> {
     if let Some(tpch) = &comparison.tpch {
         write!(text, "\n{}", tpch_text(tpch)?)?;
     }
-    write!(text, "{}", goals_text(&comparison.goals)?)?;
+    write!(text, "{}", target::text(&comparison.targets)?)?;
     Ok(text)
 }
 
@@ -80,19 +82,7 @@ pub(super) fn tpch_text(tpch: &Tpch) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
-pub(super) fn goals_text(goals: &[Goal]) -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
-    if !goals.is_empty() {
-        writeln!(text, "\ngoals")?;
-    }
-    for goal in goals {
-        let verdict = if goal.met { "met" } else { "MISSED" };
-        writeln!(text, "  {:<96}{:>12}{:>9.2}  {verdict}", goal.what, bounds(goal), goal.measured)?;
-    }
-    Ok(text)
-}
-
-/// The largest size, TPC-H and the goals, as a page has them.
+/// The largest size, TPC-H and the targets, as a page has them.
 pub(super) fn markdown(comparison: &Comparison) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     let machine = &comparison.machine;
@@ -152,11 +142,11 @@ pub(super) fn markdown(comparison: &Comparison) -> Result<String, std::fmt::Erro
             if slower.is_empty() { "none".to_owned() } else { slower.join(", ") }
         )?;
     }
-    if !comparison.goals.is_empty() {
+    if !comparison.targets.is_empty() {
         writeln!(text, "\n| goal | wanted | measured | |\n| --- | --: | --: | --- |")?;
-        for goal in &comparison.goals {
-            let verdict = if goal.met { "met" } else { "missed" };
-            writeln!(text, "| {} | {} | {:.2} | {verdict} |", goal.what, bounds(goal), goal.measured)?;
+        for target in &comparison.targets {
+            let verdict = if target.met { "met" } else { "missed" };
+            writeln!(text, "| {} | {} | {:.2} | {verdict} |", target.what, target.bounds(), target.measured)?;
         }
     }
     Ok(text)
@@ -199,15 +189,6 @@ fn against_spark(size: &Size, one: &Measured) -> Option<f64> {
     Some(quotient(fastest, one.wall.median))
 }
 
-fn bounds(goal: &Goal) -> String {
-    match (goal.at_least, goal.at_most) {
-        (Some(low), Some(high)) => format!("{low} to {high}"),
-        (Some(low), None) => format!("≥ {low}"),
-        (None, Some(high)) => format!("≤ {high}"),
-        (None, None) => NONE.to_owned(),
-    }
-}
-
 /// Three digits that say something.
 fn seconds(value: f64) -> String {
     match value {
@@ -235,7 +216,7 @@ pub(super) fn round(name: &str, start: Start, wall: f64) -> String {
     format!("{name}, {}: {}", start.name(), seconds(wall))
 }
 
-/// For the chart: the medians of one contender over all sizes.
+/// For the chart: the medians of one system over all sizes.
 pub(super) fn series<'a>(
     comparison: &'a Comparison,
     one: &'a Measured,

@@ -1,4 +1,5 @@
-//! A program that stays open and answers a line with a line of JSON, as the scripts in `benches/` do with `--serve`.
+//! Other programs, driven by their standard input and output: one that stays open and answers a line with a line of
+//! JSON, as the scripts in `benches/` do with `--serve`, and one that runs to its end.
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -7,24 +8,24 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-/// How much of what a program complained about is told.
-const TOLD: usize = 800;
+/// How many characters of a program's complaints an error quotes.
+const QUOTED: usize = 800;
 
 /// A program that is up. Killed when dropped.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(crate) struct ServerProcess {
     name: String,
     child: Child,
     stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
     complaints: JoinHandle<String>,
     /// Its first line: versions, and how long it took to come up.
-    pub(super) ready: Value,
+    pub(crate) ready: Value,
 }
 
-impl Served {
+impl ServerProcess {
     /// Starts `command` and waits for its first line.
-    pub(super) async fn start(name: &str, mut command: Command) -> anyhow::Result<Self> {
+    pub(crate) async fn start(name: &str, mut command: Command) -> anyhow::Result<Self> {
         command.stdin(Stdio::piped());
         let mut child = spawn(name, &mut command)?;
         let complaints = complaints(&mut child);
@@ -32,18 +33,19 @@ impl Served {
             bail!("{name} has no standard input or output");
         };
         let stdout = BufReader::new(stdout).lines();
-        let mut served = Self { name: name.to_owned(), child, stdin, stdout, complaints, ready: Value::Null };
-        served.ready = served.line().await?;
-        Ok(served)
+        let mut process =
+            Self { name: name.to_owned(), child, stdin, stdout, complaints, ready: Value::Null };
+        process.ready = process.line().await?;
+        Ok(process)
     }
 
-    /// Its process; 0 once it has ended.
-    pub(super) fn pid(&self) -> u32 {
+    /// Its process id; 0 once it has ended.
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap_or(0)
     }
 
     /// What it answers to `line`.
-    pub(super) async fn ask(&mut self, line: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn ask(&mut self, line: &str) -> anyhow::Result<Value> {
         let sent = self.stdin.write_all(format!("{line}\n").as_bytes()).await;
         sent.with_context(|| format!("{} takes no more orders", self.name))?;
         self.stdin.flush().await?;
@@ -58,7 +60,7 @@ impl Served {
         while let Some(line) = self.stdout.next_line().await? {
             // Spark's launcher may say something of its own before.
             if line.starts_with('{') {
-                return serde_json::from_str(&line).with_context(|| format!("{} said no JSON", self.name));
+                return serde_json::from_str(&line).with_context(|| format!("{} wrote no JSON", self.name));
             }
         }
         let status = self.child.wait().await?;
@@ -69,7 +71,7 @@ impl Served {
 
 /// Runs a program to its end; its last line, and when `at_end` is called it has said everything and is still known to the
 /// system.
-pub(super) async fn run<T>(
+pub(crate) async fn run<T>(
     name: &str,
     mut command: Command,
     begun: impl FnOnce(u32) -> T,
@@ -115,17 +117,17 @@ fn complaints(child: &mut Child) -> JoinHandle<String> {
     })
 }
 
-/// What is worth telling of what was said: from the last `error:` on, or else the end.
+/// The part of a program's output that an error quotes: from the last `error:` on, or else the end.
 fn last_words(said: &str) -> String {
     let said = said.trim();
-    let told = match said.rfind("error:") {
+    let quoted = match said.rfind("error:") {
         Some(from) => &said[from..],
         None => {
-            let from = said.len().saturating_sub(TOLD);
+            let from = said.len().saturating_sub(QUOTED);
             (from..said.len()).find_map(|index| said.get(index..)).unwrap_or_default()
         }
     };
-    told.chars().take(TOLD).collect()
+    quoted.chars().take(QUOTED).collect()
 }
 
 #[cfg(test)]
@@ -142,7 +144,7 @@ mod tests {
     async fn a_line_is_answered_by_a_line() {
         let script = r#"echo noise; echo '{"ready": true}'; while read line; do
             if [ "$line" = bad ]; then echo '{"error": "no"}'; else echo "{\"said\": \"$line\"}"; fi; done"#;
-        let mut served = Served::start("a shell", shell(script)).await.unwrap();
+        let mut served = ServerProcess::start("a shell", shell(script)).await.unwrap();
         assert_eq!(served.ready["ready"], true);
         assert_eq!(served.ask("one").await.unwrap()["said"], "one");
         assert!(served.ask("bad").await.unwrap_err().to_string().contains("a shell: bad: no"));
@@ -151,7 +153,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_ends_says_why() {
-        let error = Served::start("a shell", shell("echo 'error: no Java' >&2; exit 3")).await.unwrap_err();
+        let error =
+            ServerProcess::start("a shell", shell("echo 'error: no Java' >&2; exit 3")).await.unwrap_err();
         assert!(error.to_string().contains("error: no Java"), "{error}");
         let error = run("a shell", shell("echo 'error: worse' >&2; exit 1"), |_| (), |()| ()).await;
         assert!(error.unwrap_err().to_string().contains("worse"));
@@ -162,10 +165,10 @@ mod tests {
 
     #[test]
     fn last_words_are_cut_between_characters() {
-        let said = "é".repeat(TOLD);
-        assert!(last_words(&said).len() <= TOLD);
+        let said = "é".repeat(QUOTED);
+        assert!(last_words(&said).len() <= QUOTED);
         assert_eq!(last_words("INFO x\nerror: why\n"), "error: why");
-        let long = format!("error: why\n{}", "INFO x\n".repeat(TOLD));
+        let long = format!("error: why\n{}", "INFO x\n".repeat(QUOTED));
         assert!(last_words(&long).starts_with("error: why"));
     }
 }

@@ -1,51 +1,46 @@
-//! `firesteel compare`: the same job here, on Spark and on what a user would pick instead, on the same data.
+//! `firesteel-benches compare`: the same job here, on Spark and on what a user would pick instead, on the same data.
 //!
-//! `lab` seeds, starts and measures → every answer has to agree with the first → `results` (the JSON) → `goals`,
-//! `table` and `chart`, which know nothing else. Nothing is printed about a number of documents before all of its
-//! rounds agreed.
+//! `runner` starts and measures what `systems` lists → every answer has to agree with the first → `results` (the JSON) →
+//! `targets`, `table` and `chart`, which know nothing else. Nothing is printed about a number of documents before all of
+//! its rounds agreed.
 
 mod args;
 mod chart;
-mod cluster;
-mod contenders;
-mod goals;
-mod lab;
+mod counters;
 mod machine;
 mod results;
-mod served;
-mod server;
+mod runner;
+mod sampler;
+mod systems;
 mod table;
+mod targets;
 mod tools;
 mod tpch;
-mod watch;
 
 pub(crate) use args::CompareArgs;
 
-use crate::{Context, Outcome, output};
-use anyhow::{Context as _, bail, ensure};
-use contenders::{Contender, order};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use lab::{Answer, Lab, Round};
-use results::{Comparison, Figures, Measured, Size};
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tools::Spark;
 
-pub(crate) async fn run(args: CompareArgs, context: Context) -> anyhow::Result<Outcome> {
+use anyhow::{Context as _, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::results::{Comparison, Measured, Size};
+use self::runner::{Round, Runner};
+use self::systems::{System, order};
+use self::tools::{Scripts, Spark};
+use crate::answer::Answer;
+use crate::seeded::{self, Layout};
+use crate::statistics::Figures;
+use crate::target;
+
+/// What is dropped here takes its processes and its folder with it.
+pub(crate) async fn run(args: CompareArgs) -> anyhow::Result<()> {
     if let Some(path) = &args.render {
         return render(path);
     }
-    let stop = context.signals.shutdown.clone();
-    // What is dropped here takes its processes and its folder with it.
-    tokio::select! {
-        result = Box::pin(compare(args, &context.bars)) => result.map(|()| Outcome::Done),
-        () = stop.cancelled() => Ok(Outcome::Interrupted),
-    }
-}
-
-async fn compare(args: CompareArgs, bars: &MultiProgress) -> anyhow::Result<()> {
     ensure!(args.docs.is_sorted_by(|one, next| one < next), "--docs: expected ascending numbers");
     let (began, started) = (Instant::now(), machine::now());
     // What is missing is said before anything is made.
@@ -59,25 +54,25 @@ async fn compare(args: CompareArgs, bars: &MultiProgress) -> anyhow::Result<()> 
             "--tpch compares with Spark, over tables that the peers' tools make: not with --no-spark or --no-peers"
         );
     }
-    let uri = &args.mongo.mongodb_uri;
-    let client = server::connect(uri).await?;
-    let mut lab = Lab::new(uri, client, spark, python)?;
-    let bar = Bar::start(bars);
+    let scripts = Scripts::find(&args.scripts)?;
+    let client = counters::connect(&args.server.mongodb_uri).await?;
+    let mut runner = Runner::new(args.server.clone(), client, scripts, spark, python)?;
+    let bar = Bar::start();
 
     let mut names = Vec::new();
     for &docs in &args.docs {
-        bar.say(format!("{}: seeding, unless they are there", goals::documents(docs)));
-        names.push(lab::seed(&lab.binary, uri, &lab.client, docs).await?);
+        bar.say(format!("{}: seeding, unless they are there", targets::documents(docs)));
+        names.push(seeded::ensure(&args.server, docs, Layout::Clustered).await?);
     }
     bar.say("starting what stays open".to_owned());
-    let mut versions = lab.open(names.first().context("--docs is empty")?).await?;
+    let mut versions = runner.open(names.first().context("--docs is empty")?).await?;
     versions.insert("Firesteel".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     versions.insert("commit".to_owned(), machine::commit());
-    let all = Contender::all(lab.spark.is_some(), lab.python.is_some());
+    let all = System::all(runner.spark.is_some(), runner.python.is_some());
     let mut sizes = Vec::new();
     for (&docs, name) in args.docs.iter().zip(&names) {
-        let size = Box::pin(size(&mut lab, docs, name, &all, usize::from(args.runs), &bar)).await?;
-        bar.pause(|| output::print(&table::size_text(&size)?))?;
+        let size = Box::pin(size(&mut runner, docs, name, &all, usize::from(args.runs), &bar)).await?;
+        bar.pause(|| print(&table::size_text(&size)?))?;
         sizes.push(size);
     }
     let tuning = BTreeMap::from([(
@@ -88,7 +83,7 @@ async fn compare(args: CompareArgs, bars: &MultiProgress) -> anyhow::Result<()> 
             args.spark_partition_mb
         ),
     )]);
-    let goals = goals::goals(&sizes);
+    let targets = targets::targets(&sizes);
     let mut comparison = Comparison {
         started,
         seconds: began.elapsed().as_secs_f64(),
@@ -98,19 +93,19 @@ async fn compare(args: CompareArgs, bars: &MultiProgress) -> anyhow::Result<()> 
         tuning,
         sizes,
         tpch: None,
-        goals,
+        targets,
     };
     // What is measured by now stays, whatever becomes of the rest.
     keep(args.report.as_deref(), &comparison)?;
     if args.tpch > 0.0 {
-        let tpch = Box::pin(tpch::run(&lab, args.tpch, usize::from(args.runs), &bar)).await?;
-        bar.pause(|| output::print(&format!("\n{}", table::tpch_text(&tpch)?)))?;
+        let tpch = Box::pin(tpch::run(&runner, args.tpch, usize::from(args.runs), &bar)).await?;
+        bar.pause(|| print(&format!("\n{}", table::tpch_text(&tpch)?)))?;
         comparison.tpch = Some(tpch);
         comparison.seconds = began.elapsed().as_secs_f64();
         keep(args.report.as_deref(), &comparison)?;
     }
     drop(bar);
-    output::print(&table::goals_text(&comparison.goals)?)
+    print(&target::text(&comparison.targets)?)
 }
 
 /// Writes the JSON, the page and the chart, where they are asked for.
@@ -122,22 +117,22 @@ fn keep(path: Option<&Path>, comparison: &Comparison) -> anyhow::Result<()> {
 
 /// Everything over one number of documents.
 async fn size(
-    lab: &mut Lab,
+    runner: &mut Runner,
     docs: u64,
     database: &str,
-    all: &[Contender],
+    all: &[System],
     rounds: usize,
     bar: &Bar,
 ) -> anyhow::Result<Size> {
-    bar.say(format!("{}: exporting to Parquet, starting a cluster", goals::documents(docs)));
-    let (bench, export_seconds) = lab.bench(database).await?;
-    let mut measured: BTreeMap<Contender, Vec<Round>> = BTreeMap::new();
+    bar.say(format!("{}: exporting to Parquet, starting a cluster", targets::documents(docs)));
+    let (prepared, export_seconds) = runner.prepare(database).await?;
+    let mut measured: BTreeMap<System, Vec<Round>> = BTreeMap::new();
     let mut first: Option<(String, Answer)> = None;
     for round in 0..=rounds {
-        for contender in order(all, round) {
-            let name = contender.name();
-            bar.say(format!("{}, round {round} of {rounds}: {name}", goals::documents(docs)));
-            let ran = Box::pin(lab.round(contender, &bench)).await.with_context(|| name.clone())?;
+        for system in order(all, round) {
+            let name = system.name();
+            bar.say(format!("{}, round {round} of {rounds}: {name}", targets::documents(docs)));
+            let ran = Box::pin(runner.round(system, &prepared)).await.with_context(|| name.clone())?;
             match &first {
                 Some((other, expected)) => ensure!(
                     ran.answer.agrees(expected),
@@ -148,28 +143,28 @@ async fn size(
                 ),
                 None => first = Some((name.clone(), ran.answer.clone())),
             }
-            tracing::debug!("{}", table::round(&name, contender.start(), ran.seconds));
+            tracing::debug!("{}", table::round(&name, system.start(), ran.seconds));
             // Round 0 is the warm-up.
             if round > 0 {
-                measured.entry(contender).or_default().push(ran);
+                measured.entry(system).or_default().push(ran);
             }
         }
     }
-    let export_bytes = bench.export_bytes();
-    bench.close().await;
+    let export_bytes = prepared.export_bytes();
+    prepared.close().await;
     let (counted, wrong) = first.context("nobody took part")?.1.counts();
     ensure!(counted == docs, "{counted} documents were counted, and there are {docs}");
-    let measured = measured.into_iter().map(|(contender, rounds)| summary(contender, &rounds)).collect();
+    let measured = measured.into_iter().map(|(system, rounds)| summary(system, &rounds)).collect();
     Ok(Size { documents: docs, wrong, export_seconds, export_bytes, measured })
 }
 
-fn summary(contender: Contender, rounds: &[Round]) -> Measured {
+fn summary(system: System, rounds: &[Round]) -> Measured {
     let figures = |of: fn(&Round) -> f64| Figures::of(rounds.iter().map(of).collect());
     Measured {
-        system: contender.system().to_owned(),
-        way: contender.way().to_owned(),
-        start: contender.start(),
-        source: contender.source(),
+        system: system.family().to_owned(),
+        variant: system.variant().to_owned(),
+        start: system.start(),
+        source: system.source(),
         wall: figures(|round| round.seconds),
         cpu: figures(|round| round.cost.cpu_seconds),
         server_cpu: figures(|round| round.server.cpu_seconds),
@@ -179,14 +174,13 @@ fn summary(contender: Contender, rounds: &[Round]) -> Measured {
 }
 
 /// The tables and pictures of an earlier run.
-fn render(path: &Path) -> anyhow::Result<Outcome> {
+fn render(path: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read {} (--render)", path.display()))?;
     let comparison: Comparison = serde_json::from_str(&text)
-        .with_context(|| format!("{} is no JSON of `firesteel compare --report`", path.display()))?;
+        .with_context(|| format!("{} is no JSON of `firesteel-benches compare --report`", path.display()))?;
     pictures(path, &comparison)?;
-    output::print(&table::text(&comparison)?)?;
-    Ok(Outcome::Done)
+    print(&table::text(&comparison)?)
 }
 
 /// The chart and the page beside a JSON file.
@@ -202,6 +196,16 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {} (--report)", path.display()))
 }
 
+/// Writes to standard output. A reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What is being done: a spinner at a terminal, a line each elsewhere. Gone when dropped.
 struct Bar {
     bar: ProgressBar,
@@ -209,9 +213,9 @@ struct Bar {
 }
 
 impl Bar {
-    fn start(bars: &MultiProgress) -> Self {
+    fn start() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let bar = if terminal { bars.add(ProgressBar::new_spinner()) } else { ProgressBar::hidden() };
+        let bar = if terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(Duration::from_millis(100));
@@ -249,10 +253,10 @@ mod tests {
         let comparison: Comparison =
             serde_json::from_str(&read("benches/results/compare.json")).expect("the JSON of a run");
         // What is read from JSON may be off by its last bit.
-        let rounded = |goals: &[results::Goal]| -> Vec<String> {
-            goals.iter().map(|goal| format!("{} {:.6} {}", goal.what, goal.measured, goal.met)).collect()
+        let rounded = |targets: &[target::Target]| -> Vec<String> {
+            targets.iter().map(|one| format!("{} {:.6} {}", one.what, one.measured, one.met)).collect()
         };
-        assert_eq!(rounded(&comparison.goals), rounded(&goals::goals(&comparison.sizes)));
+        assert_eq!(rounded(&comparison.targets), rounded(&targets::targets(&comparison.sizes)));
         let page = table::markdown(&comparison).expect("a page");
         assert_eq!(page, read("benches/results/compare.md"));
         assert_eq!(chart::svg(&comparison).expect("a chart"), Some(read("benches/results/compare.svg")));

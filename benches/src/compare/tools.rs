@@ -1,40 +1,36 @@
-//! Where Spark and the peers are, and the scripts that run on them: those of `benches/`, inside this binary.
+//! Where Spark and the peers are, and the scripts of `benches/` that run on them.
 
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
-use super::contenders::Peer;
+use super::systems::Peer;
 
-const MAPREDUCE: &str = include_str!("../../../../benches/spark/mapreduce.py");
-const TPCH: &str = include_str!("../../../../benches/spark/tpch.py");
-const PEER_REPORT: &str = include_str!("../../../../benches/peers/report.py");
-const PEER_SHARED: &str = include_str!("../../../../benches/peers/shared.py");
-
-/// The scripts, as files.
+/// The scripts and queries of `benches/`.
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) mapreduce: PathBuf,
     pub(super) tpch: PathBuf,
+    /// The queries of TPC-H, a file each.
+    pub(super) queries: PathBuf,
     peer: PathBuf,
 }
 
 impl Scripts {
-    /// Writes them below `folder`, in the folders that they have in the repository.
-    pub(super) fn write(folder: &Path) -> anyhow::Result<Self> {
-        let put = |name: &str, text: &str| {
+    /// Those in `folder`.
+    pub(super) fn find(folder: &Path) -> anyhow::Result<Self> {
+        // Programs are started in other folders too.
+        let find = |name: &str| {
             let path = folder.join(name);
-            let parent = path.parent().unwrap_or(folder);
-            std::fs::create_dir_all(parent)
-                .and_then(|()| std::fs::write(&path, text))
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            anyhow::Ok(path)
+            path.canonicalize().with_context(|| {
+                format!("there is no {} (--scripts): run this at the root of the repository", path.display())
+            })
         };
-        put("benches/peers/shared.py", PEER_SHARED)?;
         Ok(Self {
-            mapreduce: put("benches/spark/mapreduce.py", MAPREDUCE)?,
-            tpch: put("benches/spark/tpch.py", TPCH)?,
-            peer: put("benches/peers/report.py", PEER_REPORT)?,
+            mapreduce: find("spark/mapreduce.py")?,
+            tpch: find("spark/tpch.py")?,
+            queries: find("tpch")?,
+            peer: find("peers/report.py")?,
         })
     }
 
@@ -151,11 +147,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scripts_lie_as_in_the_repository() {
-        let folder = tempfile::tempdir().unwrap();
-        let scripts = Scripts::write(folder.path()).unwrap();
+    fn scripts_lie_in_this_folder_of_the_repository() {
+        let scripts = Scripts::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
         assert!(scripts.mapreduce.ends_with("benches/spark/mapreduce.py") && scripts.mapreduce.is_file());
-        assert!(scripts.peer.is_file() && scripts.tpch.is_file());
+        assert!(scripts.peer.is_file() && scripts.tpch.is_file() && scripts.queries.is_dir());
+        let error = Scripts::find(Path::new("nowhere")).unwrap_err();
+        assert!(error.to_string().contains("--scripts"), "{error}");
     }
 
     #[test]

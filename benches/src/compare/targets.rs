@@ -1,29 +1,30 @@
-//! What was to be reached, computed from the results of one run. A busy machine misses goals, so a miss is told and is no
-//! failure of the program.
+//! What was to be reached, computed from the results of one run.
 
-use super::contenders::Contender;
-use super::results::{Goal, Measured, Size};
+use super::results::{Measured, Size};
+use super::systems::System;
+use crate::statistics::quotient;
+use crate::target::Target;
 
 /// Documents from which on time has to grow in proportion.
 const LINEAR_FROM: u64 = 100_000;
 const SMALL: u64 = 4_000;
 const LARGE: u64 = 5_000_000;
 
-/// The goals that the sizes of a run can say something about.
-pub(super) fn goals(sizes: &[Size]) -> Vec<Goal> {
-    let mut goals = Vec::new();
+/// The targets that the sizes of a run can say something about.
+pub(super) fn targets(sizes: &[Size]) -> Vec<Target> {
+    let mut targets = Vec::new();
     for size in sizes {
         let wall = |one: &Measured| one.wall.median;
         let peak = |one: &Measured| one.peak_bytes.median;
         // Whether pushing down or reading is faster depends on where MongoDB runs; a user takes the faster.
-        let faster = |ways: [Contender; 2]| {
-            let found = ways.into_iter().filter_map(|way| find(size, way));
+        let faster = |variants: [System; 2]| {
+            let found = variants.into_iter().filter_map(|variant| find(size, variant));
             found.min_by(|one, other| wall(one).total_cmp(&wall(other)))
         };
-        let cold = faster([Contender::FiresteelCold, Contender::FiresteelColdRows]);
-        let warm = faster([Contender::ClusterPushdown, Contender::ClusterRows]);
+        let cold = faster([System::FiresteelCold, System::FiresteelColdRows]);
+        let warm = faster([System::ClusterPushdown, System::ClusterRows]);
         let count = documents(size.documents);
-        if let (Some(ours), Some(spark)) = (cold, find(size, Contender::SparkCold)) {
+        if let (Some(ours), Some(spark)) = (cold, find(size, System::SparkCold)) {
             let what = format!("{} against spark-submit, cold, {count}", ours.name());
             let wanted = match size.documents {
                 SMALL => Some(15.0),
@@ -32,71 +33,48 @@ pub(super) fn goals(sizes: &[Size]) -> Vec<Goal> {
             };
             if let Some(wanted) = wanted {
                 let ratio = quotient(wall(spark), wall(ours));
-                goals.push(at_least(format!("{what}: times as fast"), wanted, ratio));
+                targets.push(Target::at_least(format!("{what}: times as fast"), wanted, ratio));
             }
             if size.documents == LARGE {
                 let ratio = quotient(peak(spark), peak(ours));
-                goals.push(at_least(format!("{what}: Spark's peak memory / ours"), 8.0, ratio));
+                targets.push(Target::at_least(format!("{what}: Spark's peak memory / ours"), 8.0, ratio));
             }
         }
-        if let (Some(ours), Some(spark), LARGE) = (warm, find(size, Contender::SparkWarm), size.documents) {
+        if let (Some(ours), Some(spark), LARGE) = (warm, find(size, System::SparkWarm), size.documents) {
             let what = format!("{} against Spark, warm, {count}", ours.name());
             let ratio = quotient(wall(spark), wall(ours));
-            goals.push(at_least(format!("{what}: times as fast"), 5.0, ratio));
+            targets.push(Target::at_least(format!("{what}: times as fast"), 5.0, ratio));
             let ratio = quotient(peak(spark), peak(ours));
-            goals.push(at_least(format!("{what}: Spark's peak memory / ours"), 8.0, ratio));
+            targets.push(Target::at_least(format!("{what}: Spark's peak memory / ours"), 8.0, ratio));
         }
     }
-    for contender in [
-        Contender::FiresteelCold,
-        Contender::FiresteelColdRows,
-        Contender::ClusterPushdown,
-        Contender::ClusterRows,
-    ] {
+    for system in
+        [System::FiresteelCold, System::FiresteelColdRows, System::ClusterPushdown, System::ClusterRows]
+    {
         let points: Vec<(f64, f64)> = sizes
             .iter()
             .filter(|size| size.documents >= LINEAR_FROM)
-            .filter_map(|size| Some((size.documents as f64, find(size, contender)?)))
+            .filter_map(|size| Some((size.documents as f64, find(size, system)?)))
             .map(|(documents, one)| (documents, one.wall.median))
             .collect();
         let Some(slope) = slope(&points) else { continue };
-        let what = format!("{}: log–log slope of time over documents", contender.name());
-        goals.push(Goal {
-            what,
-            at_least: Some(0.9),
-            at_most: Some(1.1),
-            measured: slope,
-            met: (0.9..=1.1).contains(&slope),
-        });
-        let peak = |size: Option<&Size>| Some(find(size?, contender)?.peak_bytes.median);
+        let what = format!("{}: log–log slope of time over documents", system.name());
+        targets.push(Target::within(what, (0.9, 1.1), slope));
+        let peak = |size: Option<&Size>| Some(find(size?, system)?.peak_bytes.median);
         let first =
             sizes.iter().filter(|size| size.documents >= LINEAR_FROM).min_by_key(|size| size.documents);
         let last = sizes.iter().max_by_key(|size| size.documents);
         if let (Some(first), Some(last)) = (peak(first), peak(last)) {
             let growth = quotient(last, first);
-            let what = format!("{}: growth of peak memory over the same", contender.name());
-            goals.push(Goal {
-                what,
-                at_least: None,
-                at_most: Some(1.5),
-                measured: growth,
-                met: growth <= 1.5,
-            });
+            let what = format!("{}: growth of peak memory over the same", system.name());
+            targets.push(Target::at_most(what, 1.5, growth));
         }
     }
-    goals
+    targets
 }
 
-fn at_least(what: String, wanted: f64, measured: f64) -> Goal {
-    Goal { what, at_least: Some(wanted), at_most: None, measured, met: measured >= wanted }
-}
-
-fn find(size: &Size, contender: Contender) -> Option<&Measured> {
-    size.find(&contender.name(), contender.start())
-}
-
-pub(super) fn quotient(dividend: f64, divisor: f64) -> f64 {
-    if divisor > 0.0 { dividend / divisor } else { 0.0 }
+fn find(size: &Size, system: System) -> Option<&Measured> {
+    size.find(&system.name(), system.start())
 }
 
 /// The slope of the line of least squares through the logarithms; `None` with fewer than two distinct sizes.

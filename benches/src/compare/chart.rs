@@ -1,4 +1,4 @@
-//! Time against documents on logarithmic axes, one line a contender, as SVG.
+//! Time against documents on logarithmic axes, one line a system, as SVG.
 
 use anyhow::{Context as _, anyhow};
 use plotters::element::DashedPathElement;

@@ -2,7 +2,7 @@
 //!
 //! Memory is the sum of the processes' proportional set sizes (`Pss` of `smaps_rollup`): a page that three processes
 //! share counts once, so neither a forking Python nor three copies of one binary are charged for it twice. Between two
-//! looks a peak may go unseen; they are 10 ms apart at first and never more than 200.
+//! samples a peak may go unseen; they are 10 ms apart at first and never more than 200.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Linux reports processor time in hundredths of a second to every program, whatever its own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
-const FIRST_LOOK: Duration = Duration::from_millis(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Whose costs count.
@@ -31,21 +31,21 @@ pub(super) struct Cost {
     pub(super) peak_bytes: u64,
 }
 
-/// Looks at processes from its start to its end.
+/// Samples the costs of processes from its start to its end.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Sampler {
     stop: Sender<()>,
     thread: JoinHandle<Cost>,
 }
 
-impl Watch {
+impl Sampler {
     /// Begins. What the processes used up before does not count.
     pub(super) fn start(roots: Vec<Root>) -> Self {
         let (stop, stopped) = channel();
         let mut ledger = Ledger::default();
         ledger.look(&roots);
         ledger.forget_the_past();
-        let thread = std::thread::spawn(move || watch(ledger, &roots, &stopped));
+        let thread = std::thread::spawn(move || sample(ledger, &roots, &stopped));
         Self { stop, thread }
     }
 
@@ -57,8 +57,8 @@ impl Watch {
     }
 }
 
-fn watch(mut ledger: Ledger, roots: &[Root], stopped: &Receiver<()>) -> Cost {
-    let mut pause = FIRST_LOOK;
+fn sample(mut ledger: Ledger, roots: &[Root], stopped: &Receiver<()>) -> Cost {
+    let mut pause = FIRST_PAUSE;
     loop {
         let ended = !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
         ledger.look(roots);
@@ -171,14 +171,14 @@ mod tests {
 
     #[test]
     fn what_this_process_does_costs() {
-        let watch = Watch::start(vec![Root::Alone(std::process::id())]);
+        let sampler = Sampler::start(vec![Root::Alone(std::process::id())]);
         let held = vec![1_u8; 64 << 20];
         let started = std::time::Instant::now();
         let mut sum = 0_u64;
         while started.elapsed() < Duration::from_millis(300) {
             sum = sum.wrapping_add(held.iter().step_by(4096).map(|byte| u64::from(*byte)).sum());
         }
-        let cost = watch.finish();
+        let cost = sampler.finish();
         assert!(sum > 0 && cost.peak_bytes >= 64 << 20 && cost.cpu_seconds > 0.0, "{cost:?}");
     }
 }

@@ -10,44 +10,35 @@ use std::time::Instant;
 use tokio::process::Command;
 
 use super::Bar;
-use super::cluster::Cluster;
-use super::lab::Lab;
-use super::results::{Figures, Tpch, TpchQuery};
-use super::served::Served;
+use super::results::{Tpch, TpchQuery};
+use super::runner::Runner;
+use crate::server_process::ServerProcess;
+use crate::statistics::Figures;
 
 const TABLES: [&str; 8] =
     ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"];
 
-macro_rules! queries {
-    ($($name:literal),*) => {
-        [$(($name, include_str!(concat!("../../../../benches/tpch/", $name, ".sql")))),*]
-    };
-}
+/// The cluster's database, in which there is nothing.
+const DATABASE: &str = "firesteel_bench_tpch";
 
-const QUERIES: [(&str, &str); 22] = queries!(
-    "q01", "q02", "q03", "q04", "q05", "q06", "q07", "q08", "q09", "q10", "q11", "q12", "q13", "q14", "q15",
-    "q16", "q17", "q18", "q19", "q20", "q21", "q22"
-);
+/// The queries are `q01.sql` to this one.
+const QUERIES: u32 = 22;
 
 /// Two systems divide decimals to different numbers of digits, and one rounds the sixth where the other cuts after it.
 const TOLERANCE: f64 = 2e-6;
 
 /// Makes the tables and runs every query in turn on both, `rounds` times after a warm-up.
-pub(super) async fn run(lab: &Lab, scale: f64, rounds: usize, bar: &Bar) -> anyhow::Result<Tpch> {
-    let spark = lab.spark.as_ref().context("there is no Spark")?;
-    let python = lab.python.as_deref().context("there is no Python for the generator of the tables")?;
-    let tables = lab.folder.path().join("tpch");
+pub(super) async fn run(runner: &Runner, scale: f64, rounds: usize, bar: &Bar) -> anyhow::Result<Tpch> {
+    let spark = runner.spark.as_ref().context("there is no Spark")?;
+    let python = runner.python.as_deref().context("there is no Python for the generator of the tables")?;
+    let tables = runner.folder.path().join("tpch");
     bar.say(format!("TPC-H at scale factor {scale}: making the tables"));
     generate(python, scale, &tables).await?;
-    let texts = lab.folder.path().join("queries");
-    std::fs::create_dir_all(&texts)?;
-    for (name, text) in QUERIES {
-        std::fs::write(texts.join(name).with_extension("sql"), text)?;
-    }
-
-    let mut served = Served::start("Spark", spark.tpch(&lab.scripts.tpch, &tables, &texts)).await?;
-    let cluster = Cluster::start(&lab.binary, &lab.uri, "firesteel_bench_tpch", 2, lab.folder.path()).await?;
-    let session = Session::connect(&cluster.url(), Config::new(&lab.uri, "firesteel_bench_tpch")).await?;
+    let queries_folder = &runner.scripts.queries;
+    let command = spark.tpch(&runner.scripts.tpch, &tables, queries_folder);
+    let mut spark = ServerProcess::start("Spark", command).await?;
+    let cluster = runner.cluster(DATABASE).await;
+    let session = Session::connect(&cluster.url(), Config::new(runner.uri(), DATABASE)).await?;
     for name in TABLES {
         let path = table(&tables, name);
         let sql = format!("CREATE EXTERNAL TABLE {name} STORED AS PARQUET LOCATION '{}'", path.display());
@@ -56,15 +47,18 @@ pub(super) async fn run(lab: &Lab, scale: f64, rounds: usize, bar: &Bar) -> anyh
         }
     }
     let mut queries = Vec::new();
-    for (name, text) in QUERIES {
+    for number in 1..=QUERIES {
+        let name = format!("q{number:02}");
+        let path = queries_folder.join(&name).with_extension("sql");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
         let (mut ours, mut theirs, mut count) = (Vec::new(), Vec::new(), 0);
         bar.say(format!("TPC-H at scale factor {scale}: {name}"));
         for round in 0..=rounds {
             let began = Instant::now();
-            let batches = session.sql(text).await?.collect().await.with_context(|| name.to_owned())?;
+            let batches = session.sql(&text).await?.collect().await.with_context(|| name.clone())?;
             let our_seconds = began.elapsed().as_secs_f64();
             let began = Instant::now();
-            let answer = served.ask(name).await?;
+            let answer = spark.ask(&name).await?;
             let their_seconds = began.elapsed().as_secs_f64();
             let rows = rows(batches.batches())?;
             agree(&rows, answer.get("rows")).with_context(|| format!("{name}: Spark answers otherwise"))?;
@@ -75,8 +69,12 @@ pub(super) async fn run(lab: &Lab, scale: f64, rounds: usize, bar: &Bar) -> anyh
                 theirs.push(their_seconds);
             }
         }
-        let (firesteel, spark) = (Figures::of(ours), Figures::of(theirs));
-        queries.push(TpchQuery { name: name.to_owned(), rows: count, firesteel, spark });
+        queries.push(TpchQuery {
+            name,
+            rows: count,
+            firesteel: Figures::of(ours),
+            spark: Figures::of(theirs),
+        });
     }
     session.shutdown().await;
     Ok(Tpch { scale, queries })

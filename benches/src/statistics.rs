@@ -1,8 +1,10 @@
-//! Times, and what can be said of them. Pure, but for the clock.
+//! The figures of a measurement, and what can be said of them. Pure, but for the clock.
 
 use std::time::{Duration, Instant};
 
-/// The times of one way, in seconds, in the order of the rounds.
+use serde::{Deserialize, Serialize};
+
+/// The times of one variant, in seconds, in the order of the rounds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Times {
     seconds: Vec<f64>,
@@ -22,16 +24,29 @@ impl Times {
         self.quantile(0.5)
     }
 
-    pub(crate) fn min(&self) -> f64 {
-        self.quantile(0.0)
-    }
-
-    pub(crate) fn max(&self) -> f64 {
-        self.quantile(1.0)
-    }
-
     pub(crate) fn seconds(&self) -> &[f64] {
         &self.seconds
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        Figures::of(self.seconds.clone())
+    }
+}
+
+/// The figures of all rounds and their summary.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) rounds: Vec<f64>,
+}
+
+impl Figures {
+    /// All of them are 0 without rounds.
+    pub(crate) fn of(rounds: Vec<f64>) -> Self {
+        let [median, min, max] = [0.5, 0.0, 1.0].map(|share| quantile(&rounds, share));
+        Self { median, min, max, rounds }
     }
 }
 
@@ -48,37 +63,16 @@ pub(crate) fn quantile(figures: &[f64], quantile: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * place.fract()
 }
 
+/// How many times `divisor` goes into `dividend`. 0 where that cannot be said.
+pub(crate) fn quotient(dividend: f64, divisor: f64) -> f64 {
+    if divisor > 0.0 { dividend / divisor } else { 0.0 }
+}
+
 /// What work gave, and how long it took.
 pub(crate) async fn time<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<(T, Duration)> {
     let start = Instant::now();
     let answer = work.await?;
     Ok((answer, start.elapsed()))
-}
-
-/// Whether a figure is what it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bound {
-    AtLeast,
-    AtMost,
-}
-
-/// A figure that was asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Goal {
-    pub(crate) what: String,
-    pub(crate) bound: Bound,
-    pub(crate) wanted: f64,
-    pub(crate) measured: f64,
-    pub(crate) unit: &'static str,
-}
-
-impl Goal {
-    pub(crate) fn met(&self) -> bool {
-        match self.bound {
-            Bound::AtLeast => self.measured >= self.wanted,
-            Bound::AtMost => self.measured <= self.wanted,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -94,14 +88,16 @@ mod tests {
         assert_eq!(times(&[3.0, 1.0, 2.0]).median(), 2.0);
         assert_eq!(times(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
         assert_eq!(times(&[5.0]).quantile(0.95), 5.0);
-        assert_eq!((times(&[3.0, 1.0]).min(), times(&[3.0, 1.0]).max()), (1.0, 3.0));
         assert_eq!(times(&[]).median(), 0.0);
     }
 
     #[test]
-    fn goals() {
-        let goal = |bound, measured| Goal { what: String::new(), bound, wanted: 1.3, measured, unit: "x" };
-        assert!(goal(Bound::AtLeast, 1.3).met() && !goal(Bound::AtLeast, 1.29).met());
-        assert!(goal(Bound::AtMost, 1.3).met() && !goal(Bound::AtMost, 1.31).met());
+    fn figures() {
+        let median = |rounds: &[f64]| Figures::of(rounds.to_vec()).median;
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!((median(&[]), median(&[7.0])), (0.0, 7.0));
+        let figures = times(&[3.0, 1.0]).figures();
+        assert_eq!((figures.min, figures.max, figures.rounds), (1.0, 3.0, vec![3.0, 1.0]));
     }
 }

@@ -1,7 +1,10 @@
-//! What a comparison found, as it stands in its JSON file. Tables, chart and goals are made of this alone.
+//! What a comparison found, as it stands in its JSON file. Tables, chart and targets are made of this alone.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+use crate::statistics::Figures;
+use crate::target::Target;
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,7 +22,8 @@ pub(super) struct Comparison {
     pub(super) tuning: BTreeMap<String, String>,
     pub(super) sizes: Vec<Size>,
     pub(super) tpch: Option<Tpch>,
-    pub(super) goals: Vec<Goal>,
+    #[serde(rename = "goals")]
+    pub(super) targets: Vec<Target>,
 }
 
 /// Where it ran.
@@ -43,17 +47,18 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// The contender of that name and start, where it took part.
+    /// The system of that name and start, where it took part.
     pub(super) fn find(&self, name: &str, start: Start) -> Option<&Measured> {
         self.measured.iter().find(|one| one.start == start && one.name() == name)
     }
 }
 
-/// One contender.
+/// One system in one variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Measured {
     pub(super) system: String,
-    pub(super) way: String,
+    #[serde(rename = "way")]
+    pub(super) variant: String,
     pub(super) start: Start,
     pub(super) source: Source,
     /// From the order to the answer, in seconds.
@@ -70,7 +75,7 @@ pub(super) struct Measured {
 
 impl Measured {
     pub(super) fn name(&self) -> String {
-        format!("{}, {}", self.system, self.way)
+        format!("{}, {}", self.system, self.variant)
     }
 }
 
@@ -98,26 +103,6 @@ pub(super) enum Source {
     Parquet,
 }
 
-/// A figure of each round.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Figures {
-    pub(super) median: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
-    pub(super) rounds: Vec<f64>,
-}
-
-impl Figures {
-    /// The median of an even number is the mean of the two in the middle.
-    pub(super) fn of(rounds: Vec<f64>) -> Self {
-        let mut sorted = rounds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
-        let last = sorted.len().saturating_sub(1);
-        Self { median: f64::midpoint(at(last / 2), at(sorted.len() / 2)), min: at(0), max: at(last), rounds }
-    }
-}
-
 /// The queries of TPC-H.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tpch {
@@ -139,30 +124,5 @@ impl Tpch {
     pub(super) fn sums(&self) -> (f64, f64) {
         let sum = |of: fn(&TpchQuery) -> f64| self.queries.iter().map(of).sum();
         (sum(|query| query.firesteel.median), sum(|query| query.spark.median))
-    }
-}
-
-/// Something that was to be reached, and what was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Goal {
-    pub(super) what: String,
-    pub(super) at_least: Option<f64>,
-    pub(super) at_most: Option<f64>,
-    pub(super) measured: f64,
-    pub(super) met: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Figures;
-
-    #[test]
-    fn medians() {
-        let median = |rounds: &[f64]| Figures::of(rounds.to_vec()).median;
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!((median(&[]), median(&[7.0])), (0.0, 7.0));
-        let figures = Figures::of(vec![3.0, 1.0]);
-        assert_eq!((figures.min, figures.max, figures.rounds), (1.0, 3.0, vec![3.0, 1.0]));
     }
 }
