@@ -133,6 +133,8 @@ mod tests {
         let names: BTreeSet<_> = ConfigField::ALL.iter().map(|field| field.name()).collect();
         assert_eq!(names.len(), ConfigField::ALL.len());
         for field in ConfigField::ALL {
+            let dotted = |c: char| c.is_ascii_lowercase() || matches!(c, '.' | '_');
+            assert!(field.name().chars().all(dotted), "{field}");
             assert_eq!(field.name().parse(), Ok(*field));
             let json = serde_json::to_string(field).expect("written");
             assert_eq!(json, format!("\"{field}\""));

@@ -34,16 +34,19 @@ pub mod report;
 mod session;
 mod sql;
 mod statement;
+mod suggestions;
 mod value;
 mod wire;
-mod words;
+
+// The name that the readers of table options know it by.
+use suggestions as words;
 
 pub use config::{
     CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
     KAFKA_PROPERTIES_SETTING, KafkaConnection, MONGODB_URI_SETTING, MongoConnection, ReadMode,
     SCHEDULER_SETTING, ScanConfig,
 };
-pub use error::{Error, Result};
+pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
 pub use mongodb::{Acknowledgement, Partitioner, WriteConcern, WriteConfig, predictions_schema};
 pub use session::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,12 +23,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Listens on `host` and `port`. An error names `setting`, which the user has to change.
+/// Listens on `host` and `port`. An error names `fields`, those of the configuration that hold the two.
 pub(super) async fn listen(
     host: &str,
     port: u16,
     role: &'static str,
-    setting: &'static str,
+    fields: (ConfigField, ConfigField),
 ) -> Result<(TcpListener, SocketAddr)> {
     let bound = async {
         let listener = TcpListener::bind((host, port)).await?;
@@ -38,7 +38,8 @@ pub(super) async fn listen(
     bound.await.map_err(|error| Error::Listen {
         role,
         address: format!("{host}:{port}"),
-        setting,
+        host: fields.0,
+        port: fields.1,
         message: error.to_string(),
     })
 }
@@ -80,10 +81,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_port_that_is_taken_names_the_setting() {
-        let (_taken, address) = listen("127.0.0.1", 0, "the test", "--port").await.unwrap();
-        let error = listen("127.0.0.1", address.port(), "the test", "--port").await.unwrap_err();
-        assert!(error.to_string().contains("--port"), "{error}");
+    async fn a_port_that_is_taken_names_the_field() {
+        let fields = (ConfigField::SchedulerBindHost, ConfigField::SchedulerBindPort);
+        let (_taken, address) = listen("127.0.0.1", 0, "the test", fields).await.unwrap();
+        let error = listen("127.0.0.1", address.port(), "the test", fields).await.unwrap_err();
+        assert!(error.to_string().contains("scheduler.bind_port"), "{error}");
+        assert_eq!(error.field(), Some(ConfigField::SchedulerBindPort));
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Memory {
     /// Reserves `bytes` in total, if the executor has room for them. The total only grows.
     ///
     /// Returns an error, which lists the largest consumers, if that would exceed the memory of the executor's tasks
-    /// (`--memory-pool-size`).
+    /// (`ExecutorConfig::memory`).
     pub fn try_hold(&self, bytes: usize) -> Result<()> {
         let mut account = self.account();
         let more = bytes.saturating_sub(account.bytes);

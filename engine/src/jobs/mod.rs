@@ -21,6 +21,9 @@ pub(crate) use client::JobClient;
 pub use client::Watch;
 pub(crate) use routes::routes;
 
+/// The prefix of the names of all jobs of our sessions. Jobs of other clients have names of their own.
+pub(crate) const NAME_PREFIX: &str = "firesteel/";
+
 /// The route of a scheduler that returns its [`Activity`].
 pub(crate) const ACTIVITY_PATH: &str = "/api/firesteel/activity";
 

@@ -142,21 +142,25 @@ mod tests {
 
     use super::*;
 
+    fn lost() -> Error {
+        Error::LostWork { message: "its shuffle files".to_owned() }
+    }
+
     /// Returns a context whose function `flaky` fails in its first `failures` calls.
-    fn flaky(failures: usize, message: &'static str) -> (SessionContext, Arc<AtomicUsize>) {
-        failing(move |call| call < failures, message)
+    fn flaky(failures: usize, error: fn() -> Error) -> (SessionContext, Arc<AtomicUsize>) {
+        failing(move |call| call < failures, error)
     }
 
     /// Returns a context whose function `flaky` fails in the calls that `fails` selects.
     fn failing(
         fails: impl Fn(usize) -> bool + Send + Sync + 'static,
-        message: &'static str,
+        error: fn() -> Error,
     ) -> (SessionContext, Arc<AtomicUsize>) {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
         let function = move |_: &[ColumnarValue]| {
             if fails(counted.fetch_add(1, Ordering::SeqCst)) {
-                return Err(DataFusionError::Execution(message.to_owned()));
+                return Err(DataFusionError::from(error()));
             }
             Ok(ColumnarValue::Array(Arc::new(Int64Array::from(vec![7])) as ArrayRef))
         };
@@ -180,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_plan_that_only_reads_is_run_up_to_the_limit() {
         for (failures, ends_well) in [(0, true), (1, true), (RUNS - 1, true), (RUNS, false)] {
-            let (context, calls) = flaky(failures, "an executor was lost with its shuffle files");
+            let (context, calls) = flaky(failures, lost);
             let ended = collect(&context, "SELECT flaky(column1) FROM (VALUES (1))").await;
             assert_eq!(ended.is_ok(), ends_well, "{failures} failures");
             assert_eq!(calls.load(Ordering::SeqCst), RUNS.min(failures + 1), "{failures} failures");
@@ -192,7 +196,7 @@ mod tests {
 
     /// Returns a context whose table `two` has two batches of one row; `flaky` fails on the second in the first run.
     fn lost_midway() -> (SessionContext, Arc<AtomicUsize>) {
-        let (context, calls) = failing(|call| call == 1, "an executor was lost with its shuffle files");
+        let (context, calls) = failing(|call| call == 1, lost);
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
         let row =
             |n| RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(vec![n]))]).unwrap();
@@ -221,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_run_follows_once_reruns_are_disabled() {
-        let (context, calls) = flaky(1, "an executor was lost with its shuffle files");
+        let (context, calls) = flaky(1, lost);
         let (state, plan) =
             context.sql("SELECT flaky(column1) FROM (VALUES (1))").await.unwrap().into_parts();
         let mut run = Run::start(state, plan).await.unwrap();
@@ -232,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_other_failure_is_returned_at_once() {
-        let (context, calls) = flaky(1, "the schema does not fit");
+        let (context, calls) = flaky(1, || Error::Job { message: "the schema does not fit".to_owned() });
         let error = collect(&context, "SELECT flaky(column1) FROM (VALUES (1))").await.unwrap_err();
         assert!(error.to_string().contains("the schema does not fit"), "{error}");
         assert_eq!(calls.load(Ordering::SeqCst), 1);
@@ -240,7 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_plan_that_writes_is_run_once() {
-        let (context, calls) = flaky(1, "an executor was lost with its shuffle files");
+        let (context, calls) = flaky(1, lost);
         let target = tempfile::tempdir().unwrap();
         let sql = format!(
             "COPY (SELECT flaky(column1) FROM (VALUES (1))) TO '{}' STORED AS CSV",

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use super::Session;
 use crate::Result;
 use crate::dataflow::Dataset;
-use crate::jobs::{Activity, Watch};
+use crate::jobs::{Activity, NAME_PREFIX, Watch};
 use crate::plan::Run;
 
 /// How much of a query's text its job is named after, in characters.
@@ -112,7 +112,7 @@ pub(super) struct JobNames {
 impl JobNames {
     /// `session` is an id that no other session has.
     pub(super) fn new(session: &str) -> Self {
-        Self { prefix: format!("firesteel/{session}/"), next: std::sync::atomic::AtomicU64::new(1) }
+        Self { prefix: format!("{NAME_PREFIX}{session}/"), next: std::sync::atomic::AtomicU64::new(1) }
     }
 
     /// The name of jobs that are started by other means than [`Session::start`].

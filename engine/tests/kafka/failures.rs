@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use firesteel_engine::{Config, Error, KAFKA_BOOTSTRAP_SETTING, Session};
+use firesteel_engine::{Config, ConfigField, Error, Session};
 use firesteel_testkit::unique;
 
 use crate::Fixture;
@@ -13,7 +13,7 @@ async fn a_missing_topic_is_named_and_not_created() -> anyhow::Result<()> {
     let topic = fixture.config.kafka.images_topic.clone();
     for sql in ["SELECT count(*) FROM images", "SELECT label FROM images WHERE partition = 0"] {
         let error = fixture.failure(sql).await?;
-        assert!(error.contains(&topic) && error.contains(KAFKA_BOOTSTRAP_SETTING), "{error}");
+        assert!(error.contains(&topic) && error.contains(ConfigField::KafkaBootstrap.name()), "{error}");
     }
     assert!(!fixture.topic_names().await?.contains(&topic), "reading made the topic");
     fixture.session.shutdown().await;
@@ -33,7 +33,7 @@ async fn a_broker_that_does_not_answer_is_an_error_within_ten_seconds() -> anyho
     ] {
         assert!(
             matches!(&error, Error::Unreachable { address, setting, .. }
-                if address == "127.0.0.1:1" && *setting == KAFKA_BOOTSTRAP_SETTING),
+                if address == "127.0.0.1:1" && *setting == ConfigField::KafkaBootstrap),
             "{error:?}"
         );
         let told = format!("{error} {error:?}");

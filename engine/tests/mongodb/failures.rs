@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bson::doc;
-use firesteel_engine::{Config, Error, MONGODB_URI_SETTING, Session};
+use firesteel_engine::{Config, ConfigField, Error, Session};
 
 use crate::{Fixture, predictions};
 
@@ -18,11 +18,11 @@ async fn a_wrong_address_is_an_error_within_ten_seconds() -> anyhow::Result<()> 
     ] {
         assert!(
             matches!(&error, Error::Unreachable { address, setting, .. }
-                if address == "127.0.0.1:1" && *setting == MONGODB_URI_SETTING),
+                if address == "127.0.0.1:1" && *setting == ConfigField::MongodbUri),
             "{error:?}"
         );
         let told = error.to_string();
-        assert!(told.contains("127.0.0.1:1") && told.contains(MONGODB_URI_SETTING), "{told}");
+        assert!(told.contains("127.0.0.1:1") && told.contains(ConfigField::MongodbUri.name()), "{told}");
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{told}");
     }
     assert!(started.elapsed() < Duration::from_secs(20), "two errors in {:?}", started.elapsed());

@@ -165,7 +165,7 @@ async fn declared_key_fields_need_a_unique_index() -> anyhow::Result<()> {
     let sql = "INSERT INTO keyed (producer_id, label) VALUES ('a', 'cat')";
     let error = session.sql(sql).await?.collect().await.unwrap_err();
     assert!(
-        matches!(&error, Error::Job { message } if message.contains("its key `sequence` is null")),
+        matches!(&error, Error::InvalidRow { message, .. } if message.contains("its key `sequence` is null")),
         "{error}"
     );
     session.shutdown().await;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use firesteel_engine::{Config, Error, MONGODB_URI_SETTING, Session};
+use firesteel_engine::{Config, ConfigField, Error, Session};
 use firesteel_testkit::{Proxy, SOON, wait_until};
 use futures::TryStreamExt;
 
@@ -83,7 +83,7 @@ async fn a_server_that_stays_away_is_named_with_its_setting() -> anyhow::Result<
     let error = tokio::time::timeout(SOON, query.collect()).await?.unwrap_err();
     assert!(
         matches!(&error, Error::Unreachable { role: "MongoDB", address, setting, .. }
-            if *address == proxy.address().to_string() && *setting == MONGODB_URI_SETTING),
+            if *address == proxy.address().to_string() && *setting == ConfigField::MongodbUri),
         "{error:?}"
     );
     proxy.mend();
@@ -123,7 +123,7 @@ async fn an_insert_whose_connections_are_cut_writes_each_document_once() -> anyh
             assert_eq!(rows, [(4_000,)], "after {cuts} cuts");
             assert_eq!(copy.count_documents(doc! {}).await?, 4_000, "after {cuts} cuts");
         }
-        Err(Error::Unreachable { setting, .. }) => assert_eq!(setting, MONGODB_URI_SETTING),
+        Err(Error::Unreachable { setting, .. }) => assert_eq!(setting, ConfigField::MongodbUri),
         Err(other) => panic!("neither right nor clear: {other:?}"),
     }
     assert!(cuts > 1, "{cuts} cuts");

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use firesteel_engine::{CACHE_DIR_SETTING, Error, report};
+use firesteel_engine::{ConfigField, Error, report};
 
 use crate::{Fixture, prediction, predictions};
 
@@ -140,7 +140,7 @@ async fn lost_files_are_an_error_that_names_the_setting() -> anyhow::Result<()> 
     fixture.done("CACHE TABLE t AS SELECT column1 AS n FROM (VALUES (1), (2))").await?;
     std::fs::remove_dir_all(&fixture.config.cache.folder)?;
     let error = fixture.fails("SELECT * FROM t").await?;
-    assert!(error.to_string().contains(CACHE_DIR_SETTING), "{error}");
+    assert!(error.to_string().contains(ConfigField::CacheFolder.name()), "{error}");
     fixture.done("REFRESH TABLE t").await?;
     assert_eq!(fixture.rows("SELECT * FROM t").await?, ["1", "2"]);
 
@@ -149,7 +149,7 @@ async fn lost_files_are_an_error_that_names_the_setting() -> anyhow::Result<()> 
     std::fs::remove_dir_all(&fixture.config.cache.folder)?;
     std::fs::write(&fixture.config.cache.folder, "a file")?;
     let error = fixture.fails("CACHE TABLE t").await?;
-    assert!(error.to_string().contains(CACHE_DIR_SETTING), "{error}");
+    assert!(error.to_string().contains(ConfigField::CacheFolder.name()), "{error}");
     assert_eq!(fixture.rows("SELECT * FROM t").await?, ["1", "2"]);
     fixture.session.shutdown().await;
     Ok(())

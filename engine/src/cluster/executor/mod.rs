@@ -40,7 +40,7 @@ use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
 use super::{ExecutorConfig, net};
 use crate::connections::Connections;
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
 pub(crate) use self::registration::Registration;
 pub(crate) use self::tasks::STACK_BYTES;
@@ -161,13 +161,9 @@ impl Executor {
     pub fn bind(config: ExecutorConfig) -> BoxFuture<'static, Result<Self>> {
         Box::pin(async move {
             let connections = Arc::new(Connections::new(&config.engine, Handle::current()));
-            let (health_listener, health_address) = net::listen(
-                &config.bind_host,
-                config.bind_health_port,
-                ROLE,
-                "--bind-host and --bind-health-port",
-            )
-            .await?;
+            let fields = (ConfigField::ExecutorBindHost, ConfigField::ExecutorBindHealthPort);
+            let (health_listener, health_address) =
+                net::listen(&config.bind_host, config.bind_health_port, ROLE, fields).await?;
             let resources = ExecutorResources::create(&config, connections)?;
             Ok(Self { config, health_listener, health_address, resources })
         })

@@ -36,7 +36,7 @@ use crate::cluster::ExecutorConfig;
 use crate::cluster::net;
 use crate::session::state::{Role, session_config, session_state};
 use crate::wire::{MAX_MESSAGE, max_message};
-use crate::{Error, Result, codec};
+use crate::{ConfigField, Error, Result, codec};
 
 /// The number of attempts to start with a free gRPC port: another process may take the port in between.
 const PORT_ATTEMPTS: usize = 5;
@@ -75,7 +75,7 @@ impl Registration {
         let channel = net::connect(url).await.map_err(|error| Error::Unreachable {
             role: "the scheduler",
             address: url.trim_start_matches("http://").to_owned(),
-            setting: "--scheduler-host and --scheduler-port",
+            setting: ConfigField::ExecutorSchedulerHost,
             message: root_cause(&error),
         })?;
         let client = Client::new(channel)
@@ -98,8 +98,8 @@ impl Registration {
         let jobs = resources.work.create_job_folder(resources.next_registration()).map_err(failed)?;
         let work_path = jobs.to_string_lossy().into_owned();
 
-        let (listener, flight) =
-            net::listen(&config.bind_host, config.bind_port, ROLE, "--bind-host and --bind-port").await?;
+        let fields = (ConfigField::ExecutorBindHost, ConfigField::ExecutorBindPort);
+        let (listener, flight) = net::listen(&config.bind_host, config.bind_port, ROLE, fields).await?;
         let grpc_port = match config.bind_grpc_port {
             0 => net::free_port(&config.bind_host).map_err(failed)?,
             port => port,

@@ -4,6 +4,7 @@
 //! needs a larger stack, and a pool that cannot be shut down leaves tasks behind. So the task on Ballista's pool only
 //! waits, while the plan is executed on the runtime of this module. Dropping the waiting task drops the execution too.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Clients;
 use super::metrics::{ExecutorMetrics, TaskOutcome};
+use crate::error::failed_task;
 
 /// The stack size of every thread that plans or runs queries, equal to that of Ballista's scheduler.
 pub(crate) const STACK_BYTES: usize = 32 * 1024 * 1024;
@@ -67,15 +69,10 @@ impl ExecutionEngine for TaskEngine {
         work_dir: &str,
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
-        let inner = self.inner.create_query_stage_exec(
-            job,
-            stage,
-            task,
-            partitions,
-            Arc::clone(&plan),
-            work_dir,
-            config,
-        )?;
+        let inner = self
+            .inner
+            .create_query_stage_exec(job, stage, task, partitions, Arc::clone(&plan), work_dir, config)
+            .map_err(failed_task)?;
         // Ballista replaces only the nodes that read shuffles and their ancestors, so the scans in `plan` are those
         // that run, and their metrics can be read from it.
         Ok(Arc::new(Task {
@@ -122,9 +119,10 @@ impl QueryStageExecutor for Task {
         };
         let result = match ended {
             Some(Ok(result)) => result,
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(Err(error)) if error.is_panic() => Err(panicked(error.into_panic().as_ref())),
             _ => Err(DataFusionError::IoError(std::io::Error::other("the executor is shutting down"))),
-        };
+        }
+        .map_err(failed_task);
         guard.outcome = if result.is_ok() { TaskOutcome::Completed } else { TaskOutcome::Failed };
         result
     }
@@ -146,6 +144,14 @@ impl QueryStageExecutor for Task {
     }
 }
 
+/// The failure of a task that panicked.
+fn panicked(panic: &(dyn Any + Send)) -> DataFusionError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(panic = text, "a task panicked");
+    DataFusionError::Execution(format!("a task panicked: {text}"))
+}
+
 /// Records the metrics of a task when it is dropped, however the task ended.
 struct TaskGuard<'a> {
     metrics: &'a ExecutorMetrics,
@@ -164,5 +170,24 @@ impl<'a> TaskGuard<'a> {
 impl Drop for TaskGuard<'_> {
     fn drop(&mut self) {
         self.metrics.task_ended(self.outcome, self.started.elapsed(), self.plan);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn a_panic_is_an_error_with_its_words() {
+        let panics: [Box<dyn Any + Send>; 3] =
+            [Box::new("out of bounds"), Box::new("out of bounds".to_owned()), Box::new(7)];
+        for (panic, expected) in panics.iter().zip(["out of bounds", "out of bounds", "no message"]) {
+            let error = Error::from(failed_task(panicked(panic.as_ref())));
+            assert!(
+                matches!(&error, Error::Job { message } if *message == format!("a task panicked: {expected}")),
+                "{error}"
+            );
+        }
     }
 }

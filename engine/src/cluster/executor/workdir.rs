@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
 const PREFIX: &str = "firesteel-executor-";
 const LOCK: &str = "lock";
@@ -38,7 +38,7 @@ impl WorkDir {
             Self::make(&parent)
         });
         made.map_err(|error| Error::Folder {
-            setting: "--work-dir",
+            setting: ConfigField::ExecutorWorkDir,
             path: parent.display().to_string(),
             message: error.to_string(),
         })

@@ -42,13 +42,12 @@ use crate::connections::Connections;
 use crate::session::state::{Role, session_config, session_state};
 use crate::session::{Slots, tables};
 use crate::wire::max_message;
-use crate::{Error, Result, codec};
+use crate::{ConfigField, Error, Result, codec};
 
 const ROLE: &str = "the scheduler";
 
-/// Why a job is ended that would count rows twice; [`crate::Error::is_lost_work`] knows it.
-const LOST_WITH_INPUT: &str =
-    "an executor was lost with work that cannot be recovered within the job: run the query again";
+/// Why a job is ended that would count rows twice.
+const LOST_WITH_INPUT: &str = "it cannot be recovered within the job, run the query again";
 
 /// The interval at which a draining scheduler checks whether jobs have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -98,8 +97,8 @@ impl Scheduler {
     }
 
     pub(crate) async fn compose(config: &SchedulerConfig, connections: &Arc<Connections>) -> Result<Self> {
-        let (listener, address) =
-            net::listen(&config.bind_host, config.bind_port, ROLE, "--bind-host and --bind-port").await?;
+        let fields = (ConfigField::SchedulerBindHost, ConfigField::SchedulerBindPort);
+        let (listener, address) = net::listen(&config.bind_host, config.bind_port, ROLE, fields).await?;
         // The number of scan partitions follows the slots, unless a setting of this process fixes it.
         let slots = match config.engine.partitions {
             None => connections.slots().clone(),
@@ -194,7 +193,7 @@ fn wrap_graphs(server: &Arc<Server>, jobs: &Arc<Jobs>) -> impl Fn(&JobId) + Send
         let (server, jobs, runtime) = (Weak::clone(&server), Arc::clone(&jobs), runtime.clone());
         let aborter: JobAborter = Arc::new(move |job| {
             let Some(server) = server.upgrade() else { return };
-            jobs.set_reason(&job, LOST_WITH_INPUT.to_owned());
+            jobs.set_reason(&job, &Error::LostWork { message: LOST_WITH_INPUT.to_owned() });
             tracing::warn!(%job, "aborting a job that cannot recover from the loss of an executor");
             runtime.spawn(async move {
                 if let Err(error) = server.cancel_job(job).await {
@@ -237,7 +236,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
 fn open_history(dir: &Path) -> Result<Arc<HistoryStore>> {
     let opened = std::fs::create_dir_all(dir).and_then(|()| HistoryStore::load(dir));
     opened.map(Arc::new).map_err(|error| Error::Folder {
-        setting: "--event-log-dir",
+        setting: ConfigField::SchedulerEventLogDir,
         path: dir.display().to_string(),
         message: error.to_string(),
     })
@@ -250,7 +249,8 @@ fn external_host(config: &SchedulerConfig, address: SocketAddr) -> String {
         Some(host) => host.clone(),
         None if wildcard => {
             tracing::warn!(
-                "executors on other machines cannot report back to `localhost`: name this host with --external-host"
+                field = %ConfigField::SchedulerExternalHost,
+                "executors on other machines cannot report back to `localhost`: name this host"
             );
             "localhost".to_owned()
         }

@@ -27,6 +27,7 @@ use ballista_scheduler::api::get_routes;
 use ballista_scheduler::history::{HistoryStore, history_router};
 use firesteel_common::http;
 use serde::Serialize;
+use tonic::Status;
 use tonic::service::RoutesBuilder;
 
 use super::Server;
@@ -34,7 +35,11 @@ use super::metrics::SchedulerMetrics;
 use super::overview::Overview;
 use super::state::Executors;
 use crate::cluster::SchedulerConfig;
+use crate::error::readable;
 use crate::wire::MAX_MESSAGE;
+
+/// How the paths of Arrow Flight's methods begin.
+const FLIGHT: &str = "/arrow.flight.protocol.FlightService/";
 
 /// The state of the HTTP handlers.
 #[derive(Clone)]
@@ -85,7 +90,23 @@ fn grpc(config: &SchedulerConfig, server: &Arc<Server>) -> Router {
         services.add_service(service);
     }
     let unknown = || async { (StatusCode::NOT_FOUND, "no such route; GET / lists them\n") };
-    services.routes().into_axum_router().fallback(unknown)
+    services.routes().into_axum_router().layer(middleware::from_fn(tell_in_words)).fallback(unknown)
+}
+
+/// Takes the data out of the errors of Flight SQL, whose clients show a message as it is. The scheduler's own service
+/// leaves it in: our client reads it.
+async fn tell_in_words(request: Request, next: Next) -> Response {
+    let foreign = request.uri().path().starts_with(FLIGHT);
+    let mut response = next.run(request).await;
+    if foreign && let Some(status) = Status::from_header_map(response.headers()) {
+        let words = readable(status.message());
+        if words != status.message()
+            && let Err(error) = Status::new(status.code(), words).add_header(response.headers_mut())
+        {
+            tracing::debug!(%error, "an error keeps its data");
+        }
+    }
+    response
 }
 
 fn firesteel_routes(state: AppState) -> Router {
@@ -113,7 +134,7 @@ async fn index() -> &'static str {
      PATCH /api/job/{id}             cancels it\n\
      GET   /api/job/{id}/stages      its stages and tasks\n\
      GET   /api/openapi.json         all of /api\n\
-     GET   /history/api/jobs         finished jobs, with --event-log-dir\n\n\
+     GET   /history/api/jobs         finished jobs, with an event log\n\n\
      gRPC on this port: Ballista (df://HOST:PORT) and Arrow Flight SQL\n"
 }
 
@@ -170,4 +191,33 @@ async fn refresh(State(history): State<Arc<HistoryStore>>, request: Request, nex
         tracing::warn!(%error, "cannot read the event log");
     }
     next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::Error;
+    use crate::error::encode;
+
+    #[tokio::test]
+    async fn an_error_of_flight_sql_is_a_sentence_and_one_for_our_client_has_data() {
+        let failed =
+            || async { Status::internal(encode(&Error::NoExecutors { seconds: 5 })).into_http::<Body>() };
+        let flight = format!("{FLIGHT}GetFlightInfo");
+        let router = Router::new()
+            .route(&flight, get(failed))
+            .route("/ballista/ExecuteQuery", get(failed))
+            .layer(middleware::from_fn(tell_in_words));
+        for (path, has_data) in [(flight.as_str(), false), ("/ballista/ExecuteQuery", true)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            let status = Status::from_header_map(response.headers()).unwrap();
+            assert_eq!(status.code(), tonic::Code::Internal, "{path}");
+            assert!(status.message().contains("had no executor for 5 s"), "{status:?}");
+            assert_eq!(status.message().contains("firesteel-error"), has_data, "{status:?}");
+        }
+    }
 }

@@ -27,6 +27,9 @@ use ballista_scheduler::state::task_manager::JobInfoCache;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::mpsc;
 
+use crate::Error;
+use crate::error::{encode, readable};
+use crate::jobs::NAME_PREFIX;
 use crate::session::Slots;
 
 /// Ballista's state of the executors, with the additions of this module.
@@ -190,8 +193,9 @@ impl Jobs {
         Self { inner, reasons: Mutex::default() }
     }
 
-    /// Sets the error with which a job fails once it is cancelled.
-    pub(super) fn set_reason(&self, job: &JobId, reason: String) {
+    /// Sets the error with which a job fails once it is cancelled. It takes the place of Ballista's message.
+    pub(super) fn set_reason(&self, job: &JobId, reason: &Error) {
+        let reason = encode(reason);
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(job.clone(), reason);
     }
 
@@ -239,9 +243,16 @@ impl JobState for Jobs {
         let Some(Status::Failed(failed)) = &graph.status().status else {
             return self.inner.save_job(job, graph).await;
         };
-        let Some(reason) = self.take_reason(job) else { return self.inner.save_job(job, graph).await };
+        let mut error = self.take_reason(job).unwrap_or_else(|| failed.error.clone());
+        if !graph.job_name().starts_with(NAME_PREFIX) {
+            // A client that is not ours shows the message as it is.
+            error = readable(&error);
+        }
+        if error == failed.error {
+            return self.inner.save_job(job, graph).await;
+        }
         let mut graph = graph.cloned();
-        let status = Status::Failed(FailedJob { error: reason, ..failed.clone() });
+        let status = Status::Failed(FailedJob { error, ..failed.clone() });
         graph.update_status(JobStatus { status: Some(status), ..graph.status().clone() });
         self.inner.save_job(job, &graph).await
     }

@@ -27,6 +27,7 @@ use tonic::Request;
 use super::Server;
 use super::overview::Overview;
 use super::state::{Executors, Jobs};
+use crate::Error;
 
 /// The pause before a connection is tried again.
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
@@ -117,14 +118,7 @@ pub(super) async fn cancel_waiting_jobs(
         );
         for job in expired {
             tracing::warn!(%job, "cancelling a job, because the cluster has no executor");
-            let seconds = grace.as_secs();
-            jobs.set_reason(
-                &job,
-                format!(
-                    "the cluster has had no executor for {seconds} s: start one, or let jobs wait longer with \
-                     --no-executors-grace-period-seconds of the scheduler"
-                ),
-            );
+            jobs.set_reason(&job, &Error::NoExecutors { seconds: grace.as_secs() });
             if let Err(error) = server.cancel_job(job).await {
                 tracing::error!(%error, "cannot cancel a job");
             }

@@ -1,124 +1,43 @@
-//! `firesteel demo`: the whole job in one process, on producers of its own.
-//!
-//! Producers → Kafka → image consumer → inference server → Kafka → prediction consumer → MongoDB, each the same
-//! component that the role of that name runs, then the report. The consumers get groups of this run, placed at the
-//! ends of the topics before the first image is sent, so that what an earlier run left is not read again; the
-//! report is filtered to the producers of this run. Whichever way it ends, every component is joined and the
-//! groups are removed.
+//! The components of one run of the demo: started, watched until every image has arrived, and ended.
 
-use crate::args::{DemoArgs, Format};
-use crate::commands::report;
-use crate::progress::Progress;
-use crate::{Context, Outcome, output};
-use anyhow::{Context as _, bail, ensure};
-use firesteel_engine::report::Report;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
 use firesteel_pipeline::consumer::{self, images, predictions};
 use firesteel_pipeline::inference::{self, Server};
 use firesteel_pipeline::kafka::{self, KafkaConfig, TopicSpec};
 use firesteel_pipeline::producer::{self, Summary};
 use firesteel_pipeline::sink::MongoSink;
 use firesteel_proto::ProducerId;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::DemoArgs;
+use crate::context::Context;
+use crate::progress::{Progress, TICK};
+
 const ROLE: &str = "demo";
-const TICK: Duration = Duration::from_millis(200);
-/// How long nothing may have moved before dead letters are looked for among what is missing.
+/// How long the counters stand still before missing images are looked for among the dead letters.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
-/// How long nothing may move, with nothing under way, before images count as lost.
+/// How long the counters may stand still, with nothing in flight, before images count as lost.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
-/// How long components may take to finish what is under way.
+/// How long components may take to finish work in flight.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long removing a consumer group may take.
 const TIDY_WITHIN: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outcome> {
-    if let Some(path) = &args.report {
-        output::check_writable(path)?;
-    }
-    let kafka = args.kafka.config()?;
-    let mut flow = Flow::new(&args, kafka);
-    let shutdown = context.signals.shutdown.clone();
-    let driven = tokio::select! {
-        driven = flow.drive(&args, &context) => driven,
-        () = shutdown.cancelled() => Ok(None),
-    };
-    flow.stop().await;
-    let Some(arrived) = driven? else {
-        eprintln!("interrupted: {}; nothing is left running", flow.position());
-        return Ok(Outcome::Interrupted);
-    };
-
-    let job = report::make(report::engine(&args.mongo, Some(&args.kafka))?, &flow.producers);
-    let report = tokio::select! {
-        report = job => report?,
-        () = shutdown.cancelled() => return Ok(Outcome::Interrupted),
-    };
-    output::print(&output::render(&report, Format::Table)?)?;
-    if let Some(path) = &args.report {
-        output::save(&report, path)?;
-    }
-    verify(&report, &arrived)?;
-    where_next(&args, &flow.producers);
-    Ok(Outcome::Done)
-}
-
-/// Every acknowledged image has to be in the report once, or to be a dead letter.
-fn verify(report: &Report, Arrived { summary, dead_letters }: &Arrived) -> anyhow::Result<()> {
-    let counted = |id: ProducerId| {
-        let id = id.to_string();
-        report.producers.iter().find(|row| row.producer_id == id).map_or(0, |row| row.total_inferences)
-    };
-    let mut missing = 0;
-    for share in &summary.producers {
-        let counted = counted(share.producer);
-        ensure!(
-            counted <= share.acknowledged,
-            "producer {} has {counted} predictions for {} images: some are counted twice",
-            share.producer,
-            share.acknowledged
-        );
-        missing += share.acknowledged - counted;
-    }
-    ensure!(
-        missing <= *dead_letters,
-        "{missing} acknowledged images are not in the report, and there are {dead_letters} dead letters"
-    );
-    if missing > 0 {
-        eprintln!("{missing} images are dead letters: their topic's headers say why");
-    }
-    Ok(())
-}
-
-fn where_next(args: &DemoArgs, producers: &[ProducerId]) {
-    let program = std::env::args().next().unwrap_or_else(|| "firesteel".to_owned());
-    let ids = producers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let database = &args.mongo.mongodb_database;
-    eprintln!("\nWhere to look next:");
-    for (what, how) in [
-        ("these producers again", format!("{program} report --producer {ids}")),
-        ("all producers so far", format!("{program} report   (--format json or csv for programs)")),
-        ("each role on its own", format!("{program} help")),
-        ("the predictions themselves", format!("MongoDB, database {database}, collection predictions")),
-        ("Kafka and MongoDB down", "make services-down".to_owned()),
-    ] {
-        eprintln!("  {what:<28}{how}");
-    }
-}
-
 /// The components of one run, and what is needed to end them.
-struct Flow {
-    producers: Vec<ProducerId>,
+pub(super) struct Flow {
+    pub(super) producers: Vec<ProducerId>,
     total: u64,
     kafka: KafkaConfig,
     groups: [String; 2],
-    /// Those of them that the broker knows.
+    /// The groups that the broker knows, which have to be removed.
     placed: Vec<String>,
-    /// The topics, and where their dead letters ended before the first image.
+    /// The topics, each with the end of its dead-letter topic before the first image.
     letters: Vec<(String, kafka::Watermarks)>,
     produced: Arc<producer::Stats>,
     classified: Arc<consumer::Stats>,
@@ -130,24 +49,25 @@ struct Flow {
     serve: CancellationToken,
 }
 
-/// What became of the images.
-struct Arrived {
-    summary: Summary,
-    dead_letters: u64,
+/// How many images were published, and how many became dead letters.
+pub(super) struct Arrived {
+    pub(super) summary: Summary,
+    pub(super) dead_letters: u64,
 }
 
-/// Why a component returned.
+/// The end of a component.
 enum Ended {
     Produced(Summary),
     Stopped(&'static str),
 }
 
 impl Flow {
-    fn new(args: &DemoArgs, kafka: KafkaConfig) -> Self {
+    pub(super) fn new(args: &DemoArgs) -> anyhow::Result<Self> {
+        let kafka = args.kafka.config()?;
         let producers = producer::random_ids(args.load.producers as usize);
         let run = producers.first().map_or_else(String::new, ToString::to_string);
-        Self {
-            total: args.load.images.saturating_mul(producers.len() as u64),
+        Ok(Self {
+            total: args.load.total(),
             groups: ["images", "predictions"].map(|topic| format!("firesteel-demo-{run}-{topic}")),
             placed: Vec::new(),
             letters: Vec::new(),
@@ -159,13 +79,17 @@ impl Flow {
             tasks: JoinSet::new(),
             work: CancellationToken::new(),
             serve: CancellationToken::new(),
-        }
+        })
     }
 
     /// Starts everything and watches it until every image has arrived.
-    async fn drive(&mut self, args: &DemoArgs, context: &Context) -> anyhow::Result<Option<Arrived>> {
+    pub(super) async fn drive(
+        &mut self,
+        args: &DemoArgs,
+        context: &Context,
+    ) -> anyhow::Result<Option<Arrived>> {
         let started = Instant::now();
-        let (topics, sink) = tokio::try_join!(self.place_groups(args), async {
+        let ((), sink) = tokio::try_join!(self.place_groups(args), async {
             let sink = MongoSink::new(&args.mongo.sink(), ROLE).await?;
             sink.prepare().await?;
             anyhow::Ok(sink)
@@ -178,8 +102,8 @@ impl Flow {
             args.kafka.kafka_bootstrap,
             started.elapsed().as_secs_f64()
         );
-        self.start_consumers(args, address, &topics);
-        self.start_producers(args);
+        self.start_consumers(args, address)?;
+        self.start_producers(args)?;
 
         let stages = [("produced", self.total), ("classified", self.total), ("stored", self.total)];
         let mut progress = Progress::new(&context.bars, &stages);
@@ -188,8 +112,8 @@ impl Flow {
         watched.map(Some)
     }
 
-    /// Creates the topics, and puts the groups of this run at their ends.
-    async fn place_groups(&mut self, args: &DemoArgs) -> anyhow::Result<[String; 2]> {
+    /// Creates the topics and commits their ends as the offsets of this run's groups.
+    async fn place_groups(&mut self, args: &DemoArgs) -> anyhow::Result<()> {
         let topics = [args.kafka.images_topic.clone(), args.kafka.predictions_topic.clone()];
         let dead_letters = topics.each_ref().map(|topic| kafka::dead_letter_topic(topic));
         let specs = topics.iter().chain(&dead_letters).map(|name| TopicSpec {
@@ -208,12 +132,12 @@ impl Flow {
             let since = kafka::watermarks(&self.kafka, &kafka::dead_letter_topic(topic)).await?;
             self.letters.push((topic.clone(), since));
         }
-        Ok(topics)
+        Ok(())
     }
 
     async fn start_inference(&mut self, args: &DemoArgs) -> anyhow::Result<SocketAddr> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = Server::bind(inference::Config { listen, ..args.model.server() }).await?;
+        let server = Server::bind(inference::Config { listen, ..args.model.config() }).await?;
         let (address, ready) = (server.address(), server.ready());
         let serve = self.serve.clone();
         self.tasks.spawn(async move {
@@ -221,7 +145,7 @@ impl Flow {
             Ok(Ended::Stopped("the inference server"))
         });
         if !ready.wait().await {
-            // The task knows why.
+            // Its task holds the error.
             match self.tasks.join_next().await {
                 Some(ended) => ended.context("the inference server died")??,
                 None => bail!("the inference server did not start"),
@@ -230,19 +154,13 @@ impl Flow {
         Ok(address)
     }
 
-    fn start_consumers(&mut self, args: &DemoArgs, inference: SocketAddr, topics: &[String; 2]) {
-        let [images_topic, predictions_topic] = topics.clone();
+    fn start_consumers(&mut self, args: &DemoArgs, inference: SocketAddr) -> anyhow::Result<()> {
         let [images_group, predictions_group] = self.groups.clone();
         let config = images::Config {
-            kafka: self.kafka.clone(),
             inference_url: format!("http://{inference}"),
             group: images_group,
-            images_topic,
-            predictions_topic: predictions_topic.clone(),
-            partitions: args.kafka.kafka_partitions,
-            replication: args.kafka.kafka_replication,
             fail_fast: true,
-            ..images::Config::default()
+            ..args.kafka.images_consumer()?
         };
         let consumer = images::run(config, Arc::clone(&self.classified), self.work.clone());
         self.tasks.spawn(async move {
@@ -250,40 +168,26 @@ impl Flow {
             Ok(Ended::Stopped("the image consumer"))
         });
         let config = predictions::Config {
-            kafka: self.kafka.clone(),
-            mongo: args.mongo.sink(),
             group: predictions_group,
-            predictions_topic,
-            partitions: args.kafka.kafka_partitions,
-            replication: args.kafka.kafka_replication,
             fail_fast: true,
-            ..predictions::Config::default()
+            ..args.kafka.predictions_consumer(args.mongo.sink())?
         };
         let consumer = predictions::run(config, Arc::clone(&self.stored), self.work.clone());
         self.tasks.spawn(async move {
             consumer.await?;
             Ok(Ended::Stopped("the prediction consumer"))
         });
+        Ok(())
     }
 
-    fn start_producers(&mut self, args: &DemoArgs) {
-        let config = producer::Config {
-            kafka: self.kafka.clone(),
-            topic: args.kafka.images_topic.clone(),
-            partitions: args.kafka.kafka_partitions,
-            replication: args.kafka.kafka_replication,
-            producers: self.producers.len(),
-            ids: self.producers.clone(),
-            images: args.load.images,
-            rate: args.load.rate,
-            dataset: args.load.dataset.clone(),
-            ..producer::Config::default()
-        };
+    fn start_producers(&mut self, args: &DemoArgs) -> anyhow::Result<()> {
+        let config = producer::Config { ids: self.producers.clone(), ..args.load.config(&args.kafka)? };
         let producers = producer::run(config, Arc::clone(&self.produced), self.work.clone());
         self.tasks.spawn(async move { Ok(Ended::Produced(producers.await?)) });
+        Ok(())
     }
 
-    /// Until every acknowledged image is a document or a dead letter.
+    /// Waits until every acknowledged image is a document or a dead letter.
     async fn watch(&mut self, sink: &MongoSink, progress: &mut Progress) -> anyhow::Result<Arrived> {
         let mut summary: Option<Summary> = None;
         let mut moved = (Instant::now(), [0; 3]);
@@ -303,8 +207,8 @@ impl Flow {
             }
             let Some(produced) = &summary else { continue };
             let expected = produced.acknowledged();
-            // The counters also see records of others, and those that come twice. They say when it is worth asking;
-            // the collection, and the dead letters of these producers, decide.
+            // The counters include records of other producers and records that came twice. They only tell when to ask
+            // MongoDB and the dead-letter topics, which decide.
             let idle = self.classified.snapshot().in_flight == 0 && self.stored.snapshot().in_flight == 0;
             let still = if idle { moved.0.elapsed() } else { Duration::ZERO };
             if done[2] < expected && still < SETTLED_AFTER {
@@ -334,7 +238,7 @@ impl Flow {
         [produced, self.classified.snapshot().succeeded, self.stored.snapshot().succeeded]
     }
 
-    /// How many images of this run's producers are dead letters, on either hop.
+    /// How many images of this run are dead letters, in both dead-letter topics.
     async fn dead_letters(&self) -> anyhow::Result<u64> {
         let mut count = 0;
         for (topic, since) in &self.letters {
@@ -343,16 +247,16 @@ impl Flow {
         Ok(count)
     }
 
-    /// How far the run came, in words.
-    fn position(&self) -> String {
+    /// The counts of the run as text.
+    pub(super) fn position(&self) -> String {
         let [produced, classified, stored] = self.done();
         format!("of {} images {produced} were produced, {classified} classified, {stored} stored", self.total)
     }
 
-    /// Ends every component, consumers before the server that they need, and removes the groups.
-    async fn stop(&mut self) {
+    /// Stops the producers and consumers, then the server that they need, and removes the groups.
+    pub(super) async fn stop(&mut self) {
         self.work.cancel();
-        // The server is the only task left once the rest has been joined.
+        // Only the inference server is left after the other tasks have been joined.
         let mut in_time = self.join(1).await;
         self.serve.cancel();
         in_time &= self.join(0).await;
@@ -368,7 +272,7 @@ impl Flow {
         }
     }
 
-    /// Waits until no more than `left` components run; whether that came in time.
+    /// Waits until at most `left` components run. False where that takes too long.
     async fn join(&mut self, left: usize) -> bool {
         let joined = async { while self.tasks.len() > left && self.tasks.join_next().await.is_some() {} };
         tokio::time::timeout(STOP_WITHIN, joined).await.is_ok()
