@@ -15,7 +15,6 @@
 mod config;
 mod embedded;
 mod executor;
-mod http;
 mod net;
 mod scheduler;
 mod served;

@@ -1,21 +1,17 @@
 //! The sockets of the cluster: listeners, and channels to other processes.
 //!
 //! Every socket has Nagle's algorithm off: with it each answer waits 40 ms for an acknowledgement, and a query needs a
-//! dozen answers.
-//!
-//! A socket that is connected to itself is refused. The scheduler's usual port lies in the range from which the system
-//! takes the ports of outgoing connections. An executor that keeps connecting to a scheduler on its own machine that
-//! has not started is sooner or later given that port. It would then talk to itself and keep the scheduler from binding
-//! its port.
+//! dozen answers. Outgoing connections are dialled by [`firesteel_common::net`], which refuses a socket that is connected
+//! to itself.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use firesteel_common::net::dial;
+use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::{ConfigField, Error, Result};
 
@@ -74,24 +70,6 @@ pub(super) async fn connect(url: &str) -> Result<Channel, tonic::transport::Erro
     endpoint.connect_with_connector(tower::service_fn(dial)).await
 }
 
-async fn dial(uri: Uri) -> io::Result<TokioIo<TcpStream>> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "expected http://HOST:PORT");
-    // An IPv6 address stands in brackets in a URI, and without them in an address.
-    let host = uri.host().ok_or_else(invalid)?.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
-    refuse_itself(&stream)?;
-    stream.set_nodelay(true)?;
-    Ok(TokioIo::new(stream))
-}
-
-/// Returns an error if a socket is connected to itself.
-pub(super) fn refuse_itself(stream: &TcpStream) -> io::Result<()> {
-    if stream.local_addr()? == stream.peer_addr()? {
-        return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
-    }
-    Ok(())
-}
-
 /// Formats host and port as in a URL.
 pub(crate) fn authority(host: &str, port: u16) -> String {
     // An IPv6 address needs brackets.
@@ -100,20 +78,7 @@ pub(crate) fn authority(host: &str, port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpSocket;
-
     use super::*;
-
-    #[tokio::test]
-    async fn a_socket_that_is_connected_to_itself_is_refused() {
-        // Bound and connected to the same port with no listener, a socket connects to itself by TCP's simultaneous
-        // open.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = socket.local_addr().unwrap();
-        let stream = socket.connect(address).await.unwrap();
-        assert_eq!(refuse_itself(&stream).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    }
 
     #[tokio::test]
     async fn a_port_that_is_taken_names_the_field() {

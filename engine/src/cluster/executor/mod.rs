@@ -28,6 +28,8 @@ use axum::routing::get;
 use ballista_executor::execution_engine::ExecutionEngine;
 use ballista_executor::health::ExecutorHealth;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use firesteel_common::http;
+use firesteel_common::retry::RetryPolicy;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
@@ -36,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use self::metrics::ExecutorMetrics;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
-use super::{ExecutorConfig, Served, http, net};
+use super::{ExecutorConfig, Served, net};
 use crate::connections::Connections;
 use crate::{ConfigField, Error, Result};
 
@@ -45,9 +47,9 @@ pub(crate) use self::tasks::STACK_BYTES;
 
 const ROLE: &str = "the executor";
 
-/// The first and the longest pause between two attempts to register.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MOST: Duration = Duration::from_secs(2);
+/// The pauses between two attempts to register.
+const REGISTER: RetryPolicy =
+    RetryPolicy { initial: Duration::from_millis(100), maximum: Duration::from_secs(2), factor: 2.0 };
 
 /// The interval at which the warning about an unreachable scheduler is repeated.
 const WARN_EVERY: Duration = Duration::from_secs(30);
@@ -266,7 +268,7 @@ async fn register_with_retry(
     resources: &ExecutorResources,
     url: &str,
 ) -> Result<Registration> {
-    let (mut pause, mut warned) = (RETRY_FIRST, None::<Instant>);
+    let (mut backoff, mut warned) = (REGISTER.backoff(), None::<Instant>);
     loop {
         match resources.register(config, url).await {
             Ok(registration) => return Ok(registration),
@@ -281,8 +283,7 @@ async fn register_with_retry(
             }
             Err(error) => tracing::debug!(%error, "cannot register"),
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
+        tokio::time::sleep(backoff.next_delay()).await;
     }
 }
 
@@ -379,7 +380,7 @@ async fn readyz(State(state): State<AppState>) -> Response {
 async fn metrics(State(state): State<AppState>) -> Response {
     let pool = state.runtime_env.memory_pool.as_ref();
     state.metrics.update_gauges(pool, state.memory_limit, state.slots, state.health.is_ready());
-    http::metrics(&state.metrics.registry)
+    http::metrics(state.metrics.registry.gather())
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {

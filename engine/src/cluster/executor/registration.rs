@@ -25,6 +25,7 @@ use ballista_executor::executor_server;
 use ballista_executor::flight_service::BallistaFlightService;
 use ballista_executor::metrics::{ExecutorMetricCollectionPolicy, LoggingMetricsCollector};
 use ballista_executor::shutdown::ShutdownNotifier;
+use firesteel_common::error::root_cause;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -274,13 +275,4 @@ impl Registration {
 
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Component { role: ROLE, message: error.to_string() }
-}
-
-/// Returns the innermost source of an error: tonic's own text is only "transport error".
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

@@ -8,11 +8,10 @@ use std::sync::OnceLock;
 use ballista_core::JobId;
 use ballista_core::error::{BallistaError, Result as BallistaResult};
 use ballista_scheduler::metrics::SchedulerMetricsCollector;
+use firesteel_common::http;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT,
 };
-
-use crate::cluster::http;
 
 /// The upper bounds of the buckets of job times, in seconds.
 const JOB_SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
@@ -128,8 +127,9 @@ impl SchedulerMetricsCollector for SchedulerMetrics {
     fn set_pending_tasks_queue_size(&self, _: u64) {}
 
     fn gather_metrics(&self) -> BallistaResult<Option<(Vec<u8>, String)>> {
-        let text = http::encode(&self.registry).map_err(|error| BallistaError::General(error.to_string()))?;
-        Ok(Some((text, TEXT_FORMAT.to_owned())))
+        let text = http::metrics_text(self.registry.gather());
+        let text = text.map_err(|error| BallistaError::General(error.to_string()))?;
+        Ok(Some((text.into_bytes(), TEXT_FORMAT.to_owned())))
     }
 }
 

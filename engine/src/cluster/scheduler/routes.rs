@@ -25,6 +25,7 @@ use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
 use ballista_flight_sql::BallistaFlightSqlService;
 use ballista_scheduler::api::get_routes;
 use ballista_scheduler::history::{HistoryStore, history_router};
+use firesteel_common::http;
 use serde::Serialize;
 use tonic::Status;
 use tonic::service::RoutesBuilder;
@@ -34,7 +35,7 @@ use super::metrics::SchedulerMetrics;
 use super::overview::Overview;
 use super::state::Executors;
 use crate::Result;
-use crate::cluster::{SchedulerConfig, Served, http};
+use crate::cluster::{SchedulerConfig, Served};
 use crate::error::readable;
 use crate::jobs::ACTIVITY_PATH;
 use crate::wire::MAX_MESSAGE;
@@ -179,7 +180,7 @@ async fn metrics(State(state): State<AppState>) -> Response {
     ] {
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     }
-    http::metrics(&state.metrics.registry)
+    http::metrics(state.metrics.registry.gather())
 }
 
 #[derive(Serialize)]

@@ -17,6 +17,7 @@ use ballista_core::JobId;
 use ballista_core::serde::protobuf::ExecutorStoppedParams;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::scheduler::ExecutorMetadata;
+use firesteel_common::net::refuse_itself;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -27,7 +28,6 @@ use super::Server;
 use super::overview::Overview;
 use super::state::{Executors, Jobs};
 use crate::Error;
-use crate::cluster::net;
 
 /// The pause before a connection is tried again.
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
@@ -92,7 +92,7 @@ async fn follow(server: Arc<Server>, executor: ExecutorMetadata) {
 /// Connects to an executor, and returns once the connection is closed.
 async fn until_closed(executor: &ExecutorMetadata) -> io::Result<()> {
     let mut stream = TcpStream::connect((executor.host.as_str(), executor.grpc_port)).await?;
-    net::refuse_itself(&stream)?;
+    refuse_itself(&stream)?;
     let mut ignored = [0; 256];
     while stream.read(&mut ignored).await.is_ok_and(|bytes| bytes > 0) {}
     Ok(())
