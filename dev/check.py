@@ -21,7 +21,7 @@ EDGES = {
     "firesteel-pipeline": {"firesteel-common", "firesteel-proto"},
     "firesteel": {"firesteel-common", "firesteel-engine", "firesteel-pipeline", "firesteel-proto"},
     "firesteel-benches": {"firesteel-engine", "firesteel-pipeline", "firesteel-testkit"},
-    "firesteel-testkit": set(),
+    "firesteel-testkit": {"firesteel-engine", "firesteel-proto"},
 }
 LINES = 500
 MIB = 1 << 20

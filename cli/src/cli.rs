@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::compare::{self, CompareArgs};
+use crate::commands::capacity::{self, CapacityArgs};
 use crate::commands::consume_images::{self, ConsumeImagesArgs};
 use crate::commands::consume_predictions::{self, ConsumePredictionsArgs};
 use crate::commands::demo::{self, DemoArgs};
+use crate::commands::describe::{self, DescribeArgs};
 use crate::commands::evaluate::{self, EvaluateArgs};
 use crate::commands::executor::{self, ExecutorArgs};
 use crate::commands::health::{self, HealthArgs};
@@ -133,11 +134,15 @@ pub(crate) enum Command {
     /// Accuracy, accuracy by class, confusion matrix and images per second over the CIFAR-10 test set, with no server and
     /// no Kafka: the same weights and code as behind the inference server and the SQL function classify.
     Evaluate(EvaluateArgs),
-    /// The same job here, on Spark and on other engines, over the same data: who answers what, how fast, at what cost
+    /// How many pods, partitions, brokers, shards and executors a rate of images needs
     ///
-    /// Seeds predictions in MongoDB and lets spark-submit, this engine, MongoDB's own $group, and DuckDB, Polars and
-    /// DataFusion over a Parquet export take turns. All have to agree before a figure is printed.
-    Compare(CompareArgs),
+    /// Computes it from figures a core, each of which is an argument; --simulate runs each plan event by event and says
+    /// whether what waits stays bounded. docs/capacity.md says where the figures come from.
+    Capacity(CapacityArgs),
+    /// Lists what this binary knows of itself: settings, subcommands, ports, routes and metrics
+    ///
+    /// For programs that check manifests, dashboards and settings files against it: --format json. Starts nothing.
+    Describe(DescribeArgs),
     /// Asks a running role whether it is well: exit code 0 where it answers 200, 1 otherwise
     ///
     /// For a container, which has no other program to ask with. Roles answer /healthz and /readyz: the scheduler on
@@ -163,8 +168,9 @@ impl Command {
             Self::Scheduler(args) => Box::pin(scheduler::run(args, context)).await,
             Self::Executor(args) => Box::pin(executor::run(args, context)).await,
             Self::Seed(args) => seed::run(args, context).await,
-            Self::Compare(args) => Box::pin(compare::run(args, context)).await,
             Self::Evaluate(args) => evaluate::run(args, context).await,
+            Self::Capacity(args) => capacity::run(args),
+            Self::Describe(args) => describe::run(args, context).await,
             Self::Health(args) => health::run(args, context).await,
             Self::Sql(args) => Box::pin(sql::run(args, context)).await,
         }
@@ -173,8 +179,14 @@ impl Command {
     /// The log filter where the user names none: what has a progress bar or an answer to print logs only what is wrong.
     pub(crate) fn default_filter(&self) -> &'static str {
         match self {
-            Self::Demo(_) | Self::Produce(_) | Self::Seed(_) | Self::Evaluate(_) | Self::Health(_) => "warn",
-            Self::Report(_) | Self::Sql(_) | Self::Compare(_) => telemetry::ANSWERING,
+            Self::Demo(_)
+            | Self::Produce(_)
+            | Self::Seed(_)
+            | Self::Evaluate(_)
+            | Self::Capacity(_)
+            | Self::Describe(_)
+            | Self::Health(_) => "warn",
+            Self::Report(_) | Self::Sql(_) => telemetry::ANSWERING,
             Self::InferenceServer(_)
             | Self::ConsumeImages(_)
             | Self::ConsumePredictions(_)

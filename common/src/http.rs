@@ -45,6 +45,9 @@ pub trait HealthSource: Send + Sync + 'static {
     fn families(&self) -> Vec<MetricFamily>;
 }
 
+/// The routes of a [`HealthServer`].
+pub const ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
 /// A health server that has its address and does not answer yet.
 #[derive(Debug)]
 pub struct HealthServer {
@@ -74,10 +77,11 @@ impl HealthServer {
     /// # Errors
     /// When the socket fails.
     pub async fn run(self, source: Arc<dyn HealthSource>, shutdown: CancellationToken) -> io::Result<()> {
+        let [health, ready, numbers] = ROUTES;
         let router = Router::new()
-            .route("/healthz", get(healthz))
-            .route("/readyz", get(readyz_of))
-            .route("/metrics", get(metrics_of))
+            .route(health, get(healthz))
+            .route(ready, get(readyz_of))
+            .route(numbers, get(metrics_of))
             .with_state(source);
         serve(self.listener, router, shutdown).await
     }

@@ -15,14 +15,13 @@
 //! Plans and session settings never carry credentials. A plan names a connection, and every process resolves the
 //! name from its own [`Config`].
 
-#[doc(hidden)]
-pub mod bench;
 mod cache;
 pub mod cluster;
 mod codec;
 mod config;
 mod connections;
 pub mod dataflow;
+pub mod documents;
 mod error;
 pub mod functions;
 mod jobs;

@@ -112,6 +112,11 @@ impl Settings {
         Self { command, running: running.map(str::to_owned) }
     }
 
+    /// The definition of the whole command line.
+    pub(crate) fn command(&self) -> &Command {
+        &self.command
+    }
+
     /// The settings that fill `field`.
     pub(crate) fn of(&self, field: ConfigField) -> Vec<Setting> {
         places(field).iter().filter_map(|place| self.setting(place)).collect()

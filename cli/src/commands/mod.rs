@@ -1,9 +1,10 @@
 //! One file a subcommand: from arguments to configurations, to a component's `run`, to an outcome.
 
-pub(crate) mod compare;
+pub(crate) mod capacity;
 pub(crate) mod consume_images;
 pub(crate) mod consume_predictions;
 pub(crate) mod demo;
+pub(crate) mod describe;
 pub(crate) mod evaluate;
 pub(crate) mod executor;
 pub(crate) mod health;

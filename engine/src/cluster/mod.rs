@@ -18,9 +18,11 @@ mod executor;
 mod http;
 mod net;
 mod scheduler;
+mod served;
 
 pub use config::{DEFAULT_SCHEDULER_PORT, ExecutorConfig, MemoryLimit, SchedulerConfig};
 pub use executor::Executor;
 pub use scheduler::Scheduler;
+pub use served::Served;
 
 pub(crate) use embedded::Embedded;

@@ -29,7 +29,7 @@ pub(crate) struct Fixture {
     pub(crate) bootstrap: String,
     producer: FutureProducer,
     topics: Mutex<Vec<TempTopics>>,
-    _database: TempDatabase,
+    database: TempDatabase,
 }
 
 impl Fixture {
@@ -54,7 +54,7 @@ impl Fixture {
             topics: Mutex::new(vec![TempTopics::new(&bootstrap, topics)]),
             bootstrap,
             config,
-            _database: database,
+            database,
         }))
     }
 
@@ -174,8 +174,7 @@ impl Fixture {
 
     /// Returns the database of the table `predictions`.
     pub(crate) async fn database(&self) -> anyhow::Result<mongodb::Database> {
-        let client = mongodb::Client::with_uri_str(&self.config.mongodb.uri).await?;
-        Ok(client.database(&self.config.mongodb.database))
+        self.database.open().await
     }
 
     /// Starts a producer that writes images until it is stopped.

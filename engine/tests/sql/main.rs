@@ -9,9 +9,10 @@ mod statements;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use bson::{Document, doc};
+use bson::Document;
 use firesteel_engine::{Config, Outcome, Session};
-use firesteel_testkit::{Services, TempDatabase};
+use firesteel_proto::{Label, Sequence};
+use firesteel_testkit::{Services, TempDatabase, samples};
 
 /// An embedded engine with its own folders.
 struct Fixture {
@@ -31,10 +32,9 @@ impl Fixture {
     async fn with_mongodb(name: &str) -> anyhow::Result<Option<Self>> {
         let Some(services) = Services::from_env() else { return Ok(None) };
         let temporary = TempDatabase::new(&services.mongodb_uri, name);
-        let client = mongodb::Client::with_uri_str(&services.mongodb_uri).await?;
         let mut config = Config::new(&services.mongodb_uri, &temporary.name);
         config.kafka.bootstrap.clone_from(&services.kafka_bootstrap);
-        let database = client.database(&temporary.name);
+        let database = temporary.open().await?;
         Self::over(config, Some((database, temporary))).await.map(Some)
     }
 
@@ -114,25 +114,15 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-const LABELS: [&str; 4] = ["cat", "dog", "frog", "ship"];
+const LABELS: [Label; 4] = [Label::Cat, Label::Dog, Label::Frog, Label::Ship];
 
 /// Returns prediction number `index`. Some predictions lack a field.
 fn prediction(index: usize) -> Document {
-    let producer = format!("{:08x}", 0xab00_0000 + index % 7);
-    let label = LABELS[index % 4];
-    let produced = 1_760_000_000_000 + index as i64 * 10;
-    let mut document = doc! {
-        "_id": format!("{producer}:{index}"),
-        "producer_id": producer,
-        "sequence": index as i64,
-        "label": label,
-        "predicted": if index.is_multiple_of(5) { "truck" } else { label },
-        "correct": !index.is_multiple_of(5),
-        "confidence": 0.5 + (index % 50) as f64 / 100.0,
-        "model": "resnet18",
-        "produced_at": bson::DateTime::from_millis(produced),
-        "inferred_at": bson::DateTime::from_millis(produced + 250),
-    };
+    let mut record = samples::prediction(index, 7);
+    record.id.sequence = Sequence(index as u64);
+    record.label = LABELS[index % 4];
+    record.predicted = if index.is_multiple_of(5) { Label::Truck } else { record.label };
+    let mut document = samples::document(&record);
     if index.is_multiple_of(11) {
         document.remove("label");
     }

@@ -55,7 +55,9 @@ impl Metrics {
             let lag = i64::try_from(lag).unwrap_or(i64::MAX);
             lags.with_label_values(&[partition.to_string()]).set(lag);
         }
-        registry(&[("topic", &self.topic)], vec![Box::new(lags)]).gather()
+        let gathered = registry(&[("topic", &self.topic)], vec![Box::new(lags.clone())]).gather();
+        // Without a partition, a family without a sample: the metric is known before there is one.
+        if gathered.is_empty() { lags.collect() } else { gathered }
     }
 }
 

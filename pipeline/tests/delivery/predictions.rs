@@ -17,13 +17,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-async fn database(world: &World) -> mongodb::Database {
-    mongodb::Client::with_uri_str(world.mongo.uri.expose())
-        .await
-        .expect("MongoDB")
-        .database(&world.mongo.database)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_come_twice_are_stored_once_and_the_collection_is_clustered() {
     let Some(world) = World::new("stored") else { return };
@@ -42,7 +35,7 @@ async fn records_that_come_twice_are_stored_once_and_the_collection_is_clustered
     let mut stored = world.documents().await;
     stored.sort_by_key(|record| record.id);
     assert_eq!(stored, records);
-    let database = database(&world).await;
+    let database = world.database().await;
     let collections = database.list_collections().await.expect("collections");
     let collections: Vec<_> = collections.try_collect().await.expect("collections");
     let options = &collections.iter().find(|c| c.name == "predictions").expect("the collection").options;
@@ -65,7 +58,7 @@ async fn what_is_no_prediction_and_what_the_store_refuses_become_dead_letters() 
     sink.prepare().await.expect("prepared");
     // The store refuses class "frog" for good.
     let validator = doc! { "collMod": "predictions", "validator": { "label": { "$ne": "frog" } } };
-    database(&world).await.run_command(validator).await.expect("a validator");
+    world.database().await.run_command(validator).await.expect("a validator");
     ensure(&world).await;
     let records = some_predictions(1, 50);
     world.publish_predictions(&records).await;
@@ -102,7 +95,7 @@ async fn what_is_no_prediction_and_what_the_store_refuses_become_dead_letters() 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mongodb_sink_conforms_clustered_or_not() {
     let Some(world) = World::new("conform") else { return };
-    let database = database(&world).await;
+    let database = world.database().await;
     for collection in ["clustered", "plain"] {
         if collection == "plain" {
             database.create_collection(collection).await.expect("a plain collection");
@@ -218,7 +211,7 @@ async fn a_group_that_is_positioned_at_the_end_sees_only_what_comes_later() {
 async fn an_idle_consumer_stops_at_once() {
     let Some(world) = World::new("idle") else { return };
     let consumer = Running::predictions(world.prediction_consumer());
-    let database = database(&world).await;
+    let database = world.database().await;
     wait_until("it is ready", SOON, async || {
         database.list_collection_names().await.is_ok_and(|names| !names.is_empty())
     })

@@ -5,7 +5,7 @@ use firesteel_pipeline::kafka::{KafkaConfig, Message, Publisher, dead_letter_top
 use firesteel_pipeline::sink::MongoConfig;
 use firesteel_pipeline::{Result, RetryPolicy, producer};
 use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
-use firesteel_testkit::{SOON, Services, TempDatabase, TempTopics, unique};
+use firesteel_testkit::{SOON, Services, TempDatabase, TempTopics, samples, unique};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub(crate) predictions: String,
     group: String,
     _topics: TempTopics,
-    _database: TempDatabase,
+    database: TempDatabase,
 }
 
 impl World {
@@ -48,7 +48,7 @@ impl World {
             predictions,
             group: unique(name),
             _topics: TempTopics::new(&services.kafka_bootstrap, all),
-            _database: database,
+            database,
         })
     }
 
@@ -95,8 +95,11 @@ impl World {
 
     /// The collection's documents, read back into records.
     pub(crate) async fn documents(&self) -> Vec<PredictionRecord> {
-        let client = mongodb::Client::with_uri_str(self.mongo.uri.expose()).await.expect("MongoDB");
-        read_back(&client.database(&self.mongo.database), &self.mongo.collection).await
+        read_back(&self.database().await, &self.mongo.collection).await
+    }
+
+    pub(crate) async fn database(&self) -> mongodb::Database {
+        self.database.open().await.expect("MongoDB")
     }
 
     pub(crate) async fn document_ids(&self) -> BTreeSet<ImageId> {
@@ -139,12 +142,7 @@ pub(crate) fn some_predictions(producer: u32, count: u64) -> Vec<PredictionRecor
     (0..count)
         .map(|sequence| PredictionRecord {
             id: ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) },
-            label: Label::ALL[(sequence % 10) as usize],
-            predicted: Label::ALL[(sequence % 7) as usize],
-            confidence: 0.25,
-            model: "test".to_owned(),
-            produced_at: Timestamp(1_700_000_000_000),
-            inferred_at: Timestamp(1_700_000_000_001),
+            ..samples::prediction(sequence as usize, 1)
         })
         .collect()
 }

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::metrics::ExecutorMetrics;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
-use super::{ExecutorConfig, http, net};
+use super::{ExecutorConfig, Served, http, net};
 use crate::connections::Connections;
 use crate::{ConfigField, Error, Result};
 
@@ -155,6 +155,14 @@ impl Drop for ExecutorResources {
 }
 
 impl Executor {
+    /// Returns what every executor answers over HTTP.
+    ///
+    /// # Errors
+    /// Metrics that cannot be registered.
+    pub fn served() -> Result<Served> {
+        Ok(Served::new(ROUTES, &ExecutorMetrics::new().map_err(failed)?.registry))
+    }
+
     /// Binds the health port and creates the work directory. The clients of MongoDB use the current runtime.
     pub fn bind(config: ExecutorConfig) -> BoxFuture<'static, Result<Self>> {
         Box::pin(async move {
@@ -349,11 +357,15 @@ struct AppState {
     health: ExecutorHealth,
 }
 
+/// The routes of an executor.
+const ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
 fn router(state: AppState) -> Router {
+    let [health, ready, numbers] = ROUTES;
     Router::new()
-        .route("/healthz", get(http::healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route(health, get(http::healthz))
+        .route(ready, get(readyz))
+        .route(numbers, get(metrics))
         .with_state(state)
 }
 

@@ -45,7 +45,7 @@ pub(super) fn runtime(slots: usize) -> std::io::Result<Runtime> {
 pub(super) struct TaskEngine {
     inner: DefaultExecutionEngine,
     runtime: Handle,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ExecutorMetrics>,
     /// Cancels all tasks.
     shutdown: CancellationToken,
 }

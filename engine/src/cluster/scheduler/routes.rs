@@ -33,8 +33,10 @@ use super::Server;
 use super::metrics::SchedulerMetrics;
 use super::overview::Overview;
 use super::state::Executors;
-use crate::cluster::{SchedulerConfig, http};
+use crate::Result;
+use crate::cluster::{SchedulerConfig, Served, http};
 use crate::error::readable;
+use crate::jobs::ACTIVITY_PATH;
 use crate::wire::MAX_MESSAGE;
 
 /// How the paths of Arrow Flight's methods begin.
@@ -108,14 +110,33 @@ async fn tell_in_words(request: Request, next: Next) -> Response {
     response
 }
 
+/// Firesteel's own routes, beside [`ACTIVITY_PATH`].
+const ROUTES: [&str; 6] =
+    ["/", "/healthz", "/readyz", "/metrics", "/api/firesteel/version", "/api/firesteel/cluster"];
+
+impl super::Scheduler {
+    /// Returns what every scheduler answers over HTTP, beside Ballista's own routes.
+    ///
+    /// # Errors
+    /// Metrics that cannot be registered.
+    pub fn served() -> Result<Served> {
+        let metrics = SchedulerMetrics::new().map_err(super::failed)?;
+        let idle = serde_json::to_value(Overview::default()).map_err(super::failed)?;
+        let [.., overview] = ROUTES;
+        let served = Served::new(ROUTES.into_iter().chain([ACTIVITY_PATH]), &metrics.registry);
+        Ok(Served { answers: vec![(overview, idle)], ..served })
+    }
+}
+
 fn firesteel_routes(state: AppState) -> Router {
+    let [root, health, ready, numbers, versions, overview] = ROUTES;
     Router::new()
-        .route("/", get(index))
-        .route("/healthz", get(http::healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/api/firesteel/version", get(version))
-        .route("/api/firesteel/cluster", get(cluster))
+        .route(root, get(index))
+        .route(health, get(http::healthz))
+        .route(ready, get(readyz))
+        .route(numbers, get(metrics))
+        .route(versions, get(version))
+        .route(overview, get(cluster))
         .with_state(state)
 }
 
