@@ -1,12 +1,10 @@
 //! "Did you mean": what to say of a name that there is not.
 
-use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
+use firesteel_common::suggest;
 
 /// The message about a table option that there is not: the nearest name, where one is near at all, and all names.
 pub(crate) fn unknown_option<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    let likeness = |known: &str| normalized_levenshtein(&known.to_lowercase(), &name.to_lowercase());
-    let nearest = known.clone().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let meant = match nearest.filter(|known| likeness(known) > 0.6) {
+    let meant = match suggest::nearest(name, known.clone()) {
         Some(nearest) => format!("; did you mean `{nearest}`?"),
         None => String::new(),
     };
