@@ -1,8 +1,23 @@
-//! Compiles the messages of the plan codec with protox, a compiler written in Rust: no `protoc` is needed.
+//! Compiles the messages of the connectors with protox, a compiler written in Rust: no `protoc` is needed.
+//!
+//! Each connector keeps its messages in its own folder, as `src/connectors/<name>/<name>.proto` of the package
+//! `firesteel.<name>.v1`. What is generated is `firesteel.<name>.v1.rs` in `OUT_DIR`.
+
+use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["firesteel/engine/v1/plan.proto"], ["proto"])?;
+    let connectors = Path::new("src/connectors");
+    println!("cargo:rerun-if-changed={}", connectors.display());
+    let mut protos: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(connectors)? {
+        let entry = entry?;
+        let proto = Path::new(&entry.file_name()).join(entry.file_name()).with_extension("proto");
+        if connectors.join(&proto).is_file() {
+            protos.push(proto);
+        }
+    }
+    protos.sort();
+    let descriptors = protox::compile(protos, [connectors])?;
     tonic_prost_build::configure().build_client(false).build_server(false).compile_fds(descriptors)?;
     Ok(())
 }

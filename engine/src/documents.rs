@@ -2,7 +2,7 @@
 //!
 //! Both functions do what a scan of a collection does, for programs that have documents or filters from elsewhere: a
 //! dump, a change stream, a query that they send themselves. They are what a scan spends its own time on, so the
-//! micro-benchmarks in `benches/` measure exactly these, and need no door of their own into the engine.
+//! micro-benchmarks in `benches/` measure exactly these, and need nothing else of the engine.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use bson::{Document, RawDocument};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 
-use crate::mongodb::{Decoder, Reading, conjunction};
+use crate::connectors::mongodb::{DecodeOptions, Decoder, conjunction};
 use crate::{Error, Result};
 
 /// What errors call the collection.
@@ -24,7 +24,7 @@ const COLLECTION: &str = "documents";
 /// # Errors
 /// Where a document is no BSON, or a field has a value that does not fit the type of its column.
 pub fn decode(documents: &[impl AsRef<[u8]>], schema: &SchemaRef) -> Result<RecordBatch> {
-    let mut decoder = Decoder::reading(COLLECTION, Arc::clone(schema), documents.len(), &Reading::default())?;
+    let mut decoder = Decoder::reading(COLLECTION, Arc::clone(schema), documents.len(), &DecodeOptions::default())?;
     for document in documents {
         let document = RawDocument::from_bytes(document.as_ref()).map_err(|error| Error::MongoDb {
             operation: "find",

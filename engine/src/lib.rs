@@ -15,39 +15,35 @@
 //! Plans and session settings never carry credentials. A plan names a connection, and every process resolves the
 //! name from its own [`Config`].
 
-mod cache;
 pub mod cluster;
 mod codec;
 mod config;
-mod connections;
+pub mod connectors;
 pub mod dataflow;
 pub mod documents;
 mod error;
 pub mod functions;
 mod jobs;
-mod kafka;
-mod mongodb;
 mod plan;
 pub mod prelude;
+mod query;
 pub mod report;
 mod session;
+mod slots;
 mod sql;
 mod statement;
 mod suggestions;
 mod value;
 mod wire;
 
-// The name that the readers of table options know it by.
-use suggestions as words;
-
 pub use config::{
-    CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
-    KAFKA_PROPERTIES_SETTING, KafkaConnection, MONGODB_URI_SETTING, MongoConnection, ReadMode,
-    SCHEDULER_SETTING, ScanConfig,
+    Acknowledgement, CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
+    KAFKA_PROPERTIES_SETTING, KafkaConnection, MONGODB_URI_SETTING, MongoConnection, Partitioner, ReadMode,
+    SCHEDULER_SETTING, ScanConfig, WriteConcern, WriteConfig,
 };
+pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
-pub use mongodb::{Acknowledgement, Partitioner, WriteConcern, WriteConfig, predictions_schema};
-pub use session::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
+pub use query::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
 pub use sql::Outcome;
 pub use statement::Statement;

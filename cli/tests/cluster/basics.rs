@@ -121,6 +121,7 @@ async fn every_process_says_how_it_is() {
         assert_eq!(metrics.metric(name), Some(value), "{name} in {}", metrics.body);
     }
     for name in [
+        "firesteel_scan_bytes_total{source=\"mongodb\"}",
         "firesteel_scan_partitions_total{source=\"mongodb\"}",
         "firesteel_scan_seconds_total{source=\"mongodb\"}",
     ] {

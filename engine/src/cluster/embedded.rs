@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::executor::{ExecutorResources, Registration, STACK_BYTES};
 use super::{ExecutorConfig, MemoryLimit, Scheduler, SchedulerConfig};
-use crate::connections::Connections;
+use crate::connectors::registry::Connectors;
 use crate::{Config, Error, Result};
 
 /// How long the engine may take to end.
@@ -48,8 +48,8 @@ impl std::fmt::Debug for Parts {
 }
 
 impl Embedded {
-    /// Starts scheduler and executor, and returns the connections that both use.
-    pub(crate) async fn start(config: &Config) -> Result<(Self, Arc<Connections>)> {
+    /// Starts scheduler and executor, and returns the connectors that both use.
+    pub(crate) async fn start(config: &Config) -> Result<(Self, Arc<Connectors>)> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.resolved_vcores().max(2))
             .thread_name("firesteel-engine")
@@ -57,8 +57,8 @@ impl Embedded {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let connections = Arc::new(Connections::new(config, runtime.handle().clone()));
-        let start = runtime.spawn(start(config.clone(), Arc::clone(&connections)));
+        let connectors = Arc::new(Connectors::new(config, runtime.handle().clone()));
+        let start = runtime.spawn(start(config.clone(), Arc::clone(&connectors)));
         let mut embedded = Self { runtime: Some(runtime), parts: None, scheduler_url: String::new() };
         let (parts, scheduler_url) = start.await.map_err(failed)?.map_err(|error| match error {
             // The caller can correct this one, so it keeps its variant.
@@ -67,7 +67,7 @@ impl Embedded {
         })?;
         embedded.parts = Some(parts);
         embedded.scheduler_url = scheduler_url;
-        Ok((embedded, connections))
+        Ok((embedded, connectors))
     }
 
     pub(crate) fn scheduler_url(&self) -> &str {
@@ -115,7 +115,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Embedded { message: error.to_string() }
 }
 
-async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, String)> {
+async fn start(config: Config, connectors: Arc<Connectors>) -> Result<(Parts, String)> {
     let loopback = "127.0.0.1".to_owned();
     let scheduler = SchedulerConfig {
         bind_host: loopback.clone(),
@@ -128,7 +128,7 @@ async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, 
         grace: Duration::ZERO,
         ..SchedulerConfig::new(config.clone())
     };
-    let scheduler = Scheduler::compose(&scheduler, &connections).await?;
+    let scheduler = Scheduler::compose(&scheduler, &connectors).await?;
     let scheduler_url = format!("http://{}", scheduler.address());
     let stop = CancellationToken::new();
     let (port, shutdown) = (scheduler.address().port(), stop.clone());
@@ -148,7 +148,7 @@ async fn start(config: Config, connections: Arc<Connections>) -> Result<(Parts, 
         memory: MemoryLimit::Unlimited,
         ..ExecutorConfig::new(config)
     };
-    let resources = ExecutorResources::create(&executor, connections)?;
+    let resources = ExecutorResources::create(&executor, connectors)?;
     let executor = resources.register(&executor, &scheduler_url).await?;
     Ok((Parts { scheduler: stop, executor, resources }, scheduler_url))
 }

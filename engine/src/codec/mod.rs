@@ -1,18 +1,10 @@
 //! How plans travel between client, scheduler and executors.
 //!
-//! Both codecs wrap Ballista's and delegate to them. What is ours starts with four bytes that no protobuf message can
-//! start with, so the two never get mixed up, and a stock Ballista client can still send plans without our tables.
-//! Behind the four bytes is a message of `plan.proto` that carries its version: a process refuses a plan that another
-//! version made, because a plan that is half understood gives wrong numbers.
+//! Both codecs wrap Ballista's. They ask the list of connectors whose a table or a node is, and put what the connector makes
+//! of it into a frame with the connector's name (see [`crate::wire`]). What is no connector's is left to Ballista.
 
-mod cache;
-mod group;
-mod kafka;
 mod logical;
-mod message;
-mod partitioner;
 mod physical;
-mod write;
 
 use std::sync::Arc;
 
@@ -20,33 +12,19 @@ use ballista_core::serde::BallistaCodec;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use datafusion_proto::physical_plan::PhysicalExtensionCodec;
 
-use crate::connections::Connections;
-
-/// The version of the messages in `plan.proto`.
-const WIRE_VERSION: u32 = 2;
-
-/// What prost generates. Only this module looks inside.
-#[allow(
-    clippy::all,
-    missing_docs,
-    unreachable_pub,
-    reason = "generated code; plan.proto has the documentation"
-)]
-mod wire {
-    include!(concat!(env!("OUT_DIR"), "/firesteel.engine.v1.rs"));
-}
+use crate::connectors::registry::Connectors;
 
 /// The codec of logical plans.
-pub(crate) fn logical(connections: &Arc<Connections>) -> Arc<dyn LogicalExtensionCodec> {
-    Arc::new(logical::LogicalCodec::new(Arc::clone(connections)))
+pub(crate) fn logical(connectors: &Arc<Connectors>) -> Arc<dyn LogicalExtensionCodec> {
+    Arc::new(logical::LogicalCodec::new(Arc::clone(connectors)))
 }
 
 /// The codec of physical plans.
-pub(crate) fn physical(connections: &Arc<Connections>) -> Arc<dyn PhysicalExtensionCodec> {
-    Arc::new(physical::PhysicalCodec::new(Arc::clone(connections)))
+pub(crate) fn physical(connectors: &Arc<Connectors>) -> Arc<dyn PhysicalExtensionCodec> {
+    Arc::new(physical::PhysicalCodec::new(Arc::clone(connectors)))
 }
 
 /// Both codecs.
-pub(crate) fn both(connections: &Arc<Connections>) -> BallistaCodec {
-    BallistaCodec::new(logical(connections), physical(connections))
+pub(crate) fn both(connectors: &Arc<Connectors>) -> BallistaCodec {
+    BallistaCodec::new(logical(connectors), physical(connectors))
 }

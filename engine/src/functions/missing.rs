@@ -114,7 +114,7 @@ mod tests {
     use datafusion_proto::protobuf::PhysicalPlanNode;
 
     use super::*;
-    use crate::connections::Connections;
+    use crate::connectors::registry::Connectors;
     use crate::functions::{Aggregate, Functions};
     use crate::{Config, codec};
 
@@ -149,8 +149,8 @@ mod tests {
         let functions = Functions::new().scalar("twice", |n: i64| 2 * n).aggregate::<Last>("last_one");
         functions.register(&mut state).unwrap();
         let context = SessionContext::new_with_state(state);
-        let connections = Arc::new(Connections::new(&Config::default(), tokio::runtime::Handle::current()));
-        let codec = codec::physical(&connections);
+        let connectors = Arc::new(Connectors::new(&Config::default(), tokio::runtime::Handle::current()));
+        let codec = codec::physical(&connectors);
         for (sql, function) in [
             ("SELECT twice(n) + 1 FROM (VALUES (1), (2)) AS t(n)", "twice"),
             ("SELECT n, last_one(n) FROM (VALUES (1), (2)) AS t(n) GROUP BY n", "last_one"),

@@ -11,11 +11,16 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
-use crate::mongodb::AggregatePushdown;
+use crate::connectors::registry::Connectors;
 
-/// DataFusion's planner with our rules behind those of the session.
+/// DataFusion's planner with the rules of the connectors behind those of the session.
+///
+/// They cannot be among the session's own physical optimizers: Ballista's adaptive planner uses rules of its own instead of
+/// those, and again after every stage. So they are added for the one time that a query is planned.
 #[derive(Debug)]
-pub(super) struct Planner;
+pub(super) struct Planner {
+    pub(super) connectors: Arc<Connectors>,
+}
 
 #[async_trait]
 impl QueryPlanner for Planner {
@@ -28,10 +33,10 @@ impl QueryPlanner for Planner {
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
             return planner.create_physical_plan(plan, session).await;
         };
-        let state = SessionStateBuilder::new_from_existing(state.clone())
-            .with_session_id(state.session_id().to_owned())
-            .with_physical_optimizer_rule(Arc::new(AggregatePushdown))
-            .build();
+        let builder = SessionStateBuilder::new_from_existing(state.clone());
+        let builder = builder.with_session_id(state.session_id().to_owned());
+        let rules = self.connectors.iter().flat_map(|connector| connector.rules());
+        let state = rules.fold(builder, SessionStateBuilder::with_physical_optimizer_rule).build();
         planner.create_physical_plan(plan, &state).await
     }
 }

@@ -3,7 +3,6 @@
 //! A plan means the same everywhere only if all three know the same functions, codecs and options. Ballista's own
 //! helpers drop functions that a state already has, and its default executor lacks the array functions.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ballista_core::config::{
@@ -15,18 +14,13 @@ use ballista_core::extension::{
 };
 use ballista_core::optimizer::ballista_default_optimizer_rules;
 use ballista_core::planner::BallistaQueryPlanner;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
-use crate::cache::CachedAggregateRule;
-use crate::connections::{ConnectionName, Connections};
-use crate::kafka::{KafkaTable, KafkaTableFactory};
-use crate::mongodb::{MongoTable, MongoTableFactory};
+use super::planner::Planner;
+use crate::connectors::registry::Connectors;
 use crate::wire::MAX_MESSAGE;
 use crate::{Config, codec};
 
@@ -37,7 +31,7 @@ const FETCH_RETRY_MS: usize = 300;
 /// How often a peer that says nothing is asked whether it is there: a machine that went away closes no connection.
 const KEEPALIVE_SECONDS: usize = 10;
 
-/// The kind of process that builds the state.
+/// Which process builds the state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role<'a> {
     /// Sends its plans to the scheduler at this address.
@@ -50,7 +44,7 @@ pub(crate) enum Role<'a> {
 }
 
 /// The options of a session.
-pub(crate) fn session_config(config: &Config, connections: &Arc<Connections>) -> SessionConfig {
+pub(crate) fn session_config(config: &Config, connectors: &Arc<Connectors>) -> SessionConfig {
     SessionConfig::new_with_ballista()
         .with_target_partitions(config.resolved_partitions())
         .with_information_schema(true)
@@ -60,59 +54,42 @@ pub(crate) fn session_config(config: &Config, connections: &Arc<Connections>) ->
         // Ballista's adaptive planner does not recover from the loss of an executor's shuffle files
         // (apache/datafusion-ballista#1986), and can leave a job waiting for ever (#2150). The static one recovers.
         .set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false)
-        .with_ballista_logical_extension_codec(codec::logical(connections))
-        .with_ballista_physical_extension_codec(codec::physical(connections))
+        .with_ballista_logical_extension_codec(codec::logical(connectors))
+        .with_ballista_physical_extension_codec(codec::physical(connectors))
 }
 
 /// The state of a session with these options.
 pub(crate) fn session_state(
     role: Role<'_>,
     config: SessionConfig,
-    connections: &Arc<Connections>,
+    connectors: &Arc<Connectors>,
 ) -> Result<SessionState> {
     let options = config.ballista_config();
     let mut builder = SessionStateBuilder::new()
         .with_default_features()
-        .with_config(config)
+        // A table that is scanned may ask for the connectors, as that of a cache job does.
+        .with_config(config.with_extension(Arc::clone(connectors)))
         .with_optimizer_rules(ballista_default_optimizer_rules())
         .with_scalar_functions(ballista_scalar_functions())
         .with_aggregate_functions(ballista_aggregate_functions())
-        .with_window_functions(ballista_window_functions())
-        .with_table_factory("KAFKA".to_owned(), Arc::new(KafkaTableFactory::new(Arc::clone(connections))))
-        .with_table_factory("MONGODB".to_owned(), Arc::new(MongoTableFactory::new(Arc::clone(connections))))
-        .with_physical_optimizer_rule(Arc::new(CachedAggregateRule));
+        .with_window_functions(ballista_window_functions());
+    for (stored_as, factory) in connectors.iter().flat_map(|connector| connector.factories()) {
+        builder = builder.with_table_factory(stored_as.to_owned(), factory);
+    }
     if let Role::Server = role {
-        builder = builder.with_query_planner(Arc::new(super::planner::Planner));
+        builder = builder.with_query_planner(Arc::new(Planner { connectors: Arc::clone(connectors) }));
     }
     if let Role::Client { scheduler_url } = role {
         let planner = BallistaQueryPlanner::<LogicalPlanNode>::with_extension(
             scheduler_url.to_owned(),
             options,
-            codec::logical(connections),
+            codec::logical(connectors),
         );
         builder = builder
             .with_query_planner(Arc::new(planner))
             .with_optimizer_rule(Arc::new(super::empty::KeepEmptyColumns));
     }
     let mut state = builder.build();
-    connections.functions().register(&mut state)?;
+    connectors.functions().register(&mut state)?;
     Ok(state)
-}
-
-/// The names of the connections that a plan's tables use.
-pub(crate) fn connections_of(plan: &LogicalPlan) -> Result<BTreeSet<ConnectionName>> {
-    let mut names = BTreeSet::new();
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && let Ok(provider) = source_as_provider(&scan.source)
-        {
-            if let Some(table) = provider.downcast_ref::<MongoTable>() {
-                names.insert(ConnectionName::MongoDb(table.connection.clone()));
-            } else if let Some(table) = provider.downcast_ref::<KafkaTable>() {
-                names.insert(ConnectionName::Kafka(table.options.connection.clone()));
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(names)
 }

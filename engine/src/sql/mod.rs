@@ -61,9 +61,9 @@ impl Session {
             if fields::may_have(sql) {
                 fields::in_statement(&mut statement);
             }
-            let steady = self.cached().steady().await;
+            let names = self.cached().freeze_names().await;
             let plan = Box::pin(state.statement_to_plan(statement)).await?;
-            drop(steady);
+            drop(names);
             Box::pin(self.execute_plan(plan)).await
         })
     }

@@ -9,16 +9,15 @@ use std::time::Duration;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::execution::memory_pool::MemoryPool;
-use datafusion::physical_plan::metrics::MetricValue;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use prometheus::{CounterVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
-/// The upper bounds of the buckets of task times, in seconds.
-const TASK_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0];
+use crate::connectors::connector::{Connector, ScanNode};
+use crate::connectors::metrics::ScanMetrics;
+use crate::connectors::registry::Connectors;
 
-/// Our nodes that read from outside, and what they read from.
-const SCANS: [(&str, &str); 3] =
-    [("MongoScanExec", "mongodb"), ("MongoGroupExec", "mongodb_group"), ("KafkaScanExec", "kafka")];
+/// Upper bounds of the buckets of task times, in seconds.
+const TASK_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0];
 
 /// What DataFusion's own scans read from.
 const FILES: &str = "files";
@@ -27,6 +26,8 @@ const FILES: &str = "files";
 #[derive(Debug)]
 pub(super) struct ExecutorMetrics {
     pub(super) registry: Registry,
+    /// The nodes of connectors that read from outside.
+    scans: Vec<ScanNode>,
     running: IntGauge,
     tasks: IntCounterVec,
     task_seconds: Histogram,
@@ -59,8 +60,9 @@ impl TaskOutcome {
 }
 
 impl ExecutorMetrics {
-    pub(super) fn new() -> prometheus::Result<Self> {
+    pub(super) fn new(connectors: &Connectors) -> prometheus::Result<Self> {
         let registry = Registry::new();
+        let scans: Vec<ScanNode> = connectors.iter().flat_map(Connector::scans).copied().collect();
         let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
             let gauge = IntGauge::new(format!("firesteel_{name}"), help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -95,11 +97,12 @@ impl ExecutorMetrics {
             slots: gauge("slots", "Tasks that can run at once")?,
             connected: gauge("scheduler_connected", "1 when the last heartbeat was answered")?,
             registry,
+            scans,
         };
         for outcome in [TaskOutcome::Completed, TaskOutcome::Failed, TaskOutcome::Cancelled] {
             metrics.tasks.with_label_values(&[outcome.label()]);
         }
-        for source in SCANS.iter().map(|(_, source)| *source).chain([FILES]) {
+        for source in metrics.scans.iter().map(|scan| scan.label).chain([FILES]) {
             for counters in [&metrics.rows, &metrics.bytes, &metrics.partitions] {
                 counters.with_label_values(&[source]);
             }
@@ -142,8 +145,8 @@ impl ExecutorMetrics {
     }
 
     fn count_scans(&self, plan: &Arc<dyn ExecutionPlan>) {
-        if let Some(source) = source_of(plan) {
-            let read = Read::of(plan.as_ref());
+        if let Some(source) = self.source_of(plan) {
+            let read = ScanMetrics::of(plan.as_ref());
             self.rows.with_label_values(&[source]).inc_by(read.rows);
             self.bytes.with_label_values(&[source]).inc_by(read.bytes);
             self.seconds.with_label_values(&[source]).inc_by(read.time.as_secs_f64());
@@ -156,44 +159,13 @@ impl ExecutorMetrics {
             self.count_scans(child);
         }
     }
-}
 
-/// What a node reads from, if it reads from outside.
-fn source_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
-    let files = |node: &DataSourceExec| node.data_source().downcast_ref::<FileScanConfig>().is_some();
-    if plan.downcast_ref::<DataSourceExec>().is_some_and(files) {
-        return Some(FILES);
-    }
-    SCANS.iter().find(|(node, _)| *node == plan.name()).map(|(_, source)| *source)
-}
-
-/// What one node read.
-#[derive(Debug, Default, PartialEq)]
-struct Read {
-    rows: u64,
-    bytes: u64,
-    time: Duration,
-}
-
-impl Read {
-    fn of(plan: &dyn ExecutionPlan) -> Self {
-        let mut read = Self::default();
-        let Some(metrics) = plan.metrics() else { return read };
-        for metric in metrics.iter() {
-            match metric.value() {
-                MetricValue::OutputRows(rows) => read.rows += rows.value() as u64,
-                MetricValue::ElapsedCompute(time) => read.time += Duration::from_nanos(time.value() as u64),
-                MetricValue::Count { name, count } if name == "bytes_scanned" => {
-                    read.bytes += count.value() as u64
-                }
-                MetricValue::Time { name, time }
-                    if name == "scan_time" || name == "time_elapsed_scanning_total" =>
-                {
-                    read.time += Duration::from_nanos(time.value() as u64);
-                }
-                _ => {}
-            }
+    /// What a node reads from, if it reads from outside.
+    fn source_of(&self, plan: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
+        let files = |node: &DataSourceExec| node.data_source().downcast_ref::<FileScanConfig>().is_some();
+        if plan.downcast_ref::<DataSourceExec>().is_some_and(files) {
+            return Some(FILES);
         }
-        read
+        self.scans.iter().find(|scan| scan.name == plan.name()).map(|scan| scan.label)
     }
 }

@@ -1,6 +1,6 @@
 //! The executor: runs tasks, serves their output to clients and other executors, and reports to the scheduler.
 //!
-//! [`ExecutorResources`] live as long as the process: connections, work directory, memory pool, task runtime. A
+//! [`ExecutorResources`] live as long as the process: connectors, work directory, memory pool, task runtime. A
 //! [`Registration`] is one membership in the cluster. When it stops, because the scheduler restarted or removed the
 //! executor, the next one begins with the same resources. An executor retries until a scheduler answers, so the order
 //! in which processes start does not matter.
@@ -39,8 +39,8 @@ use self::metrics::ExecutorMetrics;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
 use super::{ExecutorConfig, Served, net};
-use crate::connections::Connections;
-use crate::{ConfigField, Error, Result};
+use crate::connectors::registry::Connectors;
+use crate::{Config, ConfigField, Error, Result};
 
 pub(crate) use self::registration::Registration;
 pub(crate) use self::tasks::STACK_BYTES;
@@ -75,7 +75,7 @@ pub struct Executor {
 
 /// What an executor process has from its start to its end, over all its registrations.
 pub(crate) struct ExecutorResources {
-    connections: Arc<Connections>,
+    connectors: Arc<Connectors>,
     work: WorkDir,
     runtime_env: Arc<RuntimeEnv>,
     memory_limit: Option<usize>,
@@ -95,18 +95,19 @@ impl std::fmt::Debug for ExecutorResources {
 }
 
 impl ExecutorResources {
-    pub(crate) fn create(config: &ExecutorConfig, connections: Arc<Connections>) -> Result<Self> {
+    pub(crate) fn create(config: &ExecutorConfig, connectors: Arc<Connectors>) -> Result<Self> {
         let work = WorkDir::create(config.work_dir.as_deref())?;
         let (pool, memory_limit) = memory::pool(config.memory);
-        connections.functions().charge(&pool);
+        connectors.functions().charge(&pool);
         let runtime_env =
             RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill()).build_arc()?;
+        let metrics = ExecutorMetrics::new(&connectors).map_err(failed)?;
         Ok(Self {
-            connections,
+            connectors,
             work,
             runtime_env,
             memory_limit,
-            metrics: Arc::new(ExecutorMetrics::new().map_err(failed)?),
+            metrics: Arc::new(metrics),
             health: ExecutorHealth::new(),
             runtime: Some(tasks::runtime(config.engine.resolved_vcores()).map_err(failed)?),
             registrations: AtomicU64::new(0),
@@ -161,18 +162,22 @@ impl Executor {
     ///
     /// # Errors
     /// Metrics that cannot be registered.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime: a connector's clients live on the current one.
     pub fn served() -> Result<Served> {
-        Ok(Served::new(ROUTES, &ExecutorMetrics::new().map_err(failed)?.registry))
+        let connectors = Connectors::new(&Config::default(), Handle::current());
+        Ok(Served::new(ROUTES, &ExecutorMetrics::new(&connectors).map_err(failed)?.registry))
     }
 
     /// Binds the health port and creates the work directory. The clients of MongoDB use the current runtime.
     pub fn bind(config: ExecutorConfig) -> BoxFuture<'static, Result<Self>> {
         Box::pin(async move {
-            let connections = Arc::new(Connections::new(&config.engine, Handle::current()));
+            let connectors = Arc::new(Connectors::new(&config.engine, Handle::current()));
             let fields = (ConfigField::ExecutorBindHost, ConfigField::ExecutorBindHealthPort);
             let (health_listener, health_address) =
                 net::listen(&config.bind_host, config.bind_health_port, ROLE, fields).await?;
-            let resources = ExecutorResources::create(&config, connections)?;
+            let resources = ExecutorResources::create(&config, connectors)?;
             Ok(Self { config, health_listener, health_address, resources })
         })
     }

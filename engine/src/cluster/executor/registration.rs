@@ -66,7 +66,7 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Registers with the scheduler at `url`. The services accept connections before this returns.
+    /// Registers with the scheduler at `url`. The services accept connectors before this returns.
     pub(super) async fn open(
         config: &ExecutorConfig,
         resources: &ExecutorResources,
@@ -125,8 +125,8 @@ impl Registration {
         let tasks = CancellationToken::new();
         let state = session_state(
             Role::Server,
-            session_config(&config.engine, &resources.connections),
-            &resources.connections,
+            session_config(&config.engine, &resources.connectors),
+            &resources.connectors,
         )?;
         let (defaults, runtime_env) = (state.config().clone(), Arc::clone(&resources.runtime_env));
         let executor = Arc::new(BallistaExecutor::new(
@@ -169,7 +169,7 @@ impl Registration {
             client.clone(),
             Arc::new(process),
             Arc::clone(&executor),
-            codec::both(&resources.connections),
+            codec::both(&resources.connectors),
             stop_sender,
             &notifier,
             resources.health.clone(),
@@ -265,7 +265,7 @@ impl Registration {
                 let _ = (&mut flight_server).await;
             }
         };
-        // Idle connections do not end by themselves.
+        // Idle connectors do not end by themselves.
         if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             grpc_server.abort();
             flight_server.abort();

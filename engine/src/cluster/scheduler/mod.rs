@@ -38,9 +38,10 @@ use self::metrics::SchedulerMetrics;
 use self::recovery::{JobAborter, StageCommitGraph};
 use self::state::{Executors, Jobs};
 use super::{SchedulerConfig, net};
-use crate::connections::Connections;
+use crate::connectors::registry::Connectors;
 use crate::session::state::{Role, session_config, session_state};
-use crate::session::{Slots, tables};
+use crate::session::tables;
+use crate::slots::Slots;
 use crate::wire::max_message;
 use crate::{ConfigField, Error, Result, codec};
 
@@ -83,8 +84,8 @@ impl Scheduler {
     /// Binds the port and composes the services. The clients of MongoDB use the current runtime.
     pub fn bind(config: SchedulerConfig) -> BoxFuture<'static, Result<Self>> {
         Box::pin(async move {
-            let connections = Arc::new(Connections::new(&config.engine, Handle::current()));
-            let scheduler = Self::compose(&config, &connections).await?;
+            let connectors = Arc::new(Connectors::new(&config.engine, Handle::current()));
+            let scheduler = Self::compose(&config, &connectors).await?;
             if config.flight_sql && !scheduler.address.ip().is_loopback() {
                 tracing::warn!(
                     address = %scheduler.address,
@@ -96,15 +97,15 @@ impl Scheduler {
         })
     }
 
-    pub(crate) async fn compose(config: &SchedulerConfig, connections: &Arc<Connections>) -> Result<Self> {
+    pub(crate) async fn compose(config: &SchedulerConfig, connectors: &Arc<Connectors>) -> Result<Self> {
         let fields = (ConfigField::SchedulerBindHost, ConfigField::SchedulerBindPort);
         let (listener, address) = net::listen(&config.bind_host, config.bind_port, ROLE, fields).await?;
         // The number of scan partitions follows the slots, unless a setting of this process fixes it.
         let slots = match config.engine.partitions {
-            None => connections.slots().clone(),
+            None => connectors.slots().clone(),
             Some(_) => Slots::default(),
         };
-        let ballista = Arc::new(ballista_config(config, address, connections, &slots)?);
+        let ballista = Arc::new(ballista_config(config, address, connectors, &slots)?);
         let history = config.event_log_dir.as_deref().map(open_history).transpose()?;
 
         let cluster = BallistaCluster::new_from_config(&ballista).await.map_err(failed)?;
@@ -117,7 +118,7 @@ impl Scheduler {
         let mut server = Server::new(
             ballista.scheduler_endpoint(),
             cluster,
-            codec::both(connections),
+            codec::both(connectors),
             ballista,
             Arc::clone(&metrics) as Arc<dyn SchedulerMetricsCollector>,
         );
@@ -261,12 +262,12 @@ fn external_host(config: &SchedulerConfig, address: SocketAddr) -> String {
 fn ballista_config(
     config: &SchedulerConfig,
     address: SocketAddr,
-    connections: &Arc<Connections>,
+    connectors: &Arc<Connectors>,
     slots: &Slots,
 ) -> Result<BallistaConfig> {
-    let (defaults, engine) = (session_config(&config.engine, connections), config.engine.clone());
+    let defaults = session_config(&config.engine, connectors);
     let (own_partitions, slots) = (config.engine.partitions, slots.clone());
-    let builders = Arc::clone(connections);
+    let builders = Arc::clone(connectors);
     let external_host = external_host(config, address);
     let own_origin = format!("http://{}", net::authority(&external_host, address.port()));
     let cors =
@@ -309,11 +310,11 @@ fn ballista_config(
             let config = config.set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false);
             let state = session_state(Role::Server, config, &builders)?;
             // Queries of Flight SQL are planned in the scheduler, so their sessions need the tables.
-            tables::register(&state, &engine, &builders)?;
+            tables::register(&state, &builders)?;
             Ok(state)
         })),
-        override_logical_codec: Some(codec::logical(connections)),
-        override_physical_codec: Some(codec::physical(connections)),
+        override_logical_codec: Some(codec::logical(connectors)),
+        override_physical_codec: Some(codec::physical(connectors)),
         ..BallistaConfig::default()
     };
     ballista.validate().map_err(failed)?;

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use crate::Error;
 use crate::error::{encode, readable};
 use crate::jobs::NAME_PREFIX;
-use crate::session::Slots;
+use crate::slots::Slots;
 
 /// Ballista's state of the executors, with the additions of this module.
 pub(super) struct Executors {

@@ -1,0 +1,264 @@
+//! The engine's configuration: plain data that the caller fills in, passed explicitly and never global.
+//!
+//! Credentials stay here. A plan or a session setting carries only the *name* of a connection; each process
+//! looks the name up in the registry that it built from its own [`Config`].
+
+mod partitioner;
+mod read_mode;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ConfigField;
+pub use self::partitioner::Partitioner;
+pub use self::read_mode::ReadMode;
+pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
+use crate::connectors::connector::Connector;
+use crate::functions::Functions;
+
+/// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
+pub const DEFAULT_CONNECTION: &str = "default";
+
+/// The field that names the MongoDB server, for error messages.
+pub const MONGODB_URI_SETTING: ConfigField = ConfigField::MongodbUri;
+
+/// The field that names the Kafka brokers, for error messages.
+pub const KAFKA_BOOTSTRAP_SETTING: ConfigField = ConfigField::KafkaBootstrap;
+
+/// The field that holds further properties of Kafka clients, for error messages.
+pub const KAFKA_PROPERTIES_SETTING: ConfigField = ConfigField::KafkaProperties;
+
+/// The field that names the cluster's scheduler, for error messages.
+pub const SCHEDULER_SETTING: ConfigField = ConfigField::Scheduler;
+
+/// The field that names the folder of cached tables, for error messages.
+pub const CACHE_DIR_SETTING: ConfigField = ConfigField::CacheFolder;
+
+/// What a [`Session`](crate::Session) needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The MongoDB server behind the table `predictions`.
+    pub mongodb: MongoConnection,
+    /// The Kafka brokers behind the tables `images` and `predictions_topic`.
+    pub kafka: KafkaConnection,
+    /// How many tasks the embedded engine runs at once. `None`: the number of processors.
+    pub vcores: Option<usize>,
+    /// How many partitions a shuffle has, and a scan at most. `None`: as many as `vcores`, which are those of this
+    /// process: for a cluster with more, name a number.
+    pub partitions: Option<usize>,
+    /// How MongoDB collections are read.
+    pub scan: ScanConfig,
+    /// Where cached tables are kept.
+    pub cache: CacheConfig,
+    /// How MongoDB collections are written.
+    pub write: WriteConfig,
+    /// How long a server may take to answer at first before it counts as unreachable.
+    pub connect_timeout: Duration,
+    /// Functions of the program, which scheduler and executors have to know as well: those of the embedded engine do, and
+    /// those of a cluster do where they run with the same configuration.
+    pub functions: Functions,
+    /// Connectors of the program, besides those for MongoDB, Kafka and cached tables. Scheduler and executors have to know
+    /// the same ones.
+    pub connectors: Vec<Arc<dyn Connector>>,
+}
+
+impl Config {
+    /// A configuration for `database` on the server at `uri`; every other field has its default.
+    pub fn new(uri: impl Into<String>, database: impl Into<String>) -> Self {
+        Self { mongodb: MongoConnection { uri: uri.into(), database: database.into() }, ..Self::default() }
+    }
+
+    /// The same configuration with one more connector. It replaces one of the same name.
+    pub fn with_connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connectors.push(connector);
+        self
+    }
+
+    /// `vcores`, or the number of processors; at least 1.
+    pub(crate) fn resolved_vcores(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.vcores.unwrap_or_else(processors).max(1)
+    }
+
+    /// `partitions`, or as many as there are vcores; at least 1.
+    pub(crate) fn resolved_partitions(&self) -> usize {
+        self.partitions.unwrap_or_else(|| self.resolved_vcores()).max(1)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mongodb: MongoConnection {
+                uri: "mongodb://localhost:27017".to_owned(),
+                database: "firesteel".to_owned(),
+            },
+            kafka: KafkaConnection::default(),
+            vcores: None,
+            partitions: None,
+            scan: ScanConfig::default(),
+            cache: CacheConfig::default(),
+            write: WriteConfig::default(),
+            connect_timeout: Duration::from_secs(5),
+            functions: Functions::default(),
+            connectors: Vec::new(),
+        }
+    }
+}
+
+/// Where a MongoDB database is, with the credentials to read it. `Debug` shows only the hosts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MongoConnection {
+    /// A MongoDB connection string, which may hold a password.
+    pub uri: String,
+    /// The database that holds the collections.
+    pub database: String,
+}
+
+impl MongoConnection {
+    /// The hosts of the connection string, without user, password and options.
+    ///
+    /// Only what lies between the credentials and the path is kept, so that a malformed string reveals
+    /// nothing either.
+    pub fn address(&self) -> String {
+        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
+        // The last `@` ends the credentials, whatever an unescaped password holds; options may have one of their own,
+        // as Azure's do.
+        let before_options = rest.split('?').next().unwrap_or_default();
+        let rest =
+            if before_options.contains('@') || before_options.contains('/') { before_options } else { rest };
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
+        rest.split(['/', '?']).next().unwrap_or_default().to_owned()
+    }
+}
+
+impl fmt::Debug for MongoConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoConnection")
+            .field("address", &self.address())
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where Kafka is, with the credentials to read it. `Debug` shows the names of properties, not their values.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KafkaConnection {
+    /// `host:port`, or several with commas in between.
+    pub bootstrap: String,
+    /// Further librdkafka properties, such as `security.protocol` or `sasl.password`.
+    pub properties: BTreeMap<String, String>,
+    /// The topic behind the table `images`.
+    pub images_topic: String,
+    /// The topic behind the table `predictions_topic`.
+    pub predictions_topic: String,
+}
+
+impl Default for KafkaConnection {
+    fn default() -> Self {
+        Self {
+            bootstrap: "localhost:9092".to_owned(),
+            properties: BTreeMap::new(),
+            images_topic: "images".to_owned(),
+            predictions_topic: "predictions".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redacted: BTreeMap<&str, &str> =
+            self.properties.keys().map(|name| (name.as_str(), "<redacted>")).collect();
+        f.debug_struct("KafkaConnection")
+            .field("bootstrap", &self.bootstrap)
+            .field("properties", &redacted)
+            .field("images_topic", &self.images_topic)
+            .field("predictions_topic", &self.predictions_topic)
+            .finish()
+    }
+}
+
+/// How a MongoDB collection is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanConfig {
+    /// Rows in an Arrow batch, and documents that the server is asked for at a time.
+    pub batch_rows: usize,
+    /// How a scan is cut into partitions.
+    pub partitioner: Partitioner,
+    /// The most partitions of a scan. `None`: as many as the cluster has task slots, and at least as many as the
+    /// session has partitions; without limit where the partitioner is told the size or the number of its parts.
+    pub max_partitions: Option<usize>,
+    /// A partition is not made for fewer documents than this, unless the partitioner is told their size or number.
+    pub min_documents_per_partition: u64,
+    /// Whether filters are evaluated by the server where that is exact.
+    pub filter_pushdown: bool,
+    /// What becomes of a document that does not fit the schema.
+    pub mode: ReadMode,
+    /// The text column of the schema that shows, under [`ReadMode::Permissive`], a document that does not fit.
+    pub corrupt_record_column: String,
+    /// Whether aggregates are computed by the server where that gives what the engine would.
+    pub aggregate_pushdown: bool,
+}
+
+impl Default for ScanConfig {
+    fn default() -> Self {
+        Self {
+            batch_rows: 8192,
+            partitioner: Partitioner::Auto,
+            max_partitions: None,
+            min_documents_per_partition: 20_000,
+            filter_pushdown: true,
+            mode: ReadMode::FailFast,
+            corrupt_record_column: "_corrupt_record".to_owned(),
+            aggregate_pushdown: true,
+        }
+    }
+}
+
+/// Where cached tables are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// The folder of their files. All executors of a cluster have to see the same one: on several machines it is a
+    /// shared volume.
+    pub folder: PathBuf,
+    /// How many bytes of cached columns a process keeps in memory; 0: none.
+    pub memory_bytes: usize,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { folder: std::env::temp_dir().join("firesteel-cache"), memory_bytes: 1 << 30 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_and_a_debug_print_hold_no_credentials() {
+        let cases = [
+            ("mongodb://localhost:27017", "localhost:27017"),
+            ("mongodb://user:se@cret@a:1,b:2/admin?replicaSet=rs0", "a:1,b:2"),
+            ("mongodb+srv://user:secret@cluster.example.org/?w=majority", "cluster.example.org"),
+            ("user:secret@host", "host"),
+            ("mongodb://user:sec?ret@host", "host"),
+            ("mongodb://user:secret@host:10255/?ssl=true&appName=@user@", "host:10255"),
+            ("mongodb://host:1/?appName=@user@", "host:1"),
+            ("", ""),
+        ];
+        for (uri, address) in cases {
+            let config = Config::new(uri, "firesteel");
+            assert_eq!(config.mongodb.address(), address, "{uri}");
+            assert!(!format!("{config:?}").contains("cret"), "{uri}");
+        }
+        let mut config = Config::default();
+        config.kafka.properties.insert("sasl.password".to_owned(), "secret".to_owned());
+        let shown = format!("{config:?}");
+        assert!(shown.contains("sasl.password") && !shown.contains("cret"), "{shown}");
+    }
+}

@@ -1,0 +1,308 @@
+//! A Kafka cluster behind a name of the registry: the only place that knows its brokers and credentials.
+//!
+//! Planning asks through one client for each isolation level, which is made on first use and kept. A scan partition
+//! has a consumer of its own, which belongs to no group that anyone else is in and commits nothing.
+
+pub(crate) mod log;
+pub(crate) mod named;
+pub(crate) mod offsets;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use self::log::Logs;
+use super::config::Isolation;
+use super::error::{is_transient, is_unknown_topic};
+use crate::config::{KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING, KafkaConnection};
+use crate::connectors::per_query::PerQuery;
+use crate::{Config, Error, Result};
+
+/// Properties that decide what a scan reads; nobody sets them from outside.
+const RESERVED: [&str; 12] = [
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "auto.offset.reset",
+    "isolation.level",
+    "allow.auto.create.topics",
+    "partition.assignment.strategy",
+];
+
+/// One Kafka cluster.
+pub(crate) struct Connection {
+    settings: KafkaConnection,
+    timeout: Duration,
+    /// Clients that ask and do not read.
+    planners: Mutex<HashMap<Isolation, Arc<Client>>>,
+    /// The offsets of topics when recent queries began, so that all scans of a query read up to the same end.
+    pub(crate) ends: PerQuery<(String, Isolation), Arc<Logs>>,
+    /// Names the consumers of this process apart.
+    consumers: AtomicU64,
+}
+
+/// A client of librdkafka.
+pub(crate) type Client = BaseConsumer<Context>;
+
+impl Connection {
+    /// The connection of this configuration. Nothing connects yet.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            settings: config.kafka.clone(),
+            timeout: config.connect_timeout,
+            planners: Mutex::default(),
+            ends: PerQuery::default(),
+            consumers: AtomicU64::new(0),
+        }
+    }
+
+    /// The brokers, as the setting names them.
+    pub(crate) fn address(&self) -> &str {
+        &self.settings.bootstrap
+    }
+
+    /// How long a request may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Checks that a broker answers. The error names the address and the setting.
+    pub(crate) async fn check(&self) -> Result<()> {
+        let client = self.planner(Isolation::ReadCommitted)?;
+        let timeout = self.timeout;
+        let ask = move || match client.fetch_metadata(None, timeout) {
+            Ok(_) => {
+                client.context().forget();
+                Ok(())
+            }
+            Err(error) => Err(why(&client, &error)),
+        };
+        blocking(ask).await?.map_err(|message| self.unreachable(&message))
+    }
+
+    /// The client that asks for planning. Offsets that it names are those of `isolation`.
+    pub(crate) fn planner(&self, isolation: Isolation) -> Result<Arc<Client>> {
+        let mut planners = self.planners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = planners.get(&isolation) {
+            listen(client, Duration::from_millis(1));
+            return Ok(Arc::clone(client));
+        }
+        let client = Arc::new(self.make(&self.client(isolation)?)?);
+        planners.insert(isolation, Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// A new consumer, not yet assigned anything. An offset that is gone is an error of its, or the first that is
+    /// there.
+    pub(crate) fn consumer(&self, isolation: Isolation, fail_on_data_loss: bool) -> Result<Client> {
+        let mut config = self.client(isolation)?;
+        let number = self.consumers.fetch_add(1, Ordering::Relaxed);
+        config
+            // A client that is assigned partitions must name a group; it neither joins it nor commits to it.
+            .set("group.id", format!("firesteel-scan-{}-{number}", std::process::id()))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            // A query may take its time with each batch; there is no group that would miss this member.
+            .set("max.poll.interval.ms", "86400000")
+            .set("auto.offset.reset", if fail_on_data_loss { "error" } else { "earliest" });
+        self.make(&config)
+    }
+
+    fn client(&self, isolation: Isolation) -> Result<ClientConfig> {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &self.settings.bootstrap)
+            .set("client.id", "firesteel-engine")
+            .set("allow.auto.create.topics", "false")
+            .set("isolation.level", isolation.name())
+            .set("reconnect.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "2000")
+            .set("socket.keepalive.enable", "true")
+            // What is fetched ahead is memory too, of every task.
+            .set("queued.max.messages.kbytes", "16384")
+            // A full queue is looked at again soon: the default waits a second for each 16 MiB.
+            .set("fetch.queue.backoff.ms", "10")
+            // How long a broker holds back the answer that there is no more.
+            .set("fetch.wait.max.ms", "50");
+        for (name, value) in &self.settings.properties {
+            if RESERVED.contains(&name.as_str()) {
+                let message = format!("property {name} is decided by the table that is read");
+                return Err(Error::InvalidSetting { setting: KAFKA_PROPERTIES_SETTING, message });
+            }
+            client.set(name, value);
+        }
+        client.set_log_level(RDKafkaLogLevel::Warning);
+        Ok(client)
+    }
+
+    fn make(&self, config: &ClientConfig) -> Result<Client> {
+        config.create_with_context(Context::default()).map_err(|error| {
+            let message = match error {
+                // The client's description quotes the value that it did not like.
+                KafkaError::ClientConfig(_, reason, name, value) => {
+                    let reason = if value.is_empty() { reason } else { reason.replace(&value, "<redacted>") };
+                    format!("property {name}: {reason}")
+                }
+                other => self.redact(&other.to_string()),
+            };
+            Error::InvalidSetting { setting: KAFKA_PROPERTIES_SETTING, message }
+        })
+    }
+
+    /// An error for brokers that do not answer.
+    pub(crate) fn unreachable(&self, message: &str) -> Error {
+        Error::Unreachable {
+            role: "Kafka",
+            address: self.settings.bootstrap.clone(),
+            setting: KAFKA_BOOTSTRAP_SETTING,
+            message: self.redact(message),
+        }
+    }
+
+    /// An error of `operation` on `topic`. A transient one is `Unreachable`, which the scheduler tries again.
+    pub(crate) fn classify(&self, operation: &'static str, topic: &str, error: &KafkaError) -> Error {
+        if is_unknown_topic(error) {
+            return Error::UnknownTopic { topic: topic.to_owned(), address: self.address().to_owned() };
+        }
+        let message = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+        if is_transient(error) {
+            return self.unreachable(&message);
+        }
+        Error::Kafka { operation, topic: topic.to_owned(), message }
+    }
+
+    /// Takes the values of properties out of a message. Short ones are no secrets, and everywhere.
+    fn redact(&self, message: &str) -> String {
+        let values = self.settings.properties.values().filter(|value| value.len() > 3);
+        values.fold(message.to_owned(), |text, value| text.replace(value.as_str(), "<redacted>"))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Serves the events of a client that nobody polls, which would pile up.
+fn listen(client: &Client, patience: Duration) {
+    let until = Instant::now() + patience;
+    // Whether a poll came upon anything cannot be told from what it returns.
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        client.poll(left);
+    }
+}
+
+/// Why a request failed: the error, and what the client met on the way.
+pub(crate) fn why(client: &Client, error: &KafkaError) -> String {
+    listen(client, Duration::from_millis(50));
+    client.context().why(error)
+}
+
+/// Keeps librdkafka's own lines at debug level, and the last reason that it gave for an error that only says "timed
+/// out".
+#[derive(Debug, Default)]
+pub(crate) struct Context {
+    last: Mutex<Option<String>>,
+}
+
+impl Context {
+    /// The reason that the client gave last, or the error itself.
+    pub(crate) fn why(&self, error: &KafkaError) -> String {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = || error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+        last.clone().unwrap_or_else(words)
+    }
+
+    /// Once a request succeeds, what was wrong before no longer is. Until then the client does not repeat its reason.
+    pub(crate) fn forget(&self) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+        // That all brokers are down follows the reason why.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// Runs a request of librdkafka, which blocks.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::Embedded { message: "it is shutting down".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_away_is_tried_again_and_a_wrong_password_is_not() {
+        use RDKafkaErrorCode as Code;
+        let connection = Connection::new(&Config::default());
+        let kind = |code| connection.classify("fetch", "images", &KafkaError::MessageConsumption(code));
+        for code in
+            [Code::BrokerTransportFailure, Code::AllBrokersDown, Code::OperationTimedOut, Code::Resolve]
+        {
+            assert!(matches!(kind(code), Error::Unreachable { .. }), "{code}");
+        }
+        for code in [Code::Authentication, Code::TopicAuthorizationFailed, Code::BadMessage] {
+            assert!(matches!(kind(code), Error::Kafka { .. }), "{code}");
+        }
+        assert!(
+            matches!(kind(Code::UnknownTopicOrPartition), Error::UnknownTopic { topic, .. } if topic == "images")
+        );
+    }
+
+    fn with(name: &str, value: &str) -> Connection {
+        let mut config = Config::default();
+        config.kafka.properties.insert(name.to_owned(), value.to_owned());
+        Connection::new(&config)
+    }
+
+    #[test]
+    fn what_a_scan_rests_on_cannot_be_set_and_the_rest_can() {
+        for name in RESERVED {
+            let error = with(name, "hunter2").planner(Isolation::ReadCommitted).err().expect(name);
+            let told = format!("{error} {error:?}");
+            assert!(told.contains(name) && told.contains(KAFKA_PROPERTIES_SETTING.name()), "{told}");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+        let config = with("fetch.wait.max.ms", "7").client(Isolation::ReadUncommitted).unwrap();
+        assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
+        assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
+    }
+
+    #[test]
+    fn a_bad_property_is_named_without_its_value() {
+        let error =
+            with("security.protocol", "hunter2").consumer(Isolation::ReadCommitted, true).err().unwrap();
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("security.protocol") && !told.contains("hunter2"), "{told}");
+    }
+}

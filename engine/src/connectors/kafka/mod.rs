@@ -1,0 +1,125 @@
+//! The Kafka source: a topic as a table that is read as a batch, from one offset to another.
+//!
+//! ```text
+//!  table ──scan()──▶ ends of the topic, bounds ──▶ ranges of offsets ──split──▶ parts
+//!                                                                                │ one descriptor a partition
+//!  batches ◀── decode ◀── messages ◀── reader (a consumer that joins no group) ◀── scan node
+//! ```
+//!
+//! Guarantees, each with a test against a real broker: which offsets are read is decided once, when the query is
+//! planned, so a task that is tried again reads the same; all scans of a query see one end of a topic; every message
+//! of a range is read exactly once and the reading ends, also where offsets have gaps (compaction, deleted records,
+//! transaction markers, aborted transactions); an offset that is no longer there is an error unless the table says
+//! otherwise. No topic is ever created by reading, and no group's offsets are committed.
+//!
+//! Under `read_committed`, the default, a topic ends at its *last stable offset*: before the first message of a
+//! transaction that is still open. Under `read_uncommitted` it ends at the high watermark, and messages of open and
+//! aborted transactions are read too.
+
+mod codec;
+mod config;
+mod connection;
+mod error;
+mod plan;
+mod read;
+mod schema;
+mod write;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::error::Result;
+use datafusion::physical_plan::ExecutionPlan;
+
+use self::config::{Format, TableOptions};
+use self::connection::Connection;
+use self::connection::named::Connections;
+use self::plan::factory::KafkaTableFactory;
+use self::plan::table::KafkaTable;
+use crate::config::Config;
+use crate::connectors::connector::{
+    BuiltinTable, Connector, Factory, NodeDecoder, NodeEncoder, ScanNode, TableDecoder, TableEncoder,
+};
+use crate::connectors::registry::Shared;
+
+/// The Kafka connector of a process.
+#[derive(Debug)]
+pub(crate) struct Kafka {
+    connections: Connections,
+    /// The topics behind the tables that every session has.
+    topics: [(&'static str, String, Format); 2],
+}
+
+impl Kafka {
+    /// The connector of this configuration. Nothing connects yet.
+    pub(crate) fn new(config: &Config, shared: &Shared) -> Self {
+        let topics = [
+            ("images", config.kafka.images_topic.clone(), Format::Images),
+            ("predictions_topic", config.kafka.predictions_topic.clone(), Format::Predictions),
+        ];
+        Self { connections: Connections::new(config, shared), topics }
+    }
+
+    /// The connection that a plan calls `name`.
+    pub(crate) fn connection(&self, name: &str) -> crate::Result<Arc<Connection>> {
+        self.connections.named(name)
+    }
+}
+
+#[async_trait]
+impl Connector for Kafka {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn factories(&self) -> Vec<Factory> {
+        vec![("KAFKA", Arc::new(KafkaTableFactory::new(self.connections.clone())))]
+    }
+
+    fn tables(&self) -> Result<Vec<BuiltinTable>> {
+        let table = |(name, topic, format): &(&'static str, String, Format)| -> BuiltinTable {
+            (*name, Arc::new(KafkaTable::new(self.connections.clone(), TableOptions::new(topic, *format))))
+        };
+        Ok(self.topics.iter().map(table).collect())
+    }
+
+    fn encode_table(&self, table: &dyn TableProvider, _: &TableEncoder<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(codec::encode_table(table))
+    }
+
+    fn decode_table(
+        &self,
+        bytes: &[u8],
+        _: SchemaRef,
+        _: &TableDecoder<'_>,
+    ) -> Result<Arc<dyn TableProvider>> {
+        codec::decode_table(&self.connections, bytes)
+    }
+
+    fn encode_node(&self, node: &dyn ExecutionPlan, _: &NodeEncoder<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(codec::encode_node(node))
+    }
+
+    fn decode_node(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _: &NodeDecoder<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        codec::decode_node(&self.connections, bytes, inputs)
+    }
+
+    fn connection_of(&self, table: &dyn TableProvider) -> Option<String> {
+        table.downcast_ref::<KafkaTable>().map(|table| table.options.connection.clone())
+    }
+
+    async fn check(&self, connection: &str) -> crate::Result<()> {
+        self.connection(connection)?.check().await
+    }
+
+    fn scans(&self) -> &'static [ScanNode] {
+        &[ScanNode { name: "KafkaScanExec", label: "kafka" }]
+    }
+}

@@ -1,0 +1,140 @@
+//! How a collection is written, and the writers of a statement, as messages.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::wire;
+use super::wire::write_options::W;
+use crate::config::{Acknowledgement, WriteConcern, WriteConfig};
+use crate::connectors::mongodb::write::exec::WriteSpec;
+use crate::wire::{damaged, decode_schema, encode_schema};
+use crate::{Error, Result};
+
+impl From<&WriteConfig> for wire::WriteOptions {
+    fn from(config: &WriteConfig) -> Self {
+        let concern = &config.write_concern;
+        Self {
+            key_fields: config.key_fields.clone(),
+            w: Some(match &concern.acknowledgement {
+                Acknowledgement::Majority => W::Majority(true),
+                Acknowledgement::Members(members) => W::Members(members.get()),
+                Acknowledgement::Mode(mode) => W::Mode(mode.clone()),
+            }),
+            journal: concern.journal,
+            timeout_ms: u64::try_from(concern.timeout.as_millis()).unwrap_or(u64::MAX),
+            batch_rows: config.batch_rows as u64,
+            ignore_nulls: config.ignore_nulls,
+            attempts: config.attempts.get(),
+        }
+    }
+}
+
+impl TryFrom<wire::WriteOptions> for WriteConfig {
+    type Error = Error;
+
+    fn try_from(options: wire::WriteOptions) -> Result<Self> {
+        let invalid = |what: &str| Error::PlanDecode { message: format!("a write has no {what}") };
+        let acknowledgement = match options.w.ok_or_else(|| invalid("write concern"))? {
+            W::Majority(_) => Acknowledgement::Majority,
+            W::Members(members) => {
+                Acknowledgement::Members(NonZeroU32::new(members).ok_or_else(|| invalid("members"))?)
+            }
+            W::Mode(mode) => Acknowledgement::Mode(mode),
+        };
+        Ok(Self {
+            key_fields: options.key_fields,
+            write_concern: WriteConcern {
+                acknowledgement,
+                journal: options.journal,
+                timeout: Duration::from_millis(options.timeout_ms),
+            },
+            batch_rows: usize::try_from(options.batch_rows).map_err(damaged)?,
+            ignore_nulls: options.ignore_nulls,
+            attempts: NonZeroU32::new(options.attempts).ok_or_else(|| invalid("attempts"))?,
+        })
+    }
+}
+
+impl TryFrom<&WriteSpec> for wire::Write {
+    type Error = Error;
+
+    fn try_from(spec: &WriteSpec) -> Result<Self> {
+        Ok(Self {
+            connection: spec.connection.clone(),
+            database: spec.database.clone(),
+            collection: spec.collection.clone(),
+            schema: encode_schema(&spec.schema)?,
+            options: Some((&spec.config).into()),
+        })
+    }
+}
+
+impl TryFrom<wire::Write> for WriteSpec {
+    type Error = Error;
+
+    fn try_from(write: wire::Write) -> Result<Self> {
+        Ok(Self {
+            connection: write.connection,
+            database: write.database,
+            collection: write.collection,
+            schema: decode_schema(&write.schema)?,
+            config: write.options.unwrap_or_default().try_into()?,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::DEFAULT_CONNECTION;
+    use crate::connectors::mongodb::schema::predictions_schema;
+
+    pub(in crate::connectors::mongodb) fn any_write_config() -> impl Strategy<Value = WriteConfig> {
+        let acknowledgement = prop_oneof![
+            Just(Acknowledgement::Majority),
+            any::<NonZeroU32>().prop_map(Acknowledgement::Members),
+            "[a-z]{1,8}".prop_map(Acknowledgement::Mode),
+        ];
+        let keys = prop::collection::vec("[a-z_é]{1,8}", 1..4);
+        let flags = any::<(bool, bool, NonZeroU32)>();
+        (acknowledgement, keys, flags, 0..u64::from(u32::MAX), 0..100_000_usize).prop_map(
+            |(acknowledgement, key_fields, (journal, ignore_nulls, attempts), timeout, batch_rows)| {
+                WriteConfig {
+                    key_fields,
+                    write_concern: WriteConcern {
+                        acknowledgement,
+                        journal,
+                        timeout: Duration::from_millis(timeout),
+                    },
+                    batch_rows,
+                    ignore_nulls,
+                    attempts,
+                }
+            },
+        )
+    }
+
+    pub(in crate::connectors::mongodb) fn any_write_spec() -> impl Strategy<Value = WriteSpec> {
+        (any_write_config(), "[a-z]{1,8}").prop_map(|(config, collection)| WriteSpec {
+            connection: DEFAULT_CONNECTION.to_owned(),
+            database: "firesteel".to_owned(),
+            collection,
+            schema: predictions_schema(),
+            config,
+        })
+    }
+
+    #[test]
+    fn a_write_without_its_parts_is_refused() {
+        let whole = wire::WriteOptions::from(&WriteConfig::default());
+        for broken in [
+            wire::WriteOptions { w: None, ..whole.clone() },
+            wire::WriteOptions { w: Some(W::Members(0)), ..whole.clone() },
+            wire::WriteOptions { attempts: 0, ..whole },
+        ] {
+            assert!(matches!(WriteConfig::try_from(broken), Err(Error::PlanDecode { .. })));
+        }
+    }
+}

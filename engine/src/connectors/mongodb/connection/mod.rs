@@ -1,0 +1,194 @@
+//! A MongoDB server behind a name of the registry. Its client is made on first use and shared by all scans.
+
+pub(crate) mod named;
+pub(crate) mod retry;
+
+use std::fmt;
+use std::time::Duration;
+
+use bson::{Document, Timestamp, doc};
+use datafusion::error::DataFusionError;
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Database};
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
+
+use super::error;
+use crate::config::{MONGODB_URI_SETTING, MongoConnection};
+use crate::connectors::per_query::{PerQuery, QueryKey};
+use crate::{Config, Error, Result};
+
+/// One server, or one replica set.
+pub(crate) struct Connection {
+    settings: MongoConnection,
+    timeout: Duration,
+    /// Where the driver's background tasks run. It has to outlive every scan.
+    runtime: Handle,
+    client: OnceCell<Client>,
+    /// Which cluster time recent queries read at: all scans of a query read at one.
+    reads: PerQuery<(), Option<Timestamp>>,
+}
+
+impl Connection {
+    /// The connection of this configuration. Its client lives on `runtime`.
+    pub(crate) fn new(config: &Config, runtime: Handle) -> Self {
+        Self {
+            settings: config.mongodb.clone(),
+            timeout: config.connect_timeout,
+            runtime,
+            client: OnceCell::new(),
+            reads: PerQuery::default(),
+        }
+    }
+
+    /// How long to wait for the server.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The database of a collection that is named without one.
+    pub(crate) fn default_database(&self) -> &str {
+        &self.settings.database
+    }
+
+    /// A handle to `database`.
+    pub(crate) async fn database(&self, database: &str) -> Result<Database> {
+        Ok(self.client().await?.database(database))
+    }
+
+    /// An error of `operation` on `collection`, ready to travel through DataFusion: where the server was lost it names
+    /// the address and the setting, and is worth another try.
+    pub(crate) fn failed(
+        &self,
+        operation: &'static str,
+        collection: &str,
+        error: &mongodb::error::Error,
+    ) -> DataFusionError {
+        if error::is_lost(error) {
+            return self.unreachable(format!("{operation} on `{collection}`: {}", error::text(error))).into();
+        }
+        error::classify(operation, collection, error)
+    }
+
+    /// Checks that the server answers. The error names the address and the setting.
+    pub(crate) async fn check(&self) -> Result<()> {
+        self.admin(doc! { "ping": 1 }).await.map(drop)
+    }
+
+    /// The cluster time at which `query` reads: now, the first time a query is seen. `None` on a server without
+    /// snapshots, which a standalone `mongod` is.
+    pub(crate) async fn read_time(&self, query: Option<QueryKey>) -> Result<Option<Timestamp>> {
+        let now = async || Ok(snapshot_time(&self.admin(doc! { "hello": 1 }).await?));
+        self.reads.once(query, (), now).await
+    }
+
+    async fn admin(&self, command: Document) -> Result<Document> {
+        let client = self.client().await?;
+        let admin = client.database("admin");
+        let answer = admin.run_command(command);
+        // The driver's own limit is the server selection timeout; this one holds whatever it does.
+        match tokio::time::timeout(self.timeout + Duration::from_secs(2), answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.unreachable(error::text(&error))),
+            Err(_) => Err(self.unreachable("no answer in time".to_owned())),
+        }
+    }
+
+    async fn client(&self) -> Result<&Client> {
+        self.client
+            .get_or_try_init(|| async {
+                let (uri, timeout) = (self.settings.uri.clone(), self.timeout);
+                let connect = async move {
+                    let mut options = ClientOptions::parse(uri).await?;
+                    options.app_name.get_or_insert_with(|| "firesteel".to_owned());
+                    options.connect_timeout.get_or_insert(timeout);
+                    options.server_selection_timeout.get_or_insert(timeout);
+                    Client::with_options(options)
+                };
+                // A `mongodb+srv` address is looked up here, which may hang.
+                let connect = self.runtime.spawn(tokio::time::timeout(timeout, connect));
+                match connect.await {
+                    Ok(Ok(Ok(client))) => Ok(client),
+                    Ok(Ok(Err(error))) => Err(Error::InvalidSetting {
+                        setting: MONGODB_URI_SETTING,
+                        message: self.why_invalid(&error::text(&error)),
+                    }),
+                    Ok(Err(_)) => Err(self.unreachable("its name was not resolved in time".to_owned())),
+                    Err(_) => Err(self.unreachable("the engine is shutting down".to_owned())),
+                }
+            })
+            .await
+    }
+
+    fn unreachable(&self, message: String) -> Error {
+        Error::Unreachable {
+            role: "MongoDB",
+            address: self.settings.address(),
+            setting: MONGODB_URI_SETTING,
+            message: self.redact(&message),
+        }
+    }
+
+    /// Why the connection string cannot be used. The driver quotes the part that it stumbled over, which for an
+    /// unescaped password is a part of it: with credentials in the string its words are not repeated.
+    fn why_invalid(&self, message: &str) -> String {
+        if self.settings.uri.contains('@') {
+            return "not a valid connection string; in user and password `: / ? # [ ] @ %` have to be percent-encoded"
+                .to_owned();
+        }
+        message.to_owned()
+    }
+
+    /// Takes the credentials of the connection string out of a message.
+    fn redact(&self, message: &str) -> String {
+        let uri = &self.settings.uri;
+        let rest = uri.split_once("://").map_or(uri.as_str(), |(_, rest)| rest);
+        let Some((credentials, _)) = rest.rsplit_once('@') else { return message.to_owned() };
+        let mut message = message.replace(credentials, "…");
+        if let Some((_, password)) = credentials.split_once(':').filter(|(_, password)| !password.is_empty())
+        {
+            message = message.replace(password, "…");
+        }
+        message
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The time of the last operation, where the server is a member of a replica set or a router of a sharded cluster.
+fn snapshot_time(hello: &Document) -> Option<Timestamp> {
+    let replicated = hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
+    if replicated { hello.get_timestamp("operationTime").ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_replicated_servers_have_snapshots() {
+        let time = Timestamp { time: 7, increment: 1 };
+        for (hello, expected) in [
+            (doc! { "setName": "rs0", "operationTime": time }, Some(time)),
+            (doc! { "msg": "isdbgrid", "operationTime": time }, Some(time)),
+            (doc! { "operationTime": time }, None),
+            (doc! { "setName": "rs0" }, None),
+        ] {
+            assert_eq!(snapshot_time(&hello), expected, "{hello}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unusable_address_is_told_without_its_password() {
+        let config = Config::new("mongodb://me:hunter2@local host:x/?a=b", "firesteel");
+        let connection = Connection::new(&config, Handle::current());
+        let error = connection.check().await.unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(told.contains(MONGODB_URI_SETTING.name()), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}

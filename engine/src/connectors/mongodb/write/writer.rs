@@ -1,0 +1,90 @@
+//! Sends upserts until the server has confirmed them, or a reason to give up.
+
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_plan::metrics::Count;
+use mongodb::Database;
+
+use super::command::{Batch, Verdict, verdict};
+use super::encode::Encoder;
+use crate::Error;
+use crate::config::WriteConfig;
+use crate::connectors::mongodb::connection::{Connection, retry};
+use crate::connectors::mongodb::error::{is_transient, text};
+
+/// Writes the rows of one partition.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) database: Database,
+    pub(super) collection: &'a str,
+    pub(super) config: &'a WriteConfig,
+    pub(super) encoder: Encoder,
+    pub(super) waiting: Batch,
+    /// How often a command was sent again.
+    pub(super) retries: Count,
+}
+
+impl Writer<'_> {
+    /// Takes the rows of a batch; how many. They are durable after [`Self::finish`].
+    pub(super) async fn write(&mut self, batch: &RecordBatch) -> Result<u64> {
+        for row in 0..batch.num_rows() {
+            let upsert = self.encoder.upsert(batch, row)?;
+            if self.waiting.is_full_for(&upsert, self.config.batch_rows) {
+                self.flush().await?;
+            }
+            self.waiting.push(&upsert);
+        }
+        Ok(batch.num_rows() as u64)
+    }
+
+    /// Writes what still waits.
+    pub(super) async fn finish(mut self) -> Result<()> {
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.waiting);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut attempt = 1;
+        loop {
+            let Err(error) = self.send(&batch).await else { return Ok(()) };
+            let passes = matches!(error, DataFusionError::IoError(_));
+            if !passes || attempt >= self.config.attempts.get() {
+                return Err(error);
+            }
+            let wait = retry::wait(attempt);
+            tracing::warn!(%error, attempt, ?wait, collection = self.collection, "cannot write yet");
+            tokio::time::sleep(wait).await;
+            self.retries.add(1);
+            attempt += 1;
+        }
+    }
+
+    /// Sends one command. An I/O error is worth another try.
+    async fn send(&self, batch: &Batch) -> Result<()> {
+        let refused = |message| Error::WriteRefused { collection: self.collection.to_owned(), message };
+        let again = |message| DataFusionError::IoError(std::io::Error::other(refused(message)));
+        let command = self.database.run_raw_command(batch.command(self.collection, self.config));
+        // The server's own limit is only for the replication; this one holds whatever it does.
+        let limit = self.config.write_concern.timeout.saturating_mul(2) + Duration::from_secs(5);
+        let Ok(answer) = tokio::time::timeout(limit, command).await else {
+            return Err(again(format!("no answer within {limit:?}")));
+        };
+        match answer {
+            Ok(answer) => match verdict(&answer, &self.config.key_fields) {
+                Verdict::Written => Ok(()),
+                Verdict::Again(message) => Err(again(message)),
+                Verdict::Refused(message) => Err(refused(message).into()),
+            },
+            Err(error) if is_transient(&error) => {
+                Err(self.connection.failed("update", self.collection, &error))
+            }
+            Err(error) => Err(refused(text(&error)).into()),
+        }
+    }
+}

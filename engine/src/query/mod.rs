@@ -1,0 +1,15 @@
+//! A session: what a program runs queries through. A statement enters here.
+//!
+//! [`Session`] is in one folder: its start and end, the catalog that it shows, queries that run, and the statements about
+//! cached tables.
+
+mod cached;
+mod catalog;
+mod job_names;
+mod registry;
+mod running;
+mod session;
+
+pub use self::catalog::{ColumnInfo, FunctionInfo, TableInfo};
+pub use self::running::Query;
+pub use self::session::{Session, scheduler_address};

@@ -1,0 +1,272 @@
+//! A session: what a program runs queries through, on an embedded engine or on a cluster.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use ballista_core::extension::SessionConfigExt as _;
+use datafusion::catalog::TableProvider;
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::Expr;
+use datafusion::prelude::SessionContext;
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use super::job_names::JobNames;
+use super::registry::Registry;
+use crate::cluster::{DEFAULT_SCHEDULER_PORT, Embedded};
+use crate::config::SCHEDULER_SETTING;
+use crate::connectors::mongodb::MongoDb;
+use crate::connectors::registry::Connectors;
+use crate::dataflow::{Dataset, Exprs};
+use crate::functions::process;
+use crate::jobs::JobClient;
+use crate::session::{state, tables};
+use crate::sql::Outcome;
+use crate::{Config, Error, Result};
+
+/// A handle to the engine. Clones are cheap and share everything.
+///
+/// The tables `predictions` (MongoDB), `images` and `predictions_topic` (Kafka) are there from the start. Nothing
+/// connects to a server before one of its tables is asked for.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) context: Context,
+    connectors: Arc<Connectors>,
+    /// The engine in this process; `None` on a cluster, and after a shutdown.
+    embedded: tokio::sync::Mutex<Option<Embedded>>,
+    /// Whether tables are read by this process, so that it can tell whether their server answers.
+    pub(super) reads_here: bool,
+    cached: Registry,
+    pub(super) jobs: JobClient,
+    pub(super) job_names: JobNames,
+}
+
+/// DataFusion's context has no `Debug` worth printing.
+pub(super) struct Context(pub(super) SessionContext);
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SessionContext").field(&self.0.session_id()).finish()
+    }
+}
+
+impl Session {
+    /// Starts an engine in this process: a scheduler and one executor, over loopback on ports that the system picks.
+    ///
+    /// It runs on threads of its own, with stacks large enough for deep plans, and leaves nothing behind after
+    /// [`Session::shutdown`] or when the last clone is dropped.
+    pub fn embedded(config: Config) -> BoxFuture<'static, Result<Self>> {
+        Box::pin(async move {
+            let (embedded, connectors) = Embedded::start(&config).await?;
+            let url = embedded.scheduler_url().to_owned();
+            Self::open(config, connectors, &url, Some(embedded))
+        })
+    }
+
+    /// Connects to the cluster whose scheduler is at `address`, such as `df://localhost:50050`.
+    ///
+    /// Scheduler and executors resolve the connection to MongoDB from their own settings.
+    pub fn connect<'a>(address: &'a str, config: Config) -> BoxFuture<'a, Result<Self>> {
+        Box::pin(async move {
+            let (host, port) = scheduler_address(address)?;
+            let reach = tokio::net::TcpStream::connect((host.as_str(), port));
+            let failure = match tokio::time::timeout(config.connect_timeout, reach).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("no answer in time".to_owned()),
+            };
+            if let Some(message) = failure {
+                return Err(Error::Unreachable {
+                    role: "the scheduler",
+                    address: format!("{host}:{port}"),
+                    setting: SCHEDULER_SETTING,
+                    message,
+                });
+            }
+            let connectors = Arc::new(Connectors::new(&config, Handle::current()));
+            // An IPv6 address needs its brackets back.
+            let host = if host.contains(':') { format!("[{host}]") } else { host };
+            Self::open(config, connectors, &format!("http://{host}:{port}"), None)
+        })
+    }
+
+    fn open(
+        config: Config,
+        connectors: Arc<Connectors>,
+        scheduler_url: &str,
+        embedded: Option<Embedded>,
+    ) -> Result<Self> {
+        let role = state::Role::Client { scheduler_url };
+        let mut state = state::session_state(role, state::session_config(&config, &connectors), &connectors)?;
+        let job_names = JobNames::new(state.session_id());
+        let named = state.config().clone().with_ballista_job_name(&job_names.common());
+        *state.config_mut() = named;
+        let context = SessionContext::new_with_state(state);
+        let reads_here = embedded.is_some();
+        let inner = Inner {
+            context: Context(context),
+            connectors,
+            embedded: tokio::sync::Mutex::new(embedded),
+            reads_here,
+            cached: Registry::default(),
+            jobs: JobClient::new(scheduler_url)?,
+            job_names,
+        };
+        tables::register(&inner.context.0.state(), &inner.connectors)?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Registers `collection` of the configured database as the table `name`, read with `schema`.
+    ///
+    /// Field types may be Boolean, Int32, Int64, Float64, Utf8, Binary, Timestamp in milliseconds, Decimal128, and
+    /// Struct and List of these.
+    pub fn register_collection(&self, name: &str, collection: &str, schema: SchemaRef) -> Result<()> {
+        let inner = &self.inner;
+        let table = inner.connectors.get::<MongoDb>()?.table(collection, schema)?;
+        inner.context.0.register_table(name, Arc::new(table))?;
+        Ok(())
+    }
+
+    /// Registers `collection` of the configured database as the table `name`, with a schema inferred from a sample of
+    /// 1,000 documents. The result is that schema.
+    pub fn infer_collection<'a>(
+        &'a self,
+        name: &'a str,
+        collection: &'a str,
+    ) -> BoxFuture<'a, Result<SchemaRef>> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            let table = inner.connectors.get::<MongoDb>()?.infer(collection).await?;
+            let schema = table.schema();
+            inner.context.0.register_table(name, Arc::new(table))?;
+            Ok(schema)
+        })
+    }
+
+    /// The rows of a table.
+    ///
+    /// On an embedded engine a table of MongoDB or Kafka is an [`Error::Unreachable`] here where its server does not answer.
+    pub fn table<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Dataset>> {
+        Box::pin(async move {
+            let names = self.inner.cached.freeze_names().await;
+            let frame = self.inner.context.0.table(name).await?;
+            drop(names);
+            self.check_sources(frame.logical_plan()).await?;
+            Ok(Dataset::new(frame))
+        })
+    }
+
+    /// The result of a statement in SQL, not yet run; of one that has none, no rows. See [`Session::execute`].
+    pub fn sql<'a>(&'a self, query: &'a str) -> BoxFuture<'a, Result<Dataset>> {
+        Box::pin(async move {
+            match self.execute(query).await? {
+                Outcome::Rows(rows) => Ok(rows),
+                Outcome::Done(_) => Ok(Dataset::new(self.inner.context.0.read_empty()?)),
+            }
+        })
+    }
+
+    /// The catalog, the settings and the way to the scheduler.
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.inner.context.0
+    }
+
+    /// A call of a scalar or aggregate function by its name: one that the program registered, or one of SQL's.
+    pub fn call(&self, name: &str, arguments: impl Exprs) -> Result<Expr> {
+        let (state, arguments) = (self.inner.context.0.state(), arguments.into_exprs());
+        if let Ok(function) = state.udf(name) {
+            return Ok(function.call(arguments));
+        }
+        match state.udaf(name) {
+            Ok(function) => Ok(function.call(arguments)),
+            Err(_) => Err(Error::UnknownFunction { name: name.to_owned(), process: process("this session") }),
+        }
+    }
+
+    /// Ends the engine of this session, with all its threads and files. Further queries fail. On a cluster this only
+    /// lets go of it.
+    pub fn shutdown<'a>(&'a self) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            Box::pin(self.remove_cached()).await;
+            let embedded = self.inner.embedded.lock().await.take();
+            if let Some(embedded) = embedded {
+                embedded.stop().await;
+            }
+        })
+    }
+
+    /// The tables that this session has cached.
+    pub(crate) fn cached(&self) -> &Registry {
+        &self.inner.cached
+    }
+
+    /// The connectors of this process.
+    pub(crate) fn connectors(&self) -> &Connectors {
+        &self.inner.connectors
+    }
+
+    /// Checks the servers behind the tables of a plan, for an error that says what to do about it.
+    pub(crate) async fn check_sources(&self, plan: &datafusion::logical_expr::LogicalPlan) -> Result<()> {
+        if !self.inner.reads_here {
+            return Ok(());
+        }
+        for name in self.inner.connectors.connections_of(plan)? {
+            self.inner.connectors.check(&name).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Host and port of a scheduler's address, which is `df://host:port`; an IPv6 address comes without its brackets.
+pub fn scheduler_address(address: &str) -> Result<(String, u16)> {
+    let invalid = |message: String| Error::InvalidSetting { setting: SCHEDULER_SETTING, message };
+    let url = url::Url::parse(address).map_err(|error| invalid(error.to_string()))?;
+    if !matches!(url.scheme(), "df" | "http") {
+        return Err(invalid(format!("it starts with {}:// and not with df://", url.scheme())));
+    }
+    let host = url
+        .host_str()
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| invalid("it names no host".to_owned()))?;
+    // `http` has a port of its own, which the URL leaves out where it is named.
+    let port = url.port_or_known_default().unwrap_or(DEFAULT_SCHEDULER_PORT);
+    Ok((host.trim_matches(['[', ']']).to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_perhaps_a_port() {
+        for (address, expected) in [
+            ("df://localhost:50050", Some(("localhost", 50050))),
+            ("df://scheduler", Some(("scheduler", 50050))),
+            ("df://[::1]:7", Some(("::1", 7))),
+            ("http://scheduler:80", Some(("scheduler", 80))),
+            ("https://scheduler:443", None),
+            ("localhost:50050", None),
+            ("mongodb://localhost", None),
+            ("df://", None),
+            ("", None),
+        ] {
+            let parsed = scheduler_address(address).ok();
+            assert_eq!(parsed.as_ref().map(|(host, port)| (host.as_str(), *port)), expected, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_scheduler_that_is_not_there_names_address_and_setting() {
+        let error = Session::connect("df://127.0.0.1:1", Config::default()).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Unreachable { address, setting, .. }
+                if address == "127.0.0.1:1" && *setting == SCHEDULER_SETTING),
+            "{error}"
+        );
+    }
+}
