@@ -63,9 +63,9 @@ test-pods: ## The manifests' base as real containers, with podman, as root
 spark: ## Spark 3.5 and MongoDB's connector for it, fetched once into .dev/spark
 	@dev/spark fetch
 
-compare: services build spark ## The job on Spark and here, with DuckDB, Polars, DataFusion and TPC-H; COMPARE="--docs 4000" for a quick look
+compare: services benches spark ## The job on Spark and here, with DuckDB, Polars, DataFusion and TPC-H; COMPARE="--docs 4000" for a quick look
 	@dev/peers fetch query
-	@$(SERVICES); found="$$(dev/spark env && dev/peers env query)"; eval "$$found"; exec $(FIRESTEEL) compare --tpch 1 $(COMPARE)
+	@$(SERVICES); found="$$(dev/spark env && dev/peers env query)"; eval "$$found"; exec $(TARGET)/release/firesteel-benches compare --firesteel $(FIRESTEEL) --tpch 1 $(COMPARE)
 
 benches: # What the benchmarks run
 	@dev/toolchain

@@ -13,9 +13,10 @@ use arrow::array::{
     TimestampMillisecondBuilder,
 };
 use arrow::datatypes::SchemaRef;
-use bson::{DateTime, Document, RawDocumentBuf, rawdoc};
+use bson::{Document, RawDocumentBuf, rawdoc};
 use criterion::{Criterion, Throughput};
-use firesteel_engine::{bench, predictions_schema};
+use firesteel_engine::documents::decode;
+use firesteel_engine::predictions_schema;
 use firesteel_pipeline::seed::Generator;
 use firesteel_proto::PredictionRecord;
 
@@ -33,16 +34,16 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
 
     let documents: Vec<Vec<u8>> = records
         .iter()
-        .map(|record| whole(record).map(RawDocumentBuf::into_bytes))
-        .collect::<anyhow::Result<_>>()?;
+        .map(|record| record.to_document().map(RawDocumentBuf::into_bytes))
+        .collect::<firesteel_proto::Result<_>>()?;
     ensure!(
-        bench::decode(&documents, &schema)? == by_hand(&documents, &schema)?,
+        decode(&documents, &schema)? == by_hand(&documents, &schema)?,
         "the decoder and the builders disagree"
     );
     let mut group = criterion.benchmark_group("decode/predictions");
     group.throughput(throughput(&documents));
     group.bench_function("firesteel", |bencher| {
-        bencher.iter(|| bench::decode(black_box(&documents), &schema));
+        bencher.iter(|| decode(black_box(&documents), &schema));
     });
     group.bench_function("bson documents, arrow builders", |bencher| {
         bencher.iter(|| by_hand(black_box(&documents), &schema));
@@ -51,11 +52,11 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
 
     let columns = Arc::new(schema.project(&[schema.index_of("producer_id")?, schema.index_of("correct")?])?);
     let documents: Vec<Vec<u8>> = records.iter().map(|record| two_columns(record).into_bytes()).collect();
-    ensure!(bench::decode(&documents, &columns)?.num_rows() == documents.len(), "rows are missing");
+    ensure!(decode(&documents, &columns)?.num_rows() == documents.len(), "rows are missing");
     let mut group = criterion.benchmark_group("decode/two columns");
     group.throughput(throughput(&documents));
     group.bench_function("firesteel", |bencher| {
-        bencher.iter(|| bench::decode(black_box(&documents), &columns));
+        bencher.iter(|| decode(black_box(&documents), &columns));
     });
     group.finish();
     Ok(())
@@ -64,23 +65,6 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
 fn throughput(documents: &[Vec<u8>]) -> Throughput {
     let bytes = documents.iter().map(|document| document.len() as u64).sum();
     Throughput::ElementsAndBytes { elements: documents.len() as u64, bytes }
-}
-
-/// The document that `firesteel seed` and the sink write.
-fn whole(record: &PredictionRecord) -> anyhow::Result<RawDocumentBuf> {
-    let sequence = i64::try_from(record.id.sequence.0)?;
-    Ok(rawdoc! {
-        "_id": record.id.to_string(),
-        "producer_id": record.id.producer.to_string(),
-        "sequence": sequence,
-        "label": record.label.name(),
-        "predicted": record.predicted.name(),
-        "correct": record.correct(),
-        "confidence": f64::from(record.confidence),
-        "model": record.model.as_str(),
-        "produced_at": DateTime::from_millis(record.produced_at.0),
-        "inferred_at": DateTime::from_millis(record.inferred_at.0),
-    })
 }
 
 /// What the server's projection leaves of it for wrong inferences by producer.

@@ -13,18 +13,18 @@ use firesteel_pipeline::inference::{
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::process::Command;
 
-use crate::measure::{Bound, Goal, quantile};
-use crate::output;
+use crate::server_process::ServerProcess;
+use crate::statistics::quantile;
+use crate::target::{self, Target};
 
 /// Images that passes are taken from, in turn.
 const IMAGES: usize = 1_024;
-/// At this batch size the goals are set.
-const GOAL_BATCH: usize = 64;
+/// At this batch size the targets are set.
+const TARGET_BATCH: usize = 64;
 
 #[derive(Debug, Args)]
 pub(crate) struct InferenceArgs {
@@ -50,29 +50,35 @@ pub(crate) struct InferenceArgs {
 }
 
 /// Who takes part.
-enum Contender {
+enum System {
     Ours(Box<dyn Model>),
     Peer(String),
 }
 
-/// Images a second, by contender and batch size, a figure a round.
+/// Images a second, by system and batch size, a figure a round.
 type Rates = BTreeMap<(String, usize), Vec<f64>>;
 
-pub(crate) fn run(args: &InferenceArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     let seconds = Duration::try_from_secs_f64(args.seconds).context("--seconds")?;
     let network = Network::read(Weights::shipped()?)?;
     let dataset = Dataset::load(None)?;
     let samples = samples(&network.info, dataset.images().get(..IMAGES).context("too few images")?)?;
     let pixels: Vec<u8> = samples.iter().flat_map(|sample| sample.pixels.iter().copied()).collect();
 
-    let mut contenders: Vec<(String, Contender)> = Vec::new();
+    let mut systems: Vec<(String, System)> = Vec::new();
     for precision in Precision::ALL {
         let name = format!("firesteel {precision}");
-        contenders.push((name, Contender::Ours(compile(&network, precision, Device::Cpu)?)));
+        systems.push((name, System::Ours(compile(&network, precision, Device::Cpu)?)));
     }
-    contenders.push(("candle f32".to_owned(), Contender::Ours(Box::new(PlainResNet::new(&network)?))));
+    systems.push(("candle f32".to_owned(), System::Ours(Box::new(PlainResNet::new(&network)?))));
     let mut peers = match &args.python {
-        Some(python) => Some(Peers::start(python, &args.script)?),
+        Some(python) => {
+            let (peers, variants) = start_peers(python, &args.script).await?;
+            for variant in variants {
+                systems.push((variant.clone(), System::Peer(variant)));
+            }
+            Some(peers)
+        }
         None => {
             eprintln!(
                 "without PyTorch and ONNX Runtime: `dev/peers fetch inference` and `eval \"$(dev/peers env inference)\"` \
@@ -81,9 +87,6 @@ pub(crate) fn run(args: &InferenceArgs) -> anyhow::Result<()> {
             None
         }
     };
-    for variant in peers.as_ref().map(|peers| peers.variants.clone()).unwrap_or_default() {
-        contenders.push((variant.clone(), Contender::Peer(variant)));
-    }
 
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     println!("{processors} processors, {} rounds after a warm-up, all in turn", args.rounds);
@@ -92,11 +95,13 @@ pub(crate) fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     for round in 0..=args.rounds {
         eprintln!("round {round} of {}", args.rounds);
         for &batch in &batches {
-            for (name, contender) in &mut contenders {
-                let rate = match contender {
-                    Contender::Ours(model) => own_rate(&mut **model, &pixels, batch, seconds)?,
-                    Contender::Peer(variant) => match &mut peers {
-                        Some(peers) => peers.rate(variant, batch, args.seconds)?,
+            for (name, system) in &mut systems {
+                // A signal is looked for between two measurements.
+                tokio::task::yield_now().await;
+                let rate = match system {
+                    System::Ours(model) => own_rate(&mut **model, &pixels, batch, seconds)?,
+                    System::Peer(variant) => match &mut peers {
+                        Some(peers) => peer_rate(peers, variant, batch, args.seconds).await?,
                         None => bail!("nobody runs {variant}"),
                     },
                 };
@@ -108,7 +113,7 @@ pub(crate) fn run(args: &InferenceArgs) -> anyhow::Result<()> {
         }
     }
 
-    let names: Vec<String> = contenders.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = systems.into_iter().map(|(name, _)| name).collect();
     println!("\nimages/s, medians\n{:<18}{}", "", columns(&batches, |batch| format!("batch {batch}")));
     for name in &names {
         println!("{name:<18}{}", columns(&batches, |batch| format!("{:.1}", median(&rates, name, batch))));
@@ -117,7 +122,7 @@ pub(crate) fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     let mut shares = Vec::new();
     for precision in Precision::ALL {
         let Some(peak) = peak(precision, processors) else { continue };
-        let rate = median(&rates, &format!("firesteel {precision}"), GOAL_BATCH);
+        let rate = median(&rates, &format!("firesteel {precision}"), TARGET_BATCH);
         let share = rate * operations / peak;
         println!(
             "firesteel {precision}: {:.0} of the {:.0} GOP/s that a loop over registers reaches on these cores, {:.0} %",
@@ -133,14 +138,14 @@ pub(crate) fn run(args: &InferenceArgs) -> anyhow::Result<()> {
         "An image is {:.3} billion multiplications. f32 and bf16 save most of them (Winograd), so they may pass the peak.",
         operations / 2e9
     );
-    let goals = goals(&rates, &names);
-    print!("{}", output::goals_text(&goals)?);
+    let targets = targets(&rates, &names);
+    print!("{}", target::text(&targets)?);
     if let Some(path) = &args.json {
         let rate = |((name, batch), rounds): (&(String, usize), &Vec<f64>)| json!({ "name": name, "batch": batch, "median": quantile(rounds, 0.5), "images_per_second": rounds });
         let all = json!({
             "processors": processors, "rounds": args.rounds, "seconds": args.seconds,
             "peers": peers.as_ref().map_or(&Value::Null, |peers| &peers.ready), "rates": rates.iter().map(rate).collect::<Vec<_>>(),
-            "peaks": shares, "goals": output::goals_json(&goals),
+            "peaks": shares, "goals": targets.iter().map(Target::json).collect::<Vec<_>>(),
         });
         std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -167,59 +172,27 @@ fn own_rate(model: &mut dyn Model, pixels: &[u8], batch: usize, seconds: Duratio
     Ok(images as f64 / began.elapsed().as_secs_f64())
 }
 
-/// The others' process.
-struct Peers {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    variants: Vec<String>,
-    ready: Value,
+/// PyTorch and ONNX Runtime, and the variants of them that it names.
+async fn start_peers(python: &Path, script: &Path) -> anyhow::Result<(ServerProcess, Vec<String>)> {
+    eprintln!("starting PyTorch and ONNX Runtime, and quantising for the latter");
+    let mut command = Command::new(python);
+    command.arg(script).arg("--serve");
+    let peers = ServerProcess::start("PyTorch and ONNX Runtime", command).await?;
+    let named = peers.ready["variants"].as_array().context("no variants")?;
+    let variants = named.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    Ok((peers, variants))
 }
 
-impl Peers {
-    fn start(python: &PathBuf, script: &PathBuf) -> anyhow::Result<Self> {
-        eprintln!("starting PyTorch and ONNX Runtime, and quantising for the latter");
-        let mut command = Command::new(python);
-        command.arg(script).arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", python.display()))?;
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            bail!("{} has no standard input or output", python.display());
-        };
-        let stdout = BufReader::new(stdout);
-        let mut peers = Self { child, stdin, stdout, variants: Vec::new(), ready: Value::Null };
-        peers.ready = peers.line()?;
-        let named = peers.ready["variants"].as_array().context("no variants")?;
-        peers.variants = named.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
-        Ok(peers)
-    }
-
-    fn rate(&mut self, variant: &str, batch: usize, seconds: f64) -> anyhow::Result<f64> {
-        writeln!(self.stdin, "{variant} {batch} {seconds}")?;
-        self.stdin.flush()?;
-        let answer = self.line()?;
-        if let Some(error) = answer["error"].as_str() {
-            bail!("{variant}: {error}");
-        }
-        let figure = |name: &str| answer[name].as_f64().with_context(|| format!("{variant} told no {name}"));
-        Ok(figure("images")? / figure("seconds")?)
-    }
-
-    fn line(&mut self) -> anyhow::Result<Value> {
-        let mut line = String::new();
-        ensure!(
-            self.stdout.read_line(&mut line)? > 0,
-            "the script of PyTorch and ONNX Runtime ended, see above"
-        );
-        Ok(serde_json::from_str(&line)?)
-    }
-}
-
-impl Drop for Peers {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Has a peer run a variant for `seconds`; images a second.
+async fn peer_rate(
+    peers: &mut ServerProcess,
+    variant: &str,
+    batch: usize,
+    seconds: f64,
+) -> anyhow::Result<f64> {
+    let answer = peers.ask(&format!("{variant} {batch} {seconds}")).await?;
+    let figure = |name: &str| answer[name].as_f64().with_context(|| format!("{variant} told no {name}"));
+    Ok(figure("images")? / figure("seconds")?)
 }
 
 fn columns(batches: &[usize], cell: impl Fn(usize) -> String) -> String {
@@ -231,28 +204,24 @@ fn median(rates: &Rates, name: &str, batch: usize) -> f64 {
 }
 
 /// What was asked for, against the better of the peers in the same precision.
-fn goals(rates: &Rates, names: &[String]) -> Vec<Goal> {
-    let mut goals = Vec::new();
+fn targets(rates: &Rates, names: &[String]) -> Vec<Target> {
+    let mut targets = Vec::new();
     for (ours, peers) in [
         ("f32", &["torch-fp32", "onnx-fp32"][..]),
         ("bf16", &["torch-bf16"][..]),
         ("int8", &["onnx-int8"][..]),
     ] {
-        for (batch, wanted) in [(GOAL_BATCH, 1.1), (1, 1.0)] {
+        for (batch, wanted) in [(TARGET_BATCH, 1.1), (1, 1.0)] {
             let there = peers.iter().filter(|peer| names.iter().any(|name| name == *peer));
             let best =
                 there.map(|peer| (median(rates, peer, batch), peer)).max_by(|a, b| a.0.total_cmp(&b.0));
             let Some((best, peer)) = best.filter(|(best, _)| *best > 0.0) else { continue };
-            goals.push(Goal {
-                what: format!("{ours} against {peer} at batch {batch}"),
-                bound: Bound::AtLeast,
-                wanted,
-                measured: median(rates, &format!("firesteel {ours}"), batch) / best,
-                unit: "x",
-            });
+            let what = format!("{ours} against {peer} at batch {batch}");
+            let ratio = median(rates, &format!("firesteel {ours}"), batch) / best;
+            targets.push(Target::at_least(what, wanted, ratio).unit("x"));
         }
     }
-    goals
+    targets
 }
 
 #[cfg(test)]
@@ -260,14 +229,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn goals_compare_with_the_better_peer_that_is_there() {
+    fn targets_compare_with_the_better_peer_that_is_there() {
         let mut rates = Rates::new();
         for (name, rate) in [("firesteel f32", 220.0), ("torch-fp32", 100.0), ("onnx-fp32", 200.0)] {
             rates.insert((name.to_owned(), 64), vec![rate]);
         }
         let names: Vec<String> = ["firesteel f32", "torch-fp32", "onnx-fp32"].map(str::to_owned).into();
-        let goals = goals(&rates, &names);
-        assert_eq!(goals.len(), 1, "{goals:?}");
-        assert!(goals[0].what.contains("onnx-fp32") && (goals[0].measured - 1.1).abs() < 1e-9);
+        let targets = targets(&rates, &names);
+        assert_eq!(targets.len(), 1, "{targets:?}");
+        assert!(targets[0].what.contains("onnx-fp32") && (targets[0].measured - 1.1).abs() < 1e-9);
     }
 }

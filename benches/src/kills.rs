@@ -14,8 +14,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use std::time::{Duration, Instant};
 
-use crate::measure::Times;
-use crate::seeded::{self, Layout, Target};
+use crate::answer::Answer;
+use crate::seeded::{self, Layout, ServerArgs};
+use crate::statistics::Times;
 
 /// After how long without a heartbeat the scheduler gives an executor up.
 const EXECUTOR_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ pub(crate) struct KillsArgs {
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
     #[command(flatten)]
-    target: Target,
+    server: ServerArgs,
 }
 
 /// Who is killed in a run.
@@ -78,9 +79,9 @@ fn plan(seed: u64, run: u64) -> Plan {
 }
 
 pub(crate) async fn run(args: KillsArgs) -> anyhow::Result<()> {
-    let database = seeded::ensure(&args.target, args.docs, Layout::Clustered).await?;
-    let binary = args.target.firesteel.to_str().context("the binary's path is no text")?;
-    let mut settings = ClusterSettings::new(binary, &args.target.mongodb_uri, &database).scheduler(&[
+    let uri = &args.server.mongodb_uri;
+    let database = seeded::ensure(&args.server, args.docs, Layout::Clustered).await?;
+    let mut settings = ClusterSettings::new(args.server.binary()?, uri, &database).scheduler(&[
         "--executor-timeout-seconds",
         &EXECUTOR_TIMEOUT.as_secs().to_string(),
         "--no-executors-grace-period-seconds",
@@ -88,7 +89,7 @@ pub(crate) async fn run(args: KillsArgs) -> anyhow::Result<()> {
     ]);
     settings.vcores = 1;
     let mut cluster = Cluster::start(settings, 2).await;
-    let mut config = Config::new(&args.target.mongodb_uri, &database);
+    let mut config = Config::new(uri, &database);
     config.partitions = Some(4);
     let pushing = Session::connect(&cluster.url(), config.clone()).await?;
     config.scan.aggregate_pushdown = false;
@@ -98,8 +99,9 @@ pub(crate) async fn run(args: KillsArgs) -> anyhow::Result<()> {
     let mut expected = None;
     let [pushed, read] =
         [undisturbed(&pushing, &mut expected).await?, undisturbed(&reading, &mut expected).await?];
-    let expected = expected.context("no report was made")?;
-    ensure!(expected.totals.images == args.docs, "the report counts {}", expected.totals.images);
+    let expected: Answer = expected.context("no report was made")?;
+    let (counted, _) = expected.counts();
+    ensure!(counted == args.docs, "the report counts {counted}");
     println!(
         "undisturbed: {:.2} s with pushdown, {:.2} s without (medians of {UNDISTURBED})",
         pushed.median(),
@@ -119,7 +121,7 @@ pub(crate) async fn run(args: KillsArgs) -> anyhow::Result<()> {
         let moment = undisturbed.mul_f64(plan.moment);
         let (ended, took) = disturbed(&mut cluster, session, plan, moment, limit).await?;
         let with = match (&ended, plan.kill) {
-            (Ok(report), _) if same(report, &expected) => "the right result".to_owned(),
+            (Ok(report), _) if Answer::of(report)?.agrees(&expected) => "the right result".to_owned(),
             (Ok(report), _) => {
                 bail!("run {run} counted {} images, or counted them wrong", report.totals.images)
             }
@@ -156,7 +158,7 @@ pub(crate) async fn run(args: KillsArgs) -> anyhow::Result<()> {
 }
 
 /// The times of the report when nobody is killed, after one that warms up. Every report is the same.
-async fn undisturbed(session: &Session, expected: &mut Option<Report>) -> anyhow::Result<Times> {
+async fn undisturbed(session: &Session, expected: &mut Option<Answer>) -> anyhow::Result<Times> {
     let mut times = Times::default();
     for round in 0..=UNDISTURBED {
         let begun = Instant::now();
@@ -164,8 +166,11 @@ async fn undisturbed(session: &Session, expected: &mut Option<Report>) -> anyhow
         if round > 0 {
             times.push(begun.elapsed());
         }
-        let expected = expected.get_or_insert_with(|| report.clone());
-        ensure!(same(&report, expected), "two undisturbed reports differ");
+        let answer = Answer::of(&report)?;
+        ensure!(
+            answer.agrees(expected.get_or_insert_with(|| answer.clone())),
+            "two undisturbed reports differ"
+        );
     }
     Ok(times)
 }
@@ -198,13 +203,6 @@ async fn disturbed(
         bail!("the report hangs: nothing after {:.0} s ({plan:?})", deadline.as_secs_f64());
     };
     Ok((ended?, begun.elapsed()))
-}
-
-/// Whether two reports say the same; the time they took is their own.
-fn same(one: &Report, other: &Report) -> bool {
-    let (mut one, mut other) = (one.clone(), other.clone());
-    (one.totals.job_seconds, other.totals.job_seconds) = (0.0, 0.0);
-    one == other
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use firesteel_engine::report::{self, Report};
 use firesteel_engine::{Config, Session};
 use std::time::{Duration, Instant};
 
-use crate::measure::Times;
+use crate::statistics::Times;
 
 /// A part of a job, and how to read it off.
 pub(crate) type Part = (&'static str, fn(&Timings) -> Duration);

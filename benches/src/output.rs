@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 use crate::latency::{Latency, PARTS};
-use crate::measure::{Bound, Goal, Times};
 use crate::seeded::Layout;
-use crate::ways::{Measured, Way};
+use crate::statistics::{Times, quotient};
+use crate::variants::{Measured, Variant};
 
 /// What was measured over one layout.
 pub(crate) struct Section {
@@ -18,19 +18,18 @@ pub(crate) struct Section {
 }
 
 impl Section {
-    pub(crate) fn median(&self, way: Way) -> f64 {
-        self.measured.times.get(&way).map_or(0.0, Times::median)
+    pub(crate) fn median(&self, variant: Variant) -> f64 {
+        self.measured.times.get(&variant).map_or(0.0, Times::median)
     }
 
-    /// How many times as fast as `other` a way is, by their medians.
-    pub(crate) fn ratio(&self, way: Way, other: Way) -> f64 {
-        let median = self.median(way);
-        if median > 0.0 { self.median(other) / median } else { 0.0 }
+    /// How many times as fast as `other` a variant is, by their medians.
+    pub(crate) fn ratio(&self, variant: Variant, other: Variant) -> f64 {
+        quotient(self.median(other), self.median(variant))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     fn rate(&self, seconds: f64) -> f64 {
-        if seconds > 0.0 { self.docs as f64 / seconds } else { 0.0 }
+        quotient(self.docs as f64, seconds)
     }
 
     pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
@@ -43,37 +42,42 @@ impl Section {
             "{:<24}{:>10}{:>10}{:>10}{:>16}{:>10}{:>10}",
             head[0], head[1], head[2], head[3], head[4], head[5], head[6]
         )?;
-        for (way, times) in &self.measured.times {
+        for (variant, times) in &self.measured.times {
+            let figures = times.figures();
             writeln!(
                 text,
                 "{:<24}{:>8.3} s{:>8.3} s{:>8.3} s{:>16.2}{:>10.2}{:>10.2}",
-                way.name(),
-                times.median(),
-                times.min(),
-                times.max(),
-                self.rate(times.median()) / 1e6,
-                self.ratio(*way, Way::Group),
-                self.ratio(*way, Way::Cursor),
+                variant.name(),
+                figures.median,
+                figures.min,
+                figures.max,
+                self.rate(figures.median) / 1e6,
+                self.ratio(*variant, Variant::Group),
+                self.ratio(*variant, Variant::Cursor),
             )?;
         }
         let (documents, wrong) = self.measured.answer.counts();
         writeln!(text, "  CACHE TABLE took {:.2} s", self.caching)?;
-        writeln!(text, "  every way, in every round, counted {documents} documents, {wrong} of them wrong")?;
+        writeln!(
+            text,
+            "  every variant, in every round, counted {documents} documents, {wrong} of them wrong"
+        )?;
         Ok(text)
     }
 
     pub(crate) fn json(&self) -> Value {
-        let ways = self.measured.times.iter().map(|(way, times)| {
+        let variants = self.measured.times.iter().map(|(variant, times)| {
+            let figures = times.figures();
             json!({
-                "way": way.name(), "median_seconds": times.median(), "min_seconds": times.min(),
-                "max_seconds": times.max(), "seconds": times.seconds(),
-                "documents_per_second": self.rate(times.median()),
+                "way": variant.name(), "median_seconds": figures.median, "min_seconds": figures.min,
+                "max_seconds": figures.max, "seconds": figures.rounds,
+                "documents_per_second": self.rate(figures.median),
             })
         });
         let (documents, wrong) = self.measured.answer.counts();
         json!({
             "layout": self.layout.name(), "documents": documents, "wrong": wrong, "plan": self.plan,
-            "cache_seconds": self.caching, "ways": ways.collect::<Vec<_>>(),
+            "cache_seconds": self.caching, "ways": variants.collect::<Vec<_>>(),
         })
     }
 }
@@ -95,34 +99,9 @@ pub(crate) fn latency_text(latency: &Latency, docs: u64) -> Result<String, std::
 }
 
 pub(crate) fn latency_json(latency: &Latency, docs: u64) -> Value {
-    let part = |times: &Times| json!({ "median_seconds": times.median(), "min_seconds": times.min(), "p95_seconds": times.quantile(0.95) });
+    let part = |times: &Times| json!({ "median_seconds": times.median(), "min_seconds": times.quantile(0.0), "p95_seconds": times.quantile(0.95) });
     let parts = PARTS.iter().zip(&latency.parts).map(|((name, _), times)| ((*name).to_owned(), part(times)));
     let mut parts: serde_json::Map<String, Value> = parts.collect();
     parts.insert("asking whether MongoDB answers".to_owned(), part(&latency.opening));
     json!({ "documents": docs, "total": part(&latency.total), "parts": parts })
-}
-
-pub(crate) fn goals_text(goals: &[Goal]) -> Result<String, std::fmt::Error> {
-    let mut text = String::from("\ngoals\n");
-    for goal in goals {
-        let sign = if goal.bound == Bound::AtLeast { ">=" } else { "<=" };
-        let verdict = if goal.met() { "met" } else { "MISSED" };
-        writeln!(
-            text,
-            "  {:<72}{sign} {:>6.1} {:<3}{:>9.2} {:<3}  {verdict}",
-            goal.what, goal.wanted, goal.unit, goal.measured, goal.unit
-        )?;
-    }
-    Ok(text)
-}
-
-pub(crate) fn goals_json(goals: &[Goal]) -> Value {
-    let goal = |goal: &Goal| {
-        let bound = if goal.bound == Bound::AtLeast { "at least" } else { "at most" };
-        json!({
-            "goal": goal.what, "bound": bound, "wanted": goal.wanted, "measured": goal.measured, "unit": goal.unit,
-            "met": goal.met(),
-        })
-    };
-    goals.iter().map(goal).collect()
 }

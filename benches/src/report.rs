@@ -1,20 +1,20 @@
 //! The report by our engine, and by what a user would pick instead, side by side in one run.
 //!
-//! `seeded` makes the collections, once → `ways` runs every way in turn and refuses to go on where two of them count
-//! differently → `measure` takes medians → `output` prints them with the goals that they met or missed. A missed goal
-//! is no failure of the program: figures are for people, and a busy machine misses goals.
+//! `seeded` makes the collections, once → `variants` runs every variant in turn and refuses to go on where two of them
+//! count differently → `statistics` takes medians → `output` prints them, and `target` what they met or missed.
 
 use anyhow::Context as _;
 use clap::Args;
 use std::path::PathBuf;
 
 use crate::latency;
-use crate::measure::{Bound, Goal, time};
 use crate::output::{self, Section};
-use crate::seeded::{self, Layout, Target};
-use crate::ways::{Way, Ways, alternate};
+use crate::seeded::{self, Layout, ServerArgs};
+use crate::statistics::time;
+use crate::target::{self, Target};
+use crate::variants::{Variant, Variants, alternate};
 
-/// Documents behind the goal for the latency.
+/// Documents behind the target for the latency.
 const SMALL: u64 = 4_000;
 
 #[derive(Debug, Args)]
@@ -32,12 +32,12 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
-    target: Target,
+    server: ServerArgs,
 }
 
 pub(crate) async fn run(args: ReportArgs) -> anyhow::Result<()> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{processors} processors, {} rounds after a warm-up, all ways in turn", args.rounds);
+    println!("{processors} processors, {} rounds after a warm-up, all variants in turn", args.rounds);
 
     let mut sections = Vec::new();
     for layout in [Layout::Clustered, Layout::Plain] {
@@ -45,27 +45,22 @@ pub(crate) async fn run(args: ReportArgs) -> anyhow::Result<()> {
         print!("{}", section.text()?);
         sections.push(section);
     }
-    let small = seeded::ensure(&args.target, SMALL, Layout::Clustered).await?;
-    let latency = latency::measure(&args.target.mongodb_uri, &small, SMALL, usize::from(args.small));
+    let small = seeded::ensure(&args.server, SMALL, Layout::Clustered).await?;
+    let latency = latency::measure(&args.server.mongodb_uri, &small, SMALL, usize::from(args.small));
     let latency = Box::pin(latency).await.context("the small report")?;
     print!("{}", output::latency_text(&latency, SMALL)?);
 
-    let mut goals: Vec<Goal> = sections.iter().flat_map(goals).collect();
-    goals.push(Goal {
-        what: format!("a report over {SMALL} documents on a warm engine"),
-        bound: Bound::AtMost,
-        wanted: 150.0,
-        measured: latency.total.median() * 1e3,
-        unit: "ms",
-    });
-    print!("{}", output::goals_text(&goals)?);
+    let mut targets: Vec<Target> = sections.iter().flat_map(targets).collect();
+    let what = format!("a report over {SMALL} documents on a warm engine");
+    targets.push(Target::at_most(what, 150.0, latency.total.median() * 1e3).unit("ms"));
+    print!("{}", target::text(&targets)?);
     if let Some(path) = &args.json {
         let all = serde_json::json!({
             "processors": processors,
             "rounds": args.rounds,
             "sections": sections.iter().map(Section::json).collect::<Vec<_>>(),
             "latency": output::latency_json(&latency, SMALL),
-            "goals": output::goals_json(&goals),
+            "goals": targets.iter().map(Target::json).collect::<Vec<_>>(),
         });
         std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -74,31 +69,29 @@ pub(crate) async fn run(args: ReportArgs) -> anyhow::Result<()> {
 }
 
 async fn section(args: &ReportArgs, layout: Layout) -> anyhow::Result<Section> {
-    let database = seeded::ensure(&args.target, args.docs, layout).await?;
-    let ways = Ways::open(&args.target.mongodb_uri, &database).await?;
-    let plan = ways.plan().await?.replace(&format!("{database}."), "");
-    let ((), caching) = time(ways.cache()).await.context("CACHE TABLE")?;
-    let measured = Box::pin(alternate(&ways, &Way::ALL, usize::from(args.rounds))).await?;
-    ways.close().await;
+    eprintln!("{} documents, {}: seeding, unless they are there", args.docs, layout.name());
+    let database = seeded::ensure(&args.server, args.docs, layout).await?;
+    let variants = Variants::open(&args.server.mongodb_uri, &database).await?;
+    let plan = variants.plan().await?.replace(&format!("{database}."), "");
+    let ((), caching) = time(variants.cache()).await.context("CACHE TABLE")?;
+    let measured = Box::pin(alternate(&variants, &Variant::ALL, usize::from(args.rounds))).await?;
+    variants.close().await;
     Ok(Section { layout, docs: args.docs, plan, caching: caching.as_secs_f64(), measured })
 }
 
 /// What was asked for, by layout.
-fn goals(section: &Section) -> Vec<Goal> {
-    let goal = |what: &str, way, other, wanted| Goal {
-        what: format!("{what}, {} collection", section.layout.name()),
-        bound: Bound::AtLeast,
-        wanted,
-        measured: section.ratio(way, other),
-        unit: "x",
+fn targets(section: &Section) -> Vec<Target> {
+    let target = |what: &str, variant, other, wanted| {
+        let what = format!("{what}, {} collection", section.layout.name());
+        Target::at_least(what, wanted, section.ratio(variant, other)).unit("x")
     };
     let pushdown = match section.layout {
         Layout::Clustered => 1.3,
         Layout::Plain => 1.0,
     };
     vec![
-        goal("pushdown against one $group", Way::Pushdown, Way::Group, pushdown),
-        goal("no pushdown against the raw cursor", Way::Rows, Way::Cursor, 1.5),
-        goal("cached table against one $group", Way::Cached, Way::Group, 20.0),
+        target("pushdown against one $group", Variant::Pushdown, Variant::Group, pushdown),
+        target("no pushdown against the raw cursor", Variant::Rows, Variant::Cursor, 1.5),
+        target("cached table against one $group", Variant::Cached, Variant::Group, 20.0),
     ]
 }

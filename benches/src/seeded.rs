@@ -1,17 +1,20 @@
 //! The collections that are measured: made by `firesteel seed`, once.
 
+use std::path::PathBuf;
+use std::process::Stdio;
+
 use anyhow::{Context as _, ensure};
 use bson::{Document, doc};
 use clap::Args;
-use std::path::PathBuf;
-use std::process::Command;
+use mongodb::Client;
+use tokio::process::Command;
 
 /// Where the collections are, and what makes them.
-#[derive(Debug, Args)]
-pub(crate) struct Target {
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
     /// The binary that seeds, and that clusters are made of
     #[arg(long, value_name = "FILE", default_value = "target/release/firesteel")]
-    pub(crate) firesteel: PathBuf,
+    firesteel: PathBuf,
     /// MongoDB's address
     #[arg(
         long,
@@ -21,6 +24,15 @@ pub(crate) struct Target {
         hide_env_values = true
     )]
     pub(crate) mongodb_uri: String,
+}
+
+impl ServerArgs {
+    /// The binary by its whole path: the processes of a cluster run in a folder of their own.
+    pub(crate) fn binary(&self) -> anyhow::Result<PathBuf> {
+        let path = &self.firesteel;
+        path.canonicalize()
+            .with_context(|| format!("there is no {} (--firesteel); `make build` makes it", path.display()))
+    }
 }
 
 /// How MongoDB stores the collection.
@@ -40,25 +52,24 @@ impl Layout {
 }
 
 /// A database with so many predictions in that layout; its name. What an earlier run made is used again.
-pub(crate) async fn ensure(target: &Target, docs: u64, layout: Layout) -> anyhow::Result<String> {
-    let Target { firesteel, mongodb_uri: uri } = target;
+pub(crate) async fn ensure(server: &ServerArgs, docs: u64, layout: Layout) -> anyhow::Result<String> {
     let name = format!("firesteel_bench_{}_{docs}", layout.name());
-    let database = mongodb::Client::with_uri_str(uri).await?.database(&name);
-    let collection = database.collection::<Document>("predictions");
+    let client = Client::with_uri_str(&server.mongodb_uri).await?;
+    let collection = client.database(&name).collection::<Document>("predictions");
     let count = async || anyhow::Ok(collection.count_documents(doc! {}).await?);
     if collection.estimated_document_count().await? == docs && count().await? == docs {
         return Ok(name);
     }
-    eprintln!("seeding {docs} documents, {}", layout.name());
-    let mut command = Command::new(firesteel);
+    let mut command = Command::new(server.binary()?);
     command.args(["seed", "--drop", "--docs", &docs.to_string()]);
     if layout == Layout::Plain {
         command.arg("--plain");
     }
     // The address may hold a password, which an argument would show to everyone.
-    command.env("FIRESTEEL_MONGODB_URI", uri).env("FIRESTEEL_MONGODB_DATABASE", &name);
-    let status = command.status().with_context(|| format!("cannot run {}", firesteel.display()))?;
-    ensure!(status.success(), "{} seed failed: {status}", firesteel.display());
+    command.env("FIRESTEEL_MONGODB_URI", &server.mongodb_uri).env("FIRESTEEL_MONGODB_DATABASE", &name);
+    let status = command.stdout(Stdio::null()).kill_on_drop(true).status().await;
+    let status = status.context("cannot run `firesteel seed`")?;
+    ensure!(status.success(), "`firesteel seed --docs {docs}` failed: {status}");
     let found = count().await?;
     ensure!(found == docs, "{name} holds {found} documents after seeding {docs}");
     Ok(name)

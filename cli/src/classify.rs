@@ -1,34 +1,52 @@
-//! `classify(image)`: the model of `pipeline` as an SQL function of `engine`. The two know nothing of each other.
+//! `classify(image)`: the model of `pipeline` as an SQL function of `engine`. Neither crate knows the other.
 //!
 //! ```text
 //! a column of bytes ──▶ nulls aside ──▶ pipeline's Classifier ──▶ struct(label, confidence), or null
 //! ```
 //!
 //! Client, scheduler and executors register the same function, each with its own model: weights, precision and device are
-//! settings of the process that computes. The model is loaded when it is first called, once a process, and counts among
-//! what tasks may use. Null gives null, and so do bytes that are no image of the model's size: one damaged file must not end
-//! a query over millions. What no image is to blame for ends the query.
+//! settings of the process that computes. A process loads the model at the first call; its memory counts against the memory
+//! pool of the tasks. The result is null for a null and for bytes that are not an image of the model's size, because one damaged
+//! file must not end a query over millions. Any other failure ends the query.
 
-use crate::args::WeightsArgs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
 use anyhow::{Context as _, anyhow, bail};
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
+use firesteel_common::ConfigField;
 use firesteel_engine::functions::{Functions, Memory, Vectorized};
 use firesteel_pipeline::chain;
-use firesteel_pipeline::inference::{self, Classification, Classifier, Network, Weights, compile};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use firesteel_pipeline::inference::{
+    self, Classification, Classifier, Device, Network, Precision, Weights, compile,
+};
 
-/// Images that the model gets at once.
+use crate::args::fields::Settings;
+
+/// The largest batch of images for the model.
 const BATCH: usize = 64;
-/// Bytes that an encoded image may have, as for the inference server.
+/// The largest encoded image in bytes, as for the inference server.
 const MAX_IMAGE_BYTES: usize = 1 << 20;
 
-/// What SQL can call besides DataFusion's functions.
-pub(crate) fn functions(model: WeightsArgs) -> Functions {
+/// Which model it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Config {
+    /// A file of weights. None: the model inside this binary.
+    pub(crate) weights: Option<PathBuf>,
+    /// The numbers that it computes in.
+    pub(crate) precision: Precision,
+    /// What it computes on.
+    pub(crate) device: Device,
+}
+
+/// The functions that SQL can call besides those of DataFusion. `settings` names settings in errors.
+pub(crate) fn functions(model: Config, settings: Arc<Settings>) -> Functions {
     let memory = Memory::new();
-    let lazy = Lazy { model, memory: memory.clone(), loaded: OnceLock::new(), loading: Mutex::new(()) };
+    let lazy =
+        Lazy { model, settings, memory: memory.clone(), loaded: OnceLock::new(), loading: Mutex::new(()) };
     let garbage = AtomicBool::new(false);
     let apply = move |column: &ArrayRef| -> Result<ArrayRef, String> {
         lazy.classify(column, &garbage).map_err(|error| format!("{error:#}"))
@@ -43,14 +61,15 @@ pub(crate) fn functions(model: WeightsArgs) -> Functions {
     Functions::new().vectorized(function)
 }
 
-/// What it gives: the class, and its probability from 0 to 1.
+/// The fields of the result: the class, and its probability from 0 to 1.
 fn fields() -> Fields {
     vec![Field::new("label", DataType::Utf8, true), Field::new("confidence", DataType::Float32, true)].into()
 }
 
-/// A model that is loaded when it is first needed.
+/// A model that is loaded at its first use.
 struct Lazy {
-    model: WeightsArgs,
+    model: Config,
+    settings: Arc<Settings>,
     memory: Memory,
     loaded: OnceLock<Classifier>,
     loading: Mutex<()>,
@@ -60,7 +79,7 @@ impl Lazy {
     fn classify(&self, column: &ArrayRef, garbage: &AtomicBool) -> anyhow::Result<ArrayRef> {
         let classifier = self.get()?;
         let said = classify(classifier, column, garbage);
-        // Its buffers may have grown.
+        // The buffers of the model may have grown.
         self.memory.hold(classifier.bytes());
         said
     }
@@ -69,42 +88,42 @@ impl Lazy {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
-        // Tasks start side by side. A load that failed leaves nothing behind, and the next call tries again.
+        // Tasks start concurrently, and one of them loads. After a failed load the next call tries again.
         let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
         let classifier = self.load()?;
-        let (model, device) = (&classifier.info().name, self.model.on.device);
+        let (model, device) = (&classifier.info().name, self.model.device);
         tracing::info!(%model, %device, "loaded the model of classify");
         Ok(self.loaded.get_or_init(|| classifier))
     }
 
     fn load(&self) -> anyhow::Result<Classifier> {
-        let WeightsArgs { weights, precision, on } = &self.model;
+        let Config { weights, precision, device } = &self.model;
         let read = || Network::read(Weights::load(weights.as_deref())?);
-        let network = read().map_err(said).context("FIRESTEEL_WEIGHTS (--weights)")?;
-        let model = compile(&network, *precision, on.device).map_err(|error| {
-            let setting = match error {
-                inference::Error::Device { .. } => "FIRESTEEL_INFERENCE_DEVICE (--device)",
-                _ => "FIRESTEEL_INFERENCE_PRECISION (--precision)",
+        let network = read().map_err(said).with_context(|| self.settings.words(ConfigField::Weights))?;
+        let model = compile(&network, *precision, *device).map_err(|error| {
+            let field = match error {
+                inference::Error::Device { .. } => ConfigField::InferenceDevice,
+                _ => ConfigField::InferencePrecision,
             };
-            said(error).context(setting)
+            said(error).context(self.settings.words(field))
         })?;
         let classifier = Classifier::new(model, BATCH, MAX_IMAGE_BYTES).map_err(said)?;
-        self.memory
-            .try_hold(classifier.bytes())
-            .context("no room for the model: FIRESTEEL_EXECUTOR_MEMORY_POOL_SIZE (--memory-pool-size)")?;
+        self.memory.try_hold(classifier.bytes()).with_context(|| {
+            format!("no room for the model: {}", self.settings.words(ConfigField::ExecutorMemory))
+        })?;
         Ok(classifier)
     }
 }
 
-/// The error with its causes, each said once.
+/// The error with its causes in one line.
 fn said(error: inference::Error) -> anyhow::Error {
     anyhow!(chain(&error))
 }
 
-/// One struct a row. `garbage` tells whether this process has warned of bytes that are no image.
+/// Returns one struct per row. `garbage` is set once this process has warned of bytes that are not an image.
 fn classify(classifier: &Classifier, column: &ArrayRef, garbage: &AtomicBool) -> anyhow::Result<ArrayRef> {
     let values = values(column)?;
     let images: Vec<&[u8]> = values.iter().copied().flatten().collect();
@@ -144,10 +163,10 @@ fn values(column: &ArrayRef) -> anyhow::Result<Vec<Option<&[u8]>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::DeviceArgs;
     use arrow::array::{BinaryArray, BinaryViewArray, LargeBinaryArray};
+    use clap::CommandFactory as _;
     use firesteel_pipeline::inference::compiled::Isa;
-    use firesteel_pipeline::inference::{Device, Model, ModelInfo, Precision};
+    use firesteel_pipeline::inference::{Model, ModelInfo};
 
     /// Names the class that an image's first byte says: images are 1 x 2 pixels, raw.
     struct Fake(ModelInfo);
@@ -169,6 +188,10 @@ mod tests {
         fn bytes(&self) -> usize {
             0
         }
+    }
+
+    fn settings() -> Arc<Settings> {
+        Arc::new(Settings::new(crate::cli::Cli::command(), Some("executor")))
     }
 
     fn classifier() -> Classifier {
@@ -243,11 +266,8 @@ mod tests {
     #[test]
     fn a_model_that_cannot_be_loaded_names_the_setting() {
         let lazy = |weights: Option<&str>, device| Lazy {
-            model: WeightsArgs {
-                weights: weights.map(Into::into),
-                on: DeviceArgs { device },
-                ..WeightsArgs::default()
-            },
+            model: Config { weights: weights.map(Into::into), device, ..Config::default() },
+            settings: settings(),
             memory: Memory::new(),
             loaded: OnceLock::new(),
             loading: Mutex::new(()),
@@ -276,7 +296,7 @@ mod tests {
     /// The statement of the documentation, through DataFusion's planner with the settings of an engine.
     #[tokio::test(flavor = "multi_thread")]
     async fn sql_classifies_and_takes_fields() {
-        let functions = functions(WeightsArgs::default());
+        let functions = functions(Config::default(), settings());
         assert_eq!(functions.names().collect::<Vec<_>>(), ["classify"]);
         let config = firesteel_engine::Config { functions, ..firesteel_engine::Config::default() };
         let session = firesteel_engine::Session::embedded(config).await.expect("an engine");

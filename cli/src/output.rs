@@ -1,16 +1,27 @@
-//! Prints a report: tables for people, JSON and CSV for programs, and a file that is there whole or not at all.
+//! Prints a report: as tables for people, as JSON and CSV for programs, and as a file that appears complete or not at all.
 
-use crate::args::Format;
-use anyhow::{Context as _, ensure};
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::util::pretty::pretty_format_batches;
-use firesteel_engine::report::Report;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A report in `format`, ending in a line break.
+use anyhow::{Context as _, ensure};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::util::pretty::pretty_format_batches;
+use firesteel_engine::report::Report;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Tables for people
+    Table,
+    /// One JSON object
+    Json,
+    /// Comma-separated values with a header
+    Csv,
+}
+
+/// The report in `format`, with a line break at its end.
 pub(crate) fn render(report: &Report, format: Format) -> anyhow::Result<String> {
     match format {
         Format::Table => table(report),
@@ -80,8 +91,8 @@ pub(crate) fn grid(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> 
     Ok(pretty_format_batches(&[batch])?.to_string())
 }
 
-/// Three blocks with a header each and an empty line in between. No field of ours needs quotes: ids are
-/// hexadecimal, and classes are checked names; any other text is quoted as RFC 4180 has it.
+/// Three blocks, each with a header, separated by empty lines. Text with a comma, a quote or a line break is quoted as RFC 4180
+/// says; ids and the classes of the shipped model need none.
 fn csv(report: &Report) -> anyhow::Result<String> {
     let mut text = String::from("producer_id,wrong_inference_count,total_inferences,error_rate\n");
     for row in &report.producers {
@@ -128,13 +139,13 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Fails early where `path` cannot be written, before a long run is spent on it.
+/// Fails where `path` cannot be written, before the time of a long run is lost.
 pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
     ensure!(!path.is_dir(), "cannot write {} (--report): it is a folder", path.display());
     temporary(path).map(drop)
 }
 
-/// Writes the report as JSON: a reader finds the whole file or none.
+/// Writes the report as JSON. A reader finds the complete file or none.
 pub(crate) fn save(report: &Report, path: &Path) -> anyhow::Result<()> {
     let mut file = temporary(path)?;
     file.write_all(json(report)?.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
@@ -142,7 +153,7 @@ pub(crate) fn save(report: &Report, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file beside `path`, with the rights that a new file has, that goes away unless it is made `path`.
+/// A temporary file in the folder of `path`, with the permissions of a new file. It is removed unless it is renamed to `path`.
 fn temporary(path: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,13 +1,17 @@
-//! Progress on standard error: bars on a terminal, a line every two seconds elsewhere.
+//! The progress of a run on standard error: bars on a terminal, a line every two seconds elsewhere.
 
-use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use std::io::IsTerminal as _;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+
+/// How often the state of a run is looked at.
+pub(crate) const TICK: Duration = Duration::from_millis(200);
 /// How often a plain line is printed.
 const LINE_EVERY: Duration = Duration::from_secs(2);
 
-/// What one stage of a run has to do and has done.
+/// One stage of a run: how much it has to do and has done.
 struct Stage {
     name: &'static str,
     total: u64,
@@ -15,7 +19,7 @@ struct Stage {
     bar: ProgressBar,
 }
 
-/// The stages of a run, from the first to the last; the last one's rate is the run's.
+/// The stages of a run in order. The rate of the last one is that of the run.
 pub(crate) struct Progress {
     stages: Vec<Stage>,
     unit: &'static str,
@@ -26,18 +30,18 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `stages`: name and number of images.
+    /// Shows stages, each with its name and its number of images.
     pub(crate) fn new(bars: &MultiProgress, stages: &[(&'static str, u64)]) -> Self {
         Self::of("images", bars, stages)
     }
 
-    /// `stages`: name and number of what `unit` names.
+    /// Shows stages, each with its name and its number of `unit`.
     pub(crate) fn of(unit: &'static str, bars: &MultiProgress, stages: &[(&'static str, u64)]) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let template = "{prefix:>11} [{bar:32}] {human_pos:>9}/{human_len} {rate:>16}  ETA {eta}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let rate = move |state: &ProgressState, text: &mut dyn std::fmt::Write| {
-            // A bar that cannot be written is no reason to stop.
+            // A bar that cannot be drawn does not end the run.
             let _ = write!(text, "{:.1} {unit}/s", state.per_sec());
         };
         let style = style.with_key("rate", rate).progress_chars("=> ");
@@ -57,7 +61,26 @@ impl Progress {
         }
     }
 
-    /// Shows how far each stage is, in the order of `new`.
+    /// Shows the counts that `done` returns while `work` runs, then removes the bars and prints the last line.
+    pub(crate) async fn follow<T, const STAGES: usize>(
+        mut self,
+        work: impl Future<Output = T>,
+        done: impl Fn() -> [u64; STAGES],
+    ) -> T {
+        let mut work = pin!(work);
+        let mut ticks = tokio::time::interval(TICK);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut work => break ended,
+                _ = ticks.tick() => self.update(&done()),
+            }
+        };
+        self.update(&done());
+        self.finish();
+        ended
+    }
+
+    /// Shows the count of each stage, in the order of the constructor.
     pub(crate) fn update(&mut self, done: &[u64]) {
         let mut moved = false;
         for (stage, &done) in self.stages.iter_mut().zip(done) {
@@ -69,7 +92,7 @@ impl Progress {
             }
         }
         let due = self.line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
-        // The end is said by `finish`.
+        // `finish` prints the last line.
         let ended = self.stages.iter().all(|stage| stage.done == stage.total);
         if !self.terminal && moved && due && !ended {
             self.line = Some(Instant::now());
@@ -77,13 +100,13 @@ impl Progress {
         }
     }
 
-    /// Takes the bars away and says in one line how far it came.
+    /// Removes the bars and prints the last counts in one line.
     pub(crate) fn finish(self) {
         let text = self.text();
         for stage in &self.stages {
             stage.bar.finish_and_clear();
         }
-        // The bars redraw over what is printed beside them: through them, or after they are gone.
+        // Bars are redrawn over other output, so the line is printed after they are gone.
         let _ = self.bars.clear();
         eprintln!("{text}");
     }
@@ -99,7 +122,7 @@ impl Progress {
     }
 }
 
-/// The rate so far, and how long the rest takes at that rate.
+/// The rate so far, and the time that the rest takes at that rate.
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 fn pace(done: u64, total: u64, seconds: f64, unit: &str) -> String {
     if done == 0 || seconds <= 0.0 {

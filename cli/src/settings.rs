@@ -6,16 +6,18 @@
 //! argument's default. A name that is no setting is an error, in the file as in the environment, with the
 //! nearest name that is one: a misspelt setting must not silently mean its default.
 
-use anyhow::{Context as _, bail};
-use clap::Command;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use anyhow::{Context as _, bail};
+use clap::Command;
+use firesteel_common::suggest::nearest;
+
 /// What every setting's environment variable starts with.
 const PREFIX: &str = "FIRESTEEL_";
-/// Variables that belong to the scripts and tests around the binary.
+/// Prefixes of variables that belong to scripts and tests, not to the binary.
 const OTHERS: [&str; 3] = ["FIRESTEEL_DEV_", "FIRESTEEL_TEST_", "FIRESTEEL_BENCH_"];
-/// Read when it is there and no other file is named.
+/// The settings file that is read where it exists and no other one is named.
 pub(crate) const DEFAULT_FILE: &str = "firesteel.toml";
 
 /// Every setting's environment variable, over all subcommands.
@@ -25,7 +27,12 @@ pub(crate) fn names(command: &Command) -> BTreeSet<String> {
     own.chain(command.get_subcommands().flat_map(names)).collect()
 }
 
-/// Refuses variables that look like settings and are none.
+/// The key in the settings file of the setting with this environment variable.
+pub(crate) fn key(name: &str) -> String {
+    name.trim_start_matches(PREFIX).to_lowercase()
+}
+
+/// Refuses environment variables that look like settings and are none.
 pub(crate) fn check_environment(
     known: &BTreeSet<String>,
     variables: impl Iterator<Item = String>,
@@ -53,7 +60,7 @@ fn is_service_link(name: &str) -> bool {
         || ["_TCP", "_UDP"].iter().any(|protocol| name.contains("_PORT_") && name.contains(protocol))
 }
 
-/// What a settings file says: environment variable → values.
+/// The contents of a settings file: the values of each setting, by its environment variable.
 pub(crate) type Layer = BTreeMap<String, Vec<String>>;
 
 /// Reads the settings file at `path`.
@@ -94,8 +101,7 @@ fn flatten(
         } else if let toml::Value::Table(inner) = value {
             flatten(&key, inner, known, layer)?;
         } else {
-            let nearest = |known: &str| known.trim_start_matches(PREFIX).to_lowercase();
-            bail!("unknown setting {key}{}", suggestion(&name, known, nearest));
+            bail!("unknown setting {key}{}", suggestion(&name, known, self::key));
         }
     }
     Ok(())
@@ -125,19 +131,17 @@ fn values(key: &str, value: &toml::Value) -> anyhow::Result<Vec<String>> {
     })
 }
 
-/// `; did you mean X?` for the nearest known name, where one is near at all.
+/// `; did you mean X?` with the most similar known name, where one is similar enough.
 fn suggestion(name: &str, known: &BTreeSet<String>, show: impl Fn(&str) -> String) -> String {
-    // The prefix that all of them share says nothing.
-    let likeness =
-        |known: &str| strsim::jaro_winkler(name.trim_start_matches(PREFIX), known.trim_start_matches(PREFIX));
-    let nearest = known.iter().map(|known| (likeness(known), known));
-    match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((score, nearest)) if score > 0.8 => format!("; did you mean {}?", show(nearest)),
-        _ => "; `firesteel help` and each subcommand's --help list the settings".to_owned(),
+    // All names share the prefix, so it is left out of the comparison.
+    let names = known.iter().map(|known| known.trim_start_matches(PREFIX));
+    match nearest(name.trim_start_matches(PREFIX), names) {
+        Some(nearest) => format!("; did you mean {}?", show(&format!("{PREFIX}{nearest}"))),
+        None => "; `firesteel help` and each subcommand's --help list the settings".to_owned(),
     }
 }
 
-/// Lays what the file says under the flags and the environment of `command` and its subcommands.
+/// Makes the values of the file the defaults of the arguments of `command` and its subcommands.
 pub(crate) fn underlay(command: Command, layer: &Layer) -> Command {
     let ids: Vec<_> = command
         .get_arguments()
@@ -148,7 +152,7 @@ pub(crate) fn underlay(command: Command, layer: &Layer) -> Command {
     let mut command = command;
     for (id, name) in ids {
         if let Some(values) = layer.get(&name) {
-            // --help shows defaults: what came out of the file may be a secret.
+            // --help shows defaults, and a value of the file may be a secret.
             command = command
                 .mut_arg(id, |argument| argument.default_values(values.clone()).hide_default_value(true));
         }

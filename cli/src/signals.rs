@@ -1,14 +1,15 @@
 //! SIGINT and SIGTERM: the first asks every component to finish, the second ends the process at once. In an interactive
 //! shell SIGINT ends what runs and not the shell.
 
-use anyhow::Context as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// What the user asked for while the command ran.
+/// The signals that the process has received.
 #[derive(Debug, Clone)]
 pub(crate) struct Signals {
     /// Cancelled by the first signal.
@@ -44,7 +45,7 @@ impl Signals {
                     continue;
                 }
                 if listener.received.swap(number, Ordering::SeqCst) != 0 {
-                    // The user has asked twice: nothing that is still running is waited for.
+                    // The second signal ends the process at once, without waiting for running work.
                     std::process::exit(128 + number);
                 }
                 listener.shutdown.cancel();
@@ -53,12 +54,12 @@ impl Signals {
         Ok(signals)
     }
 
-    /// From now on SIGINT is for whoever waits for [`Signals::interrupted`]; only SIGTERM asks for the end.
+    /// Makes SIGINT wake [`Signals::interrupted`] only; from now on SIGTERM alone ends the process.
     pub(crate) fn stay_on_interrupt(&self) {
         self.interactive.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until what runs now is to end: for the next SIGINT of a shell, or for the end of everything.
+    /// Waits until the running statement has to end: for the next SIGINT of a shell, or for the shutdown.
     pub(crate) async fn interrupted(&self) {
         tokio::select! {
             () = self.interrupt.notified() => {}

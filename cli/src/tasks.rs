@@ -1,27 +1,28 @@
-//! How far a job on the engine is, on standard error: a bar by tasks on a terminal, one line elsewhere. A job that ends
-//! soon shows nothing.
+//! The progress of a job of the engine on standard error: a bar over its tasks on a terminal, one line elsewhere. A short job
+//! shows nothing.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use firesteel_engine::{Progress, Watch};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::io::IsTerminal as _;
-use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// After this long a person is shown a bar.
+/// How long a job runs before a terminal shows its bar.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// After this long a log gets its line.
+/// How long a job runs before a line about it is printed elsewhere.
 const LINE_AFTER: Duration = Duration::from_secs(2);
-/// How often the scheduler is asked.
+/// How often the scheduler is asked for the progress.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Shows a job until it is dropped.
+/// The progress of one job, shown until this is dropped.
 pub(crate) struct TaskProgress {
     shown: JoinHandle<()>,
     bar: ProgressBar,
 }
 
 impl TaskProgress {
-    /// `what`: a few words on what takes so long, such as `reading firesteel.predictions`.
+    /// Starts to watch. `what` describes the job in a few words, such as `reading firesteel.predictions`.
     pub(crate) fn start(bars: &MultiProgress, watch: Watch, what: String) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal { bars.add(ProgressBar::new(1)) } else { ProgressBar::hidden() };
@@ -52,7 +53,7 @@ async fn draw(bar: &ProgressBar, watch: &Watch, what: String) {
     bar.set_message(what);
     bar.enable_steady_tick(Duration::from_millis(100));
     loop {
-        // A scheduler that does not answer is for the query to complain about.
+        // Where the scheduler does not answer, the query itself fails with the reason.
         if let Ok(Some(progress)) = watch.progress().await {
             bar.set_length(progress.tasks.max(1) as u64);
             bar.set_position(progress.done as u64);
@@ -62,7 +63,7 @@ async fn draw(bar: &ProgressBar, watch: &Watch, what: String) {
     }
 }
 
-/// How far a job is, in words.
+/// The progress of a job as text.
 pub(crate) fn text(progress: Progress) -> String {
     let Progress { stage, stages, done, tasks, running } = progress;
     format!("stage {stage}/{stages}: {done}/{tasks} tasks, {running} running")

@@ -1,17 +1,18 @@
 //! Logs: structured, to standard error, drawn around the progress bars and never through them.
 
+use std::io;
+
 use anyhow::Context as _;
 use indicatif::MultiProgress;
-use std::io;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What is worth reading at the level the user asked for: the libraries repeat themselves at `info`, and what
-/// librdkafka says of a lost broker our consumers say once, with the setting to change.
+/// Directives that quieten the libraries at the level that the user asked for. They repeat themselves at `info`, and the
+/// consumers report a lost broker once, where librdkafka reports it again and again.
 const QUIET: &str = "ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_executor=warn,\
     datafusion=warn,librdkafka=off,rdkafka=off,h2=warn,hyper=warn,tonic=warn";
 
-/// For commands that print an answer: what goes wrong with a query is their own error, which says it once.
+/// The filter of commands that print an answer. They report the failure of a query as their own error, once.
 pub(crate) const ANSWERING: &str = "warn,ballista=off,ballista_core=off,ballista_scheduler=off,ballista_executor=off,\
     datafusion=off,librdkafka=off,rdkafka=off,h2=off,hyper=off,tonic=off";
 

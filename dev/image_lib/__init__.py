@@ -1,6 +1,5 @@
-"""What `dev/image` and `dev/pods` are made of.
+"""What `dev/image` is made of, and some of `dev/pods` and `dev/test-kube`.
 
-`cli` reads the command line of `dev/image` and decides which program builds; `debian` makes root file systems of Debian's
-packages; `store` runs buildah in a storage of its own under .dev/; `proof` starts what came out. `problem` is how any of
-them says what is wrong. Standard library only.
+`cli` reads the command line and decides which program builds; `debian` makes root file systems of Debian's packages; `store`
+runs buildah in a storage of its own under .dev/; `verify` starts what came out. Standard library only.
 """

@@ -6,14 +6,15 @@ import argparse
 import os
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import List, Optional
 
-from . import debian, proof
-from .problem import ROOT, Problem, run
-from .store import Store, dev_dir, layers
+from shared_lib.fetch import digest
+from shared_lib.program import ROOT, Problem, dev_dir, ended, require, run
+
+from . import debian, verify
+from .store import Store, layers
 
 LIMIT = 200_000_000
 REGISTRY = "docker.io/library/"  # where a short name leads, for Kubernetes and for docker
@@ -28,9 +29,8 @@ LINK = ["-C", "link-arg=-Wl,--icf=all", "-C", "link-arg=-Wl,-z,pack-relative-rel
 
 
 def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        prog="dev/image", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    found = argparse.ArgumentParser(prog="dev/image", description=DESCRIPTION, formatter_class=raw)
     found.add_argument("--local", action="store_true", help="with buildah, of the binary that is built already")
     found.add_argument("--engine", choices=["docker", "podman"], help="what builds the whole Dockerfile")
     found.add_argument("--base", help="another image to run on, for the whole Dockerfile: its argument BASE")
@@ -44,9 +44,11 @@ def version() -> str:
     return tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 
 
-def revision() -> str:
+def build_arguments(**more: str) -> List[str]:
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
+    revision = found.stdout.strip() if found.returncode == 0 else "unknown"
+    values = {"VERSION": version(), "REVISION": revision, **more}
+    return [word for name, value in values.items() for word in ("--build-arg", f"{name}={value}")]
 
 
 def engine() -> Optional[str]:
@@ -58,10 +60,6 @@ def engine() -> Optional[str]:
     return None
 
 
-def built() -> Path:
-    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release/firesteel"
-
-
 def linked() -> Path:
     """The binary, linked once more: a minute where `make build` was there before, and cargo keeps both."""
     if not shutil.which("cargo"):
@@ -70,41 +68,19 @@ def linked() -> Path:
     command = ["cargo", "rustc", "--release", "--locked", "--package", "firesteel", "--bin", "firesteel", "--", *LINK]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise Problem("cargo cannot build the binary: see above")
-    return built()
-
-
-def require(programs: List[str], packages: List[str], install: bool) -> None:
-    missing = [program for program in programs if not shutil.which(program)]
-    if not missing:
-        return
-    if not install:
-        raise Problem(
-            f"this needs {', '.join(missing)}: run 'apt-get install --no-install-recommends {' '.join(packages)}', "
-            "or this with --install"
-        )
-    if not shutil.which("apt-get"):
-        raise Problem(f"this needs {', '.join(missing)}, and only Debian's packages can be installed from here")
-    print(f"installing {' '.join(packages)}", flush=True)
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run(["apt-get", "update", "-qq"], "apt-get update failed", environ=quiet)
-    run(
-        ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *packages],
-        f"apt-get cannot install {' '.join(packages)}",
-        environ=quiet,
-    )
+    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release/firesteel"
 
 
 def local(arguments: argparse.Namespace, tag: str) -> Path:
     """The image's archive."""
-    install = arguments.install or os.environ.get("CI") == "true"
     if os.geteuid() != 0:
         raise Problem("a base of Debian's packages is made as root; with docker or podman, run 'dev/image --engine'")
-    require(["buildah", "dpkg-deb", "strip"], ["buildah", "binutils"], install)
+    require(["buildah", "dpkg-deb", "strip"], ["buildah", "binutils"], arguments.install)
     binary = arguments.binary or linked()
     if not binary.is_file():
         raise Problem(f"there is no {binary}")
-    store = Store.open()
-    base = base_image(store, install)
+    store = Store()
+    base = base_image(store)
     context = dev_dir() / "image/builder"
     shutil.rmtree(context, ignore_errors=True)
     (context / "out").mkdir(parents=True)
@@ -115,72 +91,48 @@ def local(arguments: argparse.Namespace, tag: str) -> Path:
     # The context takes the place of the stage of that name, and a stage that nothing needs is left out.
     store.buildah(
         "build", "--quiet", "--isolation", "chroot", "--pull-never", "--build-context", f"builder={context}",
-        "--build-arg", f"BASE={base}", "--build-arg", f"VERSION={version()}", "--build-arg", f"REVISION={revision()}",
-        "--tag", REGISTRY + tag, str(ROOT),
-        failure="buildah cannot build the image",
+        *build_arguments(BASE=base), "--tag", REGISTRY + tag, str(ROOT), failure="buildah cannot build the image",
     )
     store.buildah("rmi", "--prune")  # the build before this one
     archive = dev_dir() / f"image/firesteel-{version()}.tar"
-    store.save(REGISTRY + tag, archive)
+    archive.unlink(missing_ok=True)
+    store.buildah("push", "--quiet", REGISTRY + tag, f"docker-archive:{archive}:{REGISTRY}{tag}", failure=f"{tag} cannot be written")
     return archive
 
 
-def base_image(store: Store, install: bool) -> str:
+def base_image(store: Store) -> str:
     """The name of an image with what the binary links, and nothing that could run a command."""
     try:
         packages = debian.exactly(debian.BASE)
     except Problem:
-        if not install:
-            raise
         run(["apt-get", "update", "-qq"], "apt-get update failed")
         packages = debian.exactly(debian.BASE)
-    code = Path(debian.__file__).read_text()
-    image = f"localhost/firesteel-base:{debian.digest(code, *(package.file for package in packages))}"
+    image = f"localhost/firesteel-base:{digest(Path(debian.__file__), *(package.file for package in packages))}"
     if not store.has(image):
-        debs = debian.fetch(packages, dev_dir() / "downloads/debs")
-        rootfs = dev_dir() / "image/base"
-        shutil.rmtree(rootfs, ignore_errors=True)
-        debian.unpack(debs, rootfs)
+        rootfs = debian.root(packages, dev_dir() / "image/base")
         debian.prune(rootfs)
-        debian.furnish(rootfs, debs)
-        store.from_rootfs(rootfs, image, user=str(debian.USER), env="SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt")
-        shutil.rmtree(rootfs)
+        debian.populate(rootfs, packages)
+        store.from_rootfs(rootfs, image, f"--user={debian.USER}", "--env=SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt")
     return image
-
-
-def whole(program: str, arguments: argparse.Namespace, tag: str) -> int:
-    """The image's size."""
-    command = [program, "build", "--tag", tag, "--build-arg", f"VERSION={version()}", "--build-arg", f"REVISION={revision()}"]
-    command += ["--build-arg", f"BASE={arguments.base}"] if arguments.base else []
-    if subprocess.run([*command, str(ROOT)]).returncode:
-        raise Problem(f"{program} cannot build the image: see above")
-    return int(run([program, "image", "inspect", "--format", "{{.Size}}", tag], f"{tag} is not there"))
 
 
 def make(arguments: argparse.Namespace) -> None:
     tag = arguments.tag or f"firesteel:{version()}"
     program = None if arguments.local else arguments.engine or engine()
     if program:
-        size = whole(program, arguments, tag)
-        said = proof.by_engine(program, tag)
-        where = f"in {program}"
+        base = {"BASE": arguments.base} if arguments.base else {}
+        if subprocess.run([program, "build", "--tag", tag, *build_arguments(**base), str(ROOT)]).returncode:
+            raise Problem(f"{program} cannot build the image: see above")
+        size = int(run([program, "image", "inspect", "--format", "{{.Size}}", tag], f"{tag} is not there"))
+        said, where = verify.by_engine(program, tag), program
     else:
         archive = local(arguments, tag)
-        size = layers(archive)
-        said = proof.by_buildah(Store.open(), REGISTRY + tag)
-        where = f"in {archive}"
-    print(f"'{said}' starts in it; its scheduler serves as user 65532 on a read-only root file system")
-    print(f"{tag}: {size / 1e6:.1f} MB (limit {LIMIT / 1e6:.0f}), {where}")
+        size, said, where = layers(archive), verify.by_buildah(Store(), REGISTRY + tag), archive
+    print(f"'{said}' starts in it; its scheduler serves as user {debian.USER} on a read-only root file system")
+    print(f"{tag}: {size / 1e6:.1f} MB (limit {LIMIT / 1e6:.0f}), in {where}")
     if size >= LIMIT:
         raise Problem(f"the image has {size} bytes, and at most {LIMIT} are allowed")
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    try:
-        make(parser().parse_args(argv))
-    except Problem as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return ended(lambda: make(parser().parse_args(argv)))

@@ -10,83 +10,60 @@ import json
 import os
 import resource
 import shutil
-import subprocess
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict
 
-from .problem import ROOT, Problem, run
+from shared_lib.program import Problem, dev_dir, run
 
 # crun as podman would call it, but for control groups: where a machine has both of their versions crun refuses to make any.
 CRUN = '#!/bin/sh\nexec crun --cgroup-manager=disabled "$@"\n'
 
 
-def dev_dir() -> Path:
-    return Path(os.environ.get("FIRESTEEL_DEV_DIR") or ROOT / ".dev").resolve()
-
-
-@dataclass(frozen=True)
 class Store:
-    folder: Path
-
-    @staticmethod
-    def open() -> "Store":
-        store = Store(dev_dir() / "containers")
-        store.folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (("containers.conf", settings(store.folder)), ("storage.conf", storage(store.folder))):
-            (store.folder / name).write_text(text)
-        runtime = store.folder / "runtime"
-        (store.folder / "networks").mkdir(exist_ok=True)
-        runtime.mkdir(exist_ok=True)
-        (runtime / "crun").write_text(CRUN)
-        (runtime / "crun").chmod(0o755)
-        return store
+    def __init__(self) -> None:
+        self.folder = folder = dev_dir() / "containers"
+        (folder / "runtime").mkdir(parents=True, exist_ok=True)
+        (folder / "networks").mkdir(exist_ok=True)
+        for name, text in (
+            ("containers.conf", settings(folder)), ("storage.conf", storage(folder)), ("runtime/crun", CRUN)
+        ):  # fmt: skip
+            (folder / name).write_text(text)
+        (folder / "runtime/crun").chmod(0o755)
 
     def environ(self) -> Dict[str, str]:
-        return {
-            **os.environ,
-            "CONTAINERS_CONF": str(self.folder / "containers.conf"),
-            "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
-            "BUILDAH_ISOLATION": "chroot",
-        }
+        names = {"CONTAINERS_CONF": "containers.conf", "CONTAINERS_STORAGE_CONF": "storage.conf"}
+        return {**os.environ, "BUILDAH_ISOLATION": "chroot", **{key: str(self.folder / name) for key, name in names.items()}}
 
     def buildah(self, *arguments: str, failure: str = "buildah failed") -> str:
         return run(["buildah", *arguments], failure, environ=self.environ())
 
     def has(self, image: str) -> bool:
-        return image in self.images()
-
-    def images(self) -> List[str]:
         listed = json.loads(self.buildah("images", "--json", failure="buildah cannot list its images") or "null") or []
-        return [name for image in listed for name in image.get("names") or []]
+        return any(image in (one.get("names") or []) for one in listed)
 
-    def from_rootfs(self, rootfs: Path, image: str, **config: str) -> None:
-        """An image of one layer. `config`: options of `buildah config`, with _ for -."""
+    def from_rootfs(self, rootfs: Path, image: str, *config: str) -> None:
+        """An image of one layer. `config`: options of `buildah config`. The folder is gone at the end."""
         container = self.buildah("from", "scratch").strip()
         try:
             self.buildah("add", "--quiet", container, str(rootfs), "/", failure=f"{rootfs} cannot be added to an image")
-            options = [f"--{name.replace('_', '-')}={value}" for name, value in config.items()]
-            if options:
-                self.buildah("config", *options, container)
-            self.buildah("commit", "--quiet", "--rm", container, image)
-        except Problem:
+            self.buildah("config", *config, container)
+            self.buildah("commit", "--quiet", container, image)
+        finally:
             self.buildah("rm", container)
-            raise
-
-    def save(self, image: str, archive: Path) -> None:
-        archive.unlink(missing_ok=True)
-        self.buildah("push", "--quiet", image, f"docker-archive:{archive}:{image}", failure=f"{image} cannot be written")
+            shutil.rmtree(rootfs)
 
 
 def settings(folder: Path) -> str:
     """containers.conf. Limits are not raised above this process's own: that takes a capability that may be missing."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    files = 65536 if files == resource.RLIM_INFINITY else min(files, 65536)
-    processes = 8192 if processes == resource.RLIM_INFINITY else min(processes, 8192)
+
+    def limit(of: int, most: int) -> str:
+        own = resource.getrlimit(of)[1]
+        number = most if own == resource.RLIM_INFINITY else min(own, most)
+        return f"{number}:{number}"
+
     return f"""[containers]
-default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
+default_ulimits = ["nofile={limit(resource.RLIMIT_NOFILE, 65536)}", "nproc={limit(resource.RLIMIT_NPROC, 8192)}"]
 pids_limit = 0
 [engine]
 runtime = "crun"
@@ -101,22 +78,18 @@ network_config_dir = "{folder}/networks"
 
 
 def storage(folder: Path) -> str:
-    driver = "overlay" if overlays(folder / "trial") else "vfs"
-    return f'[storage]\ndriver = "{driver}"\ngraphroot = "{folder}/{driver}"\nrunroot = "{folder}/run-{driver}"\n'
-
-
-def overlays(folder: Path) -> bool:
-    """Whether a folder can be laid over another here, asked by doing it in a mount namespace that is gone at once."""
+    """storage.conf. Whether a folder can be laid over another here is asked by doing it in a mount namespace that is gone at once."""
+    trial = folder / "trial"
     for name in ("lower", "upper", "work", "merged"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
-    mount = ["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", options, f"{folder}/merged"]
+        (trial / name).mkdir(parents=True, exist_ok=True)
+    options = f"lowerdir={trial}/lower,upperdir={trial}/upper,workdir={trial}/work"
     try:
-        return subprocess.run(mount, capture_output=True).returncode == 0
-    except OSError:
-        return False
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        run(["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", options, f"{trial}/merged"], "no overlay")
+        driver = "overlay"
+    except Problem:
+        driver = "vfs"
+    shutil.rmtree(trial, ignore_errors=True)
+    return f'[storage]\ndriver = "{driver}"\ngraphroot = "{folder}/{driver}"\nrunroot = "{folder}/run-{driver}"\n'
 
 
 def layers(archive: Path) -> int:

@@ -1,5 +1,2 @@
-"""What `dev/peers` is made of.
-
-`cli` reads the command line; `fetch` makes the virtual environments. How a client is run and how a folder becomes whole is
-that of `services_lib`. Standard library only.
-"""
+"""What `dev/peers` and `dev/spark` are made of: `cli` reads the command line, `peers` makes virtual environments, `spark` unpacks
+Spark. What both have in common is a `Set`. Standard library only."""

@@ -1,21 +1,18 @@
-"""The command line: fetch, env."""
+"""The command line of `dev/peers` and `dev/spark`: fetch, env."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
+import sys
 from typing import List, Optional
 
-from services_lib.fetch import check_python
-from services_lib.process import ended, export, only_one, say
-from services_lib.settings import Problem, Settings
+from shared_lib.fetch import check_python
+from shared_lib.program import Problem, ended, export, only_one, say
 
-from . import fetch
+from . import peers, spark
 
-ROOT = Path(__file__).resolve().parents[2]
-
-ABOUT = """\
+PEERS = """\
 Gets what Firesteel is compared with, for the programs in benches/peers.
 
   query      DuckDB, Polars and DataFusion
@@ -24,54 +21,55 @@ Gets what Firesteel is compared with, for the programs in benches/peers.
 `fetch` installs a set (both, where none is named) through pip, pinned by checksum, once, into a virtual environment of its
 own in .dev/peers. It needs Linux, Python 3.11 to 3.14 and pip; the set `inference` also a C compiler.
 """
+SPARK = """\
+Gets Spark 3.5 and MongoDB's connector for it, which the comparison of Firesteel with Spark runs.
 
+`fetch` brings Spark through pip and the connector through Maven, pinned by checksum, once, into .dev/spark.
+It needs Java 8 to 17, mvn and pip.
+"""
 EXAMPLES = """\
 settings (environment):
   FIRESTEEL_DEV_DIR  where everything is kept (.dev)
+  JAVA_HOME          for Spark: the Java to use, where the one on the PATH will not do
 
-example:
+examples:
   dev/peers fetch query
   eval "$(dev/peers env query)"
   "$FIRESTEEL_BENCH_PEERS_PYTHON" benches/peers/report.py --engine duckdb --parquet predictions.parquet
+
+  dev/spark fetch
+  eval "$(dev/spark env)"
+  "$SPARK_HOME/bin/spark-submit" --master 'local[2]' --jars "$FIRESTEEL_BENCH_SPARK_JARS" benches/spark/mapreduce.py
 """
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
-    options = _parser().parse_args(arguments)
+def main(arguments: Optional[List[str]] = None, program: Optional[str] = None) -> int:
+    program = program or os.path.basename(sys.argv[0])
+    about, sets = (SPARK, {"spark": spark.SPARK}) if program == "spark" else (PEERS, peers.SETS)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=f"dev/{program}", description=about, epilog=EXAMPLES, formatter_class=raw)
+    parser.add_argument("command", choices=["fetch", "env"], help='fetch what is not there; or print: eval "$(dev/... env)"')
+    if program != "spark":
+        parser.add_argument("set", nargs="?", choices=list(sets), help="one of them; both without it")
+    options = parser.parse_args(arguments)
 
-    def run() -> int:
-        chosen = [fetch.SETS[options.set]] if options.set else list(fetch.SETS.values())
-        check_python("what Firesteel is compared with", "dev/peers", *fetch.PYTHONS)
-        return options.run(Settings.read(os.environ, ROOT).dev_dir, chosen)
+    def run() -> None:
+        named = getattr(options, "set", None)
+        chosen = [sets[named]] if named else list(sets.values())
+        for one in chosen:
+            one.check()
+            check_python(one.runs, f"dev/{program}", *one.pythons)
+        if options.command == "fetch":
+            with only_one(program):
+                for one in chosen:
+                    one.fetch()
+                    say(program, f"{one.title} are in {one.home()}" if program == "peers" else f"{one.title} is in {one.home()}")
+            return
+        for one in chosen:
+            if not one.is_there():
+                what = "is not there, or not whole" if program == "spark" else "are not there"
+                raise Problem(f"{one.title} {what}: run `dev/{program} fetch{'' if program == 'spark' else f' {one.name}'}` first")
+        for one in chosen:
+            export(one.values())
 
     return ended(run, "nothing half fetched is left")
-
-
-def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="dev/peers", description=ABOUT, epilog=EXAMPLES, formatter_class=raw)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, run, text in (
-        ("fetch", fetch_all, "fetch what is not there yet, and say where it is"),
-        ("env", env, 'print export lines for a shell: eval "$(dev/peers env)"'),
-    ):
-        sub = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=raw)
-        sub.add_argument("set", nargs="?", choices=list(fetch.SETS), help="one of them; both without it")
-        sub.set_defaults(run=run)
-    return parser
-
-
-def fetch_all(dev_dir: Path, chosen: List[fetch.Peers]) -> int:
-    with only_one(dev_dir / "run/peers-lock", "peers"):
-        for peers in chosen:
-            fetch.fetch(dev_dir, peers)
-            say("peers", f"{peers.title} are in {fetch.home(dev_dir, peers)}")
-    return 0
-
-
-def env(dev_dir: Path, chosen: List[fetch.Peers]) -> int:
-    for peers in chosen:
-        if not fetch.is_there(dev_dir, peers):
-            raise Problem(f"{peers.title} are not there: run `dev/peers fetch {peers.name}` first")
-    export({peers.setting: str(fetch.python(dev_dir, peers)) for peers in chosen})
-    return 0

@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import List, Set
 
-from .process import say
-from .settings import CONTROLLER_PORT, KAFKA_PORT, MONGODB_PORT, RUNTIME, Problem, Settings
+from shared_lib.program import ROOT, Problem, dev_dir, say
+
+from .settings import CONTROLLER_PORT, KAFKA_PORT, MONGODB_PORT, RUNTIME, Settings
 
 
 def why_not(settings: Settings) -> str:
@@ -18,62 +19,45 @@ def why_not(settings: Settings) -> str:
         return f"{RUNTIME} is local"
     if not shutil.which("docker"):
         return "there is no docker here"
-    if not _answers(["docker", "compose", "version"]):
-        return "docker has no compose plugin"
-    if not _answers(["docker", "info"]):
-        return "no Docker engine answers"
+    for command, why in ((["compose", "version"], "docker has no compose plugin"), (["info"], "no Docker engine answers")):
+        try:
+            done = subprocess.run(["docker", *command], capture_output=True, stdin=subprocess.DEVNULL, timeout=15)
+        except (OSError, subprocess.TimeoutExpired):
+            return why
+        if done.returncode:
+            return why
     return ""
 
 
-def _answers(command: List[str]) -> bool:
-    try:
-        return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=15).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-
-
 def up(settings: Settings, services: List[str]) -> None:
-    _record(settings).parent.mkdir(parents=True, exist_ok=True)
+    _record().parent.mkdir(parents=True, exist_ok=True)
     # First: whatever comes up, `down` knows of it.
-    _record(settings).write_text("\n".join(sorted(started(settings) | set(services))))
+    _record().write_text("\n".join(sorted(started() | set(services))))
     say("docker", f"starting {' and '.join(services)} through Docker Compose (images are fetched once)")
-    if _compose(settings, ["up", "--detach", "--wait", "--wait-timeout", "600", *services]):
-        raise Problem(
-            "Docker Compose could not start the servers: its own words are above, `docker compose logs` has theirs; "
-            f"{RUNTIME}=local does without Docker"
-        )
+    _compose(settings, "start", "up", "--detach", "--wait", "--wait-timeout", "600", *services)
 
 
-def started(settings: Settings) -> Set[str]:
+def started() -> Set[str]:
     """The names of the servers that were started so."""
-    try:
-        return set(_record(settings).read_text().split())
-    except FileNotFoundError:
-        return set()
+    return set(_record().read_text().split()) if _record().is_file() else set()
 
 
-def _record(settings: Settings) -> Path:
-    return settings.dev_dir / "run/compose"
+def _record() -> Path:
+    return dev_dir() / "run/compose"
 
 
 def down(settings: Settings, wipe: bool) -> None:
     say("docker", "stopping what Docker Compose started")
-    if _compose(settings, ["down", *(["--volumes"] if wipe else [])]):
-        raise Problem("Docker Compose could not stop the servers: its own words are above")
-    _record(settings).unlink(missing_ok=True)
+    _compose(settings, "stop", "down", *(["--volumes"] if wipe else []))
+    _record().unlink(missing_ok=True)
 
 
-def _compose(settings: Settings, arguments: List[str]) -> int:
-    ports = {
-        KAFKA_PORT: settings.kafka_port,
-        CONTROLLER_PORT: settings.controller_port,
-        MONGODB_PORT: settings.mongodb_port,
-    }
-    try:
-        return subprocess.run(
-            ["docker", "compose", "--file", str(settings.root / "compose.yaml"), *arguments],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **{name: str(port) for name, port in ports.items()}},
-        ).returncode
-    except OSError as error:
-        raise Problem(f"docker cannot be run: {error}") from error
+def _compose(settings: Settings, what: str, *arguments: str) -> None:
+    ports = {KAFKA_PORT: settings.kafka_port, CONTROLLER_PORT: settings.controller_port, MONGODB_PORT: settings.mongodb_port}
+    environ = {**os.environ, **{name: str(port) for name, port in ports.items()}}
+    command = ["docker", "compose", "--file", str(ROOT / "compose.yaml"), *arguments]
+    if subprocess.run(command, stdin=subprocess.DEVNULL, env=environ).returncode:
+        raise Problem(
+            f"Docker Compose could not {what} the servers: its own words are above, `docker compose logs` has theirs; "
+            f"{RUNTIME}=local does without Docker"
+        )

@@ -2,15 +2,10 @@
 
 import functools
 import json
-import os
-import sys
-import unittest
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "dev"))
+from fakes import ROOT, Problem, left_out  # noqa: F401
 
-from k8s_lib import render, tools  # noqa: E402
+from manifests import program, render
 
 SECRETS = json.loads((ROOT / "k8s/required-secrets.json").read_text())
 
@@ -19,24 +14,16 @@ ADDED = [("local", name) for name in ("hpa", "inference-beside", "keda", "mongod
 ADDED += [("keda", "inference-beside")]
 
 
-def required():
-    """Whether nothing may be left out, as under `make test`."""
-    return os.environ.get("FIRESTEEL_TEST_REQUIRE_SERVICES") == "1"
-
-
-def left_out(why):
-    """Ends a test that cannot run: loudly, and where everything has to run, as a failure."""
-    if required():
-        raise AssertionError(why)
-    print(f"\nNOT TESTED: {why}", file=sys.stderr)
-    raise unittest.SkipTest(why)
-
-
 def need_tools():
     try:
-        tools.kubectl()
-    except tools.Unavailable as error:
+        render.kubectl()
+    except Problem as error:
         left_out(str(error))
+
+
+def need_binary():
+    if not program.binary():
+        left_out("there is no release binary of firesteel (`make build`), so the manifests were not compared with it")
 
 
 @functools.lru_cache(maxsize=None)

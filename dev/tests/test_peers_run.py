@@ -1,7 +1,6 @@
 """The programs of benches/peers on the real engines. Only where `dev/peers fetch` has been: it is 800 MB."""
 
 import json
-import os
 import subprocess
 import sys
 import unittest
@@ -9,8 +8,7 @@ import unittest
 from fakes import ROOT, InFolder
 from spark_cases import DOCUMENTS, EXPECTED, PEERS
 
-from peers_lib import fetch
-from services_lib.settings import Settings
+from peers_lib import peers
 
 # The columns and types of an export of `predictions`.
 EXPORT = """
@@ -34,12 +32,12 @@ def plain(document):
 
 class TestRun(InFolder):
     def python(self, name):
-        dev_dir = Settings.read(os.environ, ROOT).dev_dir
-        if not fetch.is_there(dev_dir, fetch.SETS[name]):
-            why = f"{fetch.SETS[name].title} are not there; `dev/peers fetch {name}` gets them"
+        self.use_what_is_there()
+        if not peers.SETS[name].is_there():
+            why = f"{peers.SETS[name].title} are not there; `dev/peers fetch {name}` gets them"
             print(f"\nNOT TESTED: the comparison with them: {why}", file=sys.stderr)
             raise unittest.SkipTest(why)
-        return str(fetch.python(dev_dir, fetch.SETS[name]))
+        return str(peers.SETS[name].python())
 
     def run_it(self, command, lines):
         done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=300)

@@ -4,8 +4,8 @@ import unittest
 
 from fakes import ROOT  # noqa: F401 (puts dev/ on the path)
 
-from pods_lib import images
-from pods_lib.plan import addresses, names, plan
+from pods import images
+from pods.plan import addresses, names, plan
 
 COMPONENT = "app.kubernetes.io/component"
 

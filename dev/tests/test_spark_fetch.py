@@ -13,7 +13,9 @@ from unittest import mock
 import fakes
 from fakes import ROOT, InFolder, quiet
 
-from spark_lib import cli, fetch
+from peers_lib import cli
+from peers_lib import spark as fetch
+from peers_lib.spark import SPARK
 
 JAR = "connector.jar"
 
@@ -21,11 +23,11 @@ JAR = "connector.jar"
 class TestPins(unittest.TestCase):
     def test_the_package_is_pinned_by_hash(self):
         self.assertRegex(fetch.version(), r"^3\.5\.\d+$")
-        for name in ("requirements.txt", "build-requirements.txt"):
-            self.assertRegex((fetch.HERE / name).read_text(), r"(?m)^\w+==[\d.]+ \\\n    --hash=sha256:[0-9a-f]{64}$")
+        for path in (fetch.REQUIREMENTS, fetch.BUILD):
+            self.assertRegex(path.read_text(), r"(?m)^\w+==[\d.]+ \\\n    --hash=sha256:[0-9a-f]{64}$")
 
     def test_the_jars_are_those_of_the_pom(self):
-        versions = dict(re.findall(r"<(connector|driver)\.version>([\d.]+)<", (fetch.HERE / "pom.xml").read_text()))
+        versions = dict(re.findall(r"<(connector|driver)\.version>([\d.]+)<", fetch.POM.read_text()))
         wanted = {f"mongo-spark-connector_2.12-{versions['connector']}.jar"}
         names = ("bson", "bson-record-codec", "mongodb-driver-core", "mongodb-driver-sync")
         wanted |= {f"{name}-{versions['driver']}.jar" for name in names}
@@ -66,12 +68,11 @@ class TestUnpack(InFolder):
 class TestConnector(InFolder):
     def setUp(self):
         super().setUp()
-        self.dev = self.folder / "dev"
         good = mock.patch.object(fetch, "sums", return_value={JAR: hashlib.sha256(b"good").hexdigest()})
         good.start()
         self.addCleanup(good.stop)
-        (fetch.home(self.dev) / "bin").mkdir(parents=True)
-        (fetch.home(self.dev) / "bin/spark-submit").touch()
+        (SPARK.home() / "bin").mkdir(parents=True)
+        (SPARK.home() / "bin/spark-submit").touch()
 
     def maven(self, *jars):
         """A Maven that brings these jars, (name, text) each."""
@@ -79,36 +80,36 @@ class TestConnector(InFolder):
         self.programs(mvn=f'for a in "$@"; do case $a in -DoutputDirectory=*)\n{lines};; esac; done')
 
     def test_it_is_fetched_once_and_whole(self):
-        self.assertFalse(fetch.is_there(self.dev))
+        self.assertFalse(SPARK.is_there())
         for jars in ([(JAR, "bad")], [(JAR, "good"), ("more.jar", "good")], [("other.jar", "good")]):
             self.maven(*jars)
-            self.says("is not what dev/spark_lib/jars.sha256 says", fetch.fetch, self.dev)
-            self.assertFalse(fetch.connector(self.dev).exists())
+            self.says("Maven gave a damaged", SPARK.fetch)
+            self.assertFalse(SPARK.connector().exists())
         self.maven((JAR, "good"))
         with quiet():
-            fetch.fetch(self.dev)
-        self.assertTrue(fetch.is_there(self.dev))
+            SPARK.fetch()
+        self.assertTrue(SPARK.is_there())
         self.programs(mvn="exit 1")
-        fetch.fetch(self.dev)
-        (fetch.connector(self.dev) / JAR).write_bytes(b"")  # a disk that failed, say
-        self.assertFalse(fetch.is_there(self.dev))
+        SPARK.fetch()
+        (SPARK.connector() / JAR).write_bytes(b"")  # a disk that failed, say
+        self.assertFalse(SPARK.is_there())
         self.maven((JAR, "good"))
         with quiet():
-            fetch.fetch(self.dev)
-        self.assertTrue(fetch.is_there(self.dev))
+            SPARK.fetch()
+        self.assertTrue(SPARK.is_there())
 
     def test_no_network_and_no_maven(self):
         self.programs(mvn="echo '[ERROR] Connect to h failed'; exit 1")
-        self.says(r"could not fetch the MongoDB connector .*Connect to h failed; the", fetch.fetch, self.dev)
-        with mock.patch.object(fetch.shutil, "which", return_value=None):
-            self.says("no mvn on the PATH", fetch.fetch, self.dev)
+        self.says(r"could not fetch the MongoDB connector .*Connect to h failed; the", SPARK.fetch)
+        with mock.patch("shared_lib.fetch.shutil.which", return_value=None):
+            self.says("no mvn on the PATH", SPARK.fetch)
 
 
 class TestPackage(InFolder):
     def test_no_network(self):
         self.programs(pip3="echo 'ERROR: no route to the registry' >&2; exit 1")
-        with mock.patch("services_lib.fetch.importlib.util.find_spec", return_value=None):
-            self.says("pip could not fetch Spark 3.5.*no route to the registry; the", fetch.fetch, self.folder / "dev")
+        with mock.patch("shared_lib.fetch.importlib.util.find_spec", return_value=None):
+            self.says("pip could not fetch Spark 3.5.*no route to the registry; the", SPARK.fetch)
         self.assertEqual(list((self.folder / "dev/spark").iterdir()), [])
 
 
@@ -118,7 +119,7 @@ class TestCommands(InFolder):
         with mock.patch.dict(os.environ, {"FIRESTEEL_DEV_DIR": str(self.folder / "dev")}):
             with mock.patch("signal.signal"), mock.patch.object(cli.sys, "version_info", version):
                 with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                    code = cli.main(list(arguments))
+                    code = cli.main(list(arguments), "spark")
         return code, out.getvalue(), err.getvalue()
 
     def test_java(self):
@@ -141,7 +142,7 @@ class TestCommands(InFolder):
         code, out, said = self.run_spark("env")
         self.assertEqual((code, out), (1, ""))
         self.assertIn("run `dev/spark fetch` first", said)
-        with mock.patch.object(fetch, "is_there", return_value=True):
+        with mock.patch.object(fetch.Spark, "is_there", return_value=True):
             code, out, _ = self.run_spark("env")
         self.assertEqual(code, 0)
         values = dict(shlex.split(line)[1].split("=", 1) for line in out.splitlines())

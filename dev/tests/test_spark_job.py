@@ -10,9 +10,9 @@ import unittest
 from fakes import ROOT
 from spark_cases import DOCUMENTS, EXPECTED
 
-from services_lib.mongodb_wire import command
-from services_lib.settings import MongodbUri, Problem, Settings
-from spark_lib import fetch
+from peers_lib.spark import SPARK, version
+from services_lib import mongodb, servers
+from shared_lib.program import Problem
 
 
 def left_out(why):
@@ -22,32 +22,30 @@ def left_out(why):
 
 class TestJob(unittest.TestCase):
     def setUp(self):
-        settings = Settings.read(os.environ, ROOT)
-        if not fetch.is_there(settings.dev_dir):
+        if not SPARK.is_there():
             left_out("Spark is not there; `dev/spark fetch` gets it")
         try:
-            fetch.check_java()
+            SPARK.check()
+            servers.drivers()
         except Problem as problem:
             left_out(str(problem))
-        if not settings.mongodb_uri:
+        uri = os.environ.get("FIRESTEEL_MONGODB_URI")
+        if not uri:
             left_out("FIRESTEEL_MONGODB_URI names no MongoDB")
-        if "@" in settings.mongodb_uri or MongodbUri.parse(settings.mongodb_uri).tls:
+        self.client = mongodb.connect(mongodb.parsed(uri)["nodelist"][0], 10)
+        self.addCleanup(self.client.close)
+        if "@" in uri or mongodb.parsed(uri)["options"].get("tls"):
             left_out("this test writes without a login and without TLS, and FIRESTEEL_MONGODB_URI has one of them")
-        self.dev_dir = settings.dev_dir
-        self.address = MongodbUri.parse(settings.mongodb_uri).addresses[0]
         self.database = f"firesteel_test_spark_{os.getpid()}"
-        self.addCleanup(self.mongodb, {"dropDatabase": 1})
-        self.mongodb({"insert": "predictions", "documents": DOCUMENTS})
-
-    def mongodb(self, document):
-        return command(self.address, {**document, "$db": self.database}, 10)
+        self.addCleanup(self.client.drop_database, self.database)
+        self.client[self.database].predictions.insert_many([dict(document) for document in DOCUMENTS])
 
     def run_job(self, command, *arguments, lines="", **environ):
         return subprocess.run(
             [*command, str(ROOT / "benches/spark/mapreduce.py"), *arguments],
             env={
                 **os.environ,
-                "SPARK_HOME": str(fetch.home(self.dev_dir)),
+                "SPARK_HOME": str(SPARK.home()),
                 "PYSPARK_PYTHON": sys.executable,
                 "FIRESTEEL_MONGODB_DATABASE": self.database,
                 **environ,
@@ -59,11 +57,11 @@ class TestJob(unittest.TestCase):
         )
 
     def options(self):
-        jars = ",".join(str(jar) for jar in fetch.connector(self.dev_dir).glob("*.jar"))
+        jars = ",".join(str(jar) for jar in SPARK.connector().glob("*.jar"))
         return ["--master", "local[2]", "--conf", "spark.ui.enabled=false", "--jars", jars]
 
     def test_all_jobs_count_what_is_there(self):
-        submit = str(fetch.home(self.dev_dir) / "bin/spark-submit")
+        submit = str(SPARK.home() / "bin/spark-submit")
         done = self.run_job([submit, *self.options()], "--job", "all", "--repeat", "2")
         self.assertEqual(done.returncode, 0, done.stderr[-3000:])
         found = json.loads(done.stdout.splitlines()[-1])
@@ -71,7 +69,7 @@ class TestJob(unittest.TestCase):
         self.assertEqual({name: found[name] for name in EXPECTED}, EXPECTED)
         self.assertEqual({job: len(runs) for job, runs in found["timings"]["runs"].items()},
                          {"rdd": 2, "dataframe": 2, "classes": 2, "report": 2})  # fmt: skip
-        self.assertEqual((found["spark"]["version"], found["spark"]["cores"]), (fetch.version(), 2))
+        self.assertEqual((found["spark"]["version"], found["spark"]["cores"]), (version(), 2))
 
     def test_a_warm_session_answers_line_by_line(self):
         submitted = shlex.join([*self.options(), "pyspark-shell"])

@@ -15,16 +15,16 @@
 //! Plans and session settings never carry credentials. A plan names a connection, and every process resolves the
 //! name from its own [`Config`].
 
-#[doc(hidden)]
-pub mod bench;
 pub mod cluster;
 mod codec;
 mod config;
 pub mod connectors;
 pub mod dataflow;
+pub mod documents;
 mod error;
 pub mod functions;
 mod jobs;
+mod plan;
 pub mod prelude;
 mod query;
 pub mod report;
@@ -32,8 +32,9 @@ mod session;
 mod slots;
 mod sql;
 mod statement;
+mod suggestions;
+mod value;
 mod wire;
-mod words;
 
 pub use config::{
     Acknowledgement, CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
@@ -41,7 +42,7 @@ pub use config::{
     SCHEDULER_SETTING, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
-pub use error::{Error, Result};
+pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
 pub use query::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
 pub use sql::Outcome;

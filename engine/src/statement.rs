@@ -1,29 +1,36 @@
-//! Where one SQL statement ends and the next begins: strings, quoted names, comments and dollar quotes may hold
-//! semicolons.
+//! Splits a text into SQL statements at its semicolons. Strings, quoted names, comments and dollar quotes may hold
+//! semicolons that end nothing.
 //!
-//! It reads what the parser's own tokenizer reads, and it also reads what is not finished, as a shell has to while a
-//! statement is being typed.
+//! The parser's own tokenizer says where they are, so that a shell cuts a script exactly as the parser would read it. A
+//! statement that is still being typed may end inside of a string or a comment: that is [`Statement::Open`].
+
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer, TokenizerError};
+
+/// How many bytes of a text are looked at first. A statement that is longer is looked at in pieces of twice the size, so
+/// that a script of many statements is not read to its end for each of them.
+const FIRST_PIECE: usize = 512;
 
 /// What a text starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statement<'a> {
     /// A statement that a semicolon ends.
     Complete {
-        /// Without the semicolon, and without comments before it.
+        /// The statement, without its semicolon and without comments before it.
         text: &'a str,
-        /// What follows the semicolon.
+        /// The text behind the semicolon.
         rest: &'a str,
     },
-    /// A statement, as far as one can tell, with no semicolon behind it.
+    /// A statement with no semicolon behind it, which may or may not be finished.
     Unterminated(&'a str),
     /// The beginning of a statement, which ends inside of a string, a quoted name or a comment.
     Open(&'a str),
-    /// Nothing but blanks and comments.
+    /// Blanks and comments only.
     Blank,
 }
 
 impl<'a> Statement<'a> {
-    /// The first statement of a text that is not empty.
+    /// The first statement of a text. Semicolons with no statement before them are skipped.
     pub fn first(text: &'a str) -> Self {
         let mut text = text;
         loop {
@@ -37,17 +44,34 @@ impl<'a> Statement<'a> {
                 None => break,
             }
         }
-        let mut at = 0;
+        let mut size = FIRST_PIECE;
         loop {
-            if text[at..].starts_with(';') {
-                return Self::Complete { text: text[..at].trim_end(), rest: &text[at + 1..] };
+            let piece = &text[..text.floor_char_boundary(size)];
+            let (semicolon, read) = first_semicolon(piece);
+            if let Some(at) = semicolon {
+                return Self::complete(text, at);
             }
-            match token(&text[at..]) {
-                Some(0) => return Self::Unterminated(text.trim_end()),
-                Some(length) => at += length,
-                None => return Self::Open(text),
+            if piece.len() < text.len() {
+                size = size.saturating_mul(2);
+                continue;
             }
+            return match read {
+                Ok(()) => Self::Unterminated(text.trim_end()),
+                Err(error) if is_unfinished(&error) => Self::Open(text),
+                // What is no token at all is for the parser to complain about: the next semicolon ends it.
+                Err(error) => {
+                    let from = offset(text, error.location);
+                    match text[from..].find(';') {
+                        Some(at) => Self::complete(text, from + at),
+                        None => Self::Unterminated(text.trim_end()),
+                    }
+                }
+            };
         }
+    }
+
+    fn complete(text: &'a str, semicolon: usize) -> Self {
+        Self::Complete { text: text[..semicolon].trim_end(), rest: &text[semicolon + 1..] }
     }
 
     /// The text behind blanks and comments; all of it where a comment has no end.
@@ -56,140 +80,62 @@ impl<'a> Statement<'a> {
     }
 }
 
+/// Where the first semicolon is that ends something, and whether the tokenizer could read the text.
+///
+/// A semicolon in the beginning of a text is one in the whole of it, too: no token before it depends on what follows it.
+fn first_semicolon(text: &str) -> (Option<usize>, Result<(), TokenizerError>) {
+    let mut tokens = Vec::new();
+    let read = Tokenizer::new(&GenericDialect {}, text)
+        .with_unescape(false)
+        .tokenize_with_location_into_buf(&mut tokens);
+    let semicolon = tokens.iter().find(|token| token.token == Token::SemiColon);
+    (semicolon.map(|token| offset(text, token.span.start)), read)
+}
+
+/// Whether the tokenizer came to the end of the text inside of a token. Only its message says so.
+fn is_unfinished(error: &TokenizerError) -> bool {
+    error.message.starts_with("Unterminated") || error.message.contains("EOF")
+}
+
+/// The position in bytes of a location, which counts lines and characters from 1.
+fn offset(text: &str, location: Location) -> usize {
+    let count = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+    let line: usize = text.split_inclusive('\n').take(count(location.line)).map(str::len).sum();
+    let column = text[line..].char_indices().nth(count(location.column));
+    column.map_or(text.len(), |(at, _)| line + at)
+}
+
 /// The text behind blanks and comments. The comment that has no end, where there is one.
 fn skip_blanks(text: &str) -> Result<&str, &str> {
     let mut text = text.trim_start();
-    while text.starts_with("--") || text.starts_with("/*") {
-        let length = token(text).ok_or(text)?;
-        text = text[length..].trim_start();
-    }
-    Ok(text)
-}
-
-/// The length of the token that a text starts with; 0 at the end of the text, none where the token has no end. What
-/// cannot hold a semicolon counts by the character.
-fn token(text: &str) -> Option<usize> {
-    let Some(first) = text.chars().next() else { return Some(0) };
-    let rest = &text[first.len_utf8()..];
-    match first {
-        '\'' | '"' | '`' => quoted(text, 0, first, false),
-        '-' if rest.starts_with('-') => Some(text.find('\n').map_or(text.len(), |end| end + 1)),
-        '/' if rest.starts_with('*') => comment(text),
-        '$' => dollar(text),
-        _ if is_name_start(first) => name(text),
-        _ => Some(first.len_utf8()),
-    }
-}
-
-fn is_name_start(c: char) -> bool {
-    c.is_alphabetic() || matches!(c, '_' | '#' | '@')
-}
-
-fn is_name_part(c: char) -> bool {
-    is_name_start(c) || c.is_ascii_digit() || c == '$'
-}
-
-/// A word, or a string that a letter introduces.
-fn name(text: &str) -> Option<usize> {
-    let quote = |at: usize| text[at..].chars().next().filter(|c| matches!(c, '\'' | '"'));
-    let first = text.as_bytes()[0].to_ascii_lowercase();
-    match (first, quote(first_length(text))) {
-        (b'e', Some('\'')) | (b'x', Some('\'')) => return quoted(text, 1, '\'', true),
-        (b'r', Some(q)) => return raw(text, q),
-        (b'q', Some('\'')) => return delimited(text, 2),
-        (b'n', _) if matches!(text.as_bytes().get(1..3), Some(b"q'" | b"Q'")) => return delimited(text, 3),
-        (b'b', Some(q)) => return quoted(text, 1, q, false),
-        (b'n', Some('\'')) => return quoted(text, 1, '\'', false),
-        _ => {}
-    }
-    Some(text.find(|c| !is_name_part(c)).unwrap_or(text.len()))
-}
-
-fn first_length(text: &str) -> usize {
-    text.chars().next().map_or(0, char::len_utf8)
-}
-
-/// A string from the quote at `start`; a doubled quote stands for itself.
-fn quoted(text: &str, start: usize, quote: char, backslash: bool) -> Option<usize> {
-    let mut characters = text[start..].char_indices().skip(1).peekable();
-    while let Some((at, c)) = characters.next() {
-        if c == quote {
-            match characters.peek() {
-                Some((_, next)) if *next == quote => {
-                    characters.next();
-                }
-                _ => return Some(start + at + c.len_utf8()),
-            }
-        } else if backslash && c == '\\' {
-            characters.next();
-        }
-    }
-    None
-}
-
-/// `r'…'` and `r'''…'''`, in which nothing is escaped but a doubled quote.
-fn raw(text: &str, quote: char) -> Option<usize> {
-    let quotes = text[1..].chars().take(3).take_while(|c| *c == quote).count();
-    match quotes {
-        1 => quoted(text, 1, quote, false),
-        2 => Some(3),
-        _ => {
-            let end: String = [quote; 3].iter().collect();
-            text[4..].find(&end).map(|at| 4 + at + 3)
-        }
-    }
-}
-
-/// `q'[…]'`: `start` is behind the quote.
-fn delimited(text: &str, start: usize) -> Option<usize> {
-    let open = text[start..].chars().next()?;
-    let close = match open {
-        '[' => ']',
-        '{' => '}',
-        '<' => '>',
-        '(' => ')',
-        other => other,
-    };
-    let inside = start + open.len_utf8();
-    let end: String = [close, '\''].iter().collect();
-    text[inside..].find(&end).map(|at| inside + at + end.len())
-}
-
-/// `/* … */`, which nests.
-fn comment(text: &str) -> Option<usize> {
-    let (mut depth, mut at) = (0_usize, 0);
-    while at < text.len() {
-        let rest = &text[at..];
-        if rest.starts_with("/*") {
-            depth += 1;
-            at += 2;
-        } else if rest.starts_with("*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return Some(at);
-            }
+    loop {
+        let behind = if text.starts_with("--") {
+            text.split_once('\n').map_or("", |(_, rest)| rest)
+        } else if text.starts_with("/*") {
+            behind_comment(text).ok_or(text)?
         } else {
-            at += rest.chars().next().map_or(1, char::len_utf8);
-        }
+            return Ok(text);
+        };
+        text = behind.trim_start();
     }
-    None
 }
 
-/// `$$…$$` and `$tag$…$tag$`, or a placeholder such as `$1`.
-fn dollar(text: &str) -> Option<usize> {
-    let tag = text[1..].find(|c: char| !c.is_alphanumeric() && c != '_').map_or(text.len(), |end| end + 1);
-    if !text[tag..].starts_with('$') {
-        return Some(tag);
+/// What follows the comment `/* … */` that a text starts with. Comments nest.
+fn behind_comment(text: &str) -> Option<&str> {
+    let (mut depth, mut rest) = (0_usize, text);
+    loop {
+        let close = rest.find("*/")?;
+        let open = rest.find("/*").filter(|open| *open < close);
+        rest = &rest[open.unwrap_or(close) + 2..];
+        depth = if open.is_some() { depth + 1 } else { depth - 1 };
+        if depth == 0 {
+            return Some(rest);
+        }
     }
-    let delimiter = &text[..=tag];
-    text[tag + 1..].find(delimiter).map(|at| tag + 1 + at + delimiter.len())
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::dialect::GenericDialect;
-    use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
     use proptest::prelude::*;
 
     use super::*;
@@ -211,7 +157,7 @@ mod tests {
     #[test]
     fn statements_end_at_semicolons_that_are_no_part_of_anything_else() {
         use Statement::{Blank, Open, Unterminated};
-        let cases: [(&str, &[&str], Statement<'_>); 28] = [
+        let cases: [(&str, &[&str], Statement<'_>); 39] = [
             ("", &[], Blank),
             (" \n\t", &[], Blank),
             (";;", &[], Blank),
@@ -240,9 +186,32 @@ mod tests {
             ("SELECT 1 /* a;", &[], Open("SELECT 1 /* a;")),
             ("/* a /* b */ ;", &[], Open("/* a /* b */ ;")),
             ("SELECT $x$ a; $y$", &[], Open("SELECT $x$ a; $y$")),
+            ("SELECT $$ a;", &[], Open("SELECT $$ a;")),
+            ("SELECT `a;", &[], Open("SELECT `a;")),
+            ("SELECT e'a\\';", &[], Open("SELECT e'a\\';")),
+            ("SELECT b\"a;", &[], Open("SELECT b\"a;")),
+            ("SELECT n'a;", &[], Open("SELECT n'a;")),
+            ("SELECT r'''a';", &[], Open("SELECT r'''a';")),
+            ("SELECT x'0a;", &[], Open("SELECT x'0a;")),
+            ("SELECT q'[a;'", &[], Open("SELECT q'[a;'")),
+            ("SELECT u&'a;", &[], Open("SELECT u&'a;")),
+            ("SELECT u&'\\zz'; SELECT 2;", &["SELECT u&'\\zz'", "SELECT 2"], Blank),
+            ("SELECT 1\r\n;\r\nSELECT 2;", &["SELECT 1", "SELECT 2"], Blank),
         ];
         for (text, statements, last) in cases {
             assert_eq!(split(text), (statements.to_vec(), last), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_statement_may_be_longer_than_any_piece() {
+        for length in [FIRST_PIECE - 12, FIRST_PIECE - 9, FIRST_PIECE, 3 * FIRST_PIECE, 70_000] {
+            let first = format!("SELECT '{}'", "é;".repeat(length));
+            let text = format!("{first} -- {first}\n;{first}; SELECT '");
+            let (statements, last) = split(&text);
+            let commented = format!("{first} -- {first}");
+            assert_eq!(statements, [commented.as_str(), first.as_str()], "{length}");
+            assert_eq!(last, Statement::Open("SELECT '"));
         }
     }
 

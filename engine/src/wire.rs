@@ -1,4 +1,5 @@
-//! The frame around what travels in a plan and is Firesteel's own.
+//! What all processes of a cluster agree on: the frame around the parts of a plan that are Firesteel's own, and the limit of
+//! a message.
 //!
 //! A framed part of a plan is four magic bytes and a small protobuf message: the wire version, the name of the connector
 //! that the part belongs to, and that connector's own bytes. No protobuf message starts with the magic bytes, so a part of
@@ -15,6 +16,15 @@ use datafusion_proto::protobuf;
 use prost::Message;
 
 use crate::{Error, Result};
+
+/// The size of the largest gRPC message, in bytes. Tonic's default of 4 MiB and Ballista's of 16 MiB are too small for
+/// a batch of images.
+pub(crate) const MAX_MESSAGE: usize = 128 * 1024 * 1024;
+
+/// Returns [`MAX_MESSAGE`] in the type that Ballista's configuration has for it.
+pub(crate) fn max_message() -> u32 {
+    u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX)
+}
 
 /// The version of everything inside frames. It is raised whenever the message of any connector changes its meaning.
 pub(crate) const WIRE_VERSION: u32 = 3;

@@ -20,7 +20,7 @@ static SHIPPED: &[u8] = include_bytes!("../assets/cifar10-test.parquet");
 /// How the shipped file is called in an error.
 const SHIPPED_NAME: &str = "(shipped) cifar10-test.parquet";
 
-/// One image of the data set.
+/// An image of the data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// Its name in the data set.

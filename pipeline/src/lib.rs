@@ -3,7 +3,7 @@
 //! `producer` → topic `images` → `consumer::images` → `inference` (gRPC) → topic `predictions` →
 //! `consumer::predictions` → `sink` (MongoDB). Each component is a `run(config, …, shutdown)` that ends when
 //! its work is done or its token is cancelled; signals, environment and exit codes are the binary's business.
-//! `health` tells over HTTP how a component stands and what it has counted.
+//! `health` reports over HTTP whether a component is ready and what it has counted.
 //!
 //! # What is guaranteed
 //!
@@ -14,11 +14,10 @@
 //! * a consumer commits an offset only when what came out of it, and out of every record before it, is durable;
 //! * the document's `_id` was minted by the producer and the write is an upsert, so a repeated record changes
 //!   nothing that is counted;
-//! * whether a record can ever succeed is decided from its bytes alone, so a repeated record takes the same way.
+//! * whether a record can ever succeed is decided from its bytes alone, so a repeated record ends in the same way.
 //!
 //! Order is not promised: images are classified and stored concurrently.
 
-pub mod backoff;
 pub mod consumer;
 pub mod dataset;
 mod error;
@@ -30,3 +29,4 @@ pub mod seed;
 pub mod sink;
 
 pub use error::{Error, ErrorKind, Result, chain};
+pub use firesteel_common::retry::RetryPolicy;

@@ -59,6 +59,12 @@ pub enum Error {
         /// The field's protobuf name.
         field: &'static str,
     },
+    /// A sequence number that a document of MongoDB cannot hold.
+    #[error("sequence {value} does not fit in 64 signed bits")]
+    Sequence {
+        /// The number.
+        value: u64,
+    },
     /// Not a finite number from 0 to 1.
     #[error("confidence {value} is not within 0 and 1")]
     Confidence {
@@ -84,6 +90,7 @@ impl Error {
             Self::UnknownEncoding { .. } => "unknown-encoding",
             Self::EmptyImage => "empty-image",
             Self::Time { .. } => "bad-time",
+            Self::Sequence { .. } => "bad-sequence",
             Self::Confidence { .. } => "bad-confidence",
         }
     }

@@ -4,6 +4,7 @@
 //! Bytes become an [`ImageRecord`] or a [`PredictionRecord`] through `decode`, which checks every field once;
 //! after that a value of these types is right by construction. Nothing downstream re-checks a label or an id.
 
+mod document;
 mod error;
 mod id;
 mod image;
@@ -12,6 +13,7 @@ mod label;
 mod prediction;
 mod time;
 
+pub use document::FieldType;
 pub use error::{Error, Result};
 pub use id::{ImageId, ProducerId, Sequence};
 pub use image::{Encoding, ImageRecord};

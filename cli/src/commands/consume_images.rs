@@ -1,22 +1,51 @@
 //! `firesteel consume-images`: Kafka images → inference → Kafka predictions.
 
-use super::consume;
-use crate::args::ConsumeImagesArgs;
-use crate::{Context, Outcome};
-use firesteel_pipeline::consumer::{Metrics, Stats, images};
 use std::sync::Arc;
+
+use clap::Args;
+use firesteel_pipeline::consumer::{Metrics, Stats, images};
+
+use crate::args::{HealthListenArgs, KafkaArgs};
+use crate::context::{Context, Outcome};
+use crate::role::consume;
+
+/// Which consumer of which servers.
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeImagesArgs {
+    /// The inference server's address
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FIRESTEEL_INFERENCE_URL",
+        default_value = "http://localhost:50060",
+        help_heading = "Inference"
+    )]
+    pub(crate) inference_url: String,
+    /// The consumer group
+    #[arg(
+        long,
+        value_name = "GROUP",
+        env = "FIRESTEEL_IMAGES_GROUP",
+        default_value = "firesteel-images",
+        help_heading = "Consumer"
+    )]
+    pub(crate) group: String,
+    /// How many images may be between Kafka's poll and the acknowledged prediction
+    #[arg(long, value_name = "N", env = "FIRESTEEL_IMAGES_IN_FLIGHT", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(1..), help_heading = "Consumer")]
+    pub(crate) max_in_flight: u32,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
+    #[command(flatten)]
+    pub(crate) health: HealthListenArgs,
+}
 
 pub(crate) async fn run(args: ConsumeImagesArgs, context: Context) -> anyhow::Result<Outcome> {
     let config = images::Config {
-        kafka: args.kafka.config()?,
         inference_url: args.inference_url,
         group: args.group,
-        images_topic: args.kafka.images_topic,
-        predictions_topic: args.kafka.predictions_topic,
-        partitions: args.kafka.kafka_partitions,
-        replication: args.kafka.kafka_replication,
         max_in_flight: args.max_in_flight as usize,
-        ..images::Config::default()
+        ..args.kafka.images_consumer()?
     };
     let stats = Arc::new(Stats::default());
     let metrics = Arc::new(Metrics::images(&config, Arc::clone(&stats)));

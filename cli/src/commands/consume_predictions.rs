@@ -1,22 +1,48 @@
 //! `firesteel consume-predictions`: Kafka predictions → MongoDB.
 
-use super::consume;
-use crate::args::ConsumePredictionsArgs;
-use crate::{Context, Outcome};
-use firesteel_pipeline::consumer::{Metrics, Stats, predictions};
 use std::sync::Arc;
+
+use clap::Args;
+use firesteel_pipeline::consumer::{Metrics, Stats, predictions};
+
+use crate::args::{HealthListenArgs, KafkaArgs, MongoArgs};
+use crate::context::{Context, Outcome};
+use crate::role::consume;
+
+/// Which consumer of which servers.
+#[derive(Debug, Args)]
+pub(crate) struct ConsumePredictionsArgs {
+    /// The consumer group
+    #[arg(
+        long,
+        value_name = "GROUP",
+        env = "FIRESTEEL_PREDICTIONS_GROUP",
+        default_value = "firesteel-predictions",
+        help_heading = "Consumer"
+    )]
+    pub(crate) group: String,
+    /// How many predictions may be between Kafka's poll and the acknowledged write
+    #[arg(long, value_name = "N", env = "FIRESTEEL_PREDICTIONS_IN_FLIGHT", default_value_t = 4096,
+          value_parser = clap::value_parser!(u32).range(1..), help_heading = "Consumer")]
+    pub(crate) max_in_flight: u32,
+    /// The largest bulk write
+    #[arg(long, value_name = "N", env = "FIRESTEEL_MONGODB_BATCH", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Consumer")]
+    pub(crate) max_batch: u32,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
+    #[command(flatten)]
+    pub(crate) mongo: MongoArgs,
+    #[command(flatten)]
+    pub(crate) health: HealthListenArgs,
+}
 
 pub(crate) async fn run(args: ConsumePredictionsArgs, context: Context) -> anyhow::Result<Outcome> {
     let config = predictions::Config {
-        kafka: args.kafka.config()?,
-        mongo: args.mongo.sink(),
         group: args.group,
-        predictions_topic: args.kafka.predictions_topic,
-        partitions: args.kafka.kafka_partitions,
-        replication: args.kafka.kafka_replication,
         max_in_flight: args.max_in_flight as usize,
         max_batch: args.max_batch as usize,
-        ..predictions::Config::default()
+        ..args.kafka.predictions_consumer(args.mongo.sink())?
     };
     let stats = Arc::new(Stats::default());
     let metrics = Arc::new(Metrics::predictions(&config, Arc::clone(&stats)));

@@ -1,17 +1,19 @@
 //! `firesteel executor`: a worker of a cluster.
 
-use crate::args::{CacheArgs, KafkaArgs, MongoArgs, WeightsArgs};
-use crate::classify;
-use crate::commands::report::engine;
-use crate::{Context, Outcome};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_engine::cluster::{DEFAULT_SCHEDULER_PORT, Executor, ExecutorConfig, MemoryLimit};
 use firesteel_engine::scheduler_address;
-use std::path::PathBuf;
-use std::time::Duration;
 
-/// Behind `--help`.
+use crate::args::fields::Settings;
+use crate::args::{CacheArgs, EngineArgs, size};
+use crate::context::{Context, Outcome};
+
+/// The examples at the end of `--help`.
 const EXAMPLES: &str = "\
 Examples:
     # a second executor on this machine, on any free ports, with two slots and 4 GiB for sorts and joins
@@ -147,15 +149,11 @@ pub(crate) struct ExecutorArgs {
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
-    model: WeightsArgs,
-    #[command(flatten)]
-    kafka: KafkaArgs,
-    #[command(flatten)]
-    mongo: MongoArgs,
+    engine: EngineArgs,
 }
 
 impl ExecutorArgs {
-    fn config(self) -> anyhow::Result<ExecutorConfig> {
+    fn config(self, settings: &Arc<Settings>) -> anyhow::Result<ExecutorConfig> {
         let (mut host, mut port) = match (self.scheduler_host, self.scheduler_port) {
             (Some(host), port) => (host, port.unwrap_or(DEFAULT_SCHEDULER_PORT)),
             (None, _) => scheduler_address(&self.scheduler)?,
@@ -167,10 +165,9 @@ impl ExecutorArgs {
             bail!("--scheduler-host is a host name; an address such as df://{host} goes into --scheduler");
         }
         host = host.trim_matches(['[', ']']).to_owned();
-        let mut config = engine(&self.mongo, Some(&self.kafka))?;
+        let mut config = self.engine.config(settings)?;
         config.vcores = (self.vcores > 0).then_some(self.vcores);
         config.cache = self.cache.config();
-        config.functions = classify::functions(self.model);
         Ok(ExecutorConfig {
             id: self.id,
             scheduler_host: host,
@@ -195,54 +192,9 @@ impl ExecutorArgs {
     }
 }
 
-/// Bytes, as `4GiB`, `512MB` or a plain number.
-pub(crate) fn size(text: &str) -> Result<usize, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit: f64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "kb" => 1e3,
-        "mb" => 1e6,
-        "gb" => 1e9,
-        "tb" => 1e12,
-        "k" | "kib" => 1024.0,
-        "m" | "mib" => 1024.0 * 1024.0,
-        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
-        "t" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return Err(format!("{unit:?} is no unit: expected KiB, MiB, GiB, TiB, KB, MB, GB or TB")),
-    };
-    match number.parse::<f64>() {
-        Ok(number) if number.is_finite() && number * unit < 9e15 => Ok((number * unit) as usize),
-        _ => Err("expected a size such as 4GiB".to_owned()),
-    }
-}
-
 pub(crate) async fn run(args: ExecutorArgs, context: Context) -> anyhow::Result<Outcome> {
-    let executor = Executor::bind(args.config().context("executor cannot start")?).await?;
+    let executor = Executor::bind(args.config(&context.settings).context("executor cannot start")?).await?;
     executor.run(context.signals.shutdown.clone()).await?;
     tracing::info!("stopped");
     Ok(Outcome::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn a_size_has_a_unit_or_is_in_bytes() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("1024", 1024),
-            ("4GiB", 4 << 30),
-            ("1.5 KiB", 1536),
-            ("512mb", 512_000_000),
-            ("2g", 2 << 30),
-        ] {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "GiB", "4 apples", "-1", "1e3", "99999999TiB"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-    }
 }

@@ -1,19 +1,33 @@
-//! `firesteel health`: asks a role over HTTP whether it is well, for a container that has no other program in it.
+//! `firesteel health`: asks the health server of a role over HTTP, for a container that holds no other program.
 
-use crate::args::HealthCheckArgs;
-use crate::{Context, Outcome};
-use anyhow::{Context as _, bail, ensure};
 use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
 
-/// How long an answer may take: a probe that waits for longer is no answer.
+use crate::context::{Context, Outcome};
+
+/// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// How much of an answer is read. It is a line or two.
+/// How many bytes of an answer are read. An answer has a line or two.
 const MOST: u64 = 64 << 10;
 
-pub(crate) async fn run(args: HealthCheckArgs, context: Context) -> anyhow::Result<Outcome> {
+/// Whom to ask.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// What to ask
+    #[arg(
+        value_name = "URL",
+        env = "FIRESTEEL_HEALTH_URL",
+        default_value = "http://127.0.0.1:50050/healthz"
+    )]
+    pub(crate) url: Url,
+}
+
+pub(crate) async fn run(args: HealthArgs, context: Context) -> anyhow::Result<Outcome> {
     tokio::select! {
         asked = tokio::time::timeout(TIMEOUT, ask(&args.url)) => match asked {
             Ok(asked) => asked.map(|()| Outcome::Done),
@@ -49,7 +63,7 @@ fn status(answer: &[u8]) -> Option<u16> {
     words.next()?.parse().ok()
 }
 
-/// What an answer says, on one line.
+/// The body of an answer on one line.
 fn body(answer: &[u8]) -> String {
     let text = String::from_utf8_lossy(answer);
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
@@ -75,7 +89,7 @@ mod tests {
         assert_eq!(body(b"HTTP/1.1 503 x\r\nA: b\r\n\r\nno oil\nno match\n"), "no oil no match");
     }
 
-    /// What `ask` makes of a server that says this.
+    /// The result of `ask` for a server with this answer.
     async fn told(answer: &'static str) -> Result<(), String> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");

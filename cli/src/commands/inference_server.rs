@@ -1,13 +1,39 @@
 //! `firesteel inference-server`: the model behind gRPC.
 
-use crate::args::InferenceServerArgs;
-use crate::{Context, Outcome};
-use anyhow::Context as _;
-use firesteel_pipeline::inference::{self, Metrics, Server};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use clap::Args;
+use firesteel_pipeline::inference::{self, Metrics, Server};
+
+use crate::args::{HealthListenArgs, InferenceArgs};
+use crate::context::{Context, Outcome};
+
+/// Where the model is served, and which.
+#[derive(Debug, Args)]
+pub(crate) struct InferenceServerArgs {
+    /// Where to listen
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "FIRESTEEL_INFERENCE_LISTEN",
+        default_value = "127.0.0.1:50060",
+        help_heading = "Server"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// How many images may wait for the model; a unary call beyond that is told RESOURCE_EXHAUSTED
+    #[arg(long, value_name = "N", env = "FIRESTEEL_INFERENCE_QUEUE", default_value_t = 1024,
+          value_parser = clap::value_parser!(u32).range(1..), help_heading = "Server")]
+    pub(crate) queue: u32,
+    #[command(flatten)]
+    pub(crate) model: InferenceArgs,
+    #[command(flatten)]
+    pub(crate) health: HealthListenArgs,
+}
+
 pub(crate) async fn run(args: InferenceServerArgs, context: Context) -> anyhow::Result<Outcome> {
-    let config = inference::Config { listen: args.listen, queue: args.queue as usize, ..args.model.server() };
+    let config = inference::Config { listen: args.listen, queue: args.queue as usize, ..args.model.config() };
     let server = Server::bind(config).await.context("inference-server cannot start")?;
     let address = server.address();
     let metrics = Arc::new(Metrics::of(&server));

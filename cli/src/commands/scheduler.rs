@@ -1,15 +1,17 @@
 //! `firesteel scheduler`: the head of a cluster.
 
-use crate::args::{KafkaArgs, MongoArgs, WeightsArgs};
-use crate::classify;
-use crate::commands::report::engine;
-use crate::{Context, Outcome};
-use clap::Args;
-use firesteel_engine::cluster::{Scheduler, SchedulerConfig};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Behind `--help`.
+use clap::Args;
+use firesteel_engine::cluster::{Scheduler, SchedulerConfig};
+
+use crate::args::EngineArgs;
+use crate::args::fields::Settings;
+use crate::context::{Context, Outcome};
+
+/// The examples at the end of `--help`.
 const EXAMPLES: &str = "\
 Examples:
     # a cluster on this machine: one scheduler, two executors, a report
@@ -141,17 +143,11 @@ pub(crate) struct SchedulerArgs {
     )]
     grace_seconds: u64,
     #[command(flatten)]
-    model: WeightsArgs,
-    #[command(flatten)]
-    kafka: KafkaArgs,
-    #[command(flatten)]
-    mongo: MongoArgs,
+    engine: EngineArgs,
 }
 
 impl SchedulerArgs {
-    fn config(self) -> anyhow::Result<SchedulerConfig> {
-        let mut engine = engine(&self.mongo, Some(&self.kafka))?;
-        engine.functions = classify::functions(self.model);
+    fn config(self, settings: &Arc<Settings>) -> anyhow::Result<SchedulerConfig> {
         Ok(SchedulerConfig {
             bind_host: self.bind_host,
             bind_port: self.bind_port,
@@ -168,13 +164,13 @@ impl SchedulerArgs {
             job_state_clean_up: Duration::from_secs(self.finished_job_state_clean_up_interval_seconds),
             cors_allowed_origins: self.cors_allowed_origins,
             grace: Duration::from_secs(self.grace_seconds),
-            ..SchedulerConfig::new(engine)
+            ..SchedulerConfig::new(self.engine.config(settings)?)
         })
     }
 }
 
 pub(crate) async fn run(args: SchedulerArgs, context: Context) -> anyhow::Result<Outcome> {
-    let scheduler = Scheduler::bind(args.config()?).await?;
+    let scheduler = Scheduler::bind(args.config(&context.settings)?).await?;
     let address = scheduler.address();
     scheduler.run(context.signals.shutdown.clone()).await?;
     tracing::info!(%address, "stopped");

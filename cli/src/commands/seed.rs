@@ -1,14 +1,46 @@
 //! `firesteel seed`: synthetic predictions → MongoDB.
 
-use crate::args::SeedArgs;
-use crate::progress::Progress;
-use crate::{Context, Outcome, output};
-use anyhow::Context as _;
-use firesteel_pipeline::seed::{self, Existing, Stats};
-use firesteel_pipeline::sink::{Layout, MongoConfig};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use firesteel_pipeline::seed::{self, Existing, Stats};
+use firesteel_pipeline::sink::{Layout, MongoConfig};
+
+use crate::args::MongoArgs;
+use crate::context::{Context, Outcome};
+use crate::output;
+use crate::progress::Progress;
+
+/// Which predictions, and into which collection.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Predictions")]
+pub(crate) struct SeedArgs {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) docs: u64,
+    /// Which: another seed makes other producers with other predictions
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Of how many producers, who take turns
+    #[arg(long, value_name = "P", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) producers: u32,
+    /// The collection
+    #[arg(long, value_name = "NAME", default_value = "predictions", help_heading = "MongoDB")]
+    pub(crate) collection: String,
+    /// Makes a collection that is not clustered on `_id`, as MongoDB does unasked; for comparisons
+    #[arg(long, help_heading = "MongoDB")]
+    pub(crate) plain: bool,
+    /// Drops what the collection holds first
+    #[arg(long, help_heading = "MongoDB", conflicts_with = "append")]
+    pub(crate) drop: bool,
+    /// Adds to what the collection holds; a document that is there already is left as it is
+    #[arg(long, help_heading = "MongoDB")]
+    pub(crate) append: bool,
+    #[command(flatten)]
+    pub(crate) mongo: MongoArgs,
+}
 
 pub(crate) async fn run(args: SeedArgs, context: Context) -> anyhow::Result<Outcome> {
     let existing = match (args.drop, args.append) {
@@ -28,19 +60,9 @@ pub(crate) async fn run(args: SeedArgs, context: Context) -> anyhow::Result<Outc
     let stats = Arc::new(Stats::default());
     let done = || [stats.written.load(Ordering::Relaxed).saturating_add(stats.found.load(Ordering::Relaxed))];
     let work = seed::run(config, Arc::clone(&stats), context.signals.shutdown.clone());
-    tokio::pin!(work);
-    let mut progress = Progress::of("documents", &context.bars, &[("seeded", args.docs)]);
-    let mut ticks = tokio::time::interval(Duration::from_millis(200));
-    let result = loop {
-        tokio::select! {
-            result = &mut work => break result,
-            _ = ticks.tick() => progress.update(&done()),
-        }
-    };
-    progress.update(&done());
+    let result = Progress::of("documents", &context.bars, &[("seeded", args.docs)]).follow(work, done).await;
     let [reached] = done();
     let again = || format!("{reached} of {} are there; the same command with --append goes on", args.docs);
-    progress.finish();
     let summary = match result {
         Err(error) if reached > 0 => return Err(error).with_context(again),
         result => result?,

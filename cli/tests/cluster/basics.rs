@@ -136,8 +136,9 @@ async fn a_job_without_executors_ends_with_a_reason() {
     let cluster = Cluster::start(settings, 0).await;
     let session = world.session(&cluster).await;
     let error = in_time("the job", count_pairs(&session)).await.expect_err("nobody runs it").to_string();
-    assert!(
-        error.contains("no executor") && error.contains("--no-executors-grace-period-seconds"),
-        "{error}"
-    );
+    assert!(error.contains("no executor") && error.contains("scheduler.no_executors_grace"), "{error}");
+    // The binary names the flag.
+    let ran = cluster.firesteel(&["report"]).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(said.contains("no executor") && said.contains("--no-executors-grace-period-seconds"), "{said}");
 }

@@ -67,6 +67,12 @@ async fn a_flight_sql_client_sees_the_tables_and_queries_them() {
 
     let error = client.execute("SELECT * FROM nowhere".to_owned(), None).await.expect_err("no such table");
     assert!(error.to_string().contains("nowhere"), "{error}");
+
+    // Errors of tasks carry data for clients of ours; others see the sentence.
+    let failing = "SELECT CAST(label AS INT) AS n FROM predictions".to_owned();
+    let error = in_time("the cast", client.execute(failing, None)).await.expect_err("labels are no numbers");
+    let told = error.to_string();
+    assert!(told.contains("Cannot cast") && !told.contains("firesteel-error"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,8 @@
 //! Data that every test of the cluster can compute for itself, and sessions over it.
 
 use firesteel_engine::{Config, Session};
-use firesteel_testkit::{Cluster, ClusterSettings, Services, TempDatabase};
-use mongodb::bson::{DateTime, Document, doc};
+use firesteel_testkit::{Cluster, ClusterSettings, Services, TempDatabase, fill_collection, samples};
 use std::time::Duration;
-
-/// Classes of the made-up predictions.
-const LABELS: [&str; 10] =
-    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// How long a query may take before it counts as hanging.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -25,18 +20,10 @@ impl World {
     pub(crate) async fn new(name: &str, documents: usize, producers: usize) -> Option<Self> {
         let services = Services::from_env()?;
         let database = TempDatabase::new(&services.mongodb_uri, name);
-        let client = mongodb::Client::with_uri_str(&services.mongodb_uri).await.expect("MongoDB");
-        let target = client.database(&database.name);
-        let key = doc! { "key": { "_id": 1 }, "unique": true };
-        target
-            .run_command(doc! { "create": "predictions", "clusteredIndex": key })
-            .await
-            .expect("a collection");
-        let collection = target.collection::<Document>("predictions");
-        let all: Vec<Document> = (0..documents).map(|index| prediction(index, producers)).collect();
-        for some in all.chunks(20_000) {
-            collection.insert_many(some).await.expect("documents");
-        }
+        let all: Vec<_> =
+            (0..documents).map(|index| samples::prediction_document(index, producers)).collect();
+        let target = database.open().await.expect("MongoDB");
+        fill_collection(&target, "predictions", true, &all).await.expect("documents");
         Some(Self { services, database, documents, producers })
     }
 
@@ -82,25 +69,5 @@ pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, work).await {
         Ok(done) => done,
         Err(_) => panic!("{what} hangs"),
-    }
-}
-
-fn prediction(index: usize, producers: usize) -> Document {
-    let producer = format!("{:08x}", 0xab00_0000 + index % producers);
-    let sequence = i64::try_from(index / producers).expect("fits");
-    let wrong = index.is_multiple_of(7);
-    let predicted = if wrong { LABELS[(index + 1) % 10] } else { LABELS[index % 10] };
-    let produced = 1_760_000_000_000 + i64::try_from(index).expect("fits") * 10;
-    doc! {
-        "_id": format!("{producer}:{sequence}"),
-        "producer_id": producer,
-        "sequence": sequence,
-        "label": LABELS[index % 10],
-        "predicted": predicted,
-        "correct": !wrong,
-        "confidence": 0.5 + (index % 50) as f64 / 100.0,
-        "model": "resnet18",
-        "produced_at": DateTime::from_millis(produced),
-        "inferred_at": DateTime::from_millis(produced + 250),
     }
 }

@@ -27,7 +27,8 @@ fn an_unreachable_kafka_is_named_with_its_setting_and_the_role() {
     let address = nowhere();
     let mut command = firesteel(&["produce", "--images", "1"]);
     command.env("FIRESTEEL_KAFKA_BOOTSTRAP", &address);
-    fails(command, &[&address, "FIRESTEEL_KAFKA_BOOTSTRAP", "produce"]);
+    let names = ["--kafka-bootstrap", "FIRESTEEL_KAFKA_BOOTSTRAP", "kafka_bootstrap in the settings file"];
+    fails(command, &[&[address.as_str(), "produce"], &names[..]].concat());
 }
 
 #[test]
@@ -39,6 +40,15 @@ fn an_unreachable_mongodb_is_named_with_its_setting() {
     let mut command = firesteel(&["report"]);
     command.env("FIRESTEEL_MONGODB_URI", format!("mongodb://me:hunter2@{address}"));
     assert!(!stderr(&output(command)).contains("hunter2"), "a password in an error");
+}
+
+#[test]
+fn a_statement_that_fails_names_the_setting_to_change() {
+    let address = nowhere();
+    let mut command = firesteel(&["sql", "-c", "SELECT count(*) FROM predictions"]);
+    command.env("FIRESTEEL_MONGODB_URI", format!("mongodb://me:hunter2@{address}"));
+    let names = ["--mongodb-uri", "FIRESTEEL_MONGODB_URI", "mongodb_uri in the settings file"];
+    fails(command, &[&[address.as_str()], &names[..]].concat());
 }
 
 #[test]

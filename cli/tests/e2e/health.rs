@@ -42,9 +42,9 @@ async fn every_role_tells_that_it_is_ready_and_what_it_has_counted() {
     assert!(produced.status.success(), "{}", stderr(&produced));
     for (address, name) in [
         (classified, "firesteel_inference_images_total{outcome=\"classified\"}"),
-        (published, "firesteel_records_total{role=\"consume-images\",outcome=\"succeeded\"}"),
+        (published, "firesteel_records_total{outcome=\"succeeded\",role=\"consume-images\"}"),
         (published, "firesteel_image_seconds_count"),
-        (stored, "firesteel_records_total{role=\"consume-predictions\",outcome=\"succeeded\"}"),
+        (stored, "firesteel_records_total{outcome=\"succeeded\",role=\"consume-predictions\"}"),
     ] {
         wait_until(name, SOON, async || get(address, "/metrics").await.metric(name) == Some(40.0)).await;
     }

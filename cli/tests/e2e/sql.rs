@@ -2,7 +2,9 @@
 
 use crate::support::{Role, World, output, stderr, stdout};
 use crate::terminal::Terminal;
-use mongodb::bson::{DateTime, Document, doc};
+use firesteel_proto::Label;
+use firesteel_testkit::samples;
+use mongodb::bson::Document;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,13 +15,11 @@ const COUNTS: &str = "SELECT producer_id, count(*) AS total, \
     sum(CASE WHEN correct THEN 0 ELSE 1 END) AS wrong FROM predictions GROUP BY producer_id ORDER BY producer_id";
 
 fn prediction(index: usize) -> Document {
-    let producer = format!("ab0000{:02x}", index % 3);
-    let at = DateTime::from_millis(1_760_000_000_000 + index as i64);
-    doc! {
-        "_id": format!("{producer}:{}", index / 3), "producer_id": producer, "sequence": (index / 3) as i64,
-        "label": "cat", "predicted": if index.is_multiple_of(5) { "dog" } else { "cat" },
-        "correct": !index.is_multiple_of(5), "confidence": 0.5, "model": "resnet18", "produced_at": at, "inferred_at": at,
-    }
+    let mut record = samples::prediction(index, 3);
+    record.label = Label::Cat;
+    record.predicted = if index.is_multiple_of(5) { Label::Dog } else { Label::Cat };
+    record.confidence = 0.5;
+    samples::document(&record)
 }
 
 /// A world with `count` predictions.

@@ -53,8 +53,7 @@ impl World {
     }
 
     pub(crate) async fn collection(&self) -> mongodb::Collection<Document> {
-        let client = mongodb::Client::with_uri_str(&self.services.mongodb_uri).await.expect("MongoDB");
-        client.database(&self.database.name).collection("predictions")
+        self.database.open().await.expect("MongoDB").collection("predictions")
     }
 
     pub(crate) async fn documents(&self) -> u64 {

@@ -3,10 +3,15 @@
 //! `drop` cannot await, and the test's runtime may be on its way out, so the removal runs on a thread with a small
 //! runtime of its own. A removal that fails is reported and does not fail the test.
 
+use bson::{Document, doc};
+use mongodb::Database;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use std::time::Duration;
+
+/// Documents of one insert.
+const INSERT: usize = 20_000;
 
 /// A database that is dropped at the end.
 #[derive(Debug)]
@@ -24,6 +29,45 @@ impl TempDatabase {
         let name: String = crate::unique(prefix).chars().take(60).collect();
         Self { uri: uri.to_owned(), name }
     }
+
+    /// The database, by a client of its own.
+    ///
+    /// # Errors
+    /// Where the address is none.
+    pub async fn open(&self) -> anyhow::Result<Database> {
+        Ok(mongodb::Client::with_uri_str(&self.uri).await?.database(&self.name))
+    }
+}
+
+/// Makes a collection, clustered on `_id` or as MongoDB does unasked.
+///
+/// # Errors
+/// Where MongoDB refuses it.
+pub async fn create_collection(database: &Database, collection: &str, clustered: bool) -> anyhow::Result<()> {
+    let mut command = doc! { "create": collection };
+    if clustered {
+        command.insert("clusteredIndex", doc! { "key": { "_id": 1 }, "unique": true });
+    }
+    database.run_command(command).await?;
+    Ok(())
+}
+
+/// Makes a collection and fills it.
+///
+/// # Errors
+/// Where MongoDB refuses the collection or a document.
+pub async fn fill_collection(
+    database: &Database,
+    collection: &str,
+    clustered: bool,
+    documents: &[Document],
+) -> anyhow::Result<()> {
+    create_collection(database, collection, clustered).await?;
+    let collection = database.collection::<Document>(collection);
+    for some in documents.chunks(INSERT) {
+        collection.insert_many(some).await?;
+    }
+    Ok(())
 }
 
 impl Drop for TempDatabase {

@@ -30,7 +30,7 @@ pub struct ClusterSettings {
 impl ClusterSettings {
     /// Executors with two slots each, over the `database` of the server at `mongodb_uri`.
     #[must_use]
-    pub fn new(binary: &str, mongodb_uri: &str, database: &str) -> Self {
+    pub fn new(binary: impl Into<PathBuf>, mongodb_uri: &str, database: &str) -> Self {
         let environment = [("FIRESTEEL_MONGODB_URI", mongodb_uri), ("FIRESTEEL_MONGODB_DATABASE", database)];
         Self {
             binary: binary.into(),
@@ -72,6 +72,14 @@ pub struct Cluster {
     executors: BTreeMap<usize, Executor>,
     started: usize,
     folder: TempDir,
+}
+
+/// How many executors take tasks, as the scheduler says; `None` where it says nothing.
+pub(crate) async fn active_executors(scheduler: SocketAddr) -> Option<usize> {
+    let answer = http(scheduler, "GET", "/api/firesteel/cluster").await.ok()?;
+    let json = answer.json();
+    let executors = json["executors"].as_array()?;
+    Some(executors.iter().filter(|executor| executor["status"] == "active").count())
 }
 
 #[derive(Debug)]
@@ -161,16 +169,16 @@ impl Cluster {
     /// When that does not come soon.
     pub async fn wait_for_executors(&self, count: usize) {
         wait_until(&format!("{count} executors are there"), SOON, async || {
-            self.active().await == Some(count)
+            active_executors(self.address).await == Some(count)
         })
         .await;
     }
 
-    async fn active(&self) -> Option<usize> {
-        let answer = self.get("/api/firesteel/cluster").await.ok()?;
-        let json = answer.json();
-        let executors = json["executors"].as_array()?;
-        Some(executors.iter().filter(|executor| executor["status"] == "active").count())
+    /// The process ids of the scheduler and of all executors that run.
+    #[must_use]
+    pub fn process_ids(&self) -> Vec<u32> {
+        let executors = self.executors.values().map(|executor| &executor.role);
+        self.scheduler.iter().chain(executors).map(Role::id).collect()
     }
 
     /// The numbers of the executors that were started and not ended.

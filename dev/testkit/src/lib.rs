@@ -9,13 +9,18 @@
 mod cleanup;
 mod cluster;
 mod http;
+#[cfg(feature = "engine")]
+mod in_process;
 mod kafka;
 mod role;
+pub mod samples;
 mod tcp;
 
-pub use cleanup::{TempDatabase, TempTopics};
+pub use cleanup::{TempDatabase, TempTopics, create_collection, fill_collection};
 pub use cluster::{Cluster, ClusterSettings};
 pub use http::{Answer, http};
+#[cfg(feature = "engine")]
+pub use in_process::InProcessCluster;
 pub use kafka::publish;
 pub use role::{Role, binary};
 pub use tcp::Proxy;

@@ -1,52 +1,52 @@
-//! What a scheduler and an executor need to know: plain data, filled in by the caller.
+//! The configurations of scheduler and executor: plain data, which the caller fills in.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Config;
 
-/// The port of a scheduler, as Ballista has it.
+/// The default port of a scheduler, the same as Ballista's.
 pub const DEFAULT_SCHEDULER_PORT: u16 = 50050;
 
-/// What a scheduler needs to know. Port 0 means any free one.
+/// The configuration of a scheduler. Port 0 means any free port.
 #[derive(Clone, Debug)]
 pub struct SchedulerConfig {
-    /// The connections that its planning uses, and how tables are read.
+    /// The connections that planning uses, and how tables are read.
     pub engine: Config,
-    /// Where to listen: gRPC, REST, Flight SQL, health and metrics share one port.
+    /// The host to bind. gRPC, REST, Flight SQL, health and metrics share one port.
     pub bind_host: String,
-    /// The port of all of them.
+    /// The port of all services.
     pub bind_port: u16,
     /// The host name under which executors report back. `None`: `bind_host`, or `localhost` where that is a wildcard.
     pub external_host: Option<String>,
     /// How long an executor may be silent before it counts as lost.
     pub executor_timeout: Duration,
-    /// How often silent executors are looked for.
+    /// The interval of the check for silent executors.
     pub expire_interval: Duration,
     /// How long a job may wait on a cluster without a single executor before it fails.
     pub no_executors_grace: Duration,
-    /// How many executors have to be there before the scheduler says that it is ready.
+    /// The number of executors that have to be registered before the scheduler reports that it is ready.
     pub min_ready_executors: usize,
     /// Whether Arrow Flight SQL is served.
     pub flight_sql: bool,
     /// Whether clients fetch results through the scheduler instead of from the executors.
     pub flight_proxy: bool,
-    /// Where clients are told to fetch results instead, such as a load balancer's `host:port`.
+    /// The `host:port` from which clients fetch results instead, such as that of a load balancer.
     pub advertise_flight_endpoint: Option<String>,
-    /// The folder of the event log, which makes finished jobs outlive the scheduler. `None`: no log.
+    /// The folder of the event log, from which finished jobs can be read after the scheduler has ended. `None`: no log.
     pub event_log_dir: Option<PathBuf>,
-    /// How long executors keep the results of a finished job. Zero: until their own limit.
+    /// How long executors keep the results of a finished job. Zero: until their own limit, `job_data_ttl`.
     pub job_data_clean_up: Duration,
     /// How long the scheduler remembers a finished job. Zero: forever.
     pub job_state_clean_up: Duration,
-    /// Web origins that may use the REST API from a browser, with commas in between. Empty: none but its own.
+    /// The web origins, separated by commas, that may use the REST API from a browser. Empty: only its own.
     pub cors_allowed_origins: String,
-    /// How long running jobs may take to end after a request to stop.
+    /// How long running jobs may take to end after shutdown was requested.
     pub grace: Duration,
 }
 
 impl SchedulerConfig {
-    /// A scheduler that reads with `engine`; every other field has its default.
+    /// Creates the configuration of a scheduler that reads with `engine`. Every other field has its default.
     pub fn new(engine: Config) -> Self {
         Self {
             engine,
@@ -69,56 +69,57 @@ impl SchedulerConfig {
     }
 }
 
-/// How much memory the tasks of an executor may use together, as far as DataFusion accounts for it: sorts, joins,
-/// aggregations and shuffles, which spill to disk beyond that, and not what a scan has in flight.
+/// How much memory the tasks of an executor may use together, as far as DataFusion accounts for it. It accounts for
+/// sorts, joins, aggregations and shuffles, which spill to disk beyond the limit, and not for the batches that a scan
+/// has in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryLimit {
-    /// 70 % of what the container, or else the machine, has.
+    /// 70 % of the memory of the container or the machine, whichever is smaller.
     Detect,
     /// No limit, and no spilling.
     Unlimited,
-    /// So many bytes.
+    /// A limit in bytes.
     Bytes(usize),
 }
 
-/// What an executor needs to know. Port 0 means any free one.
+/// The configuration of an executor. Port 0 means any free port.
 #[derive(Clone, Debug)]
 pub struct ExecutorConfig {
-    /// The connections that its tasks use, and how many tasks it runs at once (`vcores`).
+    /// The connections that tasks use, and how many tasks run at once (`vcores`).
     pub engine: Config,
-    /// Its name in the cluster. `None`: a random one.
+    /// The id of the executor in the cluster. `None`: a random id.
     pub id: Option<String>,
     /// The scheduler's host.
     pub scheduler_host: String,
     /// The scheduler's port.
     pub scheduler_port: u16,
-    /// Where to listen.
+    /// The host to bind.
     pub bind_host: String,
     /// The port of Arrow Flight, from which other executors and clients fetch.
     pub bind_port: u16,
-    /// The port for the scheduler's orders.
+    /// The port of the gRPC service that the scheduler calls.
     pub bind_grpc_port: u16,
     /// The port of health and metrics, over HTTP.
     pub bind_health_port: u16,
-    /// The host name under which others reach it. `None`: the address that the scheduler sees.
+    /// The host name under which others reach the executor. `None`: the address that the scheduler sees.
     pub external_host: Option<String>,
-    /// Where shuffle files and spills go, in a folder of their own that is removed at the end. `None`: the system's
-    /// folder for temporary files.
+    /// The parent of the folder of shuffle files and spills, which is removed at the end. `None`: the system's
+    /// temporary folder.
     pub work_dir: Option<PathBuf>,
-    /// How much memory its tasks may use.
+    /// How much memory the tasks may use.
     pub memory: MemoryLimit,
-    /// How often it reports to the scheduler.
+    /// The interval of the heartbeats to the scheduler.
     pub heartbeat_interval: Duration,
-    /// How long what is under way may take after a request to stop.
+    /// How long draining may take after shutdown was requested.
     pub grace: Duration,
     /// How long the files of a job stay after their last change.
     pub job_data_ttl: Duration,
-    /// How often such files are looked for. Zero: never.
+    /// The interval of the check for such files. Zero: never.
     pub job_data_clean_up_interval: Duration,
 }
 
 impl ExecutorConfig {
-    /// An executor that reads with `engine`; every other field has its default.
+    /// Creates the configuration of an executor that reads with `engine`. Every other field has its default.
     pub fn new(engine: Config) -> Self {
         Self {
             engine,

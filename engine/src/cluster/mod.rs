@@ -1,4 +1,4 @@
-//! The scheduler and the executors: the parts that a cluster has as processes, and the embedded engine in this one.
+//! Scheduler and executors, each as a process of a cluster or both embedded in one process.
 //!
 //! ```text
 //!  client ──plan──▶ scheduler ──tasks──▶ executor ──▶ task runtime (32 MiB stacks)
@@ -8,19 +8,20 @@
 //!     └── results, by Arrow Flight from the executors
 //! ```
 //!
-//! Ballista's crates do the scheduling; this module composes them, because their own entry points cannot carry our
-//! routes, our metrics or our sockets, and handle signals themselves. A component is made from a configuration, runs
-//! until a token is cancelled, and has then ended everything that it started.
+//! Ballista's crates schedule and execute; this module composes them. Their own entry points are not used, because they
+//! accept no further routes, metrics or sockets and handle signals themselves. A component is created from a
+//! configuration and runs until a token is cancelled. When its `run` returns, everything that it started has ended.
 
 mod config;
+mod embedded;
 mod executor;
-mod http;
 mod net;
 mod scheduler;
+mod served;
 
 pub use config::{DEFAULT_SCHEDULER_PORT, ExecutorConfig, MemoryLimit, SchedulerConfig};
 pub use executor::Executor;
 pub use scheduler::Scheduler;
+pub use served::Served;
 
-pub(crate) use executor::{Home, Incarnation, STACK_BYTES};
-pub(crate) use net::MAX_MESSAGE;
+pub(crate) use embedded::Embedded;

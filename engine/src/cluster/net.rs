@@ -1,44 +1,34 @@
-//! The sockets of the cluster.
+//! The sockets of the cluster: listeners, and channels to other processes.
 //!
-//! Small messages are sent at once everywhere: with Nagle's algorithm each answer waits 40 ms for an acknowledgement,
-//! and a query is a dozen answers. A socket that is connected to itself is refused: the scheduler's usual port lies in
-//! the range from which the system takes the ports of outgoing connections, so an executor that keeps trying a
-//! scheduler of its own machine that is not there yet is, sooner or later, given that very port; it would then talk to
-//! itself, and keep the scheduler from taking its port.
+//! Every socket has Nagle's algorithm off: with it each answer waits 40 ms for an acknowledgement, and a query needs a
+//! dozen answers. Outgoing connections are dialled by [`firesteel_common::net`], which refuses a socket that is connected
+//! to itself.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use firesteel_common::net::dial;
+use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint};
 
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
-/// The largest gRPC message, in bytes, on every side: the default of 16 MiB is too small for a batch of images.
-pub(crate) const MAX_MESSAGE: usize = 128 * 1024 * 1024;
-
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a peer that says nothing is asked whether it is there, and how long it may take to answer. A machine that
-/// went away closes no connection.
-const PING_EVERY: Duration = Duration::from_secs(5);
+/// The interval of keepalive pings to a silent peer, and how long an answer may take. A machine that fails closes no
+/// connection, so only a missing answer shows that it is gone.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `MAX_MESSAGE` as Ballista's structs have it.
-pub(super) fn max_message() -> u32 {
-    u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX)
-}
-
-/// Listens on `host` and `port`; `setting` is what to change where that cannot be.
+/// Listens on `host` and `port`. An error names `fields`, those of the configuration that hold the two.
 pub(super) async fn listen(
     host: &str,
     port: u16,
     role: &'static str,
-    setting: &'static str,
+    fields: (ConfigField, ConfigField),
 ) -> Result<(TcpListener, SocketAddr)> {
     let bound = async {
         let listener = TcpListener::bind((host, port)).await?;
@@ -48,56 +38,39 @@ pub(super) async fn listen(
     bound.await.map_err(|error| Error::Listen {
         role,
         address: format!("{host}:{port}"),
-        setting,
+        host: fields.0,
+        port: fields.1,
         message: error.to_string(),
     })
 }
 
-/// A port of `host` that is free now: for a service of Ballista's that binds for itself and takes no listener.
+/// Returns a port of `host` that is free now, for a service of Ballista that binds the port itself.
 pub(super) fn free_port(host: &str) -> io::Result<u16> {
     Ok(std::net::TcpListener::bind((host, 0))?.local_addr()?.port())
 }
 
-/// The connections that `listener` accepts, for a server of tonic's.
+/// Returns the connections that `listener` accepts, for a tonic server.
 pub(super) fn incoming(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
-/// Gives an endpoint the limits that every connection within the cluster has.
+/// Sets the timeouts and the keepalive that every connection within the cluster has.
 pub(super) fn limited(endpoint: Endpoint) -> Endpoint {
     endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
 }
 
-/// A channel to `url`, which reconnects by itself and never to itself.
+/// Opens a channel to `url`, which reconnects by itself and refuses to connect to itself.
 pub(super) async fn connect(url: &str) -> Result<Channel, tonic::transport::Error> {
     let endpoint = limited(Endpoint::from_shared(url.to_owned())?);
     endpoint.connect_with_connector(tower::service_fn(dial)).await
 }
 
-async fn dial(uri: Uri) -> io::Result<TokioIo<TcpStream>> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "expected http://HOST:PORT");
-    // An IPv6 address stands in brackets in a URI, and without them in an address.
-    let host = uri.host().ok_or_else(invalid)?.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
-    refuse_itself(&stream)?;
-    stream.set_nodelay(true)?;
-    Ok(TokioIo::new(stream))
-}
-
-/// An error for a socket that is connected to itself.
-pub(super) fn refuse_itself(stream: &TcpStream) -> io::Result<()> {
-    if stream.local_addr()? == stream.peer_addr()? {
-        return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
-    }
-    Ok(())
-}
-
-/// Host and port of an address, as a URL has them.
+/// Formats host and port as in a URL.
 pub(crate) fn authority(host: &str, port: u16) -> String {
     // An IPv6 address needs brackets.
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -105,25 +78,15 @@ pub(crate) fn authority(host: &str, port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpSocket;
-
     use super::*;
 
     #[tokio::test]
-    async fn a_socket_that_is_connected_to_itself_is_refused() {
-        // Bound and connected to the same port, with nobody listening: TCP's simultaneous open with itself.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = socket.local_addr().unwrap();
-        let stream = socket.connect(address).await.unwrap();
-        assert_eq!(refuse_itself(&stream).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    }
-
-    #[tokio::test]
-    async fn a_port_that_is_taken_names_the_setting() {
-        let (_taken, address) = listen("127.0.0.1", 0, "the test", "--port").await.unwrap();
-        let error = listen("127.0.0.1", address.port(), "the test", "--port").await.unwrap_err();
-        assert!(error.to_string().contains("--port"), "{error}");
+    async fn a_port_that_is_taken_names_the_field() {
+        let fields = (ConfigField::SchedulerBindHost, ConfigField::SchedulerBindPort);
+        let (_taken, address) = listen("127.0.0.1", 0, "the test", fields).await.unwrap();
+        let error = listen("127.0.0.1", address.port(), "the test", fields).await.unwrap_err();
+        assert!(error.to_string().contains("scheduler.bind_port"), "{error}");
+        assert_eq!(error.field(), Some(ConfigField::SchedulerBindPort));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ConfigField;
 pub use self::partitioner::Partitioner;
 pub use self::read_mode::ReadMode;
 pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
@@ -22,20 +23,20 @@ use crate::functions::Functions;
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
 pub const DEFAULT_CONNECTION: &str = "default";
 
-/// The setting that names the MongoDB server, for error messages.
-pub const MONGODB_URI_SETTING: &str = "FIRESTEEL_MONGODB_URI";
+/// The field that names the MongoDB server, for error messages.
+pub const MONGODB_URI_SETTING: ConfigField = ConfigField::MongodbUri;
 
-/// The setting that names the Kafka brokers, for error messages.
-pub const KAFKA_BOOTSTRAP_SETTING: &str = "FIRESTEEL_KAFKA_BOOTSTRAP";
+/// The field that names the Kafka brokers, for error messages.
+pub const KAFKA_BOOTSTRAP_SETTING: ConfigField = ConfigField::KafkaBootstrap;
 
-/// The setting that holds further properties of Kafka clients, for error messages.
-pub const KAFKA_PROPERTIES_SETTING: &str = "FIRESTEEL_KAFKA_PROPERTIES";
+/// The field that holds further properties of Kafka clients, for error messages.
+pub const KAFKA_PROPERTIES_SETTING: ConfigField = ConfigField::KafkaProperties;
 
-/// The setting that names the cluster's scheduler, for error messages.
-pub const SCHEDULER_SETTING: &str = "FIRESTEEL_SCHEDULER";
+/// The field that names the cluster's scheduler, for error messages.
+pub const SCHEDULER_SETTING: ConfigField = ConfigField::Scheduler;
 
-/// The setting that names the folder of cached tables, for error messages.
-pub const CACHE_DIR_SETTING: &str = "FIRESTEEL_CACHE_DIR";
+/// The field that names the folder of cached tables, for error messages.
+pub const CACHE_DIR_SETTING: ConfigField = ConfigField::CacheFolder;
 
 /// What a [`Session`](crate::Session) needs to know.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
-use crate::{Error, Result, words};
+use crate::{Error, Result, suggestions};
 
 /// Reads the options of a table.
 pub(crate) fn parse<T: DeserializeOwned>(given: &HashMap<String, String>) -> Result<T> {
@@ -116,7 +116,7 @@ impl<'de> Deserializer<'de> for Options<'_> {
                 Some(known) => pairs.push((*known, value.trim())),
                 None => {
                     let why = (self.refusal)(name);
-                    let why = why.unwrap_or_else(|| words::unknown_option(name, fields.iter().copied()));
+                    let why = why.unwrap_or_else(|| suggestions::unknown_option(name, fields.iter().copied()));
                     return Err(Refused::of(name, why));
                 }
             }

@@ -1,33 +1,34 @@
-//! `join`: pairs of two datasets that have the same key.
+//! Joins of two datasets of pairs by their keys.
 
 use datafusion::common::{Column, JoinType};
 use datafusion::dataframe::DataFrame;
 use datafusion::functions::expr_fn::coalesce;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 
-use super::Dataset;
-use super::map::KeyValues;
-use super::pairs::{column, key_name, named};
+use super::expr::{column, key_name, named};
+use super::{Dataset, KeyValues};
 use crate::{Error, Result};
 
 impl KeyValues {
-    /// The pairs of this and of `other` that have the same key: key, value of this, value of `other`. As in SQL and in
-    /// Spark's tables, a null is equal to nothing.
+    /// Joins the pairs of `self` and `other` that have the same key. The result has the key, the value of `self` and
+    /// the value of `other`. As in SQL and in Spark's tables, a null equals nothing.
     pub fn join(self, other: Self) -> Result<Self> {
         self.join_as(other, JoinType::Inner)
     }
 
-    /// As [`join`](Self::join), and the pairs of this whose key `other` has not, with nulls for its value.
+    /// Joins as [`join`](Self::join) does, and keeps the pairs of `self` whose key `other` lacks, with nulls for the
+    /// value of `other`.
     pub fn left_outer_join(self, other: Self) -> Result<Self> {
         self.join_as(other, JoinType::Left)
     }
 
-    /// As [`join`](Self::join), and the pairs of `other` whose key this has not, with nulls for its value.
+    /// Joins as [`join`](Self::join) does, and keeps the pairs of `other` whose key `self` lacks, with nulls for the
+    /// value of `self`.
     pub fn right_outer_join(self, other: Self) -> Result<Self> {
         self.join_as(other, JoinType::Right)
     }
 
-    /// As [`join`](Self::join), and the pairs of either whose key the other has not.
+    /// Joins as [`join`](Self::join) does, and keeps the pairs of either side whose key the other side lacks.
     pub fn full_outer_join(self, other: Self) -> Result<Self> {
         self.join_as(other, JoinType::Full)
     }
@@ -62,7 +63,7 @@ impl KeyValues {
         })
     }
 
-    /// Key and value as columns whose names neither the other side nor its source has.
+    /// Renames the columns of key and value, so that no name appears on both sides of the join or in a source.
     fn side(self, side: &str) -> Result<Side> {
         let names = |parts: &[Expr], what| {
             (0..parts.len()).map(|index| format!("{side}_{what}_{index}")).collect::<Vec<_>>()

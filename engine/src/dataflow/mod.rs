@@ -1,11 +1,11 @@
-//! Map / reduce-by-key, in Spark's words.
+//! Map / reduce-by-key, with the operators of Spark's RDDs.
 //!
 //! ```
 //! use firesteel_engine::prelude::*;
 //!
 //! # fn main() -> firesteel_engine::Result<()> {
 //! # tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
-//! // An engine in this process, which knows one function of this program.
+//! // An embedded engine with one registered function.
 //! let functions = Functions::new().scalar("is_wrong", |label: &str, predicted: &str| label != predicted);
 //! let session = Session::embedded(Config { functions, ..Config::default() }).await?;
 //! let predictions = session
@@ -44,10 +44,10 @@
 //! # }
 //! ```
 //!
-//! | Spark | here | gives |
+//! | Spark | Firesteel | result |
 //! |---|---|---|
 //! | `map` to pairs | [`Dataset::map`]`(key, value)` | [`KeyValues`] |
-//! | `flatMap` to pairs | [`Dataset::flat_map`]`(key, list)` | [`KeyValues`], one a list element |
+//! | `flatMap` to pairs | [`Dataset::flat_map`]`(key, list)` | [`KeyValues`], one per list element |
 //! | `filter` | [`Dataset::filter`], [`KeyValues::filter`] | the same |
 //! | `mapValues`, `keys`, `values` | [`KeyValues::map_values`], [`keys`](KeyValues::keys), [`values`](KeyValues::values) | pairs, rows |
 //! | `reduceByKey`, `countByKey` | [`KeyValues::reduce_by_key`], [`count_by_key`](KeyValues::count_by_key) | rows |
@@ -57,65 +57,31 @@
 //! | `union`, `distinct`, `limit` | [`Dataset::union`], [`distinct`](Dataset::distinct), [`limit`](Dataset::limit) | rows |
 //! | `collect`, `take`, `count` | [`Dataset::collect`], [`take`](Dataset::take), [`count`](Dataset::count) | runs the plan |
 //!
-//! Keys and values are expressions and not closures, because a closure cannot travel to an executor, and because the
-//! planner can look into an expression: it reads only the columns that are used and pushes work into the source. Rust
-//! code that has to run on executors is registered by name: see [`functions`](crate::functions).
+//! Keys and values are expressions, not closures: a closure cannot be sent to an executor, and the planner can inspect
+//! an expression, so it reads only the columns that are used and pushes work down into the source. Rust code that has
+//! to run on executors is registered by name: see [`functions`](crate::functions).
 //!
-//! Where Spark's `map` takes any closure, `filter`, `reduce_by_key` and others return a `Result`: a column that is not
-//! there is an error at the line that names it.
+//! Because expressions are checked when the plan is built, `filter`, `reduce_by_key` and others return a `Result`: an
+//! unknown column is an error at the line that names it.
 //!
-//! Nothing runs before `collect`, `take` or `count`. Every operator lowers to the same logical plan as the SQL that says the
-//! same, so the two are planned, pushed down and distributed alike. One operator a file.
+//! Nothing runs before `collect`, `take` or `count`. Every operator lowers to the same logical plan as the equivalent
+//! SQL, so both are planned, pushed down and distributed alike.
 
-mod aggregate;
-mod aggregate_by_key;
-mod collect;
-mod count;
+mod dataset;
 mod expr;
-mod filter;
-mod flat_map;
-mod group_by_key;
 mod join;
-mod map;
-mod pairs;
-#[cfg(test)]
-mod plans;
-mod reduce_by_key;
+mod keyed;
+mod reducer;
 mod rows;
-mod run;
-mod sets;
-mod sort_by;
-mod take;
+#[cfg(test)]
+mod tests;
 mod timings;
-mod value;
 
-use datafusion::dataframe::DataFrame;
-
-pub use expr::{ExprExt, not};
-pub use map::{Exprs, KeyValues};
-pub use reduce_by_key::{Reducer, Reducers};
-pub use rows::{FromRow, Rows};
-pub(crate) use run::Run;
+pub use dataset::Dataset;
+pub use expr::{ExprExt, Exprs, not};
+pub use keyed::KeyValues;
+pub use reducer::{Reducer, Reducers};
+pub use rows::Rows;
 pub use timings::Timings;
-pub use value::{FromValue, Timestamp};
 
-/// A distributed table of rows, not yet computed.
-#[derive(Clone, Debug)]
-pub struct Dataset {
-    frame: DataFrame,
-}
-
-impl Dataset {
-    pub(crate) fn new(frame: DataFrame) -> Self {
-        Self { frame }
-    }
-
-    pub(crate) fn into_frame(self) -> DataFrame {
-        self.frame
-    }
-
-    /// The names of the columns.
-    pub fn columns(&self) -> Vec<String> {
-        self.frame.schema().fields().iter().map(|field| field.name().clone()).collect()
-    }
-}
+pub use crate::value::{FromRow, FromValue, Timestamp};

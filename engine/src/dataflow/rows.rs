@@ -1,11 +1,10 @@
-//! Collected rows, and their conversion to Rust types.
+//! The collected rows of a result. They stay Arrow batches until they are converted to Rust tuples.
 
-use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
-use super::value::{FromValue, Reader};
-use crate::{Error, Result};
+use super::FromRow;
+use crate::Result;
 
 /// The rows of a result, as Arrow batches.
 #[derive(Clone, Debug)]
@@ -19,30 +18,30 @@ impl Rows {
         Self { schema, batches }
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()
     }
 
-    /// Whether there is no row.
+    /// Returns whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The columns.
+    /// Returns the schema of the rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The rows as batches.
+    /// Returns the rows as Arrow batches.
     pub fn batches(&self) -> &[RecordBatch] {
         &self.batches
     }
 
-    /// Converts each row: to a tuple with one type a column, such as `(String, Option<i64>)`.
+    /// Converts each row to a tuple with one type per column, such as `(String, Option<i64>)`.
     ///
-    /// Another number of columns, another type, or a null for a type that is not an `Option` is an
-    /// [`Error::ResultType`].
+    /// Returns an [`Error::ResultType`](crate::Error::ResultType) for another number of columns, another type, or a
+    /// null for a type that is not an `Option`.
     pub fn typed<T: FromRow>(&self) -> Result<Vec<T>> {
         let mut rows = Vec::with_capacity(self.len());
         for batch in &self.batches {
@@ -52,48 +51,14 @@ impl Rows {
     }
 }
 
-/// A type that a row converts to: a tuple of [`FromValue`] types.
-pub trait FromRow: Sized {
-    /// Appends one value for each row of the columns.
-    fn read(columns: &[ArrayRef], rows: &mut Vec<Self>) -> Result<()>;
-}
-
-macro_rules! row_of_tuple {
-    ($count:literal: $($part:ident $index:tt),+) => {
-        impl<$($part: FromValue),+> FromRow for ($($part,)+) {
-            fn read(columns: &[ArrayRef], rows: &mut Vec<Self>) -> Result<()> {
-                if columns.len() != $count {
-                    return Err(Error::ResultType {
-                        column: columns.len().min($count),
-                        expected: concat!("the last of ", $count, " columns"),
-                        found: format!("one of {} columns", columns.len()),
-                    });
-                }
-                let readers = ($(Reader::<$part>::new($index, &columns[$index])?,)+);
-                for row in 0..columns[0].len() {
-                    rows.push(($(readers.$index.get(row)?,)+));
-                }
-                Ok(())
-            }
-        }
-    };
-}
-row_of_tuple!(1: A 0);
-row_of_tuple!(2: A 0, B 1);
-row_of_tuple!(3: A 0, B 1, C 2);
-row_of_tuple!(4: A 0, B 1, C 2, D 3);
-row_of_tuple!(5: A 0, B 1, C 2, D 3, E 4);
-row_of_tuple!(6: A 0, B 1, C 2, D 3, E 4, F 5);
-row_of_tuple!(7: A 0, B 1, C 2, D 3, E 4, F 5, G 6);
-row_of_tuple!(8: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{BooleanArray, Int64Array, StringArray, TimestampMillisecondArray};
+    use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringArray, TimestampMillisecondArray};
 
     use super::*;
+    use crate::Error;
     use crate::dataflow::Timestamp;
 
     fn rows(columns: Vec<(&str, ArrayRef)>) -> Rows {
@@ -119,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told() {
+    fn a_row_of_another_type_names_the_column() {
         let rows = rows(vec![
             ("key", Arc::new(StringArray::from(vec!["a"]))),
             ("sum", Arc::new(Int64Array::from(vec![None]))),
@@ -131,7 +96,7 @@ mod tests {
             (rows.typed::<(String, i64)>().unwrap_err(), 1),
             (rows.typed::<(String, Option<bool>)>().unwrap_err(), 1),
         ] {
-            assert!(matches!(&error, Error::ResultType { column: told, .. } if *told == column), "{error}");
+            assert!(matches!(&error, Error::ResultType { column: found, .. } if *found == column), "{error}");
         }
     }
 }

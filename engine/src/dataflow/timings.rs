@@ -1,4 +1,4 @@
-//! `collect_timed`: a result, and where the time went.
+//! `collect_timed`: collects a result and reports how long each phase of the job took.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,26 +8,27 @@ use datafusion::physical_plan::{ExecutionPlan, collect};
 use super::{Dataset, Rows};
 use crate::Result;
 
-/// Where the time of a job went, as client and scheduler saw it. The scheduler's figures are whole milliseconds.
+/// How long each phase of a job took, measured by client and scheduler. The scheduler's figures are whole milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// In this process: optimizing the plan and encoding it.
+    /// Optimizing and encoding the plan, in this process.
     pub planning: Duration,
-    /// On the scheduler, before the first task: planning the stages, which asks MongoDB for its collection and its ranges.
+    /// Planning the stages before the first task, on the scheduler. It includes asking MongoDB for the collection and
+    /// its ranges.
     pub scheduling: Duration,
-    /// On the executors: from the first task to the end of the last stage, scans included.
+    /// Running the tasks on the executors, from the first task to the end of the last stage, scans included.
     pub execution: Duration,
-    /// Sending the job to the scheduler, and its word that the job is done.
+    /// Sending the job to the scheduler, and waiting for its report that the job is done.
     pub messages: Duration,
-    /// Bringing the rows here from the executors.
+    /// Fetching the rows from the executors.
     pub fetching: Duration,
-    /// All of it.
+    /// The whole time.
     pub total: Duration,
 }
 
 impl Timings {
-    /// Puts together what was measured here (`planning` and `total`) with what Ballista's client says in milliseconds:
-    /// time in the scheduler's queue, time of the execution, time until the job was known to be done.
+    /// Combines what was measured in this process (`planning` and `total`) with what Ballista's client reports in
+    /// milliseconds: the time in the scheduler's queue, of the execution, and until the job was known to be done.
     fn new(planning: Duration, total: Duration, [queue, execution, job]: [u64; 3]) -> Self {
         let [scheduling, execution, job] = [queue, execution, job].map(Duration::from_millis);
         Self {
@@ -42,7 +43,7 @@ impl Timings {
 }
 
 impl Dataset {
-    /// As [`collect`](Self::collect), and says where the time went.
+    /// Collects as [`collect`](Self::collect) does, and also returns the [`Timings`].
     pub async fn collect_timed(self) -> Result<(Rows, Timings)> {
         let started = Instant::now();
         let schema = Arc::new(self.frame.schema().as_arrow().clone());
@@ -51,17 +52,17 @@ impl Dataset {
         let planning = started.elapsed();
         let batches = collect(Arc::clone(&plan), context).await?;
         let total = started.elapsed();
-        let told = ["job_scheduling_in_ms", "job_execution_time_ms", "total_query_time_ms"];
-        let told = told.map(|name| told_by(plan.as_ref(), name).unwrap_or_default());
-        Ok((Rows::new(schema, batches), Timings::new(planning, total, told)))
+        let reported = ["job_scheduling_in_ms", "job_execution_time_ms", "total_query_time_ms"];
+        let reported = reported.map(|name| metric(plan.as_ref(), name).unwrap_or_default());
+        Ok((Rows::new(schema, batches), Timings::new(planning, total, reported)))
     }
 }
 
-/// A metric of the node that stands for the job.
-fn told_by(plan: &dyn ExecutionPlan, name: &str) -> Option<u64> {
+/// Returns a metric of the plan node that represents the job.
+fn metric(plan: &dyn ExecutionPlan, name: &str) -> Option<u64> {
     let own = plan.metrics().and_then(|metrics| metrics.sum_by_name(name));
     let own = own.and_then(|value| u64::try_from(value.as_usize()).ok());
-    own.or_else(|| plan.children().into_iter().find_map(|child| told_by(child.as_ref(), name)))
+    own.or_else(|| plan.children().into_iter().find_map(|child| metric(child.as_ref(), name)))
 }
 
 #[cfg(test)]
@@ -81,7 +82,7 @@ mod tests {
             total: ms(100),
         };
         assert_eq!(timings, expected);
-        // The scheduler's milliseconds are rounded, and may be more than there were.
+        // The scheduler's milliseconds are rounded, and may add up to more than the total.
         assert_eq!(Timings::new(ms(1), ms(4), [2, 2, 3]).messages, Duration::ZERO);
     }
 }

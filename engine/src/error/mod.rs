@@ -1,39 +1,57 @@
 //! Every way in which the engine can fail, as named variants that carry what a caller needs to react.
 //!
-//! Inside a query an error travels as `DataFusionError::External` and stays structural. Between processes
-//! Ballista carries only text, so [`Error::from_job`] reads the variants that a caller reacts to back out
-//! of the text. That text is the error's `Debug`, which is why it says the same as its `Display`.
+//! ```text
+//!  this process      DataFusionError::External, which holds the error itself      [`convert`]
+//!  another process   a sentence, and behind it the error as data                  [`wire`]
+//!  Ballista's own    types and texts of Ballista's, read in one place             [`ballista`]
+//! ```
+//!
+//! An error that asks for a change of the configuration names its field, see [`ConfigField`].
 
-mod job;
+mod ballista;
+mod convert;
+mod messages;
+mod wire;
 
 use std::fmt;
 
 use datafusion::error::DataFusionError;
+pub use firesteel_common::ConfigField;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::ballista::failed_task;
+pub(crate) use self::wire::{encode, readable};
 
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong.
-#[derive(thiserror::Error)]
+///
+/// Serialized, an error has its variant's name as `class`, in snake case, and the variant's fields beside it: so it
+/// travels between the processes of a cluster. A variant that holds another library's error, or words of the program's
+/// own, is not serialized.
+#[derive(thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "class", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Error {
     /// A server does not answer.
     #[error("cannot reach {role} at {address}: {message}; check {setting}")]
     Unreachable {
-        /// What the server is to us, such as `MongoDB`.
+        /// The server's name, such as `MongoDB`, which follows from the field.
+        #[serde(skip)]
         role: &'static str,
         /// Host and port, without credentials.
         address: String,
-        /// The setting that holds the address.
-        setting: &'static str,
-        /// What the driver said.
+        /// The field of the configuration that holds the address.
+        setting: ConfigField,
+        /// The driver's reason.
         message: String,
     },
-    /// A setting has a value that cannot be used. The value is not repeated: it may hold a password.
+    /// A field of the configuration has a value that cannot be used. The value is not repeated: it may hold a password.
     #[error("{setting} cannot be used: {message}")]
     InvalidSetting {
-        /// The name of the setting.
-        setting: &'static str,
+        /// The field.
+        setting: ConfigField,
         /// What is wrong with it.
         message: String,
     },
@@ -77,8 +95,10 @@ pub enum Error {
     },
     /// A MongoDB operation failed in a way that trying again does not cure.
     #[error("MongoDB operation `{operation}` on `{collection}` failed: {message}")]
+    #[serde(skip)]
     MongoDb {
         /// The command.
+        #[serde(skip)]
         operation: &'static str,
         /// The collection.
         collection: String,
@@ -87,7 +107,8 @@ pub enum Error {
     },
     /// Kafka has no such topic.
     #[error(
-        "Kafka at {address} has no topic `{topic}`: it was looked for where FIRESTEEL_KAFKA_BOOTSTRAP says"
+        "Kafka at {address} has no topic `{topic}`: it was looked for where {} says",
+        ConfigField::KafkaBootstrap
     )]
     UnknownTopic {
         /// The topic.
@@ -129,8 +150,10 @@ pub enum Error {
     },
     /// A Kafka request failed in a way that trying again does not cure.
     #[error("Kafka operation `{operation}` on topic `{topic}` failed: {message}")]
+    #[serde(skip)]
     Kafka {
         /// The request.
+        #[serde(skip)]
         operation: &'static str,
         /// The topic.
         topic: String,
@@ -193,10 +216,12 @@ pub enum Error {
     },
     /// A result has not the columns that the caller asked for.
     #[error("column {column} of the result is {found}, not {expected}")]
+    #[serde(skip)]
     ResultType {
         /// The column's position, from 0.
         column: usize,
         /// The type that was asked for.
+        #[serde(skip)]
         expected: &'static str,
         /// The Arrow type of the result.
         found: String,
@@ -214,10 +239,12 @@ pub enum Error {
     },
     /// A function cannot be registered.
     #[error("function `{name}` cannot be registered: {reason}")]
+    #[serde(skip)]
     InvalidFunction {
         /// The function.
         name: String,
         /// Why not.
+        #[serde(skip)]
         reason: &'static str,
     },
     /// A registered function failed.
@@ -238,10 +265,13 @@ pub enum Error {
     },
     /// A statement of SQL that is not for this engine.
     #[error("{statement} is not supported: {instead}")]
+    #[serde(skip)]
     UnsupportedStatement {
         /// The statement, or the part of it.
+        #[serde(skip)]
         statement: &'static str,
         /// Why, or what to do instead.
+        #[serde(skip)]
         instead: &'static str,
     },
     /// The place of a file means nothing on this machine.
@@ -272,8 +302,8 @@ pub enum Error {
     CacheFile {
         /// The file, on the machine of the executor.
         path: String,
-        /// The setting that names the folder.
-        setting: &'static str,
+        /// The field of the configuration that names the folder.
+        setting: ConfigField,
         /// What went wrong.
         message: String,
     },
@@ -292,31 +322,37 @@ pub enum Error {
         message: String,
     },
     /// A part of the cluster cannot listen where it should.
-    #[error("{role} cannot listen on {address}: {message}; change {setting}")]
+    #[error("{role} cannot listen on {address}: {message}; change {port} or {host}")]
+    #[serde(skip)]
     Listen {
         /// Which part.
+        #[serde(skip)]
         role: &'static str,
         /// Host and port.
         address: String,
-        /// The settings that hold them.
-        setting: &'static str,
-        /// What the system said.
+        /// The field of the configuration that holds the host.
+        host: ConfigField,
+        /// The field of the configuration that holds the port.
+        port: ConfigField,
+        /// The system's reason.
         message: String,
     },
     /// A folder cannot be used.
     #[error("the folder {path} cannot be used: {message}; change {setting}")]
     Folder {
-        /// The setting that names it.
-        setting: &'static str,
+        /// The field of the configuration that names it.
+        setting: ConfigField,
         /// Where it is.
         path: String,
-        /// What the system said.
+        /// The system's reason.
         message: String,
     },
     /// A part of the cluster cannot start, or cannot go on.
     #[error("{role} cannot run: {message}")]
+    #[serde(skip)]
     Component {
         /// Which part.
+        #[serde(skip)]
         role: &'static str,
         /// What went wrong.
         message: String,
@@ -324,6 +360,22 @@ pub enum Error {
     /// The job was cancelled: by this process, or by someone who looked after the cluster.
     #[error("the job was cancelled")]
     Cancelled,
+    /// An executor, or the scheduler, was lost with a part of a job that the cluster cannot compute again by itself.
+    /// Running the query again cures it.
+    #[error("the job failed: an executor was lost with a part of the work: {message}")]
+    LostWork {
+        /// What was lost.
+        message: String,
+    },
+    /// The cluster has had no executor for so long that a job was given up.
+    #[error(
+        "the job failed: the cluster has had no executor for {seconds} s: start one, or let jobs wait longer ({})",
+        ConfigField::SchedulerNoExecutorsGrace
+    )]
+    NoExecutors {
+        /// For how long.
+        seconds: u64,
+    },
     /// A job failed on the cluster for a reason that has no variant of its own.
     #[error("the job failed: {message}")]
     Job {
@@ -331,10 +383,12 @@ pub enum Error {
         message: String,
     },
     /// A query is wrong, or it failed in this process.
-    #[error("{}", crate::words::query(.0))]
+    #[error("{}", messages::query(.0))]
+    #[serde(skip)]
     Query(#[source] DataFusionError),
 }
 
+/// As `Display`: a program that returns an error from `main` prints this, and people read it.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -342,52 +396,31 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    /// Whether a job ended because an executor was lost, in a way that running the query again cures.
+    /// Whether a job ended because an executor or the scheduler was lost, in a way that running the query again cures.
     pub fn is_lost_work(&self) -> bool {
-        let text = match self {
-            Self::Job { message } => message.clone(),
-            Self::Query(error) => error.to_string(),
-            _ => return false,
-        };
-        ["an executor was lost", "FetchFailed", "GrpcConnectionError", "tcp connect error", "transport error"]
-            .iter()
-            .any(|sign| text.contains(sign))
-    }
-}
-
-impl From<DataFusionError> for Error {
-    fn from(error: DataFusionError) -> Self {
-        match error {
-            DataFusionError::External(source) => match source.downcast::<Self>() {
-                Ok(ours) => *ours,
-                Err(other) => Self::Query(DataFusionError::External(other)),
-            },
-            // What is worth another try travels as an I/O error, see below.
-            DataFusionError::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<Self>()) => {
-                match error.downcast::<Self>() {
-                    Ok(ours) => ours,
-                    Err(other) => Self::Query(DataFusionError::IoError(other)),
-                }
-            }
-            DataFusionError::Context(_, inner)
-                if matches!(*inner, DataFusionError::External(_) | DataFusionError::IoError(_)) =>
-            {
-                Self::from(*inner)
-            }
-            // Ballista's client reports every failed job like this.
-            DataFusionError::Execution(message) if message.starts_with("Job ") => Self::from_job(&message),
-            other => Self::Query(other),
+        match self {
+            Self::LostWork { .. } => true,
+            Self::Query(error) => ballista::is_lost_work(error),
+            _ => false,
         }
     }
-}
 
-impl From<Error> for DataFusionError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Query(inner) => inner,
-            // Only an I/O error at the root is tried again by the scheduler.
-            unreachable @ Error::Unreachable { .. } => Self::IoError(std::io::Error::other(unreachable)),
-            other => Self::External(Box::new(other)),
+    /// The field of the configuration that the message tells to change or to look at: the first, where it names several.
+    pub fn field(&self) -> Option<ConfigField> {
+        self.fields().into_iter().next()
+    }
+
+    /// All fields of the configuration that the message names, by [`ConfigField::name`].
+    pub fn fields(&self) -> Vec<ConfigField> {
+        match self {
+            Self::Unreachable { setting, .. }
+            | Self::InvalidSetting { setting, .. }
+            | Self::CacheFile { setting, .. }
+            | Self::Folder { setting, .. } => vec![*setting],
+            Self::Listen { host, port, .. } => vec![*port, *host],
+            Self::UnknownTopic { .. } => vec![ConfigField::KafkaBootstrap],
+            Self::NoExecutors { .. } => vec![ConfigField::SchedulerNoExecutorsGrace],
+            _ => Vec::new(),
         }
     }
 }
@@ -397,51 +430,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_caller_reacts_to_survives_the_text_of_a_failed_job() {
-        let mismatch = Error::SchemaMismatch {
-            collection: "predictions".into(),
-            id: "ab12cd34:7".into(),
-            field: "correct".into(),
-            expected: "Boolean".into(),
-            found: "string".into(),
-        };
-        let shared = DataFusionError::External(Box::new(DataFusionError::from(mismatch)));
-        let told = format!(
-            "Job 7 failed: Task failed due to runtime execution error: DataFusionError({shared:?})\n"
-        );
-        match Error::from(DataFusionError::Execution(told)) {
-            Error::SchemaMismatch { collection, id, field, expected, found } => {
-                assert_eq!(
-                    (collection.as_str(), id.as_str(), field.as_str(), expected.as_str(), found.as_str()),
-                    ("predictions", "ab12cd34:7", "correct", "Boolean", "string")
-                );
-            }
-            other => panic!("{other:?}"),
+    fn a_message_names_the_fields_that_the_error_has() {
+        let text = || "x".to_owned();
+        for (error, expected) in [
+            (
+                Error::Unreachable {
+                    role: "MongoDB",
+                    address: text(),
+                    setting: ConfigField::MongodbUri,
+                    message: text(),
+                },
+                vec![ConfigField::MongodbUri],
+            ),
+            (
+                Error::InvalidSetting { setting: ConfigField::KafkaProperties, message: text() },
+                vec![ConfigField::KafkaProperties],
+            ),
+            (
+                Error::CacheFile { path: text(), setting: ConfigField::CacheFolder, message: text() },
+                vec![ConfigField::CacheFolder],
+            ),
+            (
+                Error::Folder { setting: ConfigField::ExecutorWorkDir, path: text(), message: text() },
+                vec![ConfigField::ExecutorWorkDir],
+            ),
+            (
+                Error::Listen {
+                    role: "the scheduler",
+                    address: text(),
+                    host: ConfigField::SchedulerBindHost,
+                    port: ConfigField::SchedulerBindPort,
+                    message: text(),
+                },
+                vec![ConfigField::SchedulerBindPort, ConfigField::SchedulerBindHost],
+            ),
+            (Error::UnknownTopic { topic: text(), address: text() }, vec![ConfigField::KafkaBootstrap]),
+            (Error::NoExecutors { seconds: 5 }, vec![ConfigField::SchedulerNoExecutorsGrace]),
+            (Error::Cancelled, vec![]),
+        ] {
+            assert_eq!(error.fields(), expected, "{error}");
+            assert_eq!(error.field(), expected.first().copied(), "{error}");
+            let told = error.to_string();
+            assert!(expected.iter().all(|field| told.contains(field.name())), "{told}");
         }
-
-        let gone = Error::SnapshotUnavailable { collection: "predictions".into(), message: "too old".into() };
-        let told = format!("Job 7 failed: DataFusionError({:?})\n", DataFusionError::from(gone));
-        assert!(matches!(Error::from(DataFusionError::Execution(told)),
-            Error::SnapshotUnavailable { collection, message } if collection == "predictions" && message == "too old"));
-
-        let missing = Error::UnknownFunction { name: "f".into(), process: "an executor (process 7)".into() };
-        let told = format!("Job 7 failed: DataFusionError({:?})\n", DataFusionError::from(missing));
-        assert!(matches!(Error::from(DataFusionError::Execution(told)),
-            Error::UnknownFunction { name, process } if name == "f" && process == "an executor (process 7)"));
-
-        let failed = Error::FunctionFailed { name: "f".into(), message: "no `x` here".into() };
-        let told = format!("Job 7 failed: DataFusionError({:?})\n", DataFusionError::from(failed));
-        assert!(matches!(Error::from(DataFusionError::Execution(told)),
-            Error::FunctionFailed { name, message } if name == "f" && message == "no `x` here"));
-
-        let told = "Job 7 failed: disk full".to_owned();
-        assert!(matches!(Error::from(DataFusionError::Execution(told)), Error::Job { .. }));
-    }
-
-    #[test]
-    fn an_error_stays_structural_through_datafusion() {
-        let error = DataFusionError::from(Error::UnknownConnection { name: "other".into() });
-        let wrapped = error.context("while planning");
-        assert!(matches!(Error::from(wrapped), Error::UnknownConnection { name } if name == "other"));
     }
 }

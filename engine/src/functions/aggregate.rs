@@ -1,4 +1,7 @@
-//! Rust types as aggregate functions.
+//! Aggregate functions written as Rust types.
+//!
+//! DataFusion drives an [`Aggregate`] as an accumulator: rows are added on each partition, the states travel as
+//! columns, are merged, and the last one gives the result.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,41 +15,42 @@ use datafusion::scalar::ScalarValue;
 use super::argument::Arguments;
 use super::output::{Output, Value};
 use crate::Error;
-use crate::dataflow::{FromRow, FromValue};
+use crate::value::{FromRow, FromValue};
 
-/// An aggregate function: the state of one group.
+/// An aggregate function, whose value is the state of one group.
 ///
-/// Each partition adds its rows to states of its own. States travel between executors as columns, are merged, and the
-/// last one gives the result. `merge` has to be associative and commutative, and a default state has to change nothing.
+/// Each partition adds its rows to states of its own. States travel between executors as columns and are merged, and
+/// the last one gives the result. `merge` must be associative and commutative, and merging a default state must change
+/// nothing.
 pub trait Aggregate: Debug + Default + Send + Sync + 'static {
-    /// What one row gives: an [`Argument`](super::Argument), or a tuple of them. A row with a null for one that is no
-    /// `Option` does not count.
+    /// The arguments of one row: an [`Argument`](super::Argument), or a tuple of them. A row with a null for an
+    /// argument that is not an `Option` is skipped.
     type Input: Arguments;
-    /// What travels: a tuple of owned values. Several can be packed into one `Vec<u8>`.
+    /// The state that travels between executors: a tuple of owned values. Several can be packed into one `Vec<u8>`.
     type State: State;
-    /// What comes out.
+    /// The type of the result.
     type Output: Output;
 
     /// Adds a row.
     fn add(&mut self, input: <Self::Input as Arguments>::Items<'_>);
-    /// What has to travel.
+    /// Returns the state that travels to another executor.
     fn state(&self) -> Self::State;
-    /// Adds all rows of another state.
+    /// Merges another state into this one.
     fn merge(&mut self, other: Self::State);
-    /// The result.
+    /// Returns the result.
     fn finish(&self) -> Self::Output;
-    /// The bytes that the state takes, for the memory limit. To be overridden by one that grows.
+    /// Returns the size of the state in bytes, which counts towards the memory limit. Override it if the state grows.
     fn size(&self) -> usize {
         size_of_val(self)
     }
 }
 
-/// A tuple of owned values, or of `Option`s of them: the state of an [`Aggregate`] on its way.
+/// The state of an [`Aggregate`] between executors: a tuple of owned values, or of `Option`s of them.
 pub trait State: FromRow {
-    /// The Arrow types.
+    /// Returns the Arrow types of the parts.
     #[doc(hidden)]
     fn data_types() -> Vec<DataType>;
-    /// One scalar a part.
+    /// Returns one scalar per part.
     #[doc(hidden)]
     fn scalars(self) -> Result<Vec<ScalarValue>>;
 }
@@ -76,14 +80,14 @@ state_of_tuple!(A 0, B 1, C 2, D 3);
 state_of_tuple!(A 0, B 1, C 2, D 3, E 4);
 state_of_tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
 
-/// An aggregate as DataFusion drives it.
+/// Adapts an [`Aggregate`] to DataFusion's accumulator.
 #[derive(Debug)]
-struct Driver<A> {
+struct AggregateAccumulator<A> {
     name: String,
     aggregate: A,
 }
 
-impl<A: Aggregate> Accumulator for Driver<A> {
+impl<A: Aggregate> Accumulator for AggregateAccumulator<A> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let columns: Vec<&dyn Array> = values.iter().map(|column| column as &dyn Array).collect();
         A::Input::each(&columns, |input| self.aggregate.add(input)).ok_or_else(|| {
@@ -114,7 +118,7 @@ impl<A: Aggregate> Accumulator for Driver<A> {
     }
 }
 
-/// The function as DataFusion calls it.
+/// Creates the function that DataFusion calls.
 pub(super) fn udf<A: Aggregate>(name: &str) -> AggregateUDF {
     let owned = name.to_owned();
     let output = <A::Output as Output>::Value::data_type();
@@ -128,7 +132,7 @@ pub(super) fn udf<A: Aggregate>(name: &str) -> AggregateUDF {
                 let message = "DISTINCT is for the aggregates that come with the engine".to_owned();
                 return Err(Error::FunctionFailed { name: owned.clone(), message }.into());
             }
-            Ok(Box::new(Driver { name: owned.clone(), aggregate: A::default() }))
+            Ok(Box::new(AggregateAccumulator { name: owned.clone(), aggregate: A::default() }))
         }),
         Arc::new(A::State::data_types()),
     )
@@ -172,8 +176,8 @@ mod tests {
         }
     }
 
-    fn driver() -> Driver<Weighted> {
-        Driver { name: "weighted".to_owned(), aggregate: Weighted::default() }
+    fn accumulator() -> AggregateAccumulator<Weighted> {
+        AggregateAccumulator { name: "weighted".to_owned(), aggregate: Weighted::default() }
     }
 
     fn columns(rows: &[(Option<i32>, Option<u8>)]) -> [ArrayRef; 2] {
@@ -185,19 +189,19 @@ mod tests {
     proptest! {
         #[test]
         fn states_that_travel_give_what_one_pass_gives(
-            // Whole numbers whose sums are exact, so that the order of additions does not matter.
+            // Whole numbers have exact sums, so the order of additions does not matter.
             parts in prop::collection::vec(prop::collection::vec((prop::option::of(-1_000..1_000), any::<Option<u8>>()), 0..20), 1..5),
         ) {
-            let mut merged = driver();
+            let mut merged = accumulator();
             for part in &parts {
-                let mut one = driver();
+                let mut one = accumulator();
                 one.update_batch(&columns(part)).unwrap();
                 let state = one.state().unwrap();
                 let state: Vec<ArrayRef> =
                     state.iter().map(|scalar| scalar.to_array_of_size(1).unwrap()).collect();
                 merged.merge_batch(&state).unwrap();
             }
-            let mut whole = driver();
+            let mut whole = accumulator();
             whole.update_batch(&columns(&parts.concat())).unwrap();
             prop_assert_eq!(merged.evaluate().unwrap(), whole.evaluate().unwrap());
         }

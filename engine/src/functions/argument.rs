@@ -1,23 +1,23 @@
-//! What a registered function can take: one value out of a column of Arrow's.
+//! The argument types of registered functions: each reads one value from an Arrow array.
 
 use arrow::array::{
     Array, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMillisecondArray,
 };
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::dataflow::Timestamp;
+use crate::value::Timestamp;
 
-/// The type of an argument. `&'static str` stands for a string of any lifetime: [`Item`](Self::Item) has the one that
-/// a call gets.
+/// The type of an argument. `&'static str` stands for a string of any lifetime: [`Item`](Self::Item) has the lifetime
+/// of the call.
 pub trait Argument: 'static {
     /// The argument of one call.
     type Item<'a>;
-    /// The array that holds the arguments.
+    /// The Arrow array that holds the arguments.
     #[doc(hidden)]
     type Column: Array + 'static;
-    /// The Arrow type, to which the planner casts.
+    /// Returns the Arrow type to which the planner casts.
     fn data_type() -> DataType;
-    /// The argument in `row`; `None` where a null has to make the result null.
+    /// Returns the argument in `row`, or `None` for a null that makes the result null.
     #[doc(hidden)]
     fn item(column: &Self::Column, row: usize) -> Option<Self::Item<'_>>;
 }
@@ -57,7 +57,7 @@ argument!(f64, f64, Float64Array, DataType::Float64, std::convert::identity);
 argument!(bool, bool, BooleanArray, DataType::Boolean, std::convert::identity);
 argument!(Timestamp, Timestamp, TimestampMillisecondArray, timestamp(), Timestamp::from_millis);
 
-/// Milliseconds in UTC, as the tables have them.
+/// Returns the type of timestamps in the tables: milliseconds in UTC.
 pub(super) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
 }
@@ -77,11 +77,11 @@ impl<T: Argument> Argument for Option<T> {
 
 /// The input of an aggregate: one [`Argument`], or a tuple of them.
 pub trait Arguments: 'static {
-    /// What one row gives.
+    /// The arguments of one row.
     type Items<'a>;
-    /// The Arrow types, to which the planner casts.
+    /// Returns the Arrow types to which the planner casts.
     fn data_types() -> Vec<DataType>;
-    /// Calls with each row whose arguments are there; `None` where the columns are of other types.
+    /// Calls `call` for each row whose arguments are not null. Returns `None` if the columns have other types.
     #[doc(hidden)]
     fn each(columns: &[&dyn Array], call: impl FnMut(Self::Items<'_>)) -> Option<()>;
 }

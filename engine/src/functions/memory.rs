@@ -1,8 +1,8 @@
-//! What a function holds on to between calls, counted among what tasks of its process may use.
+//! Accounts for memory that a function keeps between calls, within the limit of the executor's memory pool.
 //!
-//! A scalar function is not told which memory pool its task has. So whoever writes one that keeps something large gives
-//! it a [`Memory`], and an executor that starts in this process charges that to its pool. In a process without an
-//! executor (a client, a scheduler) it only counts.
+//! DataFusion does not tell a scalar function which memory pool its task has. A function that keeps something large is
+//! therefore given a [`Memory`], and an executor that starts in this process charges it to its pool. In a process
+//! without an executor (a client, a scheduler) the bytes are only counted.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,62 +12,62 @@ use crate::Result;
 
 /// An account of bytes. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Memory(Arc<Mutex<Held>>);
+pub struct Memory(Arc<Mutex<Account>>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct Account {
     bytes: usize,
-    /// In the pool of this process' executor, once there is one.
+    /// The reservation in the pool of this process's executor, once there is one.
     reservation: Option<MemoryReservation>,
 }
 
 impl Memory {
-    /// An account of nothing.
+    /// Creates an empty account.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks whether `bytes` may be held in all, and counts them; what a function holds on to only grows.
+    /// Reserves `bytes` in total, if the executor has room for them. The total only grows.
     ///
-    /// An error, which names who holds how much, where tasks of this executor may not use so much more
-    /// (`--memory-pool-size`).
+    /// Returns an error, which lists the largest consumers, if that would exceed the memory of the executor's tasks
+    /// (`ExecutorConfig::memory`).
     pub fn try_hold(&self, bytes: usize) -> Result<()> {
-        let mut held = self.held();
-        let more = bytes.saturating_sub(held.bytes);
-        if let Some(reservation) = held.reservation.as_ref().filter(|_| more > 0) {
+        let mut account = self.account();
+        let more = bytes.saturating_sub(account.bytes);
+        if let Some(reservation) = account.reservation.as_ref().filter(|_| more > 0) {
             reservation.try_grow(more)?;
         }
-        held.bytes += more;
+        account.bytes += more;
         Ok(())
     }
 
-    /// Counts `bytes` in all, which are held already, whether there is room or not.
+    /// Counts `bytes` in total that are already allocated, whether or not there is room.
     pub fn hold(&self, bytes: usize) {
-        let mut held = self.held();
-        let more = bytes.saturating_sub(held.bytes);
-        if let Some(reservation) = &held.reservation {
+        let mut account = self.account();
+        let more = bytes.saturating_sub(account.bytes);
+        if let Some(reservation) = &account.reservation {
             reservation.grow(more);
         }
-        held.bytes += more;
+        account.bytes += more;
     }
 
-    /// What is accounted for.
+    /// Returns the total.
     pub fn bytes(&self) -> usize {
-        self.held().bytes
+        self.account().bytes
     }
 
-    /// From now on it counts in `pool`, under the name of its function. A process has one executor: of several pools,
-    /// as in a test, it counts in the last one.
+    /// Charges the account to `pool` from now on, under the name of its function. A process has one executor; if there
+    /// are several pools, as in a test, the last one is charged.
     pub(super) fn charge(&self, function: &str, pool: &Arc<dyn MemoryPool>) {
         let reservation = MemoryConsumer::new(format!("function {function}")).register(pool);
-        let mut held = self.held();
-        // It is held already, whether there is room or not.
-        reservation.grow(held.bytes);
-        held.reservation = Some(reservation);
+        let mut account = self.account();
+        // The bytes are already allocated, whether or not there is room.
+        reservation.grow(account.bytes);
+        account.reservation = Some(reservation);
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        // A number is never half written.
+    fn account(&self) -> MutexGuard<'_, Account> {
+        // A panic cannot leave a number half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_function_holds_counts_in_the_pool_of_the_executor() {
+    fn memory_of_a_function_counts_in_the_pool_of_the_executor() {
         let memory = Memory::new();
         memory.try_hold(40).unwrap();
         assert_eq!(memory.bytes(), 40);

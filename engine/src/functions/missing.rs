@@ -1,7 +1,8 @@
-//! Stand-ins for functions that this process does not know.
+//! Placeholders for functions that this process has not registered.
 //!
-//! An executor that cannot decode a plan only says so in its log, and the client is told that a task "was rejected". So
-//! a name that is unknown there becomes a function that fails when it is called, with an error that travels.
+//! An executor that cannot decode a plan only logs that, and the client gets the error that a task "was rejected". So
+//! an unknown name is decoded to a function that fails when it is called, with an error that names it and reaches the
+//! client.
 
 use std::hash::{Hash, Hasher};
 
@@ -15,7 +16,7 @@ use datafusion::logical_expr::{
 
 use crate::Error;
 
-/// How an error names this process.
+/// Describes this process in an error.
 pub(crate) fn process(role: &str) -> String {
     format!("{role} (process {})", std::process::id())
 }
@@ -51,12 +52,12 @@ impl Hash for Missing {
     }
 }
 
-/// A scalar function that fails when it is called.
+/// Creates a scalar function that fails when it is called.
 pub(crate) fn missing_scalar(name: &str, process: String) -> ScalarUDF {
     ScalarUDF::from(Missing::new(name, process))
 }
 
-/// An aggregate function that fails when its first group is made.
+/// Creates an aggregate function that fails when its first group is created.
 pub(crate) fn missing_aggregate(name: &str, process: String) -> AggregateUDF {
     AggregateUDF::from(Missing::new(name, process))
 }
@@ -159,13 +160,13 @@ mod tests {
             collect(Arc::clone(&plan), context.task_ctx()).await.unwrap();
             let node = PhysicalPlanNode::try_from_physical_plan(plan, codec.as_ref()).unwrap();
 
-            // This context knows none of the two.
+            // This context has neither function.
             let elsewhere = Arc::new(TaskContext::default());
             let decoded = node.try_into_physical_plan(&elsewhere, codec.as_ref()).unwrap();
             let error = collect(decoded, elsewhere).await.unwrap_err();
-            // As the scheduler tells it to the client.
-            let told = format!("Job 7 failed: DataFusionError({error:?})");
-            let error = Error::from(DataFusionError::Execution(told));
+            // The text in which the scheduler reports it to the client.
+            let reported = format!("Job 7 failed: DataFusionError({error:?})");
+            let error = Error::from(DataFusionError::Execution(reported));
             assert!(
                 matches!(&error, Error::UnknownFunction { name, process }
                     if name == function && process.starts_with("an executor (process")),

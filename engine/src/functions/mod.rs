@@ -1,9 +1,9 @@
 //! Registered Rust functions, which run on the executors.
 //!
-//! A closure cannot travel: a plan is bytes, and an executor is another process. So a program *registers* functions by
-//! name in [`Config::functions`](crate::Config::functions), and a plan carries only the name. Client, scheduler and
-//! executors build their states from their configurations and have to know the same functions, which they do where all
-//! of them run the same program. One that does not know a name says so in an [`Error::UnknownFunction`].
+//! A closure cannot be sent to an executor, which is another process. So a program *registers* functions by name in
+//! [`Config::functions`](crate::Config::functions), and a plan carries only the name. Client, scheduler and executors
+//! must register the same functions, which is the case if all of them run the same program. A process that does not
+//! know a name reports an [`Error::UnknownFunction`].
 //!
 //! ```
 //! use firesteel_engine::functions::{Aggregate, Functions};
@@ -72,7 +72,7 @@ use crate::{Error, Result};
 pub struct Functions {
     scalars: Vec<Arc<ScalarUDF>>,
     aggregates: Vec<Arc<AggregateUDF>>,
-    /// What functions hold between calls, with their names.
+    /// The accounts of memory that functions keep between calls, by name.
     memories: Vec<(String, Memory)>,
 }
 
@@ -83,7 +83,7 @@ impl fmt::Debug for Functions {
 }
 
 impl Functions {
-    /// No functions.
+    /// Creates an empty list.
     pub fn new() -> Self {
         Self::default()
     }
@@ -91,10 +91,10 @@ impl Functions {
     /// Adds a closure of one to six arguments as the scalar function `name`.
     ///
     /// Arguments are `&str`, `&[u8]`, `i64`, `f64`, `bool`, [`Timestamp`](crate::dataflow::Timestamp) and `Option`s of
-    /// them; columns of narrower types are cast as in SQL. A null for an argument that is no `Option` makes the result
-    /// null without a call. A result is an owned value of these types, an `Option` of one, or a `Result` of either,
-    /// whose error fails the query. The same arguments have to give the same result: the planner may call once for
-    /// many rows.
+    /// them; columns of narrower types are cast as in SQL. A null for an argument that is not an `Option` makes the
+    /// result null without a call. A result is an owned value of these types, an `Option` of one, or a `Result` of
+    /// either, whose error fails the query. The same arguments must give the same result: the planner may call the
+    /// function once for many rows.
     #[must_use]
     pub fn scalar<M>(self, name: &str, function: impl Scalar<M>) -> Self {
         self.scalar_udf(scalar::udf(name, function))
@@ -127,20 +127,20 @@ impl Functions {
         self
     }
 
-    /// The names, in the order of their registration, scalar functions first.
+    /// Returns the names in the order of their registration, scalar functions first.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let scalars = self.scalars.iter().map(|function| function.name());
         scalars.chain(self.aggregates.iter().map(|function| function.name()))
     }
 
-    /// Counts what functions hold between calls in the memory of an executor's tasks.
+    /// Charges the memory that functions keep between calls to the pool of an executor.
     pub(crate) fn charge(&self, pool: &Arc<dyn MemoryPool>) {
         for (name, memory) in &self.memories {
             memory.charge(name, pool);
         }
     }
 
-    /// Makes a state know the functions. A name that SQL could not call, or that means something else already, is an
+    /// Registers the functions in a state. A name that SQL cannot call, or that is already taken, is an
     /// [`Error::InvalidFunction`].
     pub(crate) fn register(&self, state: &mut SessionState) -> Result<()> {
         for name in self.names() {
@@ -178,9 +178,9 @@ mod tests {
     fn a_name_that_cannot_be_called_or_is_taken_is_refused() {
         let check = |functions: Functions, expected: Option<&str>| {
             let mut state = SessionContext::new().state();
-            let told = functions.register(&mut state).err().map(|error| error.to_string());
-            assert_eq!(told.is_some(), expected.is_some(), "{told:?}");
-            assert!(expected.is_none_or(|word| told.unwrap_or_default().contains(word)));
+            let error = functions.register(&mut state).err().map(|error| error.to_string());
+            assert_eq!(error.is_some(), expected.is_some(), "{error:?}");
+            assert!(expected.is_none_or(|word| error.unwrap_or_default().contains(word)));
         };
         let one = |name: &str| Functions::new().scalar(name, |x: i64| x);
         check(one("double_2"), None);

@@ -1,4 +1,4 @@
-//! What a registered function can give: one value of a column of Arrow's.
+//! The result types of registered functions: each becomes one value of an Arrow array.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -9,22 +9,22 @@ use arrow::array::{
 use arrow::datatypes::DataType;
 
 use super::argument::timestamp;
-use crate::dataflow::Timestamp;
+use crate::value::Timestamp;
 
-/// An owned value that a column can hold.
+/// An owned value that an Arrow array can hold.
 pub trait Value: Sized {
-    /// The Arrow type.
+    /// Returns the Arrow type.
     fn data_type() -> DataType;
-    /// A column of values.
+    /// Builds an array of values.
     #[doc(hidden)]
     fn array(values: Vec<Option<Self>>) -> ArrayRef;
 }
 
-/// What a function may return: a [`Value`], an `Option` of one, or a `Result` of either.
+/// The result of a function: a [`Value`], an `Option` of one, or a `Result` of either.
 pub trait Output {
-    /// The value.
+    /// The type of the value.
     type Value: Value;
-    /// The value, a null, or what went wrong.
+    /// Returns the value, `None` for a null, or the message of an error.
     #[doc(hidden)]
     fn into_value(self) -> Result<Option<Self::Value>, String>;
 }

@@ -1,4 +1,4 @@
-//! Closures as scalar functions.
+//! Scalar functions written as closures of one to six arguments, which are called once per row.
 
 use std::sync::Arc;
 
@@ -11,23 +11,23 @@ use super::argument::Argument;
 use super::output::{Output, Value};
 use crate::Error;
 
-/// A closure that can be registered. `M` is its signature, which the compiler finds out.
+/// A closure that can be registered. `M` is its signature, which the compiler infers.
 pub trait Scalar<M>: Send + Sync + 'static {
-    /// The types of the arguments.
+    /// Returns the types of the arguments.
     #[doc(hidden)]
     fn arguments() -> Vec<DataType>;
-    /// The type of the result.
+    /// Returns the type of the result.
     #[doc(hidden)]
     fn output() -> DataType;
-    /// Calls once a row; the columns have the types of the arguments.
+    /// Calls the closure once per row. The columns must have the types of the arguments.
     #[doc(hidden)]
     fn apply(&self, columns: &[ArrayRef]) -> Result<ArrayRef, String>;
 }
 
 macro_rules! scalar_of_closure {
     ($($part:ident $index:tt),+) => {
-        // The first bound tells the compiler which arguments the closure takes, the second that it takes them with
-        // any lifetime.
+        // From the first bound the compiler infers the argument types; the second lets the closure take them with any
+        // lifetime.
         #[allow(non_snake_case, reason = "the type parameters name the parts")]
         impl<Fun, Out, $($part),+> Scalar<fn($($part),+) -> Out> for Fun
         where
@@ -69,7 +69,7 @@ scalar_of_closure!(A 0, B 1, C 2, D 3);
 scalar_of_closure!(A 0, B 1, C 2, D 3, E 4);
 scalar_of_closure!(A 0, B 1, C 2, D 3, E 4, F 5);
 
-/// The function as DataFusion calls it.
+/// Creates the function that DataFusion calls.
 pub(super) fn udf<M, F: Scalar<M>>(name: &str, function: F) -> ScalarUDF {
     let owned = name.to_owned();
     let invoke = move |arguments: &[ColumnarValue]| {
@@ -93,7 +93,7 @@ mod tests {
     use arrow::datatypes::Int64Type;
 
     use super::*;
-    use crate::dataflow::Timestamp;
+    use crate::value::Timestamp;
 
     fn apply<M, F: Scalar<M>>(function: F, columns: &[ArrayRef]) -> Result<ArrayRef, String> {
         let result = function.apply(columns)?;

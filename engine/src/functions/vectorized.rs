@@ -1,7 +1,6 @@
-//! Functions over whole columns, for work that is too dear to be done row by row: a model, a lookup in a batch.
+//! Functions over whole columns, for work that is too expensive row by row, such as a model or a lookup in a batch.
 //!
-//! A plan that calls one runs in other ways than a cheap one does, see [`calls_vectorized`] and
-//! [`vectorized_settings`].
+//! A plan that calls such a function ([`calls_vectorized`]) runs with other settings ([`vectorized_settings`]).
 
 use std::fmt::{self, Debug, Display};
 use std::hash::{Hash, Hasher};
@@ -25,10 +24,10 @@ use crate::Error;
 
 type Apply = dyn Fn(&ArrayRef) -> Result<ArrayRef, String> + Send + Sync;
 
-/// A scalar function of one argument that is called once a batch of rows (8,192 by default), with the column.
+/// A scalar function of one argument that is called once per batch of rows (8,192 by default), with the whole column.
 ///
-/// It gives a column of as many rows, of any Arrow type. Nulls are its own business. The same argument has to give the
-/// same result, in whatever column it stands.
+/// It returns a column of as many rows, of any Arrow type, and handles nulls itself. The same argument must give the
+/// same result, whatever other rows the column has.
 #[derive(Clone)]
 pub struct Vectorized {
     name: String,
@@ -47,8 +46,8 @@ impl Debug for Vectorized {
 }
 
 impl Vectorized {
-    /// The function `name` of a column that has one of the types `accepts`, which gives a column of type `gives`. An
-    /// error fails the query.
+    /// Creates the function `name`, which takes a column of one of the types `accepts` and returns a column of type
+    /// `gives`. An error fails the query.
     pub fn new<E: Display>(
         name: &str,
         accepts: impl Into<Vec<DataType>>,
@@ -66,14 +65,14 @@ impl Vectorized {
         }
     }
 
-    /// With what shells tell of it: how it is called, such as `length(text)`, and a line on what it gives.
+    /// Adds the documentation that shells show: the call syntax, such as `length(text)`, and one line about the result.
     #[must_use]
     pub fn documented(mut self, syntax: &str, description: &str) -> Self {
         (self.syntax, self.description) = (syntax.to_owned(), description.to_owned());
         self
     }
 
-    /// With the account of what it keeps between calls.
+    /// Adds the account of the memory that the function keeps between calls.
     #[must_use]
     pub fn holding(mut self, memory: Memory) -> Self {
         self.memory = memory;
@@ -84,7 +83,7 @@ impl Vectorized {
         &self.name
     }
 
-    /// The function as DataFusion calls it.
+    /// Creates the function that DataFusion calls.
     pub(super) fn udf(self) -> ScalarUDF {
         let signature = Signature::uniform(1, self.accepts, Volatility::Immutable);
         let documentation =
@@ -159,10 +158,10 @@ impl ScalarUDFImpl for Function {
     }
 }
 
-/// Whether a plan, or a view or a subquery in it, calls such a function.
+/// Returns whether a plan, or a view or a subquery in it, calls a vectorized function.
 pub(crate) fn calls_vectorized(plan: &LogicalPlan) -> bool {
     let mut found = false;
-    // Nothing in it fails.
+    // The closure never fails.
     let _ = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
             found |= scan.source.get_logical_plan().is_some_and(|view| calls_vectorized(&view));
@@ -180,12 +179,12 @@ fn is_call(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<Function>())
 }
 
-/// The settings of a plan that calls such a function, where the session has none of its own.
+/// Changes the settings for a plan that calls a vectorized function. What the session has set explicitly stays.
 ///
-/// * A task gets one partition: Ballista would give it as many as there are free slots, and the slots of those that are
-///   done would wait for the slowest.
-/// * Fields of structs are not taken at the leaves of the plan: DataFusion (55.2) would have `f(x)` computed once for
-///   `(f(x)).a` and once more for `(f(x)).b`.
+/// * A task gets one partition. Ballista would give it as many as there are free slots, and all those slots would stay
+///   occupied until the slowest partition is done.
+/// * Access to struct fields is not pushed down to the leaves of the plan. DataFusion 55.2 would compute `f(x)` once
+///   for `(f(x)).a` and again for `(f(x)).b`.
 pub(crate) fn vectorized_settings(mut config: SessionConfig) -> Result<SessionConfig> {
     let per_task = config.ballista_config().max_partitions_per_task();
     let options = config.options_mut();
@@ -207,7 +206,8 @@ mod tests {
     use super::*;
     use crate::functions::Functions;
 
-    /// `sizes(bytes)`: length and twice the length; counts the rows that it sees.
+    /// Registers `sizes(bytes)`, which returns the length and twice the length, and counts the rows that it gets in
+    /// `rows`.
     fn sizes(rows: Arc<AtomicUsize>) -> Functions {
         let fields: Fields =
             ["once", "twice"].map(|name| Field::new(name, DataType::Int64, true)).to_vec().into();
@@ -234,7 +234,7 @@ mod tests {
         Functions::new().vectorized(function)
     }
 
-    /// Three rows of bytes in table `t`, and how many rows `sizes` has seen.
+    /// Returns a context with three rows of bytes in table `t`, and the counter of `sizes`.
     fn context(config: SessionConfig) -> (SessionContext, Arc<AtomicUsize>) {
         let rows = Arc::new(AtomicUsize::new(0));
         let mut state = SessionContext::new_with_config(config).state();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plan_that_calls_one_is_told_from_others() {
+    async fn a_plan_that_calls_one_is_recognized() {
         let (context, _) = context(SessionConfig::new());
         context.sql("CREATE VIEW v AS SELECT sizes(b) AS s FROM t").await.unwrap();
         for (sql, expected) in [

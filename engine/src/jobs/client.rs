@@ -1,4 +1,4 @@
-//! The session's side: asks the scheduler how its jobs are doing, and cancels them.
+//! The session's side: asks the scheduler for the progress of jobs, and cancels them.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ use crate::{Error, Result};
 /// How long the scheduler may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a job that is being cancelled is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The interval at which the scheduler is asked for jobs that are being cancelled.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long the end of cancelled jobs is waited for.
+/// How long cancelled jobs may take to end.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest answer, in bytes.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
-/// A connection to a scheduler, made when it is first used. Clones share it.
+/// A connection to a scheduler, which is opened on first use. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct JobClient {
     channel: Channel,
@@ -34,7 +34,7 @@ pub(crate) struct JobClient {
 }
 
 impl JobClient {
-    /// `url`: such as `http://localhost:50050`. Must be called inside a runtime.
+    /// Creates a client for a URL such as `http://localhost:50050`. Must be called inside a runtime.
     pub(crate) fn new(url: &str) -> Result<Self> {
         let address = url.trim_start_matches("http://").to_owned();
         let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| Error::InvalidSetting {
@@ -44,7 +44,7 @@ impl JobClient {
         Ok(Self { channel: endpoint.connect_timeout(TIMEOUT).tcp_nodelay(true).connect_lazy(), address })
     }
 
-    /// Host and port of the scheduler.
+    /// Returns host and port of the scheduler.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -58,7 +58,7 @@ impl JobClient {
         }
     }
 
-    /// Waits for an answer, though not for ever.
+    /// Waits for an answer, for at most [`TIMEOUT`].
     async fn answer<T, E: std::fmt::Display>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T> {
         match tokio::time::timeout(TIMEOUT, call).await {
             Ok(answer) => answer.map_err(|error| self.unreachable(error)),
@@ -66,8 +66,8 @@ impl JobClient {
         }
     }
 
-    /// The executors, and the running jobs whose names start with `prefix`. None where the scheduler does not tell, as
-    /// that of plain Ballista.
+    /// Returns the executors, and the running jobs whose names start with `prefix`; `None` if the scheduler does not
+    /// have the route, such as plain Ballista's.
     pub(crate) async fn activity(&self, prefix: &str) -> Result<Option<Activity>> {
         let name: String = url::form_urlencoded::byte_serialize(prefix.as_bytes()).collect();
         let request = Request::get(format!("{ACTIVITY_PATH}?name={name}"))
@@ -84,7 +84,7 @@ impl JobClient {
             StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => return Ok(None),
             status => return Err(self.unreachable(format!("it answers {ACTIVITY_PATH} with {status}"))),
         }
-        // A gRPC service answers what it does not know with 200 and a status of its own.
+        // A gRPC service answers an unknown route with HTTP status 200 and a gRPC status.
         if response
             .headers()
             .get("content-type")
@@ -104,7 +104,7 @@ impl JobClient {
     }
 }
 
-/// Watches over the jobs of a session, or over one of them: says how far they are, and cancels them.
+/// Reports the progress of the jobs of a session, or of one of them, and cancels them.
 #[derive(Clone, Debug)]
 pub struct Watch {
     client: JobClient,
@@ -116,27 +116,27 @@ impl Watch {
         Self { client, prefix }
     }
 
-    /// How far the oldest of the jobs is. None while it is planned, after its end, and where the scheduler does not
-    /// tell.
+    /// Returns the progress of the oldest job. `None` while it is planned, after its end, and if the scheduler does not
+    /// report it.
     pub async fn progress(&self) -> Result<Option<Progress>> {
         let activity = self.client.activity(&self.prefix).await?;
         Ok(activity.and_then(|activity| activity.jobs.first().map(Job::progress)))
     }
 
-    /// Cancels the jobs that run now, and returns how many that were once the scheduler has ended them, or after ten
-    /// seconds.
+    /// Cancels the running jobs, waits until the scheduler has ended them, for at most ten seconds, and returns their
+    /// number.
     ///
-    /// A job that is still being planned is not seen: [`Watch::cancel_until`] waits for it.
+    /// A job that is still being planned is not found: [`Watch::cancel_until`] waits for it.
     pub async fn cancel(&self) -> Result<usize> {
         let (mut cancelled, end) = (HashSet::new(), Instant::now() + CANCEL_TIMEOUT);
         while self.cancel_running(&mut cancelled).await? > 0 && Instant::now() < end {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(cancelled.len())
     }
 
-    /// Cancels the jobs as they appear, until what started them has `ended`, and returns what came of it. None where it
-    /// has not ended within ten seconds: a job that is being planned cannot be cancelled, and will run.
+    /// Cancels the jobs as they appear until `ended`, the future that runs them, completes, and returns its output.
+    /// `None` if it does not complete within ten seconds: a job that is being planned cannot be cancelled, and may run.
     pub async fn cancel_until<T>(&self, ended: impl Future<Output = T>) -> Result<Option<T>> {
         let cancelling = async {
             let mut cancelled = HashSet::new();
@@ -144,7 +144,7 @@ impl Watch {
                 if let Err(error) = self.cancel_running(&mut cancelled).await {
                     return error;
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::select! {
@@ -154,7 +154,8 @@ impl Watch {
         }
     }
 
-    /// Asks for the end of every running job for which that was not asked yet; how many jobs run.
+    /// Requests the cancellation of every running job that is not in `cancelled`, and returns the number of running
+    /// jobs.
     async fn cancel_running(&self, cancelled: &mut HashSet<String>) -> Result<usize> {
         let jobs = self.client.activity(&self.prefix).await?.unwrap_or_default().jobs;
         for job in &jobs {

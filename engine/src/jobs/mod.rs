@@ -1,16 +1,16 @@
-//! What a cluster is doing: its executors, the jobs that run on it and how far their tasks are.
+//! The activity of a cluster: its executors, and its running jobs with the progress of their tasks.
 //!
 //! ```text
 //!  Session ── name of the job ──▶ scheduler ── execution graph ──▶ routes: GET /api/firesteel/activity
-//!     └──────────── Watch: how far is it, cancel it ◀── client ◀──────┘
+//!     └──────────────── Watch: progress, cancel ◀── client ◀──────────┘
 //! ```
 //!
-//! Ballista tells a client the id of its job with the first change of the job's state, which for a job of one stage is
-//! its end, and tells it nothing about tasks. So every job of a session carries a name of its own, and the scheduler
-//! answers by name. Embedded engines and clusters serve the same route beside their gRPC service.
+//! Ballista's client learns the id of its job with the first change of the job's state, which for a job of one stage is
+//! its end, and learns nothing about tasks. So every job of a session has a unique name, and the scheduler answers by
+//! name. Embedded engines and clusters serve the same route beside their gRPC service.
 //!
-//! A task is counted as one partition of its stage, as in Spark. Ballista may run several partitions in one task; they
-//! then finish together.
+//! One partition of a stage counts as one task, as in Spark. Ballista may run several partitions in one task; they then
+//! finish together.
 
 mod client;
 mod routes;
@@ -21,90 +21,93 @@ pub(crate) use client::JobClient;
 pub use client::Watch;
 pub(crate) use routes::routes;
 
-/// Where a scheduler tells its [`Activity`].
+/// The prefix of the names of all jobs of our sessions. Jobs of other clients have names of their own.
+pub(crate) const NAME_PREFIX: &str = "firesteel/";
+
+/// The route of a scheduler that returns its [`Activity`].
 pub(crate) const ACTIVITY_PATH: &str = "/api/firesteel/activity";
 
-/// What a cluster is doing at this moment.
+/// The executors and the running jobs of a cluster at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
-    /// The executors that are registered, sorted by host and port.
+    /// The registered executors, sorted by host and port.
     pub executors: Vec<ExecutorInfo>,
-    /// The jobs that are planned and not finished, the oldest first.
+    /// The jobs that have been planned and have not finished, the oldest first.
     pub jobs: Vec<Job>,
 }
 
 /// A process that runs tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecutorInfo {
-    /// The name that it gave itself when it started.
+    /// The id under which it has registered.
     pub id: String,
-    /// Where results are fetched from.
+    /// The host from which results are fetched.
     pub host: String,
-    /// Where results are fetched from.
+    /// The Arrow Flight port from which results are fetched.
     pub port: u16,
-    /// How many partitions it works on at once.
+    /// The number of partitions that it processes at once.
     pub vcores: u32,
 }
 
-/// A job that runs.
+/// A running job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// The scheduler's name for it.
+    /// The id that the scheduler gave it.
     pub id: String,
-    /// The name that the session gave it, which ends in the query's text where there is one.
+    /// The name that the session gave it, which ends with the text of the query if there is one.
     pub name: String,
-    /// When it started, in milliseconds since 1970.
+    /// The start time in milliseconds since 1970.
     pub started_at: u64,
-    /// Its stages, in the order in which they run. An adaptive plan gains stages while it runs.
+    /// The stages, in the order in which they run. An adaptive plan gains stages while it runs.
     pub stages: Vec<Stage>,
 }
 
-/// A part of a job that runs without exchanging rows.
+/// A part of a job within which no rows are shuffled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Its number in the job, from 1.
+    /// The number of the stage in the job, from 1.
     pub id: usize,
-    /// Whether it runs.
+    /// The state of the stage.
     pub state: StageState,
-    /// How many tasks it has. None while that depends on a stage before it.
+    /// The number of tasks; `None` while it depends on an earlier stage.
     pub tasks: Option<usize>,
-    /// How many tasks have finished.
+    /// The number of finished tasks.
     pub done: usize,
-    /// How many tasks are on an executor now.
+    /// The number of tasks that are on an executor now.
     pub running: usize,
 }
 
-/// Where a stage stands.
+/// The state of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageState {
-    /// For the stages that it reads from.
+    /// The stage waits for the stages that it reads.
     Waiting,
-    /// Its tasks run, or wait for an executor.
+    /// The tasks run, or wait for an executor.
     Running,
-    /// All its tasks have finished.
+    /// All tasks have finished.
     Done,
-    /// It was given up.
+    /// The stage has failed.
     Failed,
 }
 
-/// How far a job is, in two lines' worth of numbers.
+/// The progress of a job, summed over its stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The first stage that has not finished, counted from 1.
+    /// The position of the first stage that has not finished, from 1.
     pub stage: usize,
-    /// The stages that are known so far.
+    /// The number of stages that are known so far.
     pub stages: usize,
-    /// Finished tasks of the stages that run now.
+    /// The number of finished tasks of the running stages.
     pub done: usize,
-    /// Tasks of the stages that run now.
+    /// The number of tasks of the running stages.
     pub tasks: usize,
-    /// Tasks on an executor.
+    /// The number of tasks that are on an executor now.
     pub running: usize,
 }
 
 impl Job {
-    /// How far it is.
+    /// Returns the progress of the job.
     pub fn progress(&self) -> Progress {
         let finished = self.stages.iter().filter(|stage| stage.state == StageState::Done).count();
         let active = || self.stages.iter().filter(|stage| stage.state == StageState::Running);

@@ -1,4 +1,4 @@
-//! The scheduler's side: reads the execution graphs of the jobs that run.
+//! The scheduler's side: answers with the activity, which it reads from the execution graphs of the running jobs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use super::{ACTIVITY_PATH, Activity, ExecutorInfo, Job, Stage, StageState};
 
 type Scheduler = Arc<SchedulerServer<LogicalPlanNode, PhysicalPlanNode>>;
 
-/// Which jobs a client wants to hear of.
+/// The query parameters: which jobs to return.
 #[derive(Debug, Deserialize)]
 struct Filter {
-    /// What the job's name starts with.
+    /// The prefix of the names of the jobs. Empty: all jobs.
     #[serde(default)]
     name: String,
 }
 
-/// `GET /api/firesteel/activity?name=PREFIX`: the executors, and the running jobs whose name starts so.
+/// Serves `GET /api/firesteel/activity?name=PREFIX`: the executors, and the running jobs whose name has the prefix.
 pub(crate) fn routes(scheduler: Scheduler) -> Router {
     Router::new().route(ACTIVITY_PATH, get(activity)).with_state(scheduler)
 }
@@ -80,8 +80,8 @@ fn describe(id: usize, stage: &ExecutionStage) -> Stage {
     Stage { id, state, tasks, done, running }
 }
 
-/// Partitions that are finished, and partitions that are on an executor. A retried task is a second one over the same
-/// partitions, and a partition that is read again after its result was lost is not finished.
+/// Returns how many partitions are finished and how many are on an executor. A retry is a second task over the same
+/// partitions, and a partition whose result was lost and that is read again is not finished.
 fn count(tasks: &[TaskInfo]) -> (usize, usize) {
     let (mut done, mut running) = (HashSet::new(), HashSet::new());
     for task in tasks {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_counts_once_whatever_its_tasks_went_through() {
+    fn a_partition_counts_once_however_many_tasks_it_had() {
         let running = || Status::Running(RunningTask::default());
         let failed = || Status::Failed(FailedTask::default());
         let successful = || Status::Successful(SuccessfulTask::default());

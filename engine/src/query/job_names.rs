@@ -1,5 +1,7 @@
 //! How the jobs of a session are named.
 
+use crate::jobs::NAME_PREFIX;
+
 /// Names for the jobs of a session, by which the scheduler tells them apart.
 #[derive(Debug)]
 pub(super) struct JobNames {
@@ -10,7 +12,7 @@ pub(super) struct JobNames {
 impl JobNames {
     /// `session` is an id that no other session has.
     pub(super) fn new(session: &str) -> Self {
-        Self { prefix: format!("firesteel/{session}/"), next: std::sync::atomic::AtomicU64::new(1) }
+        Self { prefix: format!("{NAME_PREFIX}{session}/"), next: std::sync::atomic::AtomicU64::new(1) }
     }
 
     /// The name of jobs that are started by other means than [`Session::start`].

@@ -7,8 +7,9 @@ use futures::future::BoxFuture;
 
 use super::session::Session;
 use crate::Result;
-use crate::dataflow::{Dataset, Run};
+use crate::dataflow::Dataset;
 use crate::jobs::{Activity, Watch};
+use crate::plan::Run;
 
 /// How much of a query's text its job is named after, in characters.
 const NAME_CHARACTERS: usize = 80;
@@ -59,7 +60,7 @@ impl Query {
             // The job has ended; only its rows were still on their way.
             return Ok(true);
         }
-        self.run.give_up();
+        self.run.disable_rerun();
         // It ends with the job's failure, or with rows where the job was faster.
         Ok(self.watch.cancel_until(self.run.next()).await?.is_some())
     }

@@ -13,14 +13,13 @@ use tokio::runtime::Handle;
 
 use super::job_names::JobNames;
 use super::registry::Registry;
-use crate::cluster::DEFAULT_SCHEDULER_PORT;
+use crate::cluster::{DEFAULT_SCHEDULER_PORT, Embedded};
 use crate::config::SCHEDULER_SETTING;
 use crate::connectors::mongodb::MongoDb;
 use crate::connectors::registry::Connectors;
 use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
 use crate::jobs::JobClient;
-use crate::session::embedded::Embedded;
 use crate::session::{state, tables};
 use crate::sql::Outcome;
 use crate::{Config, Error, Result};

@@ -1,6 +1,5 @@
-//! The states of sessions: how queries are planned, and the engine that is embedded in a process.
+//! The states of sessions: how queries are planned, the same for clients, the scheduler and executors.
 
-pub(crate) mod embedded;
 mod empty;
 mod planner;
 pub(crate) mod state;

@@ -20,8 +20,8 @@ use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
 use super::planner::Planner;
-use crate::cluster::MAX_MESSAGE;
 use crate::connectors::registry::Connectors;
+use crate::wire::MAX_MESSAGE;
 use crate::{Config, codec};
 
 /// How long to wait before a shuffle file is fetched again. Ballista's 3 s, four times over, would be most of what the

@@ -1,6 +1,5 @@
-//! `(expression).field`, as PostgreSQL writes it. DataFusion's parser reads that and its planner (55.2) then refuses it;
-//! it knows `(expression)['field']`, which is the same. So the one is turned into the other before a statement is
-//! planned. `table.column` and `table.column.field` are left to DataFusion.
+//! Rewrites PostgreSQL's `(expression).field` to `(expression)['field']` before a statement is planned: DataFusion's parser
+//! reads both, but its planner (55.2) refuses the first. `table.column` and `table.column.field` are left to DataFusion.
 
 use std::ops::ControlFlow;
 
@@ -30,8 +29,8 @@ pub(super) fn in_query(query: &mut Query) {
     let _ = visit_expressions_mut(query, rewrite);
 }
 
-/// Whether a text can hold what is rewritten. Walking an expression of thousands of parts takes a deep stack, so only
-/// those that have to be are walked.
+/// Whether a text can hold a field access that is rewritten. Visiting an expression of thousands of parts takes a deep
+/// stack, so other statements are not visited.
 pub(super) fn may_have(sql: &str) -> bool {
     let mut closed = false;
     for c in sql.chars().filter(|c| !c.is_whitespace()) {

@@ -1,17 +1,17 @@
-//! Where files are: the names in `LOCATION` and `COPY … TO`.
+//! Makes the names of files in `LOCATION` and `COPY … TO` absolute.
 
 use crate::{Error, Result};
 
-/// The formats whose location is a file or a folder.
+/// The formats of tables whose location is a file or a folder.
 const FILE_FORMATS: [&str; 6] = ["PARQUET", "CSV", "JSON", "NDJSON", "ARROW", "AVRO"];
 
-/// Whether a table `STORED AS` this lies in files.
+/// Whether a table that is `STORED AS` this format lies in files.
 pub(super) fn is_file_format(stored_as: &str) -> bool {
     FILE_FORMATS.iter().any(|format| format.eq_ignore_ascii_case(stored_as))
 }
 
-/// The same place under a name that means it in every process. An address, which has a scheme, stays as it is, and so
-/// does the slash at the end that tells a folder.
+/// The absolute name of a file, which every process on a machine understands. An address with a scheme stays as it is. A
+/// slash at the end, which marks a folder, is kept.
 pub(super) fn absolute(location: &str) -> Result<String> {
     if location.contains("://") || location.is_empty() {
         return Ok(location.to_owned());

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The catalog is the session's own: a table that a statement makes is seen by this session alone, and travels to the
-//! scheduler inside each plan that reads it. So a file has to be where the executors find it under the same name, and a
-//! relative name, which would mean another file in every process, is made absolute here.
+//! scheduler inside each plan that reads it. Executors therefore have to find a file under the same name, and a relative name,
+//! which would mean another file in every process, is made absolute here.
 
 mod fields;
 mod location;
@@ -29,13 +29,13 @@ pub(crate) use self::parse::CacheStatement;
 use crate::dataflow::Dataset;
 use crate::{Error, Result, Session};
 
-/// What a statement of SQL came to.
+/// The result of a statement.
 #[derive(Clone, Debug)]
 #[must_use = "rows are computed when they are collected: an INSERT that nobody collects inserts nothing"]
 pub enum Outcome {
     /// Rows, not yet computed. `INSERT INTO` and `COPY` give one row, `count`, and write when it is collected.
     Rows(Dataset),
-    /// The statement is done; a few words about it, such as `CREATE VIEW`.
+    /// The statement is done. The text says what was done, such as `CREATE VIEW`.
     Done(String),
 }
 
@@ -131,7 +131,7 @@ impl Session {
                         *location = location::absolute(location)?;
                     }
                 }
-                // The text may hold what the factory refuses: nothing keeps it.
+                // The statement's text may hold a password that the factory refuses, so it is not kept.
                 table.definition = None;
                 if table.or_replace {
                     self.forget_cached(&table.name).await?;
@@ -162,8 +162,8 @@ impl Session {
         Ok(Outcome::Done(done.to_owned()))
     }
 
-    /// `CREATE TABLE … AS`. A table in this process' memory could not be read by executors: the rows are kept where
-    /// cached tables are.
+    /// `CREATE TABLE … AS`. Executors could not read a table in this process's memory, so the rows are kept where cached
+    /// tables are.
     async fn create_table(&self, table: CreateMemoryTable) -> Result<Outcome> {
         if matches!(*table.input, LogicalPlan::EmptyRelation(_)) {
             return Err(Error::UnsupportedStatement {
@@ -178,7 +178,7 @@ impl Session {
         )))
     }
 
-    /// A plan as rows to be computed.
+    /// Wraps a plan as rows that are computed when they are collected.
     async fn rows(&self, plan: LogicalPlan) -> Result<Outcome> {
         self.check_sources(&plan).await?;
         let frame = datafusion::dataframe::DataFrame::new(self.context().state(), plan);
@@ -186,12 +186,12 @@ impl Session {
     }
 }
 
-/// Rows that this process has already. They are not sent to the cluster.
+/// Wraps rows that this process already has. They are not sent to the cluster.
 pub(crate) fn local_rows(batch: RecordBatch) -> Result<Outcome> {
     Ok(Outcome::Rows(Dataset::new(SessionContext::new().read_batch(batch)?)))
 }
 
-/// The columns of a table, one a row.
+/// Lists the columns of a table, one in each row.
 fn describe_schema(schema: &Schema) -> Result<RecordBatch> {
     let fields = || schema.fields().iter();
     let names: StringArray = fields().map(|field| Some(field.name().as_str())).collect();

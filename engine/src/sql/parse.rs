@@ -1,11 +1,11 @@
-//! The statements about cached tables, as Spark SQL has them, which DataFusion's grammar lacks.
+//! Parses the statements about cached tables. Spark SQL has them, and DataFusion's grammar does not.
 //!
 //! ```text
 //!  CACHE TABLE name [[AS] query]      UNCACHE TABLE [IF EXISTS] name      REFRESH [TABLE] name
 //!  CLEAR CACHE                        SHOW CACHED TABLES
 //! ```
 //!
-//! Anything else is left to DataFusion, so that no query changes its meaning.
+//! Any other statement is left to DataFusion, so no query changes its meaning.
 
 use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
@@ -20,35 +20,35 @@ use crate::{Error, Result};
 /// A statement about cached tables.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum CacheStatement {
-    /// Keeps the content of a table, or the result of a query under a new name.
+    /// `CACHE TABLE`: keeps the content of a table, or the result of a query under a new name.
     Cache {
         /// The table.
         name: TableReference,
-        /// The query that makes it; `None`: the table is there.
+        /// The query that makes the table. `None`: the table exists.
         query: Option<Box<Query>>,
     },
-    /// Lets go of a table's content: it is read live again.
+    /// `UNCACHE TABLE`: drops the kept content. The table is read from its source again.
     Uncache {
         /// The table.
         name: TableReference,
         /// Whether a table that is not cached is no error.
         if_exists: bool,
     },
-    /// Reads a cached table anew.
+    /// `REFRESH TABLE`: reads a cached table from its source again.
     Refresh {
         /// The table.
         name: TableReference,
     },
-    /// Uncaches all tables.
+    /// `CLEAR CACHE`: drops the kept content of all tables.
     Clear,
-    /// Lists the cached tables.
+    /// `SHOW CACHED TABLES`: lists the cached tables.
     Show,
 }
 
-/// The statement, where it is about cached tables; `None` where DataFusion has to read it.
+/// Parses a statement about cached tables. `None`: it is another statement, which DataFusion parses.
 pub(crate) fn cache_statement(sql: &str) -> Result<Option<CacheStatement>> {
     let dialect = GenericDialect {};
-    // What is no text of tokens is not ours to complain about.
+    // DataFusion reports a text that cannot be tokenized.
     let Ok(mut parser) = Parser::new(&dialect).try_with_sql(sql) else { return Ok(None) };
     let statement = match parse(&mut parser) {
         Ok(Some(statement)) => statement,
@@ -114,7 +114,7 @@ fn is_word(token: &Token, expected: &str) -> bool {
     matches!(token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected))
 }
 
-/// Takes an unquoted word, where it comes next.
+/// Consumes an unquoted word if it comes next.
 fn word(parser: &mut Parser<'_>, expected: &str) -> bool {
     let found = is_word(&parser.peek_token_ref().token, expected);
     if found {
@@ -123,7 +123,7 @@ fn word(parser: &mut Parser<'_>, expected: &str) -> bool {
     found
 }
 
-/// A table's name: one to three parts, in lower case unless quoted, as everywhere else in SQL here.
+/// Parses a table's name: one to three parts, each in lower case unless it is quoted.
 fn table(parser: &mut Parser<'_>) -> std::result::Result<TableReference, ParserError> {
     let ObjectName(parts) = parser.parse_object_name(false)?;
     let parts: Vec<String> = parts.iter().filter_map(|part| part.as_ident()).map(normal).collect();
@@ -139,7 +139,7 @@ fn table(parser: &mut Parser<'_>) -> std::result::Result<TableReference, ParserE
     }
 }
 
-/// A name as it is looked up.
+/// The name under which an identifier is looked up.
 pub(super) fn normal(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }

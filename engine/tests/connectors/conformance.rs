@@ -122,7 +122,8 @@ impl Subject {
             activity.is_ok_and(|activity| activity.is_some_and(|activity| activity.jobs.is_empty()))
         };
         wait_until("no job runs", SOON, idle).await;
-        let count = self.count(&format!("SELECT count(*) FROM {table}"));
+        let statement = format!("SELECT count(*) FROM {table}");
+        let count = self.count(&statement);
         assert_eq!(tokio::time::timeout(SOON, count).await??, self.rows as i64);
         Ok(())
     }

@@ -1,19 +1,19 @@
-//! What goes wrong is told by name and within bounds: a topic or a broker that is not there, an option that is not one.
+//! Errors name their cause and come within ten seconds: a missing topic, an unreachable broker, an invalid option.
 
 use std::time::{Duration, Instant};
 
-use firesteel_engine::{Config, Error, KAFKA_BOOTSTRAP_SETTING, Session};
+use firesteel_engine::{Config, ConfigField, Error, Session};
 use firesteel_testkit::unique;
 
 use crate::Fixture;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_not_there_is_named_and_not_made() -> anyhow::Result<()> {
+async fn a_missing_topic_is_named_and_not_created() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("unknown").await? else { return Ok(()) };
     let topic = fixture.config.kafka.images_topic.clone();
     for sql in ["SELECT count(*) FROM images", "SELECT label FROM images WHERE partition = 0"] {
         let error = fixture.failure(sql).await?;
-        assert!(error.contains(&topic) && error.contains(KAFKA_BOOTSTRAP_SETTING), "{error}");
+        assert!(error.contains(&topic) && error.contains(ConfigField::KafkaBootstrap.name()), "{error}");
     }
     assert!(!fixture.topic_names().await?.contains(&topic), "reading made the topic");
     fixture.session.shutdown().await;
@@ -33,7 +33,7 @@ async fn a_broker_that_does_not_answer_is_an_error_within_ten_seconds() -> anyho
     ] {
         assert!(
             matches!(&error, Error::Unreachable { address, setting, .. }
-                if address == "127.0.0.1:1" && *setting == KAFKA_BOOTSTRAP_SETTING),
+                if address == "127.0.0.1:1" && *setting == ConfigField::KafkaBootstrap),
             "{error:?}"
         );
         let told = format!("{error} {error:?}");
@@ -41,14 +41,14 @@ async fn a_broker_that_does_not_answer_is_an_error_within_ten_seconds() -> anyho
         assert!(!told.contains("hunter2"), "{told}");
     }
     assert!(started.elapsed() < Duration::from_secs(20), "two errors in {:?}", started.elapsed());
-    // What needs no Kafka works without it.
+    // Queries that do not need Kafka work without it.
     assert_eq!(session.sql("SELECT 1 + 1").await?.collect_as::<(i64,)>().await?, [(2,)]);
     session.shutdown().await;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_cannot_be_made_is_told_why() -> anyhow::Result<()> {
+async fn an_invalid_table_is_refused_with_a_reason() -> anyhow::Result<()> {
     let session = Session::embedded(Config::default()).await?;
     let topic = unique("options");
     for (statement, words) in [

@@ -1,5 +1,5 @@
 //! Offsets that yield no message: transaction markers, aborted and open transactions, deleted records, compaction.
-//! The reading ends, and every message that there is comes once.
+//! A scan ends, and returns every remaining message once.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Transactions {
         Ok(Self { producer, topic: topic.to_owned() })
     }
 
-    /// Begins a transaction of `count` messages, which are with the broker when this returns.
+    /// Begins a transaction of `count` messages, which the broker has acknowledged when this returns.
     fn begin(&self, count: usize, value: &str) -> anyhow::Result<()> {
         self.producer.begin_transaction()?;
         for index in 0..count {
@@ -39,14 +39,14 @@ impl Transactions {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn aborted_transactions_and_markers_end_the_reading() -> anyhow::Result<()> {
+async fn a_scan_ends_at_aborted_transactions_and_markers() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("transactions").await? else { return Ok(()) };
     let topic = fixture.topic(&unique("transactions"));
     fixture.make_topic(&topic, 1, &[]).await?;
     let transactions = Transactions::new(&fixture, &topic)?;
     fixture.create("committed", &topic, "'connection' 'default'").await?;
     fixture.create("uncommitted", &topic, "'isolationLevel' 'read_uncommitted'").await?;
-    // The broker writes markers after it has told the producer that the transaction is over.
+    // The broker writes markers after it has reported the end of the transaction to the producer.
     let amount_to = async |committed: i64, uncommitted: i64| {
         let count = async |what, table| {
             fixture.count(&format!("SELECT count({what}) FROM {table}")).await.expect("counted")
@@ -57,7 +57,7 @@ async fn aborted_transactions_and_markers_end_the_reading() -> anyhow::Result<()
         assert_eq!(count("*", "uncommitted").await, uncommitted);
     };
 
-    // A marker at the end of the log, and nothing else but one.
+    // One marker at the end of the log and no message behind it.
     transactions.begin(10, "yes")?;
     transactions.producer.commit_transaction(TIMEOUT)?;
     amount_to(10, 10).await;
@@ -72,14 +72,14 @@ async fn aborted_transactions_and_markers_end_the_reading() -> anyhow::Result<()
         .await?;
     assert_eq!(rows, [("yes".to_owned(), 15)]);
 
-    // An open transaction, and what comes behind it, is beyond the last stable offset.
+    // An open transaction and everything behind it lie beyond the last stable offset.
     transactions.begin(3, "perhaps")?;
     fixture.send(&topic, 0, &[("plain", Some("yes"))]).await?;
     amount_to(15, 26).await;
     transactions.producer.commit_transaction(TIMEOUT)?;
     amount_to(19, 26).await;
 
-    // Parts that hold nothing but gaps: offsets 11 to 18 are the aborted transaction with its marker.
+    // Scan partitions that hold only gaps: offsets 11 to 18 are the aborted transaction with its marker.
     fixture.create("parts", &topic, "'maxRecordsPerPartition' '2'").await?;
     assert_eq!(fixture.count("SELECT count(*) FROM parts").await?, 19);
     let sql = "SELECT count(*) FROM committed WHERE \"offset\" >= 11 AND \"offset\" < 19";
@@ -89,7 +89,7 @@ async fn aborted_transactions_and_markers_end_the_reading() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_records_are_missed_only_where_they_were_asked_for() -> anyhow::Result<()> {
+async fn deleted_records_fail_a_query_only_if_it_asks_for_them() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("deleted").await? else { return Ok(()) };
     let topic = fixture.topic(&unique("deleted"));
     fixture.publish_to(&topic, 1, |_| 0, 100).await?;
@@ -108,7 +108,7 @@ async fn deleted_records_are_missed_only_where_they_were_asked_for() -> anyhow::
     fixture.create("tolerant", &topic, &format!("{from}, 'failOnDataLoss' 'false'")).await?;
     assert_eq!(fixture.count("SELECT count(*) FROM tolerant").await?, 60);
 
-    // Offsets that are not there yet are not there either.
+    // Offsets beyond the end of the log do not exist either.
     let beyond = format!("'endingOffsets' '{{\"{topic}\":{{\"0\":101}}}}'");
     fixture.create("beyond", &topic, &beyond).await?;
     assert!(fixture.failure("SELECT count(*) FROM beyond").await?.contains("offset 101"));
@@ -121,7 +121,7 @@ async fn deleted_records_are_missed_only_where_they_were_asked_for() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_compacted_topic_yields_what_is_left_of_it() -> anyhow::Result<()> {
+async fn a_compacted_topic_yields_the_remaining_messages() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("compacted").await? else { return Ok(()) };
     let topic = fixture.topic(&unique("compacted"));
     let settings = [
@@ -142,7 +142,7 @@ async fn a_compacted_topic_yields_what_is_left_of_it() -> anyhow::Result<()> {
     }
     fixture.create("t", &topic, "'maxRecordsPerPartition' '7'").await?;
     let all = rounds * keys.len() as i64;
-    // Each message that comes late closes the segment before it, so that the cleaner may have it.
+    // A later message closes the segment before it, so that the cleaner may compact that segment.
     let mut sent = all;
     wait_until("the cleaner has been there", SOON * 2, async || {
         fixture.send(&topic, 0, &[("late", Some("x"))]).await.expect("sent");
@@ -150,7 +150,7 @@ async fn a_compacted_topic_yields_what_is_left_of_it() -> anyhow::Result<()> {
         fixture.count("SELECT count(*) FROM t").await.expect("counted") < all
     })
     .await;
-    // The last value of every key has stayed, and where there are gaps offsets still come once.
+    // The last value of every key has stayed, and every remaining offset comes once.
     let sql = "SELECT CAST(key AS VARCHAR), max(CAST(CAST(value AS VARCHAR) AS BIGINT)) FROM t \
                WHERE \"offset\" < 60 GROUP BY 1 ORDER BY 1";
     let last = fixture.rows::<(String, i64)>(sql).await?;

@@ -1,10 +1,9 @@
-//! Raw tables, values that do not fit, tombstones, and Kafka beside MongoDB.
+//! Raw tables, values that do not fit their columns, tombstones, and joins of Kafka with MongoDB.
 
-use bson::doc;
-use firesteel_testkit::unique;
+use firesteel_testkit::{samples, unique};
 use rdkafka::message::{Header, OwnedHeaders};
 
-use crate::{Fixture, id, prediction, predictions};
+use crate::{Fixture, prediction, predictions};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_values_and_headers_come_as_bytes() -> anyhow::Result<()> {
@@ -50,7 +49,7 @@ async fn a_value_that_does_not_fit_is_an_error_or_null() -> anyhow::Result<()> {
     for words in [topic.as_str(), "offset 20", "partition 0", "PERMISSIVE"] {
         assert!(error.contains(words), "no `{words}` in: {error}");
     }
-    // Where nothing of the record is asked for, it is not looked at.
+    // A record of which no field is read is not decoded.
     assert_eq!(fixture.count("SELECT count(*) FROM predictions_topic").await?, 22);
     assert_eq!(fixture.count("SELECT max(\"offset\") FROM predictions_topic").await?, 21);
 
@@ -73,21 +72,7 @@ async fn a_value_that_does_not_fit_is_an_error_or_null() -> anyhow::Result<()> {
 async fn kafka_and_mongodb_are_joined() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("joined").await? else { return Ok(()) };
     fixture.publish(&fixture.config.kafka.predictions_topic, 3, &predictions(600)).await?;
-    let documents = (0..600).map(|index| {
-        let record = prediction(index);
-        doc! {
-            "_id": id(index).to_string(),
-            "producer_id": record.id.producer.to_string(),
-            "sequence": record.id.sequence.0 as i64,
-            "label": record.label.name(),
-            "predicted": record.predicted.name(),
-            "correct": record.correct(),
-            "confidence": f64::from(record.confidence),
-            "model": record.model.clone(),
-            "produced_at": bson::DateTime::from_millis(record.produced_at.0),
-            "inferred_at": bson::DateTime::from_millis(record.inferred_at.0),
-        }
-    });
+    let documents = (0..600).map(|index| samples::document(&prediction(index)));
     fixture.database().await?.collection("predictions").insert_many(documents).await?;
     let sql = "SELECT count(*) FROM predictions m JOIN predictions_topic k \
                ON m.producer_id = k.producer_id AND m.sequence = k.sequence \

@@ -1,10 +1,10 @@
-//! Where a table begins and ends, what is pushed down, and how a topic is cut into parts.
+//! The offsets between which a table is read, filter pushdown, and how a topic is split into scan partitions.
 
 use firesteel_testkit::unique;
 
 use crate::{Fixture, images, millis, predictions};
 
-/// The scans of a physical plan, one a line, with the topic's name made the same in every run.
+/// Returns the scans of a physical plan, one per line, with the name of the topic replaced.
 fn scans(plan: &str, topic: &str) -> String {
     let physical = plan.split("distributed_plan").next().unwrap_or_default();
     let lines = physical.lines().map(str::trim).filter(|line| line.starts_with("KafkaScanExec"));
@@ -15,7 +15,7 @@ fn scans(plan: &str, topic: &str) -> String {
 async fn a_table_reads_from_one_offset_to_another() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("offsets").await? else { return Ok(()) };
     let topic = fixture.topic(&unique("offsets"));
-    // One partition after the other, so that offsets are known.
+    // Published to one partition after the other, so that offsets are known.
     fixture.publish_to(&topic, 2, |index| i32::from(index >= 60), 100).await?;
 
     for (options, expected) in [
@@ -48,7 +48,7 @@ async fn a_table_reads_from_one_offset_to_another() -> anyhow::Result<()> {
         fixture.run("DROP TABLE t").await?;
     }
 
-    // Offsets of a partition that there is not, and of too few partitions.
+    // Offsets of a partition that does not exist, and of too few partitions.
     fixture.create("t", &topic, &format!("'startingOffsets' '{{\"{topic}\":{{\"0\":5}}}}'")).await?;
     let error = fixture.failure("SELECT count(*) FROM t").await?;
     assert!(error.contains("startingOffsets") && error.contains("also has partitions 1"), "{error}");
@@ -57,7 +57,7 @@ async fn a_table_reads_from_one_offset_to_another() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn filters_on_place_and_time_narrow_what_is_read() -> anyhow::Result<()> {
+async fn filters_on_offset_and_time_narrow_the_scan() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("pushdown").await? else { return Ok(()) };
     let topic = fixture.topic(&unique("pushdown"));
     fixture.publish_to(&topic, 2, |index| i32::from(index >= 60), 100).await?;
@@ -109,9 +109,9 @@ async fn filters_on_place_and_time_narrow_what_is_read() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Times of producers are in no order: a lower bound must not lose a message that is older than one before it.
+/// The timestamps of producers are unordered: a lower bound must not skip a message that is older than an earlier one.
 #[tokio::test(flavor = "multi_thread")]
-async fn times_in_no_order_lose_no_message() -> anyhow::Result<()> {
+async fn unordered_timestamps_lose_no_message() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("disorder").await? else { return Ok(()) };
     let topic = fixture.topic(&unique("disorder"));
     let time = |index: usize| millis((index * 37) % 500);
@@ -128,7 +128,7 @@ async fn times_in_no_order_lose_no_message() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_partition_is_read_in_parts() -> anyhow::Result<()> {
+async fn a_large_partition_is_split() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("parts").await? else { return Ok(()) };
     let topic = fixture.config.kafka.predictions_topic.clone();
     fixture.publish(&topic, 1, &predictions(1_000)).await?;
@@ -137,7 +137,7 @@ async fn a_large_partition_is_read_in_parts() -> anyhow::Result<()> {
     assert!(plan.contains("KafkaScanExec") && plan.contains("partitions=15"), "{plan}");
     let rows = fixture.rows::<(i64, i64)>("SELECT count(*), count(DISTINCT \"offset\") FROM t").await?;
     assert_eq!(rows, [(1_000, 1_000)]);
-    // Whatever a part is worth, the slots of the engine are used.
+    // All slots of the engine are used, whatever the minimal size of a scan partition is.
     fixture.create("u", &topic, "'value.format' 'predictions', 'minRecordsPerPartition' '1'").await?;
     let plan = fixture.session.sql("SELECT label FROM u").await?.explain().await?;
     assert!(plan.contains("partitions=4"), "{plan}");
@@ -146,7 +146,7 @@ async fn a_large_partition_is_read_in_parts() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All scans of a query end at one place, although a producer never stops.
+/// All scans of a query end at the same offsets, although a producer never stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_agrees_with_itself_under_concurrent_writes() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("agrees").await? else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! An engine with topics of its own, and the ways in which tests fill them.
+//! An embedded engine over topics that one test owns, and helpers that fill them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,18 +22,18 @@ use crate::{image, millis, prediction};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An engine with several partitions.
+/// An embedded engine with several partitions.
 pub(crate) struct Fixture {
     pub(crate) session: Session,
     pub(crate) config: Config,
     pub(crate) bootstrap: String,
     producer: FutureProducer,
     topics: Mutex<Vec<TempTopics>>,
-    _database: TempDatabase,
+    database: TempDatabase,
 }
 
 impl Fixture {
-    /// `None` where no servers are configured.
+    /// Starts an engine; `None` if no servers are configured.
     pub(crate) async fn start(name: &str) -> anyhow::Result<Option<Self>> {
         let Some(services) = Services::from_env() else { return Ok(None) };
         let bootstrap = services.kafka_bootstrap;
@@ -54,11 +54,11 @@ impl Fixture {
             topics: Mutex::new(vec![TempTopics::new(&bootstrap, topics)]),
             bootstrap,
             config,
-            _database: database,
+            database,
         }))
     }
 
-    /// Takes charge of a topic; its name.
+    /// Registers a topic for removal at the end, and returns its name.
     pub(crate) fn topic(&self, name: &str) -> String {
         let topics = TempTopics::new(&self.bootstrap, [name.to_owned()]);
         self.topics.lock().unwrap_or_else(PoisonError::into_inner).push(topics);
@@ -93,7 +93,8 @@ impl Fixture {
         Ok(())
     }
 
-    /// Predictions 0 to `count`, with the times of `millis`, each in the partition that `partition` says.
+    /// Publishes predictions 0 to `count` with the timestamps of `millis`, each to the partition that `partition`
+    /// returns.
     pub(crate) async fn publish_to(
         &self,
         topic: &str,
@@ -104,7 +105,7 @@ impl Fixture {
         self.publish_at(topic, partitions, partition, count, millis).await
     }
 
-    /// The same with other times.
+    /// Publishes as [`Self::publish_to`] does, with other timestamps.
     pub(crate) async fn publish_at(
         &self,
         topic: &str,
@@ -113,7 +114,7 @@ impl Fixture {
         count: usize,
         time: impl Fn(usize) -> i64,
     ) -> anyhow::Result<()> {
-        // The times are old: they must not be taken for a reason to delete.
+        // The timestamps are old, so the retention must not delete the messages.
         self.make_topic(topic, partitions, &[("retention.ms", "-1")]).await?;
         let values: Vec<Vec<u8>> = (0..count).map(|index| prediction(index).encode()).collect();
         let sends = values.iter().enumerate().map(|(index, value)| {
@@ -153,7 +154,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// Has the broker delete everything before `offset`.
+    /// Deletes the records before `offset`.
     pub(crate) async fn delete_before(&self, topic: &str, partition: i32, offset: i64) -> anyhow::Result<()> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
@@ -171,13 +172,12 @@ impl Fixture {
         Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
     }
 
-    /// The database of the table `predictions`.
+    /// Returns the database of the table `predictions`.
     pub(crate) async fn database(&self) -> anyhow::Result<mongodb::Database> {
-        let client = mongodb::Client::with_uri_str(&self.config.mongodb.uri).await?;
-        Ok(client.database(&self.config.mongodb.database))
+        self.database.open().await
     }
 
-    /// Writes images until it is told to stop.
+    /// Starts a producer that writes images until it is stopped.
     pub(crate) fn keep_writing(&self, topic: &str) -> Writer {
         let (stop, producer, topic) =
             (Arc::new(AtomicBool::new(false)), self.producer.clone(), topic.to_owned());
@@ -203,7 +203,7 @@ impl Fixture {
         self.run(&sql).await
     }
 
-    /// Runs a statement that gives no rows.
+    /// Runs a statement that returns no rows.
     pub(crate) async fn run(&self, sql: &str) -> anyhow::Result<()> {
         match self.session.execute(sql).await.context(sql.to_owned())? {
             Outcome::Done(_) => Ok(()),
@@ -220,7 +220,7 @@ impl Fixture {
         rows.first().map(|row| row.0).context("no row")
     }
 
-    /// What a query that fails says.
+    /// Returns the error message of a query that fails.
     pub(crate) async fn failure(&self, sql: &str) -> anyhow::Result<String> {
         match self.session.sql(sql).await?.collect().await {
             Ok(rows) => anyhow::bail!("{sql}: gave {} rows", rows.len()),
@@ -229,14 +229,14 @@ impl Fixture {
     }
 }
 
-/// A producer at work.
+/// A running producer.
 pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
     task: JoinHandle<anyhow::Result<i64>>,
 }
 
 impl Writer {
-    /// Stops; how many messages it has written.
+    /// Stops the producer, and returns how many messages it has written.
     pub(crate) async fn stop(self) -> anyhow::Result<i64> {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await?

@@ -1,4 +1,4 @@
-//! The tables `images` and `predictions_topic`: every message once, with the columns of its record.
+//! The tables `images` and `predictions_topic`: a scan returns every message once, with the columns of its record.
 
 use crate::{Fixture, id, image, images, millis, prediction, predictions};
 

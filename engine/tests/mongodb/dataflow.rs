@@ -1,4 +1,4 @@
-//! The map / reduce API gives what the SQL that says the same gives.
+//! The map / reduce API returns the same rows as the equivalent SQL.
 
 use firesteel_engine::Error;
 use firesteel_engine::prelude::*;

@@ -1,4 +1,4 @@
-//! Every document is read exactly once: by several partitions, under every plan shape, whatever its `_id` is.
+//! Every document is read exactly once, by several partitions, under every plan shape, whatever its `_id` is.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -88,7 +88,7 @@ async fn check_every_plan_shape(pushdown: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ids of every type that MongoDB takes, in no order, several of each.
+/// Returns several ids of every type that MongoDB accepts, unordered.
 pub(crate) fn ids() -> Vec<Bson> {
     let mut ids = vec![Bson::MinKey, Bson::MaxKey, Bson::Null, Bson::Boolean(true), Bson::Boolean(false)];
     ids.push(Bson::Double(f64::NAN));
@@ -116,7 +116,8 @@ fn number(n: u64) -> NonZeroU64 {
     NonZeroU64::MIN.saturating_add(n - 1)
 }
 
-/// Every partitioner, and how many partitions it makes of `documents` where 13 are wanted: at least, at most.
+/// Returns every partitioner, with the minimal and maximal number of partitions into which it splits `documents` when
+/// 13 are requested.
 fn partitioners(documents: usize) -> Vec<(Partitioner, usize, usize)> {
     let count =
         |partitions: u32| Partitioner::Count { partitions: NonZeroU32::MIN.saturating_add(partitions - 1) };
@@ -130,21 +131,21 @@ fn partitioners(documents: usize) -> Vec<(Partitioner, usize, usize)> {
         (Partitioner::Size { megabytes: number(1) }, 1, 1),
         (count(7), 7, 7),
         (count(29), 28, 29),
-        // A partition a document. The last page may start at MaxKey, which is no boundary.
+        // One partition per document. The last page may start at MaxKey, which is no boundary.
         (count(u32::MAX), documents.min(10_000) - 2, documents.min(10_000)),
-        // There is no sharded cluster here: the decision over chunks has a table test of its own.
+        // The tests have no sharded cluster; the decision over chunks has a unit test.
         (Partitioner::Sharded, 2, 13),
         (Partitioner::Single, 1, 1),
     ]
 }
 
-/// How many partitions a plan's scan has.
+/// Returns the number of partitions of a plan's scan.
 fn partitions_of(plan: &str) -> Option<usize> {
     let (_, rest) = plan.split_once("MongoScanExec: ")?.1.split_once("partitions=")?;
     rest.split_once(',')?.0.parse().ok()
 }
 
-/// Documents whose ids are of all types, and some whose ids crowd together below a few far away.
+/// Returns documents with ids of all types, and documents whose ids are dense except for a few distant ones.
 fn collections() -> Vec<(&'static str, Vec<Document>)> {
     let numbered = |ids: Vec<Bson>| -> Vec<Document> {
         ids.into_iter().enumerate().map(|(n, id)| doc! { "_id": id, "n": n as i64 }).collect()
@@ -154,13 +155,13 @@ fn collections() -> Vec<(&'static str, Vec<Document>)> {
     vec![("mixed", numbered(ids())), ("skewed", numbered(crowded.chain(far).collect()))]
 }
 
-/// Each partitioner over each kind of collection, cut in the places that each of several rounds finds.
+/// Every partitioner over every kind of collection, in several rounds that split at different places.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_partitioner_covers_ids_of_all_types_once() -> anyhow::Result<()> {
     let fixture = Fixture::start_with("mixed", |config| {
         config.partitions = Some(13);
         config.scan.min_documents_per_partition = 1;
-        // Scans are what is tested here: the server must not count.
+        // The test is about scans, so the server must not count.
         config.scan.aggregate_pushdown = false;
     });
     let Some(fixture) = fixture.await? else { return Ok(()) };
@@ -182,7 +183,7 @@ async fn every_partitioner_covers_ids_of_all_types_once() -> anyhow::Result<()> 
                 let partitions = partitions_of(&plan).expect("a scan");
                 let least = (*least).min(documents.len() - 2);
                 assert!((least..=*most).contains(&partitions), "{partitioner:?} of {table}: {plan}");
-                // Boundaries are random: several rounds cut in several places.
+                // Boundaries are random, so each round splits at other places.
                 for round in 0..if partitions > 50 { 1 } else { 3 } {
                     for filter in ["", " WHERE n >= 0"] {
                         let sql = format!("SELECT count(*), count(DISTINCT n), sum(n) FROM {table}{filter}");
@@ -201,13 +202,13 @@ async fn every_partitioner_covers_ids_of_all_types_once() -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A collection that is written between two queries is cut elsewhere by the second, and still covered once.
+/// A collection that is written between two queries is split elsewhere by the second, and still covered once.
 #[tokio::test(flavor = "multi_thread")]
 async fn boundaries_vary_and_coverage_does_not() -> anyhow::Result<()> {
     let fixture = Fixture::start_with("growing", |config| {
         config.partitions = Some(5);
         config.scan.min_documents_per_partition = 1;
-        // Scans are what is tested here: the server must not count.
+        // The test is about scans, so the server must not count.
         config.scan.aggregate_pushdown = false;
     });
     let Some(fixture) = fixture.await? else { return Ok(()) };
@@ -233,8 +234,8 @@ async fn boundaries_vary_and_coverage_does_not() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Parts of a plain collection are walks over records, whose ends lie in the middle of batches, while the documents at the
-/// ends are deleted and others are written.
+/// The partitions of a plain collection are ranges of record ids. Their ends lie in the middle of batches, and the
+/// documents at the ends are deleted while others are written.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_read_once_while_documents_come_and_go() -> anyhow::Result<()> {
     const DOCUMENTS: i64 = 2_000;
@@ -251,7 +252,7 @@ async fn records_are_read_once_while_documents_come_and_go() -> anyhow::Result<(
     let plan = fixture.session.sql("SELECT n FROM records").await?.explain().await?;
     assert!(plan.contains("partitions=7, partitioner=auto (records)"), "{plan}");
 
-    // Every document is replaced, one at a time, by one that is stored at the end.
+    // Every document is replaced, one at a time, by a document that is stored at the end.
     let writer = tokio::spawn({
         let database = fixture.database.clone();
         async move {
@@ -319,7 +320,7 @@ async fn views_collations_and_missing_collections_are_read_whole() -> anyhow::Re
         ("view", "", right),
         ("view", " WHERE label = 'nothing'", 0),
         ("collated_view", "", right),
-        // The server would find them all by this, and refuses to compare in another way.
+        // The view's collation would match them all and the server accepts no other one, so the engine filters.
         ("collated_view", " WHERE label = 'CAT'", 0),
         ("collated_view", " WHERE label >= 'a' AND sequence >= 0", right),
         ("collated", "", 3),

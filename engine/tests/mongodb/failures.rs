@@ -1,9 +1,9 @@
-//! What goes wrong is told by name: a server that is not there, a document that does not fit, an engine that ended.
+//! Errors name their cause: an unreachable server, a document that does not fit, an engine that has ended.
 
 use std::time::{Duration, Instant};
 
 use bson::doc;
-use firesteel_engine::{Config, Error, MONGODB_URI_SETTING, Session};
+use firesteel_engine::{Config, ConfigField, Error, Session};
 
 use crate::{Fixture, predictions};
 
@@ -18,15 +18,15 @@ async fn a_wrong_address_is_an_error_within_ten_seconds() -> anyhow::Result<()> 
     ] {
         assert!(
             matches!(&error, Error::Unreachable { address, setting, .. }
-                if address == "127.0.0.1:1" && *setting == MONGODB_URI_SETTING),
+                if address == "127.0.0.1:1" && *setting == ConfigField::MongodbUri),
             "{error:?}"
         );
         let told = error.to_string();
-        assert!(told.contains("127.0.0.1:1") && told.contains(MONGODB_URI_SETTING), "{told}");
+        assert!(told.contains("127.0.0.1:1") && told.contains(ConfigField::MongodbUri.name()), "{told}");
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{told}");
     }
     assert!(started.elapsed() < Duration::from_secs(20), "two errors in {:?}", started.elapsed());
-    // What needs no MongoDB works without one.
+    // Queries that do not need MongoDB work without it.
     assert_eq!(session.sql("SELECT 1 + 1").await?.collect_as::<(i64,)>().await?, [(2,)]);
     session.shutdown().await;
     Ok(())
@@ -48,7 +48,7 @@ async fn a_document_that_does_not_fit_is_named() -> anyhow::Result<()> {
         ),
         other => panic!("{other:?}"),
     }
-    // A column that nobody reads harms nobody.
+    // A value that does not fit matters only if its column is read.
     let rows = session.sql("SELECT count(label) FROM predictions").await?.collect_as::<(i64,)>().await?;
     assert_eq!(rows, [(1_001,)]);
     session.shutdown().await;

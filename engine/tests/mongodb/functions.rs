@@ -1,4 +1,4 @@
-//! Registered Rust functions run on the executor, by SQL and by the map / reduce API.
+//! Registered Rust functions run on the executor, called from SQL and from the map / reduce API.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use firesteel_engine::prelude::*;
 
 use crate::{Fixture, predictions};
 
-/// The most frequent string; of several, the first in the alphabet.
+/// The most frequent string; of several, the first in alphabetical order.
 #[derive(Debug, Default)]
 struct Mode {
     counts: BTreeMap<String, u64>,
@@ -34,7 +34,7 @@ impl Aggregate for Mode {
     }
 
     fn finish(&self) -> Option<String> {
-        // The last of equal counts wins, so the order is turned around.
+        // `max_by` returns the last of equal counts, so the order is reversed.
         self.counts.iter().rev().max_by_key(|(_, count)| **count).map(|(value, _)| value.clone())
     }
 }
@@ -56,7 +56,7 @@ async fn registered_functions_run_on_the_executor() -> anyhow::Result<()> {
     fixture.fill("predictions", true, &predictions(1_000, 3)).await?;
     let session = &fixture.session;
 
-    // 143 of 1,000: those that seven divides.
+    // 143 of 1,000 numbers are divisible by seven.
     let sql = "SELECT count(*) FROM predictions WHERE is_wrong(label, predicted)";
     assert_eq!(session.sql(sql).await?.collect_as::<(i64,)>().await?, [(143,)]);
     let is_wrong = session.call("is_wrong", (col("label"), col("predicted")))?;

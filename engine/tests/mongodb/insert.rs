@@ -1,4 +1,4 @@
-//! `INSERT INTO`: what is written is what was selected, once a key, whatever is run twice.
+//! `INSERT INTO`: the selected rows are written once per key, also when a statement or a task runs twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ async fn a_statement_that_runs_twice_writes_each_document_once() -> anyhow::Resu
     assert_eq!(copy.count_documents(doc! {}).await?, 2_701);
     let replaced = copy.find_one(doc! { "_id": "ab000000:0" }).await?.expect("it was there");
     assert_eq!((replaced.get_str("label")?, replaced.get("sequence")), ("none", Some(&Bson::Null)));
-    // Into itself, while it is read: the scan sees the collection as it was.
+    // Inserting into the collection that is read: the scan sees its state at the start.
     assert_eq!(inserted(session, "INSERT INTO copy SELECT * FROM copy").await?, 2_701);
     assert_eq!(copy.count_documents(doc! {}).await?, 2_701);
     assert_eq!(inserted(session, "INSERT INTO copy SELECT * FROM copy WHERE false").await?, 0);
@@ -100,14 +100,14 @@ async fn values_become_their_bson_types() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_written_is_told() -> anyhow::Result<()> {
+async fn rows_that_cannot_be_written_are_an_error() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("refused").await? else { return Ok(()) };
     let session = &fixture.session;
     let command = doc! {
         "create": "predictions", "validator": { "label": { "$ne": "unicorn" } },
     };
     fixture.database.run_command(command).await?;
-    for (sql, told) in [
+    for (sql, words) in [
         ("INSERT INTO predictions (label) VALUES ('cat')", vec!["_id", "label: cat"]),
         (
             "INSERT INTO predictions (_id, label) SELECT nullif(a, 'x'), 'dog' FROM (SELECT 'a' AS a UNION ALL SELECT 'x') t",
@@ -121,7 +121,7 @@ async fn what_cannot_be_written_is_told() -> anyhow::Result<()> {
             Err(error) => error,
         };
         let error = error.to_string();
-        assert!(told.iter().all(|told| error.contains(told)), "{sql}: {error}");
+        assert!(words.iter().all(|word| error.contains(word)), "{sql}: {error}");
     }
     session.shutdown().await;
     Ok(())
@@ -165,7 +165,7 @@ async fn declared_key_fields_need_a_unique_index() -> anyhow::Result<()> {
     let sql = "INSERT INTO keyed (producer_id, label) VALUES ('a', 'cat')";
     let error = session.sql(sql).await?.collect().await.unwrap_err();
     assert!(
-        matches!(&error, Error::Job { message } if message.contains("its key `sequence` is null")),
+        matches!(&error, Error::InvalidRow { message, .. } if message.contains("its key `sequence` is null")),
         "{error}"
     );
     session.shutdown().await;

@@ -1,16 +1,16 @@
-//! Connections to MongoDB that are lost while a query runs: the task runs again, and the result is right, or the error
+//! Connections to MongoDB that break while a query runs: the task runs again and the result is right, or the error
 //! names the server and the setting.
 
 use std::time::Duration;
 
 use bson::{Document, doc};
-use firesteel_engine::{Config, Error, MONGODB_URI_SETTING, Session};
+use firesteel_engine::{Config, ConfigField, Error, Session};
 use firesteel_testkit::{Proxy, SOON, wait_until};
 use futures::TryStreamExt;
 
 use crate::{Fixture, predictions};
 
-/// A session that reaches the fixture's database through a proxy.
+/// Starts a session that reaches the fixture's database through a proxy.
 async fn through_a_proxy(
     fixture: &Fixture,
     change: impl FnOnce(&mut Config),
@@ -19,14 +19,14 @@ async fn through_a_proxy(
     let address = address.split(['/', '?']).next().unwrap_or_default();
     let proxy = Proxy::start(address.to_owned(), true).await;
     let mut config = fixture.config.clone();
-    // A replica set's own addresses would lead past the proxy.
+    // The addresses that a replica set reports would bypass the proxy.
     config.mongodb.uri = format!("mongodb://{}/?directConnection=true", proxy.address());
     change(&mut config);
     let session = Session::embedded(config).await?;
     Ok((proxy, session))
 }
 
-/// Whether a cursor is open on a collection: a scan is in the middle of it.
+/// Returns whether a cursor is open on a collection, which means that a scan is under way.
 async fn is_scanned(database: &mongodb::Database, collection: &str) -> anyhow::Result<bool> {
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true, "idleCursors": true } },
@@ -43,7 +43,7 @@ async fn a_scan_whose_connections_are_cut_is_tried_again() -> anyhow::Result<()>
     fixture.fill("predictions", true, &documents).await?;
     let expected: i64 =
         documents.iter().map(|document| document.get_i64("sequence").unwrap_or_default()).sum();
-    // Small batches make for many round trips, so that a cut hits the middle of a scan.
+    // Small batches need many round trips, so a cut hits the middle of a scan.
     let (proxy, session) = through_a_proxy(&fixture, |config| {
         config.scan.batch_rows = 16;
         config.scan.aggregate_pushdown = false;
@@ -62,7 +62,7 @@ async fn a_scan_whose_connections_are_cut_is_tried_again() -> anyhow::Result<()>
         proxy.cut();
         tokio::task::yield_now().await;
         proxy.mend();
-        // Batches that the failed attempts had made are not counted.
+        // The batches of failed attempts are not counted.
         let rows = tokio::time::timeout(SOON, query).await???;
         assert_eq!(rows, [(20_000, 20_000, expected)], "round {round}");
     }
@@ -73,7 +73,7 @@ async fn a_scan_whose_connections_are_cut_is_tried_again() -> anyhow::Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_goes_away_for_good_is_named_with_its_setting() -> anyhow::Result<()> {
+async fn a_server_that_stays_away_is_named_with_its_setting() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("gone").await? else { return Ok(()) };
     fixture.fill("predictions", true, &predictions(2_000, 3)).await?;
     let (proxy, session) =
@@ -83,7 +83,7 @@ async fn a_server_that_goes_away_for_good_is_named_with_its_setting() -> anyhow:
     let error = tokio::time::timeout(SOON, query.collect()).await?.unwrap_err();
     assert!(
         matches!(&error, Error::Unreachable { role: "MongoDB", address, setting, .. }
-            if *address == proxy.address().to_string() && *setting == MONGODB_URI_SETTING),
+            if *address == proxy.address().to_string() && *setting == ConfigField::MongodbUri),
         "{error:?}"
     );
     proxy.mend();
@@ -105,7 +105,7 @@ async fn an_insert_whose_connections_are_cut_writes_each_document_once() -> anyh
     let insert = tokio::spawn(async move { insert.collect_as::<(i64,)>().await });
     let copy = fixture.database.collection::<Document>("copy");
     let mut cuts = 0;
-    // Each cut meets a writer that has come further than at the last.
+    // Each cut hits the writer at a later point than the one before.
     let mut seen = 0;
     while !insert.is_finished() && cuts < 10 {
         wait_until("more is written", SOON, async || {
@@ -123,11 +123,11 @@ async fn an_insert_whose_connections_are_cut_writes_each_document_once() -> anyh
             assert_eq!(rows, [(4_000,)], "after {cuts} cuts");
             assert_eq!(copy.count_documents(doc! {}).await?, 4_000, "after {cuts} cuts");
         }
-        Err(Error::Unreachable { setting, .. }) => assert_eq!(setting, MONGODB_URI_SETTING),
+        Err(Error::Unreachable { setting, .. }) => assert_eq!(setting, ConfigField::MongodbUri),
         Err(other) => panic!("neither right nor clear: {other:?}"),
     }
     assert!(cuts > 1, "{cuts} cuts");
-    // Whatever was left undone, running the statement again completes it.
+    // Running the statement again completes what an earlier run left undone.
     assert_eq!(session.sql(sql).await?.collect_as::<(i64,)>().await?, [(4_000,)]);
     assert_eq!(copy.count_documents(doc! {}).await?, 4_000);
     session.shutdown().await;

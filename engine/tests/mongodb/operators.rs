@@ -1,4 +1,4 @@
-//! Each operator of the map / reduce API, on an embedded engine over MongoDB, against plain Rust over the same
+//! Each operator of the map / reduce API on an embedded engine over MongoDB, compared with plain Rust over the same
 //! documents.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::Document;
 use firesteel_engine::dataflow::Rows;
 use firesteel_engine::prelude::*;
+use firesteel_proto::Label;
 
 use crate::{Fixture, predictions};
 
@@ -18,7 +19,7 @@ fn sorted<T: PartialOrd>(mut rows: Vec<T>) -> Vec<T> {
     rows
 }
 
-/// key → values, in the order of the documents.
+/// Groups the values by key, in the order of the documents.
 fn grouped<'a, V>(
     documents: &'a [Document],
     key: &str,
@@ -84,7 +85,7 @@ async fn aggregates_and_groups_by_key() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flat_map_gives_a_pair_for_each_element() -> anyhow::Result<()> {
+async fn flat_map_returns_a_pair_for_each_element() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("operators-flat").await? else { return Ok(()) };
     let documents = predictions(900, 3);
     fixture.fill("predictions", true, &documents).await?;
@@ -113,7 +114,7 @@ async fn flat_map_gives_a_pair_for_each_element() -> anyhow::Result<()> {
     let expected: Vec<_> = expected.into_iter().map(|((a, b), n)| (a, b, n)).collect();
     assert_eq!(sorted(counts), expected);
 
-    // A row without elements gives no pair; a null element is one.
+    // A row without elements gives no pair; a null element gives one.
     let lists = "SELECT * FROM (VALUES ('a', [1, NULL, 3]), ('b', []), ('c', NULL)) AS t(k, l)";
     let pairs = session.sql(lists).await?.flat_map(col("k"), col("l"))?;
     let pairs: Vec<(String, Option<i64>)> = pairs.collect_as().await?;
@@ -129,7 +130,7 @@ async fn joins_by_key() -> anyhow::Result<()> {
     let documents = predictions(600, 4);
     fixture.fill("predictions", true, &documents).await?;
     let session = &fixture.session;
-    // A key that only the other side has, one that only this side has (ab000003), and a null on each.
+    // A key of the right side only, one of the left side only (ab000003), and a null on each side.
     let names = "SELECT * FROM (VALUES ('ab000000', 'zero'), ('ab000001', 'one'), ('ab000002', 'two'), \
                  ('nobody', 'none'), (CAST(NULL AS VARCHAR), 'null')) AS names(id, name)";
     let wrong = async || {
@@ -161,7 +162,7 @@ async fn joins_by_key() -> anyhow::Result<()> {
     let outer: Vec<Row> = wrong().await?.full_outer_join(names().await?)?.collect_as().await?;
     assert_eq!(sorted(outer), sorted([both, vec![left], right.to_vec()].concat()));
 
-    // A join of two large sides, by a key of two parts, reduced again.
+    // A join of two large sides by a key of two parts, followed by a reduction.
     let side = async || {
         let table = session.table("predictions").await?;
         anyhow::Ok(table.map((col("producer_id"), col("label")), col("sequence")))
@@ -217,7 +218,7 @@ async fn order_take_union_distinct_and_projections() -> anyhow::Result<()> {
     let both = column("label").await?.union(column("predicted").await?)?;
     assert_eq!(both.clone().count().await?, 1_400);
     let names: Vec<(String,)> = both.distinct()?.collect_as().await?;
-    let expected: Vec<_> = BTreeSet::from(crate::LABELS).into_iter().map(|name| (name.to_owned(),)).collect();
+    let expected: Vec<_> = BTreeSet::from(Label::NAMES).into_iter().map(|name| (name.to_owned(),)).collect();
     assert_eq!(sorted(names), expected);
 
     let keys: Vec<(String,)> = pairs().await?.keys()?.collect_as().await?;

@@ -1,19 +1,19 @@
-//! What `EXPLAIN` shows: partitions, columns, filters, limit and how the documents are read.
+//! The output of `EXPLAIN`: partitions, columns, filters, limit, and how the documents are read.
 
 use firesteel_engine::prelude::*;
 
 use crate::{Fixture, predictions};
 
-/// The scans of a physical plan, one a line, without what differs between runs.
+/// Returns the scans of a physical plan, one per line, without what differs between runs.
 fn scans(plan: &str, database: &str) -> String {
-    // The distributed plan repeats them.
+    // The distributed plan repeats the scans.
     let physical = plan.split("distributed_plan").next().unwrap_or_default();
     let lines = physical.lines().map(str::trim).filter(|line| line.starts_with("MongoScanExec"));
     lines.map(|line| line.replace(database, "db")).collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn explain_shows_partitions_and_what_is_pushed() -> anyhow::Result<()> {
+async fn explain_shows_partitions_and_pushdown() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start_with("plans", |config| config.scan.aggregate_pushdown = false).await?
     else {
         return Ok(());
@@ -61,7 +61,7 @@ async fn explain_shows_partitions_and_what_is_pushed() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_an_index_serves_is_read_through_it() -> anyhow::Result<()> {
-    // What is shown is how a scan reads.
+    // The plan shows how a scan reads.
     let fixture = Fixture::start_with("index", |config| config.scan.aggregate_pushdown = false);
     let Some(fixture) = fixture.await? else { return Ok(()) };
     let documents = predictions(4_000, 200);
@@ -76,7 +76,7 @@ async fn a_filter_that_an_index_serves_is_read_through_it() -> anyhow::Result<()
         ("producer_id = 'ab000007'", "single (index by_producer)", 20),
         ("producer_id LIKE 'ab00000%' AND label <> 'x'", "auto", 320),
         ("producer_id IN ('ab000007', 'ab000008') AND label >= 'a'", "single (index by_producer)", 40),
-        // A tenth of the documents is not worth it, and the last has no index.
+        // An index does not pay off for a tenth of the documents, and the last filter has none.
         ("label = 'cat'", "auto", 400),
         ("sequence = 3", "auto", 200),
     ] {

@@ -1,5 +1,5 @@
-//! A filter gives the same rows whether the server evaluates it or the engine, over nulls, missing fields and the
-//! corners of doubles.
+//! A filter returns the same rows whether the server or the engine evaluates it, over nulls, missing fields and edge
+//! cases of doubles.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// Every combination of a few values of each column, `None` for a missing field.
+/// Returns documents that combine a few values of each column; `None` is a missing field.
 fn documents() -> Vec<Document> {
     let texts: [Option<Bson>; 12] = [
         None,
@@ -47,7 +47,7 @@ fn documents() -> Vec<Document> {
     let doubles = [
         None,
         Some(f64::NAN.into()),
-        // What 0.0 / 0.0 gives on x86: Arrow's total order puts it below all numbers.
+        // The result of 0.0 / 0.0 on x86, which Arrow's total order puts below all numbers.
         Some(f64::from_bits(0xfff8_0000_0000_0000).into()),
         Some((-0.0).into()),
         Some(0.0.into()),
@@ -66,7 +66,7 @@ fn documents() -> Vec<Document> {
     (0..630_usize)
         .map(|n| {
             let mut document = doc! { "_id": n as i64 };
-            // Coprime steps: values meet in many combinations.
+            // The steps are coprime, so values meet in many combinations.
             for (name, value) in [
                 ("t", &texts[n % 12]),
                 ("i", &integers[n / 2 % 5]),

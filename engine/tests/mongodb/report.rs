@@ -1,4 +1,4 @@
-//! The report equals the server's own `$group`.
+//! The report equals a `$group` that the server computes.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ async fn the_report_equals_the_servers_own_group() -> anyhow::Result<()> {
     assert!(empty.is_empty() && empty.producers.is_empty() && empty.classes.is_empty(), "{empty:?}");
 
     let mut documents = predictions(4_000, 4);
-    // One that does not say whether it is right counts as wrong, for the server's `$cond` as well.
+    // A prediction without `correct` counts as wrong, also in the server's `$cond`.
     documents[1].remove("correct");
     fixture.database.collection::<Document>("predictions").insert_many(&documents).await?;
     let report = check(&fixture, None).await?;

@@ -1,5 +1,5 @@
-//! Documents as they come: inferred schemas, nested values, and what becomes of documents that do not fit, whether the
-//! server filters or the engine.
+//! Schemas: inference, nested values, and documents that do not fit, with filters evaluated by the server and by the
+//! engine.
 
 use std::collections::BTreeMap;
 
@@ -105,7 +105,7 @@ async fn a_collection_of_nested_documents_is_a_table() -> anyhow::Result<()> {
     +------+-----------------------------------------------------------------------+-------+
     ");
 
-    // Groups and joins by nested values go through shuffles.
+    // Groups and joins by nested values are shuffled.
     let grouped = text(
         session,
         "SELECT a.customer['address'] AS address, count(*) AS n FROM orders a JOIN orders b ON a.customer = b.customer \
@@ -125,7 +125,7 @@ async fn a_collection_of_nested_documents_is_a_table() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn extremes_survive() -> anyhow::Result<()> {
+async fn extreme_values_are_kept() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("extremes").await? else { return Ok(()) };
     let documents = [
         doc! { "_id": 1, "d": f64::NAN, "m": decimal("9999999999999999999999999999999999"), "at": DateTime::MAX, "n": i64::MAX },
@@ -137,7 +137,7 @@ async fn extremes_survive() -> anyhow::Result<()> {
     let schema = session.infer_collection("extremes", "extremes").await?;
     let types: BTreeMap<_, _> =
         schema.fields().iter().map(|field| (field.name().as_str(), field.data_type().to_string())).collect();
-    // A zero with 6,176 digits behind the point counts for 18 of them.
+    // A zero with 6,176 decimal places counts as one with 18.
     assert_eq!(types["m"], "Utf8", "34 digits and 18 more are too many");
     assert_eq!((types["n"].as_str(), types["w"].as_str()), ("Decimal128(38, 1)", "Utf8"));
     let values =
@@ -159,7 +159,7 @@ async fn extremes_survive() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Documents of which some do not fit `_id BIGINT, n INT, t TEXT, s STRUCT<x INT>, l INT ARRAY`.
+/// Returns documents, some of which do not fit `_id BIGINT, n INT, t TEXT, s STRUCT<x INT>, l INT ARRAY`.
 fn misfits() -> Vec<Document> {
     let values: [(&str, Vec<Option<Bson>>); 4] = [
         (
@@ -228,7 +228,7 @@ async fn ids(session: &Session, sql: &str) -> anyhow::Result<Vec<(i64,)>> {
     Ok(session.sql(sql).await?.collect_as().await?)
 }
 
-/// In these modes no result depends on whether the server filters, nor on which columns are read.
+/// In these modes no result depends on whether the server filters or on which columns are read.
 #[tokio::test(flavor = "multi_thread")]
 async fn modes_agree_with_pushdown_on_and_off() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("modes").await? else { return Ok(()) };
@@ -251,7 +251,7 @@ async fn modes_agree_with_pushdown_on_and_off() -> anyhow::Result<()> {
             let expected = ids(session, &query("_id", "plain")).await?;
             assert!(!expected.is_empty(), "{mode} {predicate} matches nothing");
             assert_eq!(ids(session, &query("_id", "pushed")).await?, expected, "{mode} {predicate}");
-            // Whatever else is read, and however the rows are counted.
+            // The count is the same whatever columns are read, and however the rows are counted.
             let wide = text(session, &query("*", "pushed")).await?;
             assert_eq!(wide, text(session, &query("*", "plain")).await?, "{mode} {predicate}");
             assert_eq!(wide.lines().count() - 4, expected.len(), "{mode} {predicate}");
@@ -269,7 +269,7 @@ async fn modes_agree_with_pushdown_on_and_off() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What PERMISSIVE and DROPMALFORMED make of the documents, against plain Rust.
+/// Compares the results of PERMISSIVE and DROPMALFORMED with plain Rust.
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_that_do_not_fit_fail_are_shown_or_are_dropped() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("misfits").await? else { return Ok(()) };
@@ -311,13 +311,13 @@ async fn documents_that_do_not_fit_fail_are_shown_or_are_dropped() -> anyhow::Re
         session.sql("SELECT s FROM failing").await?.collect().await.unwrap_err(),
         Error::SchemaMismatch { field, .. } if field == "s.x" || field == "s"
     ));
-    // No column of the query is malformed here; the document is dropped all the same.
+    // No column of the query is malformed, but the document is dropped because another one is.
     assert_eq!(ids(session, "SELECT _id FROM dropping ORDER BY _id").await?, good);
     assert_eq!(ids(session, "SELECT count(*) FROM dropping").await?, [(good.len() as i64,)]);
     assert_eq!(ids(session, "SELECT _id FROM showing WHERE bad IS NULL ORDER BY _id").await?, good);
     assert_eq!(ids(session, "SELECT count(*) FROM showing").await?, [(documents.len() as i64,)]);
 
-    // The document is shown whole, also where the query reads one of its fields.
+    // The whole document is returned, also if the query reads only one of its fields.
     let one = documents.iter().find(|document| document.get("n") == Some(&"one".into())).unwrap();
     let id = one.get_i64("_id").unwrap();
     let found: Vec<(Option<i64>, String)> = session
@@ -334,7 +334,7 @@ async fn documents_that_do_not_fit_fail_are_shown_or_are_dropped() -> anyhow::Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hints_and_options_decide_and_wrong_ones_are_told() -> anyhow::Result<()> {
+async fn hints_and_options_decide_and_wrong_ones_are_errors() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("hints").await? else { return Ok(()) };
     fixture.fill("orders", false, &orders()).await?;
     create_empty(&fixture).await?;
@@ -391,7 +391,7 @@ async fn hints_and_options_decide_and_wrong_ones_are_told() -> anyhow::Result<()
     create("shown", "", "orders", "OPTIONS (mode 'PERMISSIVE', columnNameOfCorruptRecord 'bad')").await?;
     assert_eq!(ids(session, "SELECT count(*) - count(bad) FROM shown").await?, [(500,)]);
 
-    for (location, options, told) in [
+    for (location, options, expected) in [
         ("mongodb://me:hunter2@host/shop/orders", "", "FIRESTEEL_MONGODB_URI"),
         ("orders", "OPTIONS (sampelSize 5)", "did you mean `sampleSize`?"),
         ("orders", "OPTIONS (mode 'lenient')", "DROPMALFORMED"),
@@ -401,7 +401,7 @@ async fn hints_and_options_decide_and_wrong_ones_are_told() -> anyhow::Result<()
         ("nothing", "", "declare the columns"),
     ] {
         let error = create("wrong", "", location, options).await.unwrap_err().to_string();
-        assert!(error.contains(told) && !error.contains("hunter2"), "{location} {options}: {error}");
+        assert!(error.contains(expected) && !error.contains("hunter2"), "{location} {options}: {error}");
     }
     session.shutdown().await;
     Ok(())

@@ -1,4 +1,4 @@
-//! All scans of a query read at one time: a writer that never stops cannot make a query disagree with itself.
+//! All scans of a query read one snapshot, so its parts agree although a writer never stops.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use firesteel_engine::report;
 
 use crate::{Fixture, prediction, predictions};
 
-/// How many reports are made while the writer writes.
+/// The number of reports that are computed while the writer writes.
 const REPORTS: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,9 @@
-//! Cached tables: a snapshot that stays, refreshed on demand, gone without a trace; and the same answers as the live table.
+//! Cached tables: they keep a snapshot until they are refreshed, leave no files behind, and answer as the live table
+//! does.
 
 use std::sync::Arc;
 
-use firesteel_engine::{CACHE_DIR_SETTING, Error, report};
+use firesteel_engine::{ConfigField, Error, report};
 
 use crate::{Fixture, prediction, predictions};
 
@@ -14,10 +15,10 @@ async fn a_cached_table_is_a_snapshot() -> anyhow::Result<()> {
     let count = "SELECT count(*) FROM predictions";
     let live = report::run(&fixture.session, None).await?;
 
-    let told = fixture.done("CACHE TABLE predictions").await?;
+    let message = fixture.done("CACHE TABLE predictions").await?;
     assert!(
-        told.starts_with("CACHE TABLE: 1000 rows, cached at 20") && told.contains("(cluster time "),
-        "{told}"
+        message.starts_with("CACHE TABLE: 1000 rows, cached at 20") && message.contains("(cluster time "),
+        "{message}"
     );
     collection.insert_many(predictions(1_000..1_100)).await?;
     assert_eq!(fixture.rows(count).await?, ["1000"], "what came later is not in the snapshot");
@@ -50,7 +51,7 @@ async fn a_cached_table_is_a_snapshot() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Aggregates by the keys of dictionaries, by other keys, through filters and projections; nulls, and no rows at all.
+/// Aggregates by dictionary keys and other keys, with filters and projections, over nulls, and over no rows.
 const QUERIES: [&str; 18] = [
     "SELECT label, count(*), count(correct), sum(sequence), min(produced_at), max(inferred_at) FROM predictions GROUP BY label",
     "SELECT producer_id, label, round(avg(confidence), 6), min(predicted), max(_id) FROM predictions GROUP BY producer_id, label",
@@ -81,7 +82,7 @@ async fn a_cached_table_answers_as_the_live_one() -> anyhow::Result<()> {
         live.push(fixture.rows(sql).await?);
     }
     fixture.done("CACHE TABLE predictions").await?;
-    // From the files, then from memory.
+    // The first run reads the files, the second the memory.
     for round in 0..2 {
         for (sql, expected) in QUERIES.iter().zip(&live) {
             assert_eq!(&fixture.rows(sql).await?, expected, "round {round}: {sql}");
@@ -109,8 +110,8 @@ async fn the_result_of_a_query_is_cached_under_a_name() -> anyhow::Result<()> {
             csv.display()
         ))
         .await?;
-    let told = fixture.done("CACHE TABLE b AS SELECT name, id * 10 AS tens FROM a").await?;
-    assert!(told.starts_with("CACHE TABLE: 2 rows") && !told.contains("cluster time"), "{told}");
+    let message = fixture.done("CACHE TABLE b AS SELECT name, id * 10 AS tens FROM a").await?;
+    assert!(message.starts_with("CACHE TABLE: 2 rows") && !message.contains("cluster time"), "{message}");
     assert!(matches!(fixture.fails("CACHE TABLE b AS SELECT 1 AS one").await?, Error::TableExists { .. }));
     std::fs::write(&csv, "id,name\n1,one\n2,two\n3,three\n")?;
     assert_eq!(fixture.rows("SELECT * FROM b").await?, ["one|10", "two|20"]);
@@ -134,12 +135,12 @@ async fn the_result_of_a_query_is_cached_under_a_name() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_are_lost_are_told_with_the_setting() -> anyhow::Result<()> {
+async fn lost_files_are_an_error_that_names_the_setting() -> anyhow::Result<()> {
     let fixture = Fixture::alone().await?;
     fixture.done("CACHE TABLE t AS SELECT column1 AS n FROM (VALUES (1), (2))").await?;
     std::fs::remove_dir_all(&fixture.config.cache.folder)?;
     let error = fixture.fails("SELECT * FROM t").await?;
-    assert!(error.to_string().contains(CACHE_DIR_SETTING), "{error}");
+    assert!(error.to_string().contains(ConfigField::CacheFolder.name()), "{error}");
     fixture.done("REFRESH TABLE t").await?;
     assert_eq!(fixture.rows("SELECT * FROM t").await?, ["1", "2"]);
 
@@ -148,7 +149,7 @@ async fn files_that_are_lost_are_told_with_the_setting() -> anyhow::Result<()> {
     std::fs::remove_dir_all(&fixture.config.cache.folder)?;
     std::fs::write(&fixture.config.cache.folder, "a file")?;
     let error = fixture.fails("CACHE TABLE t").await?;
-    assert!(error.to_string().contains(CACHE_DIR_SETTING), "{error}");
+    assert!(error.to_string().contains(ConfigField::CacheFolder.name()), "{error}");
     assert_eq!(fixture.rows("SELECT * FROM t").await?, ["1", "2"]);
     fixture.session.shutdown().await;
     Ok(())

@@ -1,4 +1,4 @@
-//! Statements of SQL on an embedded engine with several partitions: what each does, and cached tables against the live ones.
+//! SQL statements on an embedded engine with several partitions, and cached tables compared with live ones.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod cache;
@@ -9,11 +9,12 @@ mod statements;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use bson::{Document, doc};
+use bson::Document;
 use firesteel_engine::{Config, Outcome, Session};
-use firesteel_testkit::{Services, TempDatabase};
+use firesteel_proto::{Label, Sequence};
+use firesteel_testkit::{Services, TempDatabase, samples};
 
-/// An engine with folders of its own.
+/// An embedded engine with its own folders.
 struct Fixture {
     session: Session,
     config: Config,
@@ -22,19 +23,18 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// An engine that needs no server.
+    /// Starts an engine that needs no server.
     async fn alone() -> anyhow::Result<Self> {
         Self::over(Config::default(), None).await
     }
 
-    /// An engine over a database of its own; `None` where no servers are configured.
+    /// Starts an engine over its own database; `None` if no servers are configured.
     async fn with_mongodb(name: &str) -> anyhow::Result<Option<Self>> {
         let Some(services) = Services::from_env() else { return Ok(None) };
         let temporary = TempDatabase::new(&services.mongodb_uri, name);
-        let client = mongodb::Client::with_uri_str(&services.mongodb_uri).await?;
         let mut config = Config::new(&services.mongodb_uri, &temporary.name);
         config.kafka.bootstrap.clone_from(&services.kafka_bootstrap);
-        let database = client.database(&temporary.name);
+        let database = temporary.open().await?;
         Self::over(config, Some((database, temporary))).await.map(Some)
     }
 
@@ -60,7 +60,7 @@ impl Fixture {
         Ok(database.collection("predictions"))
     }
 
-    /// Runs a statement that is done at once; its words.
+    /// Runs a statement that returns no rows, and returns its message.
     async fn done(&self, sql: &str) -> anyhow::Result<String> {
         match self.session.execute(sql).await.with_context(|| sql.to_owned())? {
             Outcome::Done(words) => Ok(words),
@@ -68,7 +68,7 @@ impl Fixture {
         }
     }
 
-    /// Runs a statement that gives rows; the rows as text, sorted.
+    /// Runs a query, and returns the rows as sorted texts.
     async fn rows(&self, sql: &str) -> anyhow::Result<Vec<String>> {
         match self.session.execute(sql).await.with_context(|| sql.to_owned())? {
             Outcome::Rows(rows) => {
@@ -83,7 +83,7 @@ impl Fixture {
         }
     }
 
-    /// The error of a statement, be it planned or run.
+    /// Returns the error of a statement that fails when it is planned or run.
     async fn fails(&self, sql: &str) -> anyhow::Result<firesteel_engine::Error> {
         let error = match self.session.execute(sql).await {
             Err(error) => Some(error),
@@ -93,13 +93,13 @@ impl Fixture {
         error.with_context(|| format!("{sql} does not fail"))
     }
 
-    /// All files below the cache folder.
+    /// Returns all files below the cache folder.
     fn cached_files(&self) -> Vec<PathBuf> {
         files(&self.config.cache.folder)
     }
 }
 
-/// `| a | b |` as `a|b`.
+/// Turns `| a | b |` into `a|b`.
 fn tidy(line: &str) -> String {
     line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join("|")
 }
@@ -114,25 +114,15 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-const LABELS: [&str; 4] = ["cat", "dog", "frog", "ship"];
+const LABELS: [Label; 4] = [Label::Cat, Label::Dog, Label::Frog, Label::Ship];
 
-/// The prediction number `index`. Some lack a field.
+/// Returns prediction number `index`. Some predictions lack a field.
 fn prediction(index: usize) -> Document {
-    let producer = format!("{:08x}", 0xab00_0000 + index % 7);
-    let label = LABELS[index % 4];
-    let produced = 1_760_000_000_000 + index as i64 * 10;
-    let mut document = doc! {
-        "_id": format!("{producer}:{index}"),
-        "producer_id": producer,
-        "sequence": index as i64,
-        "label": label,
-        "predicted": if index.is_multiple_of(5) { "truck" } else { label },
-        "correct": !index.is_multiple_of(5),
-        "confidence": 0.5 + (index % 50) as f64 / 100.0,
-        "model": "resnet18",
-        "produced_at": bson::DateTime::from_millis(produced),
-        "inferred_at": bson::DateTime::from_millis(produced + 250),
-    };
+    let mut record = samples::prediction(index, 7);
+    record.id.sequence = Sequence(index as u64);
+    record.label = LABELS[index % 4];
+    record.predicted = if index.is_multiple_of(5) { Label::Truck } else { record.label };
+    let mut document = samples::document(&record);
     if index.is_multiple_of(11) {
         document.remove("label");
     }

@@ -1,4 +1,4 @@
-//! Tables of MongoDB, Kafka and files that statements made, in one query, and cached.
+//! Tables of MongoDB, Kafka and files, created by statements, together in one query and cached.
 
 use bson::{Document, doc};
 use firesteel_testkit::{Services, TempTopics, publish, unique};
@@ -15,7 +15,7 @@ async fn sources_of_three_kinds_meet_in_a_query_and_in_the_cache() -> anyhow::Re
         .map(|i| {
             doc! {
                 "_id": bson::oid::ObjectId::new(),
-                "label": crate::LABELS[(i % 4) as usize],
+                "label": crate::LABELS[(i % 4) as usize].name(),
                 "lines": [{ "sku": format!("s{}", i % 3), "n": i }, { "sku": "x", "n": bson::Bson::Null }],
                 "place": { "city": format!("c{}", i % 5), "at": bson::DateTime::from_millis(i64::from(i)) },
                 "price": "12.50".parse::<bson::Decimal128>().unwrap(),
@@ -26,7 +26,7 @@ async fn sources_of_three_kinds_meet_in_a_query_and_in_the_cache() -> anyhow::Re
     let topic = unique("sql-events");
     let _topics = TempTopics::new(&services.kafka_bootstrap, [topic.clone()]);
     let records: Vec<(String, Vec<u8>)> =
-        (0..40).map(|i| (crate::LABELS[i % 4].to_owned(), i.to_string().into_bytes())).collect();
+        (0..40).map(|i| (crate::LABELS[i % 4].to_string(), i.to_string().into_bytes())).collect();
     publish(&services.kafka_bootstrap, &topic, 3, &records).await?;
     std::fs::write(fixture.path("names.csv"), "label,long\ncat,Cat\ndog,Dog\nfrog,Frog\n")?;
 
@@ -55,8 +55,8 @@ async fn sources_of_three_kinds_meet_in_a_query_and_in_the_cache() -> anyhow::Re
     }
     assert_eq!(live[0], ["Cat|10", "Dog|10", "Frog|10"]);
     for table in ["orders", "events", "names", "predictions"] {
-        let told = fixture.done(&format!("CACHE TABLE {table}")).await?;
-        assert_eq!(told.contains("cluster time"), ["orders", "predictions"].contains(&table), "{told}");
+        let message = fixture.done(&format!("CACHE TABLE {table}")).await?;
+        assert_eq!(message.contains("cluster time"), ["orders", "predictions"].contains(&table), "{message}");
     }
     for (sql, expected) in queries.iter().zip(&live) {
         let plan = fixture.session.sql(sql).await?.explain().await?;

@@ -1,4 +1,4 @@
-//! How fast a cached table is: run by hand, with `--ignored --nocapture`.
+//! Measures the speed of cached tables. Run it by hand with `--ignored --nocapture`.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use futures::TryStreamExt;
 
 use crate::Fixture;
 
-/// How many predictions, and how often each way is measured.
+/// The number of predictions, and the number of measurements of each variant.
 const PREDICTIONS: i32 = 5_000_000;
 const ROUNDS: usize = 7;
 
-/// Makes predictions inside the server: 100 producers, 10 labels, one in eleven is wrong.
+/// Generates predictions inside the server: 100 producers, 10 labels, one in eleven wrong.
 async fn fill(database: &mongodb::Database, clustered: bool) -> anyhow::Result<()> {
     if clustered {
         let key = doc! { "key": { "_id": 1 }, "unique": true };
@@ -43,7 +43,7 @@ async fn fill(database: &mongodb::Database, clustered: bool) -> anyhow::Result<(
     Ok(())
 }
 
-/// The report's job as one `$group`.
+/// Computes the report as one `$group` in the server.
 async fn group(database: &mongodb::Database) -> anyhow::Result<usize> {
     let pipeline = vec![doc! { "$group": {
         "_id": { "p": "$producer_id", "l": "$label" },
@@ -75,7 +75,7 @@ async fn a_cached_report_against_the_servers_group() -> anyhow::Result<()> {
     let first = Instant::now();
     report::run(&fixture.session, None).await?;
     println!("first cached report: {:.0?}", first.elapsed());
-    // In turns, so that whatever else the machine does meets both.
+    // The variants alternate, so that other load on the machine affects both.
     for _ in 0..ROUNDS {
         let started = Instant::now();
         assert_eq!(group(database).await?, 1_000);
@@ -95,7 +95,7 @@ async fn a_cached_report_against_the_servers_group() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Five million rows in the shape of predictions, made by a query: 100 producers, 10 labels.
+/// A query that generates five million rows like predictions: 100 producers, 10 labels.
 const ROWS: &str = "
     WITH d AS (SELECT * FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS d(d)),
          n AS (SELECT a.d * 1000000 + b.d * 100000 + c.d * 10000 + e.d * 1000 + f.d * 100 + g.d * 10 + h.d AS n
@@ -129,7 +129,7 @@ async fn a_report_over_five_million_cached_rows() -> anyhow::Result<()> {
         assert_eq!((report.totals.images, report.totals.producers), (5_000_000, 100));
         println!("cached report, round {round}: {:.1?}", started.elapsed());
     }
-    // The same files, read by DataFusion's own Parquet scan and grouped by its own hash table.
+    // DataFusion's Parquet scan and hash aggregation over the same files.
     let file = fixture.cached_files().pop().and_then(|file| Some(file.parent()?.to_owned()));
     let folder = file.unwrap_or_default().display().to_string();
     fixture.done(&format!("CREATE EXTERNAL TABLE plain STORED AS PARQUET LOCATION '{folder}/'")).await?;

@@ -1,4 +1,4 @@
-//! What each statement does, and what is said about those that are not for this engine.
+//! The effect of each statement, and the errors of statements that this engine does not support.
 
 use firesteel_engine::{Error, Outcome};
 
@@ -24,7 +24,7 @@ async fn files_are_tables() -> anyhow::Result<()> {
         ))
         .await?;
 
-    // Written by a task on an executor, read back as a table.
+    // A task on an executor writes the file, which is read back as a table.
     let parquet = fixture.path("joined/");
     let copied = fixture
         .rows(&format!(
@@ -38,14 +38,14 @@ async fn files_are_tables() -> anyhow::Result<()> {
         .await?;
     assert_eq!(fixture.rows("SELECT * FROM c").await?, ["one|10", "three|30"]);
 
-    // A folder takes more rows.
+    // More rows can be inserted into a folder.
     assert_eq!(fixture.rows("INSERT INTO c VALUES ('four', 40), ('five', 50)").await?, ["2"]);
     assert_eq!(fixture.rows("SELECT count(*), sum(size) FROM c").await?, ["4|130"]);
     fixture.session.shutdown().await;
     Ok(())
 }
 
-/// As PostgreSQL writes it; DataFusion's planner takes only the subscript.
+/// PostgreSQL's syntax; DataFusion's planner accepts only the subscript.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_is_taken_behind_parentheses() -> anyhow::Result<()> {
     let fixture = Fixture::alone().await?;
@@ -67,7 +67,7 @@ async fn a_field_is_taken_behind_parentheses() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What tools ask to learn the columns of a query. The plan travels to the scheduler, where the columns have to be known.
+/// Tools send such queries to learn the columns. The plan is sent to the scheduler with its columns.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_can_have_no_rows_keeps_its_columns() -> anyhow::Result<()> {
     let fixture = Fixture::alone().await?;
@@ -84,7 +84,7 @@ async fn a_query_that_can_have_no_rows_keeps_its_columns() -> anyhow::Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_catalog_is_the_sessions() -> anyhow::Result<()> {
+async fn the_catalog_belongs_to_the_session() -> anyhow::Result<()> {
     let fixture = Fixture::alone().await?;
     assert!(
         fixture.rows("SHOW TABLES").await?.iter().any(|row| row.contains("public|predictions|BASE TABLE"))
@@ -132,7 +132,7 @@ async fn the_catalog_is_the_sessions() -> anyhow::Result<()> {
         "a table that is dropped leaves no files"
     );
 
-    // The old way in takes statements too.
+    // `Session::sql` takes statements too.
     assert!(fixture.session.sql("CREATE VIEW w AS SELECT 1 AS one").await?.collect().await?.is_empty());
     assert_eq!(fixture.rows("SELECT one FROM w").await?, ["1"]);
     fixture.session.shutdown().await;
@@ -140,7 +140,7 @@ async fn the_catalog_is_the_sessions() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_for_this_engine_says_so() -> anyhow::Result<()> {
+async fn an_unsupported_statement_is_an_error() -> anyhow::Result<()> {
     let fixture = Fixture::alone().await?;
     for sql in [
         "CREATE TABLE t (a INT)",
@@ -158,7 +158,7 @@ async fn what_is_not_for_this_engine_says_so() -> anyhow::Result<()> {
     ] {
         assert!(matches!(fixture.fails(sql).await?, Error::Query(_)), "{sql}");
     }
-    // A file that is not there is told when it is read.
+    // A missing file is an error when it is read.
     let error = fixture.fails("CREATE EXTERNAL TABLE x STORED AS NO_SUCH_FORMAT LOCATION 'x'").await?;
     assert!(error.to_string().contains("NO_SUCH_FORMAT"), "{error}");
     assert!(matches!(fixture.session.execute("SELECT 1").await?, Outcome::Rows(_)));

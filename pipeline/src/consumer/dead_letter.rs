@@ -1,6 +1,6 @@
-//! Where a record goes that can never succeed: `{topic}.dead-letter`, bytes and key unchanged.
+//! A record that can never succeed goes to `{topic}.dead-letter`, with its bytes and its key unchanged.
 //!
-//! The headers say where it came from and why: `source.topic`, `source.partition`, `source.offset`, `error.class`
+//! The headers say where the record came from and why: `source.topic`, `source.partition`, `source.offset`, `error.class`
 //! (short and stable), `error.message`. The headers that the record came with are kept before them. The record's
 //! offset is complete only when the dead letter is acknowledged by all in-sync replicas; a broker that is down is
 //! waited for. A letter that is itself too large for the topic is sent again as little more than a pointer: the
@@ -9,7 +9,6 @@
 
 use super::retry::Retry;
 use super::source::Record;
-use super::stats::add;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::{Message, Publisher, dead_letter_topic};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -19,7 +18,7 @@ const CUT_TO: usize = 256 * 1024;
 /// An error message is for people.
 const MAX_MESSAGE: usize = 1_000;
 
-/// Why a record can never succeed.
+/// The reason why a record can never succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) class: &'static str,
@@ -36,7 +35,7 @@ impl From<firesteel_proto::Error> for Reason {
 ///
 /// # Errors
 /// [`Error::Publish`] when the topic refuses the letter for good.
-pub(crate) async fn bury(
+pub(crate) async fn dead_letter(
     publisher: &Publisher,
     retry: Retry<'_>,
     record: Record,
@@ -65,8 +64,8 @@ pub(crate) async fn bury(
         topic = %record.topic, partition = record.partition, offset = record.offset, class = reason.class,
         reason = reason.message, dead_letter_offset = at.offset, "record sent to the dead-letter topic",
     );
-    add(&retry.stats.dead_lettered, 1);
-    record.ticket.complete();
+    retry.stats.dead_lettered.inc();
+    record.in_flight.complete();
     Ok(true)
 }
 

@@ -2,17 +2,17 @@
 //!
 //! Every record is a task of its own; up to `max_in_flight` of them overlap on one gRPC stream, which is what lets
 //! the server batch. A record is complete when its prediction, or its dead letter, is acknowledged by all in-sync
-//! replicas. What the bytes decide is decided once, in `judge`; what the server says of the image, in `read`.
+//! replicas. `validate` decides what the bytes alone decide; `read` decides what the server's answer means.
 
-use super::dead_letter::{Reason, bury};
-use super::retry::{Outage, Retry};
-use super::source::{Record, Source};
-use super::stats::add;
-use super::{Stats, source, startup};
-use crate::backoff;
+use super::Stats;
+use super::dead_letter::Reason;
+use super::retry::OutageLog;
+use super::source::Record;
+use super::start::{self, Consumer, Delivery};
 use crate::error::{Error, Result};
 use crate::inference::{Answer, Client, ClientError, ClientOptions};
-use crate::kafka::{KafkaConfig, Message, Publisher, REACHABLE_WITHIN, TopicSpec, dead_letter_topic};
+use crate::kafka::{KafkaConfig, Message, REACHABLE_WITHIN, TopicSpec};
+use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::{ImageRecord, Label, PredictionRecord, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +30,9 @@ pub struct Config {
     pub inference_url: String,
     /// The consumer group.
     pub group: String,
-    /// Where images come from.
+    /// The topic of images.
     pub images_topic: String,
-    /// Where predictions go.
+    /// The topic of predictions.
     pub predictions_topic: String,
     /// Partitions of topics that have to be created.
     pub partitions: i32,
@@ -44,8 +44,8 @@ pub struct Config {
     pub max_image_bytes: usize,
     /// How often offsets are committed.
     pub commit_interval: Duration,
-    /// Between two tries at a dependency that is down.
-    pub backoff: backoff::Config,
+    /// The delays between attempts at a dependency that is down.
+    pub retry: RetryPolicy,
     /// End with an error when a dependency does not answer within 10 s of the start, instead of waiting for it.
     pub fail_fast: bool,
     /// How long work under way may take to finish after the shutdown began.
@@ -65,7 +65,7 @@ impl Default for Config {
             max_in_flight: 256,
             max_image_bytes: 1024 * 1024,
             commit_interval: Duration::from_secs(1),
-            backoff: backoff::Config::default(),
+            retry: RetryPolicy::default(),
             fail_fast: false,
             shutdown_grace: Duration::from_secs(10),
         }
@@ -78,39 +78,26 @@ impl Default for Config {
 /// A configuration that cannot work; with `fail_fast` also a dependency that does not answer within 10 s. Without
 /// it, dependencies that are down are waited for.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
-    let kafka = Arc::new(Outage::new(ROLE, "Kafka", Arc::clone(&stats)));
-    let topics = [
-        config.images_topic.clone(),
-        dead_letter_topic(&config.images_topic),
-        config.predictions_topic.clone(),
-    ]
-    .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
-    let start = Retry { backoff: &config.backoff, outage: &kafka, stats: &stats, shutdown: &shutdown };
     let client = connect(&config).await?;
-    if !startup::topics(&config.kafka, ROLE, &topics, start, config.fail_fast).await? {
-        return Ok(());
-    }
-    let source = source::Config {
-        kafka: config.kafka.clone(),
+    let settings = start::Settings {
+        kafka: &config.kafka,
         role: ROLE,
-        topic: config.images_topic.clone(),
-        group: config.group.clone(),
+        group: &config.group,
+        topic: &config.images_topic,
+        output: Some(&config.predictions_topic),
+        partitions: config.partitions,
+        replication: config.replication,
         max_in_flight: config.max_in_flight,
         commit_interval: config.commit_interval,
+        retry: &config.retry,
+        fail_fast: config.fail_fast,
     };
-    let mut source = Source::start(source, Arc::clone(&stats), Arc::clone(&kafka))?;
-    tracing::info!(role = ROLE, topic = config.images_topic, group = config.group, "consuming");
-    // Work outlives the shutdown by the grace; after it, retries end and what is left is dropped.
-    let hurry = CancellationToken::new();
-    let worker = Arc::new(Worker {
-        publisher: Publisher::new(&config.kafka, ROLE, Duration::from_secs(30))?,
-        inference: Outage::new(ROLE, "inference server", Arc::clone(&stats)),
-        client,
-        kafka,
-        stats,
-        hurry: hurry.clone(),
-        config,
-    });
+    let Some(consumer) = Consumer::start(settings, Arc::clone(&stats), &shutdown).await? else {
+        return Ok(());
+    };
+    let Consumer { mut source, delivery } = consumer;
+    let inference = OutageLog::new(ROLE, "inference server", stats);
+    let worker = Arc::new(Worker { config, client, inference, delivery });
     let mut tasks = JoinSet::new();
     let result = loop {
         tokio::select! {
@@ -133,7 +120,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     source.drain();
     let finished = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(worker.config.shutdown_grace, finished).await.is_err() {
-        hurry.cancel();
+        worker.delivery.expedite.cancel();
         tasks.shutdown().await;
     }
     let closed = source.close().await;
@@ -159,20 +146,18 @@ async fn connect(config: &Config) -> Result<Client> {
 struct Worker {
     config: Config,
     client: Client,
-    publisher: Publisher,
-    inference: Outage,
-    kafka: Arc<Outage>,
-    stats: Arc<Stats>,
-    hurry: CancellationToken,
+    inference: OutageLog,
+    delivery: Delivery,
 }
 
 impl Worker {
-    /// Sees one record through. A record that is not complete when this returns is delivered again.
+    /// Handles one record. A record that is not complete when this returns is delivered again.
     async fn handle(self: Arc<Self>, record: Record) -> Result<()> {
         let payload = record.payload.as_deref().unwrap_or_default();
-        let verdict = match judge(payload, self.config.max_image_bytes) {
+        let verdict = match validate(payload, self.config.max_image_bytes) {
             Ok(image) => {
                 let answer = self
+                    .delivery
                     .retry(&self.inference)
                     .run(|| async { Ok(self.client.classify(image.encoding, image.data.clone()).await?) });
                 let Some(answer) = answer.await? else { return Ok(()) };
@@ -182,14 +167,15 @@ impl Worker {
         };
         match verdict {
             Ok(prediction) => self.publish(record, &prediction).await,
-            Err(reason) => bury(&self.publisher, self.retry(&self.kafka), record, &reason).await.map(drop),
+            Err(reason) => self.delivery.dead_letter(record, &reason).await,
         }
     }
 
     async fn publish(&self, record: Record, prediction: &PredictionRecord) -> Result<()> {
         let (key, payload) = (prediction.id.producer.to_string(), prediction.encode());
-        let published = self.retry(&self.kafka).run(|| {
-            self.publisher.publish(Message {
+        let Delivery { publisher, kafka, stats, .. } = &self.delivery;
+        let published = self.delivery.retry(kafka).run(|| {
+            publisher.publish(Message {
                 topic: &self.config.predictions_topic,
                 key: Some(key.as_bytes()),
                 payload: Some(&payload),
@@ -197,20 +183,16 @@ impl Worker {
             })
         });
         if published.await?.is_some() {
-            add(&self.stats.succeeded, 1);
-            self.stats.image_time.observe_time(record.polled.elapsed());
-            record.ticket.complete();
+            stats.succeeded.inc();
+            stats.image_time.observe(record.polled.elapsed().as_secs_f64());
+            record.in_flight.complete();
         }
         Ok(())
     }
-
-    fn retry<'a>(&'a self, outage: &'a Outage) -> Retry<'a> {
-        Retry { backoff: &self.config.backoff, outage, stats: &self.stats, shutdown: &self.hurry }
-    }
 }
 
-/// What the bytes alone decide: an image to classify, or a dead letter.
-fn judge(payload: &[u8], max_image_bytes: usize) -> Result<ImageRecord, Reason> {
+/// Reads an image to classify, or the reason for a dead letter: the bytes alone decide.
+fn validate(payload: &[u8], max_image_bytes: usize) -> Result<ImageRecord, Reason> {
     let image = ImageRecord::decode(payload)?;
     if image.data.len() > max_image_bytes {
         let message = format!("the image has {} bytes, {max_image_bytes} are allowed", image.data.len());
@@ -219,7 +201,7 @@ fn judge(payload: &[u8], max_image_bytes: usize) -> Result<ImageRecord, Reason> 
     Ok(image)
 }
 
-/// What the server's answer makes of an image: a prediction within the contract, or a dead letter.
+/// Turns the server's answer into a prediction within the contract, or the reason for a dead letter.
 fn read(image: &ImageRecord, answer: Answer, inferred_at: Timestamp) -> Result<PredictionRecord, Reason> {
     match answer {
         Answer::Rejected { reason } => Err(Reason { class: "rejected-image", message: reason }),
@@ -261,12 +243,12 @@ mod tests {
     #[test]
     fn bytes_that_are_no_image_are_a_dead_letter_with_a_class() {
         let check = |class: &str, payload: &[u8]| {
-            assert_eq!(judge(payload, 10).expect_err(class).class, class);
+            assert_eq!(validate(payload, 10).expect_err(class).class, class);
         };
         check("empty-record", b"");
         check("malformed", b"not protobuf");
         check("oversize-image", &image(11).encode());
-        assert_eq!(judge(&image(10).encode(), 10), Ok(image(10)));
+        assert_eq!(validate(&image(10).encode(), 10), Ok(image(10)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which offset of a partition may be committed while its records complete in any order. Pure.
+//! The offset of a partition that may be committed while its records complete in any order. Pure.
 //!
 //! **Invariant:** every record delivered before [`Tracker::position`] is complete. So a consumer that starts again
 //! at a committed position repeats records, and never skips one.
@@ -17,9 +17,9 @@ pub struct Tracker {
     window: VecDeque<Entry>,
     /// The serial of the front of the window, or of the next delivery when the window is empty.
     front: u64,
-    /// One above the last delivered offset.
+    /// The offset after the last delivered one.
     next: Option<i64>,
-    /// How many records were released.
+    /// The number of records that were released.
     released: u64,
 }
 

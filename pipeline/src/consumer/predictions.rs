@@ -1,20 +1,20 @@
 //! Predictions become documents: Kafka `predictions` → [`Sink`].
 //!
-//! A batch is whatever queued while the last bulk write was under way, up to `max_batch` records and
+//! A batch holds the records that queued while the last bulk write was under way, up to `max_batch` records and
 //! `max_batch_bytes`; no timer is involved, so an idle stream is written at once and a busy one in large batches.
 //! A batch is complete when the sink has confirmed it as durable. A record that is no prediction, or that the sink
 //! refuses for good, is a dead letter. While MongoDB is down the batch in hand is written again and again, and the
 //! bound on records in flight stops the polling.
 
-use super::dead_letter::{Reason, bury};
-use super::retry::{Outage, Retry};
+use super::Stats;
+use super::dead_letter::Reason;
+use super::retry::{OutageLog, Retry};
 use super::source::{Record, Source};
-use super::stats::add;
-use super::{Stats, source, startup};
-use crate::backoff;
+use super::start::{self, Consumer, Delivery, first_contact};
 use crate::error::Result;
-use crate::kafka::{KafkaConfig, Publisher, TopicSpec, dead_letter_topic};
+use crate::kafka::{KafkaConfig, TopicSpec};
 use crate::sink::{MongoConfig, MongoSink, Sink};
+use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::PredictionRecord;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,11 +27,11 @@ pub(super) const ROLE: &str = "consume-predictions";
 pub struct Config {
     /// How to reach Kafka.
     pub kafka: KafkaConfig,
-    /// Where predictions are kept.
+    /// The collection of predictions.
     pub mongo: MongoConfig,
     /// The consumer group.
     pub group: String,
-    /// Where predictions come from.
+    /// The topic of predictions.
     pub predictions_topic: String,
     /// Partitions of topics that have to be created.
     pub partitions: i32,
@@ -45,8 +45,8 @@ pub struct Config {
     pub max_batch_bytes: usize,
     /// How often offsets are committed.
     pub commit_interval: Duration,
-    /// Between two tries at a dependency that is down.
-    pub backoff: backoff::Config,
+    /// The delays between attempts at a dependency that is down.
+    pub retry: RetryPolicy,
     /// End with an error when a dependency does not answer within 10 s of the start, instead of waiting for it.
     pub fail_fast: bool,
     /// How long work under way may take to finish after the shutdown began.
@@ -66,7 +66,7 @@ impl Default for Config {
             max_batch: 1_000,
             max_batch_bytes: 8 * 1024 * 1024,
             commit_interval: Duration::from_secs(1),
-            backoff: backoff::Config::default(),
+            retry: RetryPolicy::default(),
             fail_fast: false,
             shutdown_grace: Duration::from_secs(10),
         }
@@ -79,9 +79,9 @@ impl Default for Config {
 /// A configuration that cannot work; with `fail_fast` also a dependency that does not answer within 10 s. Without
 /// it, dependencies that are down are waited for.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
-    let outage = Outage::new(ROLE, "MongoDB", Arc::clone(&stats));
-    let start = Retry { backoff: &config.backoff, outage: &outage, stats: &stats, shutdown: &shutdown };
-    let contact = startup::first_contact(start, config.fail_fast, || async {
+    let outage = OutageLog::new(ROLE, "MongoDB", Arc::clone(&stats));
+    let start = Retry { policy: &config.retry, outage: &outage, stats: &stats, shutdown: &shutdown };
+    let contact = first_contact(start, config.fail_fast, || async {
         // Resolving a name of `mongodb+srv` is part of reaching the server, so it is retried too.
         let sink = MongoSink::new(&config.mongo, ROLE).await?;
         sink.prepare().await?;
@@ -91,7 +91,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     run_with(config, &sink, stats, shutdown).await
 }
 
-/// The same with a sink of the caller's; `config.mongo` is not looked at.
+/// Runs the consumer as [`run`] does, but writes to `sink` and ignores `config.mongo`.
 ///
 /// # Errors
 /// As [`run`].
@@ -101,33 +101,25 @@ pub async fn run_with(
     stats: Arc<Stats>,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let kafka = Arc::new(Outage::new(ROLE, "Kafka", Arc::clone(&stats)));
-    let topics = [config.predictions_topic.clone(), dead_letter_topic(&config.predictions_topic)]
-        .map(|name| TopicSpec { name, partitions: config.partitions, replication: config.replication });
-    let start = Retry { backoff: &config.backoff, outage: &kafka, stats: &stats, shutdown: &shutdown };
-    if !startup::topics(&config.kafka, ROLE, &topics, start, config.fail_fast).await? {
-        return Ok(());
-    }
-    let source = source::Config {
-        kafka: config.kafka.clone(),
+    let settings = start::Settings {
+        kafka: &config.kafka,
         role: ROLE,
-        topic: config.predictions_topic.clone(),
-        group: config.group.clone(),
+        group: &config.group,
+        topic: &config.predictions_topic,
+        output: None,
+        partitions: config.partitions,
+        replication: config.replication,
         max_in_flight: config.max_in_flight,
         commit_interval: config.commit_interval,
+        retry: &config.retry,
+        fail_fast: config.fail_fast,
     };
-    let mut source = Source::start(source, Arc::clone(&stats), Arc::clone(&kafka))?;
-    tracing::info!(role = ROLE, topic = config.predictions_topic, group = config.group, "consuming");
-    let hurry = CancellationToken::new();
-    let writer = Writer {
-        publisher: Publisher::new(&config.kafka, ROLE, Duration::from_secs(30))?,
-        mongo: Outage::new(ROLE, "MongoDB", Arc::clone(&stats)),
-        sink,
-        kafka,
-        stats,
-        hurry: hurry.clone(),
-        config,
+    let Some(consumer) = Consumer::start(settings, Arc::clone(&stats), &shutdown).await? else {
+        return Ok(());
     };
+    let Consumer { mut source, delivery } = consumer;
+    let mongo = OutageLog::new(ROLE, "MongoDB", stats);
+    let writer = Writer { config, sink, mongo, delivery };
     let result = {
         let work = writer.run(&mut source, &shutdown);
         tokio::pin!(work);
@@ -139,7 +131,7 @@ pub async fn run_with(
                 match grace {
                     Ok(result) => result,
                     Err(_) => {
-                        hurry.cancel();
+                        writer.delivery.expedite.cancel();
                         work.await
                     }
                 }
@@ -153,11 +145,8 @@ pub async fn run_with(
 struct Writer<'a> {
     config: Config,
     sink: &'a dyn Sink,
-    publisher: Publisher,
-    mongo: Outage,
-    kafka: Arc<Outage>,
-    stats: Arc<Stats>,
-    hurry: CancellationToken,
+    mongo: OutageLog,
+    delivery: Delivery,
 }
 
 impl Writer<'_> {
@@ -180,7 +169,7 @@ impl Writer<'_> {
         }
     }
 
-    /// What is there already, within the limits, and the record that would have broken them.
+    /// Takes the records that have arrived already, within the limits, and the one that would have broken them.
     fn gather(&self, first: Record, source: &mut Source) -> (Vec<Record>, Option<Record>) {
         let size = |record: &Record| record.payload.as_ref().map_or(0, bytes::Bytes::len);
         let mut bytes = size(&first);
@@ -208,7 +197,7 @@ impl Writer<'_> {
             }
         }
         if !predictions.is_empty() {
-            let written = self.retry(&self.mongo).run(|| self.sink.write(&predictions)).await?;
+            let written = self.delivery.retry(&self.mongo).run(|| self.sink.write(&predictions)).await?;
             let Some(refused) = written else { return Ok(()) };
             for refusal in refused {
                 if let Some(record) = records.get_mut(refusal.index).and_then(Option::take) {
@@ -217,18 +206,13 @@ impl Writer<'_> {
             }
             for (record, prediction) in records.into_iter().zip(&predictions) {
                 let Some(record) = record else { continue };
-                add(&self.stats.succeeded, 1);
-                self.stats.predictions.count(prediction.label, prediction.correct());
-                record.ticket.complete();
+                self.delivery.stats.succeeded.inc();
+                self.delivery.stats.predictions.count(prediction.label, prediction.correct());
+                record.in_flight.complete();
             }
         }
-        let letters = dead.into_iter().map(async |(record, reason)| {
-            bury(&self.publisher, self.retry(&self.kafka), record, &reason).await.map(drop)
-        });
+        let letters =
+            dead.into_iter().map(async |(record, reason)| self.delivery.dead_letter(record, &reason).await);
         futures::future::try_join_all(letters).await.map(drop)
-    }
-
-    fn retry<'a>(&'a self, outage: &'a Outage) -> Retry<'a> {
-        Retry { backoff: &self.config.backoff, outage, stats: &self.stats, shutdown: &self.hurry }
     }
 }

@@ -1,19 +1,18 @@
-//! Waiting for a dependency that is down: for ever, with backoff and jitter, and without filling the log.
+//! Waiting for a dependency that is down: without limit, with backoff and jitter, and without filling the log.
 //!
-//! Many records meet the same outage at once. They share one [`Outage`], which decides what is worth a line: the
-//! first failure, a failure that says something new, the recovery. While it lasts the consumer counts as not ready.
+//! Many records meet the same outage at once. They share one [`OutageLog`], which logs the first failure, a failure with a
+//! new message, and the recovery. While an outage lasts the consumer is not ready.
 
 use super::Stats;
-use super::stats::add;
-use crate::backoff::{self, Backoff};
 use crate::error::{Error, Result, chain};
+use firesteel_common::retry::RetryPolicy;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// What one dependency's failures have said so far.
+/// The outages of one dependency, and what was logged of them.
 #[derive(Debug)]
-pub(crate) struct Outage {
+pub(crate) struct OutageLog {
     role: &'static str,
     dependency: &'static str,
     stats: Arc<Stats>,
@@ -32,7 +31,7 @@ struct Current {
     failures: u64,
 }
 
-/// What is worth a line.
+/// An event that is worth a line in the log.
 #[derive(Debug, PartialEq, Eq)]
 enum Announcement {
     Began,
@@ -65,35 +64,35 @@ impl State {
     }
 }
 
-impl Outage {
+impl OutageLog {
     pub(crate) fn new(role: &'static str, dependency: &'static str, stats: Arc<Stats>) -> Self {
         Self { role, dependency, stats, state: Mutex::default() }
     }
 
-    /// Takes note of a failure.
+    /// Takes note of a failed attempt.
     pub(crate) fn failed(&self, message: &str) {
         let mut state = self.lock();
         let announcement = state.failed(message, Instant::now());
         if announcement == Some(Announcement::Began) {
             // Under the lock, or the news of a later recovery might come first.
-            self.stats.standing.goes_away(self.dependency);
+            self.stats.health.dependency_down(self.dependency);
         }
         drop(state);
         self.say(announcement, message);
     }
 
-    /// Takes note of a success.
+    /// Takes note of a successful attempt.
     pub(crate) fn succeeded(&self) {
         let mut state = self.lock();
         let announcement = state.succeeded(Instant::now());
         if announcement.is_some() {
-            self.stats.standing.comes_back(self.dependency);
+            self.stats.health.dependency_up(self.dependency);
         }
         drop(state);
         self.say(announcement, "");
     }
 
-    /// Whether the last thing heard was a failure.
+    /// Whether the last attempt failed.
     pub(crate) fn is_on(&self) -> bool {
         self.lock().current.is_some()
     }
@@ -125,23 +124,23 @@ impl Outage {
     }
 }
 
-/// What a run of tries needs.
+/// Attempts at a dependency until one succeeds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Retry<'a> {
-    pub(crate) backoff: &'a backoff::Config,
-    pub(crate) outage: &'a Outage,
+    pub(crate) policy: &'a RetryPolicy,
+    pub(crate) outage: &'a OutageLog,
     pub(crate) stats: &'a Stats,
     pub(crate) shutdown: &'a CancellationToken,
 }
 
 impl Retry<'_> {
-    /// Calls `attempt` until it succeeds or fails for good. `None` when the shutdown came first; a try that is
-    /// under way then is dropped.
+    /// Calls `attempt` until it succeeds or fails for good. `None` when the shutdown came first; an attempt that is under
+    /// way then is dropped.
     pub(crate) async fn run<T, F>(self, mut attempt: impl FnMut() -> F) -> Result<Option<T>>
     where
         F: Future<Output = Result<T>>,
     {
-        let mut backoff = Backoff::new(self.backoff.clone());
+        let mut backoff = self.policy.backoff();
         loop {
             let result = tokio::select! {
                 biased;
@@ -165,7 +164,7 @@ impl Retry<'_> {
     }
 
     fn note(&self, error: &Error) {
-        add(&self.stats.retries, 1);
+        self.stats.retries.inc();
         self.outage.failed(&chain(error));
     }
 }
@@ -191,9 +190,9 @@ mod tests {
     #[tokio::test]
     async fn a_shutdown_ends_the_waiting_and_a_permanent_error_ends_the_tries() {
         let (stats, shutdown) = (Arc::new(Stats::default()), CancellationToken::new());
-        let outage = Outage::new("r", "d", Arc::clone(&stats));
-        let backoff = backoff::Config { initial: Duration::from_millis(1), ..backoff::Config::default() };
-        let retry = Retry { backoff: &backoff, outage: &outage, stats: &stats, shutdown: &shutdown };
+        let outage = OutageLog::new("r", "d", Arc::clone(&stats));
+        let policy = RetryPolicy { initial: Duration::from_millis(1), ..RetryPolicy::default() };
+        let retry = Retry { policy: &policy, outage: &outage, stats: &stats, shutdown: &shutdown };
         let down = || Error::MongoUnconfirmed {
             database: "d".into(),
             collection: "c".into(),
@@ -216,7 +215,7 @@ mod tests {
         let (result, ()) = tokio::join!(wait, async { shutdown.cancel() });
         assert_eq!(result.expect("shut down"), None);
 
-        let unavailable = || stats.standing.reasons().contains(&"d is unavailable".to_owned());
+        let unavailable = || stats.health.reasons().contains(&"d is unavailable".to_owned());
         outage.failed("refused");
         assert!(unavailable());
         outage.succeeded();

@@ -1,67 +1,96 @@
-//! What a consumer counts: read by progress bars and metrics while it runs.
+//! The counters of a consumer, which progress bars and its [`Metrics`](super::Metrics) read while it runs.
+//!
+//! A counter is raised where the fact becomes true, which for a result is after its acknowledgement.
 
-use super::standing::Standing;
-use crate::health::Histogram;
+use super::health_state::HealthState;
+use firesteel_common::metrics::{SECONDS, counter, counters, gauge, histogram};
 use firesteel_proto::Label;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of one consumer. Every counter only grows, except `in_flight`.
+/// Counters of one consumer. Those that are exported are instruments of Prometheus.
 #[derive(Debug)]
 pub struct Stats {
     /// Records received from Kafka, redeliveries included.
     pub consumed: AtomicU64,
     /// Records whose result is durable.
-    pub succeeded: AtomicU64,
+    pub succeeded: IntCounter,
     /// Records whose dead letter is durable.
-    pub dead_lettered: AtomicU64,
-    /// Tries that failed for a passing reason.
-    pub retries: AtomicU64,
+    pub dead_lettered: IntCounter,
+    /// Attempts that failed for a passing reason.
+    pub retries: IntCounter,
     /// Records whose offsets the broker has confirmed as committed.
     pub committed: AtomicU64,
     /// Records received and not yet complete.
-    pub in_flight: AtomicU64,
+    pub in_flight: IntGauge,
+    /// `succeeded` and `dead_lettered`, told apart by their outcome.
+    pub(crate) records: IntCounterVec,
     /// From the poll that brought an image to the acknowledgement of its prediction.
     pub(crate) image_time: Histogram,
     /// Predictions that are durable in the store.
     pub(crate) predictions: Predictions,
-    pub(crate) standing: Standing,
+    pub(crate) health: HealthState,
 }
 
 impl Default for Stats {
     fn default() -> Self {
+        let records = counters(
+            "firesteel_records_total",
+            "Records whose result, or whose dead letter, is durable",
+            &["outcome"],
+        );
         Self {
             consumed: AtomicU64::new(0),
-            succeeded: AtomicU64::new(0),
-            dead_lettered: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
+            succeeded: records.with_label_values(&["succeeded"]),
+            dead_lettered: records.with_label_values(&["dead_lettered"]),
+            retries: counter(
+                "firesteel_retries_total",
+                "Tries at a dependency that failed for a passing reason",
+            ),
             committed: AtomicU64::new(0),
-            in_flight: AtomicU64::new(0),
-            image_time: Histogram::times(),
+            in_flight: gauge(
+                "firesteel_records_in_flight",
+                "Records received from Kafka and not yet complete",
+            ),
+            records,
+            image_time: histogram(
+                "firesteel_image_seconds",
+                "From the poll that brought an image to the acknowledgement of its prediction",
+                &SECONDS,
+            ),
             predictions: Predictions::default(),
-            standing: Standing::default(),
+            health: HealthState::default(),
         }
     }
 }
 
-/// How many images of each class were named wrongly, and how many rightly.
-#[derive(Debug, Default)]
+/// How many images of each class were named rightly, and how many wrongly.
+#[derive(Debug)]
 pub(crate) struct Predictions {
-    counts: [[AtomicU64; 2]; Label::ALL.len()],
+    pub(crate) counts: IntCounterVec,
+}
+
+impl Default for Predictions {
+    fn default() -> Self {
+        let counts = counters(
+            "firesteel_predictions_total",
+            "Predictions that are durable in MongoDB, by the true class; one that comes twice counts twice",
+            &["label", "correct"],
+        );
+        // Every class is reported from the start.
+        for label in Label::ALL {
+            for correct in ["false", "true"] {
+                counts.with_label_values(&[label.name(), correct]);
+            }
+        }
+        Self { counts }
+    }
 }
 
 impl Predictions {
     pub(crate) fn count(&self, label: Label, correct: bool) {
-        add(&self.counts[label as usize][usize::from(correct)], 1);
-    }
-
-    /// Every class with both counts.
-    pub(crate) fn told(&self) -> impl Iterator<Item = (Label, bool, u64)> {
-        Label::ALL.into_iter().zip(&self.counts).flat_map(|(label, counts)| {
-            [false, true]
-                .into_iter()
-                .zip(counts)
-                .map(move |(correct, count)| (label, correct, count.load(Ordering::Relaxed)))
-        })
+        let correct = if correct { "true" } else { "false" };
+        self.counts.with_label_values(&[label.name(), correct]).inc();
     }
 }
 
@@ -86,19 +115,13 @@ impl Stats {
     /// Reads every counter.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Snapshot {
-            consumed: read(&self.consumed),
-            succeeded: read(&self.succeeded),
-            dead_lettered: read(&self.dead_lettered),
-            retries: read(&self.retries),
-            committed: read(&self.committed),
-            in_flight: read(&self.in_flight),
+            consumed: self.consumed.load(Ordering::Relaxed),
+            succeeded: self.succeeded.get(),
+            dead_lettered: self.dead_lettered.get(),
+            retries: self.retries.get(),
+            committed: self.committed.load(Ordering::Relaxed),
+            in_flight: u64::try_from(self.in_flight.get()).unwrap_or(0),
         }
     }
-}
-
-/// Adds to a counter.
-pub(crate) fn add(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
 }

@@ -1,9 +1,13 @@
-//! What kind of failure a code of Kafka or MongoDB is.
+//! The kind of a failure, from the error codes of Kafka and MongoDB.
 //!
-//! A code that is not known is worth another try, on both: giving up ends a consumer for something that may pass,
-//! while every call of this crate may be repeated without harm, and an outage that does not end is in the log.
+//! This is the policy of a consumer, which may wait for hours: an unknown code is transient. Giving up would end a consumer
+//! for something that may pass, while every call of this crate may be repeated without harm, and an outage that does not
+//! end is in the log.
 
 use super::ErrorKind;
+use firesteel_common::kafka::is_denied;
+use firesteel_common::mongodb::client::{is_labelled_transient, is_lost, known_code};
+use firesteel_common::mongodb::{Code as MongoCode, Fact};
 use mongodb::error::{Error as MongoError, ErrorKind as MongoErrorKind, WriteFailure};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -29,14 +33,9 @@ pub(crate) fn kafka_kind(error: &KafkaError) -> ErrorKind {
             | Code::InvalidReplicationFactor
             | Code::InvalidConfig
             | Code::PolicyViolation
-            | Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::Authentication
-            | Code::UnsupportedSASLMechanism
             | Code::InvalidArgument,
         ) => ErrorKind::Caller,
+        Some(code) if is_denied(code) => ErrorKind::Caller,
         Some(_) => ErrorKind::Transient,
         None => match error {
             // A request that could not even be put together: too many partitions, a name with a zero byte.
@@ -49,44 +48,25 @@ pub(crate) fn kafka_kind(error: &KafkaError) -> ErrorKind {
     }
 }
 
-/// A user, a right, a name, an option or an index that someone has to mend: UserNotFound, Unauthorized,
-/// AuthenticationFailed, IllegalOperation, CommandNotFound, CannotCreateIndex, InvalidOptions, InvalidNamespace,
-/// IndexOptionsConflict, IndexKeySpecsConflict, CommandNotSupported, CommandNotSupportedOnView, Atlas's own.
-const MONGO_CALLER: [i32; 13] = [11, 13, 18, 20, 59, 67, 72, 73, 85, 86, 115, 166, 8_000];
-/// The command itself is not one: BadValue, FailedToParse, TypeMismatch, InvalidBSON, BSONObjectTooLarge.
-const MONGO_PERMANENT: [i32; 5] = [2, 9, 14, 22, 10_334];
-/// The server goes away, or is not the primary any more: HostUnreachable, HostNotFound, MaxTimeMSExpired,
-/// NetworkTimeout, ShutdownInProgress, PrimarySteppedDown, ExceededTimeLimit, SocketException, NotWritablePrimary,
-/// InterruptedAtShutdown, Interrupted, InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk,
-/// NotPrimaryOrSecondary.
-const MONGO_GOING: [i32; 14] =
-    [6, 7, 50, 89, 91, 189, 262, 9_001, 10_107, 11_600, 11_601, 11_602, 13_435, 13_436];
-
 pub(crate) fn mongo_kind(error: &MongoError) -> ErrorKind {
-    let labelled = |label| error.contains_label(label);
     match error.kind.as_ref() {
         MongoErrorKind::Authentication { .. } => authentication(error),
         MongoErrorKind::InvalidArgument { .. } | MongoErrorKind::InvalidTlsConfig { .. } => ErrorKind::Caller,
         MongoErrorKind::Command(command) => mongo_code_kind(command.code),
-        MongoErrorKind::Io(_)
-        | MongoErrorKind::ConnectionPoolCleared { .. }
-        | MongoErrorKind::ServerSelection { .. }
-        | MongoErrorKind::DnsResolve { .. }
-        | MongoErrorKind::Write(WriteFailure::WriteConcernError(_)) => ErrorKind::Transient,
-        _ if labelled(mongodb::error::RETRYABLE_WRITE_ERROR)
-            || labelled(mongodb::error::TRANSIENT_TRANSACTION_ERROR) =>
-        {
+        MongoErrorKind::DnsResolve { .. } | MongoErrorKind::Write(WriteFailure::WriteConcernError(_)) => {
             ErrorKind::Transient
         }
+        _ if is_lost(error) || is_labelled_transient(error) => ErrorKind::Transient,
         _ => ErrorKind::Permanent,
     }
 }
 
-/// The kind of a command that the server refused as a whole.
+/// The kind of a command that the server refused as a whole: a user, a right, a name, an option or an index that
+/// someone has to mend, or a command that is none.
 fn mongo_code_kind(code: i32) -> ErrorKind {
-    match code {
-        _ if MONGO_CALLER.contains(&code) => ErrorKind::Caller,
-        _ if MONGO_PERMANENT.contains(&code) => ErrorKind::Permanent,
+    match MongoCode::of(code).map(MongoCode::fact) {
+        Some(Fact::BadCredentials | Fact::Unauthorized | Fact::Misconfigured) => ErrorKind::Caller,
+        Some(Fact::Malformed) => ErrorKind::Permanent,
         _ => ErrorKind::Transient,
     }
 }
@@ -95,8 +75,8 @@ fn mongo_code_kind(code: i32) -> ErrorKind {
 fn authentication(error: &MongoError) -> ErrorKind {
     use std::error::Error;
     let cause = error.source().and_then(|source| source.downcast_ref::<MongoError>());
-    match cause.map(|cause| cause.kind.as_ref()) {
-        Some(MongoErrorKind::Command(command)) if MONGO_GOING.contains(&command.code) => ErrorKind::Transient,
+    match cause.and_then(known_code).map(MongoCode::fact) {
+        Some(Fact::ServerGoing | Fact::Interrupted) => ErrorKind::Transient,
         _ => ErrorKind::Caller,
     }
 }
@@ -139,7 +119,8 @@ mod tests {
                 assert_eq!(mongo_code_kind(*code), kind, "{code}");
             }
         };
-        check(&MONGO_GOING, ErrorKind::Transient);
+        check(&[6, 7, 50, 89, 91, 189, 262, 9_001], ErrorKind::Transient);
+        check(&[10_107, 11_600, 11_601, 11_602, 13_435, 13_436], ErrorKind::Transient);
         // A lock time-out, a write conflict, a full disk, and one that nobody knows.
         check(&[24, 112, 14_031, 999_999], ErrorKind::Transient);
         check(&[13, 18, 73, 8_000], ErrorKind::Caller);

@@ -1,18 +1,23 @@
 //! The error of this crate.
 //!
-//! Each variant names what the reader needs to act on it (address, setting, topic, partition, offset,
-//! collection, file) and keeps its cause as `source`. [`Error::kind`] classifies once; retry, dead letter and
-//! exit code follow from that.
+//! Each variant names what the reader needs to act on it (address, topic, partition, offset, collection, file) and keeps
+//! its cause as `source`. [`Error::kind`] classifies once; retry, dead letter and exit code follow from that.
+//! [`Error::fields`] are the fields of the configuration that the error points at, whose names its message contains.
 
 mod classify;
 
 pub(crate) use classify::{kafka_kind, mongo_kind};
+pub use firesteel_common::error::chain;
 
+use firesteel_common::ConfigField::{
+    self, HealthListen, InferenceUrl, KafkaBootstrap, KafkaProperties, MongodbDatabase, MongodbUri,
+    ProducerDataset, ProducerLedger, SeedCollection, SeedExisting,
+};
 use mongodb::error::Error as MongoError;
 use rdkafka::error::KafkaError;
 use std::path::PathBuf;
 
-/// What can go wrong in the pipeline.
+/// An error of the pipeline.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,38 +30,36 @@ pub enum Error {
     InferenceCall(#[from] crate::inference::ClientError),
 
     /// Kafka did not answer in time.
-    #[error(
-        "{role}: cannot reach Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP, flag --kafka-bootstrap)"
-    )]
+    #[error("{role}: cannot reach Kafka at {address} ({})", KafkaBootstrap)]
     KafkaUnreachable {
-        /// Who tried: `producer`, `consume-images`, …
+        /// The component that tried: `producer`, `consume-images`, …
         role: String,
         /// The bootstrap servers.
         address: String,
-        /// What librdkafka said.
+        /// The error of librdkafka.
         source: Box<KafkaError>,
     },
 
     /// A Kafka client property that librdkafka, or the delivery guarantee, does not allow.
-    #[error("Kafka property {property} cannot be set so: {reason}")]
+    #[error("Kafka property {property} cannot be set so: {reason} ({})", KafkaProperties)]
     KafkaProperty {
         /// The property's librdkafka name. Its value is left out on purpose: it may be a secret.
         property: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 
     /// A Kafka client could not be made.
-    #[error("cannot make a Kafka client for {address}")]
+    #[error("cannot make a Kafka client for {address} ({})", KafkaBootstrap)]
     KafkaClient {
         /// The bootstrap servers.
         address: String,
-        /// What librdkafka said.
+        /// The error of librdkafka.
         source: Box<KafkaError>,
     },
 
     /// A topic could not be created, deleted or looked up.
-    #[error("cannot {action} topic {topic} of Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP)")]
+    #[error("cannot {action} topic {topic} of Kafka at {address} ({})", KafkaBootstrap)]
     Topic {
         /// The topic.
         topic: String,
@@ -64,14 +67,12 @@ pub enum Error {
         action: &'static str,
         /// The bootstrap servers.
         address: String,
-        /// What the broker said.
+        /// The error of the broker.
         source: Box<KafkaError>,
     },
 
     /// A consumer group's offsets could not be read, set or removed.
-    #[error(
-        "cannot {action} consumer group {group} of Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP)"
-    )]
+    #[error("cannot {action} consumer group {group} of Kafka at {address} ({})", KafkaBootstrap)]
     Group {
         /// The group.
         group: String,
@@ -79,27 +80,23 @@ pub enum Error {
         action: &'static str,
         /// The bootstrap servers.
         address: String,
-        /// What the broker said.
+        /// The error of the broker.
         source: Box<KafkaError>,
     },
 
     /// A record did not get its acknowledgement.
-    #[error(
-        "Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP) did not acknowledge a record for topic {topic}"
-    )]
+    #[error("Kafka at {address} ({}) did not acknowledge a record for topic {topic}", KafkaBootstrap)]
     Publish {
         /// The bootstrap servers.
         address: String,
         /// The topic.
         topic: String,
-        /// What librdkafka said.
+        /// The error of librdkafka.
         source: Box<KafkaError>,
     },
 
     /// A subscription failed in a way that polling again does not mend.
-    #[error(
-        "group {group} cannot consume topic {topic} from Kafka at {address} (setting FIRESTEEL_KAFKA_BOOTSTRAP)"
-    )]
+    #[error("group {group} cannot consume topic {topic} from Kafka at {address} ({})", KafkaBootstrap)]
     Consume {
         /// The bootstrap servers.
         address: String,
@@ -107,47 +104,43 @@ pub enum Error {
         topic: String,
         /// The group.
         group: String,
-        /// What librdkafka said.
+        /// The error of librdkafka.
         source: Box<KafkaError>,
     },
 
     /// MongoDB did not answer in time.
-    #[error("{role}: cannot reach MongoDB at {address} (setting FIRESTEEL_MONGODB_URI, flag --mongodb-uri)")]
+    #[error("{role}: cannot reach MongoDB at {address} ({})", MongodbUri)]
     MongoUnreachable {
-        /// Who tried.
+        /// The component that tried.
         role: String,
         /// The address without credentials or options.
         address: String,
-        /// What the driver said.
+        /// The error of the driver.
         source: Box<MongoError>,
     },
 
     /// MongoDB answered, and does not let this user in.
-    #[error(
-        "{role}: MongoDB at {address} refuses the credentials (setting FIRESTEEL_MONGODB_URI, flag --mongodb-uri)"
-    )]
+    #[error("{role}: MongoDB at {address} refuses the credentials ({})", MongodbUri)]
     MongoDenied {
-        /// Who tried.
+        /// The component that tried.
         role: String,
         /// The address without credentials or options.
         address: String,
-        /// What the driver said.
+        /// The error of the driver.
         source: Box<MongoError>,
     },
 
     /// The MongoDB connection string cannot be used.
-    #[error("setting FIRESTEEL_MONGODB_URI ({address}) is not a MongoDB connection string: {reason}")]
+    #[error("{} ({address}) is not a MongoDB connection string: {reason}", MongodbUri)]
     MongoUri {
         /// The address without credentials or options.
         address: String,
-        /// What the driver said.
+        /// The error of the driver.
         reason: String,
     },
 
     /// A collection could not be prepared or written to.
-    #[error(
-        "cannot {action} MongoDB collection {database}.{collection} at {address} (setting FIRESTEEL_MONGODB_URI)"
-    )]
+    #[error("cannot {action} MongoDB collection {database}.{collection} at {address} ({})", MongodbUri)]
     Mongo {
         /// `reach`, `create`, `drop`, `index`, `write to`, `read`.
         action: &'static str,
@@ -157,21 +150,24 @@ pub enum Error {
         database: String,
         /// The collection.
         collection: String,
-        /// What the driver or the server said.
+        /// The error of the driver or the server.
         source: Box<MongoError>,
     },
 
     /// A collection that was to be filled holds documents already.
     #[error(
-        "{database}.{collection} holds {documents} documents already: --drop replaces them, --append adds to them; \
-         or name another database (FIRESTEEL_MONGODB_DATABASE) or --collection"
+        "{database}.{collection} holds {documents} documents already: decide whether to replace them or to add to them \
+         ({}), or name another database ({}) or collection ({})",
+        SeedExisting,
+        MongodbDatabase,
+        SeedCollection
     )]
     CollectionNotEmpty {
         /// The database.
         database: String,
         /// The collection.
         collection: String,
-        /// How many.
+        /// The number of documents.
         documents: u64,
     },
 
@@ -184,43 +180,41 @@ pub enum Error {
         collection: String,
         /// The server's error code; 0 when none came.
         code: i32,
-        /// What the server said.
+        /// The server's message.
         message: String,
     },
 
     /// The inference server did not answer in time.
-    #[error(
-        "{role}: cannot reach the inference server at {address} (setting FIRESTEEL_INFERENCE_URL, flag --inference-url)"
-    )]
+    #[error("{role}: cannot reach the inference server at {address} ({})", InferenceUrl)]
     InferenceUnreachable {
-        /// Who tried.
+        /// The component that tried.
         role: String,
         /// The server's URL.
         address: String,
-        /// What the client said.
+        /// The error of the client.
         source: Box<crate::inference::ClientError>,
     },
 
     /// A data set file that cannot be read.
-    #[error("cannot read data set {path}", path = .path.display())]
+    #[error("cannot read data set {} ({})", .path.display(), ProducerDataset)]
     DatasetFile {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
     /// A data set file that is not Parquet.
-    #[error("data set {path} is not a readable Parquet file", path = .path.display())]
+    #[error("data set {} ({}) is not a readable Parquet file", .path.display(), ProducerDataset)]
     DatasetFormat {
         /// The file.
         path: PathBuf,
-        /// What the reader said.
+        /// The error of the Parquet reader.
         source: parquet::errors::ParquetError,
     },
 
     /// A data set without a column, or with one of another type.
-    #[error("data set {path}: column {column} must be {expected}, found {found}", path = .path.display())]
+    #[error("data set {} ({}): column {column} must be {expected}, found {found}", .path.display(), ProducerDataset)]
     DatasetColumn {
         /// The file.
         path: PathBuf,
@@ -233,49 +227,47 @@ pub enum Error {
     },
 
     /// A row of the data set that breaks the contract.
-    #[error("data set {path}: row {row}: {reason}", path = .path.display())]
+    #[error("data set {} ({}): row {row}: {reason}", .path.display(), ProducerDataset)]
     DatasetRow {
         /// The file.
         path: PathBuf,
         /// The row, from 0.
         row: usize,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 
     /// A configuration that cannot work.
-    #[error("setting {setting}: {reason}")]
+    #[error("{field}: {reason}")]
     Setting {
-        /// The setting's name.
-        setting: &'static str,
-        /// Why not.
+        /// The field that holds the value.
+        field: ConfigField,
+        /// The reason.
         reason: String,
     },
 
     /// The ledger of acknowledged ids could not be written.
-    #[error("cannot write ledger {path}", path = .path.display())]
+    #[error("cannot write ledger {} ({})", .path.display(), ProducerLedger)]
     Ledger {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
     /// Health checks and metrics cannot be served.
-    #[error(
-        "cannot serve health checks on {address} (setting FIRESTEEL_HEALTH_LISTEN, flag --health-listen)"
-    )]
+    #[error("cannot serve health checks on {address} ({})", HealthListen)]
     Health {
-        /// Where.
+        /// The address.
         address: std::net::SocketAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
     /// A task of this process died.
     #[error("{task} stopped unexpectedly")]
     Stopped {
-        /// Which.
+        /// The task.
         task: &'static str,
     },
 }
@@ -283,7 +275,7 @@ pub enum Error {
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What an error calls for.
+/// The reaction that an error calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The same call may succeed later: retry.
@@ -326,27 +318,47 @@ impl Error {
         }
     }
 
+    /// The fields of the configuration that the error points at, the likeliest first. The message contains their names.
+    #[must_use]
+    pub fn fields(&self) -> Vec<ConfigField> {
+        match self {
+            Self::KafkaUnreachable { .. }
+            | Self::KafkaClient { .. }
+            | Self::Topic { .. }
+            | Self::Group { .. }
+            | Self::Publish { .. }
+            | Self::Consume { .. } => vec![KafkaBootstrap],
+            Self::KafkaProperty { .. } => vec![KafkaProperties],
+            Self::MongoUnreachable { .. }
+            | Self::MongoDenied { .. }
+            | Self::MongoUri { .. }
+            | Self::Mongo { .. } => vec![MongodbUri],
+            Self::CollectionNotEmpty { .. } => vec![SeedExisting, MongodbDatabase, SeedCollection],
+            Self::InferenceUnreachable { .. } => vec![InferenceUrl],
+            Self::DatasetFile { .. }
+            | Self::DatasetFormat { .. }
+            | Self::DatasetColumn { .. }
+            | Self::DatasetRow { .. } => vec![ProducerDataset],
+            Self::Setting { field, .. } => vec![*field],
+            Self::Ledger { .. } => vec![ProducerLedger],
+            Self::Health { .. } => vec![HealthListen],
+            Self::Inference(error) => error.field().into_iter().collect(),
+            Self::InferenceCall(error) => error.field().into_iter().collect(),
+            Self::MongoUnconfirmed { .. } | Self::Stopped { .. } => Vec::new(),
+        }
+    }
+
+    /// The first of [`fields`](Self::fields).
+    #[must_use]
+    pub fn field(&self) -> Option<ConfigField> {
+        self.fields().first().copied()
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.kind() == ErrorKind::Transient
     }
-}
-
-/// The message of an error with those of its causes, for a log line or a header.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let message = cause.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -355,15 +367,30 @@ mod tests {
     use rdkafka::error::RDKafkaErrorCode;
 
     #[test]
-    fn an_unreachable_broker_is_named_with_its_setting_and_its_role() {
-        let error = Error::KafkaUnreachable {
+    fn a_message_names_the_role_the_address_and_the_fields() {
+        let unreachable = Error::KafkaUnreachable {
             role: "producer".into(),
             address: "localhost:9092".into(),
             source: Box::new(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)),
         };
-        let text = chain(&error);
-        for part in ["producer", "localhost:9092", "FIRESTEEL_KAFKA_BOOTSTRAP", "--kafka-bootstrap"] {
-            assert!(text.contains(part), "{part} in {text}");
+        let full =
+            Error::CollectionNotEmpty { database: "shop".into(), collection: "orders".into(), documents: 7 };
+        let rate = Error::Setting { field: ConfigField::ProducerRate, reason: "it is negative".into() };
+        let url = crate::inference::ClientError::Url { url: "x".into(), reason: "no host".into() };
+        for (error, parts) in [
+            (unreachable, &["producer", "localhost:9092", "kafka.bootstrap"][..]),
+            (full, &["shop.orders", "7 documents", "seed.existing", "mongodb.database", "seed.collection"]),
+            (rate, &["producer.rate"]),
+            (Error::InferenceCall(url), &["inference.url"]),
+        ] {
+            let text = chain(&error);
+            for part in parts {
+                assert!(text.contains(part), "{part} in {text}");
+            }
+            assert!(error.field().is_some());
+            for field in error.fields() {
+                assert!(text.contains(field.name()), "{field} in {text}");
+            }
         }
     }
 }

@@ -1,14 +1,15 @@
-//! Batches by back-pressure: a batch is whatever queued while the model was busy, up to `max_batch`. No timer.
+//! Batches by back-pressure: a batch holds the images that queued while the model was busy, up to `max_batch`. There is no
+//! timer.
 //!
 //! ```text
-//! caller ─ Room ─▶ decode queue ─▶ decode threads ─▶ ready queue ─▶ model threads ─▶ reply to the caller
+//! caller ─ Permit ─▶ decode queue ─▶ decode threads ─▶ ready queue ─▶ model threads ─▶ reply to the caller
 //! ```
 //!
-//! A [`Room`] is one of `queue` places; who has none waits (or is refused), so everything inside is bounded. Decoding
+//! A [`Permit`] is one of `queue` places; a caller without one waits or is refused, so the work inside is bounded. Decoding
 //! has threads of its own: it blocks neither the async runtime nor the model, which finds pixels ready when it is
 //! free. A model that fails fails its batch; a model that panics fails everything under way and ends the
-//! batcher, for nobody knows what state it left. Nothing ever waits for an answer that cannot come: a job
-//! dropped anywhere closes its caller's channel.
+//! batcher, because its state is unknown. No caller waits for an answer that cannot come: a job that is dropped
+//! closes its caller's channel.
 
 use super::decode::{Decoder, Rejection};
 use super::error::{Error, Result};
@@ -26,7 +27,7 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// How much at once.
+/// The limits of a batcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Images that the model gets at once, at most.
@@ -45,20 +46,20 @@ impl Default for Options {
     }
 }
 
-/// Why an accepted request has no classification.
+/// The reason why a request has no classification.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassifyError {
     /// The image is at fault, for ever.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// No place in the queue at this moment.
+    /// The queue is full at this moment.
     #[error("the queue is full: {limit} images are waiting")]
     Full {
         /// The places there are.
         limit: usize,
     },
-    /// The batcher takes nothing more.
+    /// The batcher accepts no further requests.
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The model is at fault, not the image.
@@ -66,20 +67,26 @@ pub enum ClassifyError {
     Model(Arc<Error>),
 }
 
-/// A place in the queue, free again when this is dropped.
+/// A place in the queue, which is free again when this is dropped.
 #[derive(Debug)]
-pub struct Room {
+pub struct Permit {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Owns the threads.
+impl Permit {
+    fn of(permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: permit }
+    }
+}
+
+/// The threads that decode and classify.
 #[derive(Debug)]
 pub struct Batcher {
     handle: Handle,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What callers hold. Clones are cheap.
+/// A handle for callers. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -90,12 +97,12 @@ struct Shared {
     info: ModelInfo,
     options: Options,
     stats: Arc<Stats>,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     encoded: Queue<Job<Encoded>>,
     ready: Queue<Job<Vec<u8>>>,
     /// Decode threads still running; the last one closes `ready`.
     decoding: AtomicUsize,
-    /// What the model's panic said.
+    /// The message of the model's panic.
     failure: OnceLock<String>,
     failed: CancellationToken,
 }
@@ -110,13 +117,13 @@ struct Encoded {
 struct Job<T> {
     image: T,
     reply: oneshot::Sender<Result<Classification, ClassifyError>>,
-    room: Room,
+    permit: Permit,
 }
 
 impl<T> Job<T> {
     /// Frees the place before the caller learns that it may send another.
     fn answer(self, answer: Result<Classification, ClassifyError>) {
-        drop(self.room);
+        drop(self.permit);
         // The caller may have gone; then nobody is told.
         let _ = self.reply.send(answer);
     }
@@ -147,7 +154,7 @@ impl Batcher {
             info,
             options,
             stats,
-            room: Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS))),
             encoded: Queue::new(),
             ready: Queue::new(),
             decoding: AtomicUsize::new(decode_threads),
@@ -179,7 +186,7 @@ impl Batcher {
         self.handle.clone()
     }
 
-    /// Takes nothing more, answers what was accepted, and ends the threads.
+    /// Accepts no further requests, answers those that were accepted, and ends the threads.
     pub async fn shutdown(mut self) {
         self.close();
         let threads = std::mem::take(&mut self.threads);
@@ -190,7 +197,7 @@ impl Batcher {
     }
 
     fn close(&self) {
-        self.handle.shared.room.close();
+        self.handle.shared.permits.close();
         self.handle.shared.encoded.close();
     }
 }
@@ -209,13 +216,13 @@ impl Handle {
         &self.shared.info
     }
 
-    /// What has been counted so far.
+    /// The counters.
     #[must_use]
     pub fn stats(&self) -> &Arc<Stats> {
         &self.shared.stats
     }
 
-    /// How the batcher was set up.
+    /// The options that the batcher was started with.
     #[must_use]
     pub fn options(&self) -> Options {
         self.shared.options
@@ -225,20 +232,20 @@ impl Handle {
     ///
     /// # Errors
     /// When there will never be one: shutting down, or the model is gone.
-    pub async fn room(&self) -> Result<Room, ClassifyError> {
-        let room = Arc::clone(&self.shared.room).acquire_owned().await;
-        room.map(|permit| Room { _permit: permit }).map_err(|_| self.closed())
+    pub async fn acquire(&self) -> Result<Permit, ClassifyError> {
+        let permit = Arc::clone(&self.shared.permits).acquire_owned().await;
+        permit.map(Permit::of).map_err(|_| self.closed())
     }
 
     /// A place in the queue if there is one now.
     ///
     /// # Errors
-    /// [`ClassifyError::Full`], or as [`Handle::room`].
-    pub fn try_room(&self) -> Result<Room, ClassifyError> {
-        match Arc::clone(&self.shared.room).try_acquire_owned() {
-            Ok(permit) => Ok(Room { _permit: permit }),
+    /// [`ClassifyError::Full`], or as [`Handle::acquire`].
+    pub fn try_acquire(&self) -> Result<Permit, ClassifyError> {
+        match Arc::clone(&self.shared.permits).try_acquire_owned() {
+            Ok(permit) => Ok(Permit::of(permit)),
             Err(tokio::sync::TryAcquireError::NoPermits) => {
-                Stats::add(&self.shared.stats.refused, 1);
+                self.shared.stats.refused.inc();
                 Err(ClassifyError::Full { limit: self.shared.options.queue })
             }
             Err(tokio::sync::TryAcquireError::Closed) => Err(self.closed()),
@@ -250,24 +257,24 @@ impl Handle {
     /// # Errors
     /// The image's [`Rejection`], the model's failure, or shutting down.
     pub async fn classify(&self, encoding: Encoding, data: Bytes) -> Result<Classification, ClassifyError> {
-        self.classify_in(self.room().await?, encoding, data).await
+        self.classify_with(self.acquire().await?, encoding, data).await
     }
 
     /// Classifies one image that has its place already.
     ///
     /// # Errors
     /// As [`Handle::classify`].
-    pub async fn classify_in(
+    pub async fn classify_with(
         &self,
-        room: Room,
+        permit: Permit,
         encoding: Encoding,
         data: Bytes,
     ) -> Result<Classification, ClassifyError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job { image: Encoded { encoding, data }, reply, room };
-        Stats::add(&self.shared.stats.queued, 1);
+        let job = Job { image: Encoded { encoding, data }, reply, permit };
+        self.shared.stats.queued.inc();
         if self.shared.encoded.push(job).is_err() {
-            Stats::subtract(&self.shared.stats.queued, 1);
+            self.shared.stats.queued.dec();
             return Err(self.closed());
         }
         answer.await.unwrap_or_else(|_| Err(self.closed()))
@@ -288,7 +295,7 @@ impl Handle {
 }
 
 impl Shared {
-    /// The life of a decode thread.
+    /// The loop of a decode thread.
     fn decode(&self, decoder: Decoder) {
         let mut taken = Vec::with_capacity(1);
         while self.encoded.take(1, &mut taken) {
@@ -302,7 +309,7 @@ impl Shared {
     }
 
     fn decode_one(&self, decoder: Decoder, job: Job<Encoded>) {
-        let Job { image: Encoded { encoding, data }, reply, room } = job;
+        let Job { image: Encoded { encoding, data }, reply, permit } = job;
         // The decoders are not ours. Should one panic, the same bytes would make it panic again: a rejection.
         let decoded = catch_unwind(|| decoder.decode(encoding, &data)).unwrap_or_else(|panic| {
             let reason = format!("the decoder panicked: {}", message(panic.as_ref()));
@@ -311,27 +318,26 @@ impl Shared {
         });
         match decoded {
             Ok(image) => {
-                Stats::add(&self.stats.ready, 1);
-                if let Err(job) = self.ready.push(Job { image, reply, room }) {
-                    Stats::subtract(&self.stats.ready, 1);
-                    Stats::subtract(&self.stats.queued, 1);
+                self.stats.ready.fetch_add(1, Ordering::Relaxed);
+                if let Err(job) = self.ready.push(Job { image, reply, permit }) {
+                    self.stats.ready.fetch_sub(1, Ordering::Relaxed);
+                    self.stats.queued.dec();
                     drop(job);
                 }
             }
             Err(rejection) => {
-                Stats::subtract(&self.stats.queued, 1);
-                Stats::add(&self.stats.rejections, 1);
-                Job { image: (), reply, room }.answer(Err(rejection.into()));
+                self.stats.queued.dec();
+                self.stats.rejected.inc();
+                Job { image: (), reply, permit }.answer(Err(rejection.into()));
             }
         }
     }
 
-    /// The life of a model thread.
+    /// The loop of a model thread.
     fn infer(&self, mut model: Box<dyn Model>) {
         let (mut batch, mut pixels) = (Vec::new(), Vec::new());
         while self.ready.take(self.options.max_batch, &mut batch) {
-            Stats::subtract(&self.stats.ready, batch.len());
-            Stats::subtract(&self.stats.queued, batch.len());
+            self.stats.taken(batch.len());
             // Whoever has gone meanwhile needs no answer.
             batch.retain(|job| !job.reply.is_closed());
             if batch.is_empty() {
@@ -342,14 +348,10 @@ impl Shared {
             let start = Instant::now();
             let run = catch_unwind(AssertUnwindSafe(|| classify(model.as_mut(), &pixels, batch.len())));
             let took = start.elapsed();
-            let nanos = usize::try_from(took.as_nanos()).unwrap_or(usize::MAX);
-            Stats::add(&self.stats.busy_nanos, nanos);
+            self.stats.computed(took);
             match run {
                 Ok(Ok(answers)) => {
-                    Stats::add(&self.stats.images, batch.len());
-                    Stats::add(&self.stats.batches, 1);
-                    self.stats.batch_images.observe(batch.len() as u64);
-                    self.stats.batch_time.observe_time(took);
+                    self.stats.answered(batch.len(), took);
                     for (job, answer) in batch.drain(..).zip(answers) {
                         job.answer(Ok(answer));
                     }
@@ -362,7 +364,7 @@ impl Shared {
                     let message = message(panic.as_ref());
                     tracing::error!(%message, images = batch.len(), "the model panicked");
                     self.failure.get_or_init(|| message);
-                    self.room.close();
+                    self.permits.close();
                     self.encoded.abandon();
                     self.ready.abandon();
                     self.failed.cancel();
@@ -379,14 +381,14 @@ impl Shared {
     }
 
     fn fail(&self, batch: &mut Vec<Job<Vec<u8>>>, error: &Arc<Error>) {
-        Stats::add(&self.stats.failures, batch.len());
+        self.stats.failed.inc_by(batch.len() as u64);
         for job in batch.drain(..) {
             job.answer(Err(ClassifyError::Model(Arc::clone(error))));
         }
     }
 }
 
-/// What a panic said, if it said it in words.
+/// The message of a panic, where it has one.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())

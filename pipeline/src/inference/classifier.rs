@@ -32,7 +32,7 @@ pub struct Classifier {
     decoder: Decoder,
     batch: usize,
     model: Mutex<Box<dyn Model>>,
-    /// Of the model, after its last batch.
+    /// The bytes that the model held after its last batch.
     bytes: AtomicUsize,
     remembered: Remembered,
 }
@@ -109,11 +109,11 @@ impl Classifier {
         &self.info
     }
 
-    /// What is in each of `images`, whose encoding is told from their bytes, or why that can never be said. In their
-    /// order. Blocks, and computes on all cores.
+    /// Classifies `images`, whose encoding their bytes show, and returns an answer or a rejection for each, in their order.
+    /// Blocks, and computes on all cores.
     ///
     /// # Errors
-    /// The model's own; nothing is said about any of the images then.
+    /// The model's own; then no image has an answer.
     pub fn classify(&self, images: &[&[u8]]) -> Result<Vec<Result<Classification, Rejection>>> {
         let mut answers = Vec::with_capacity(images.len());
         for part in images.chunks(DECODED) {

@@ -11,7 +11,7 @@ use image::codecs::{jpeg::JpegDecoder, png::PngDecoder};
 use image::{DynamicImage, ImageDecoder, ImageError, Limits};
 use std::io::Cursor;
 
-/// Why bytes can never be classified: the same bytes are refused again.
+/// The reason why bytes can never be classified: the same bytes are refused again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -24,9 +24,9 @@ pub enum Rejection {
     /// More bytes than an image may have.
     #[error("the image has {bytes} bytes, more than the limit of {limit}")]
     TooLarge {
-        /// What came.
+        /// The value that was found.
         bytes: usize,
-        /// What is allowed.
+        /// The value that is allowed.
         limit: usize,
     },
     /// Another size than the model takes.
@@ -40,17 +40,17 @@ pub enum Rejection {
     /// Raw pixels of another length than the model's input.
     #[error("{found} bytes of raw RGB, the model takes {expected}")]
     RawLength {
-        /// What came.
+        /// The value that was found.
         found: usize,
         /// Width × height × 3.
         expected: usize,
     },
-    /// Bytes that nothing says what they are of, and that do not say it themselves.
+    /// Bytes whose encoding neither the request nor their beginning names.
     #[error(
         "{found} bytes that are neither JPEG nor PNG, and not the {expected} bytes of raw RGB that the model takes"
     )]
     Unrecognised {
-        /// What came.
+        /// The value that was found.
         found: usize,
         /// Width × height × 3.
         expected: usize,
@@ -60,12 +60,12 @@ pub enum Rejection {
     Unreadable {
         /// "JPEG" or "PNG".
         format: &'static str,
-        /// What the decoder says.
+        /// The error of the decoder.
         reason: String,
     },
 }
 
-/// What a file starts with.
+/// The bytes that a file starts with.
 const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 

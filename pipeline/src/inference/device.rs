@@ -1,13 +1,12 @@
-//! What a model computes on: the processor, with kernels of ours, or a GPU, with candle's.
+//! The device that a model computes on: the processor, with this crate's kernels, or a GPU, with candle's.
 //!
-//! Every build reads every device; whether it can use one is found out when the device is opened. Feature `cuda` is
-//! for GPUs of NVIDIA, `metal` for those of Apple: both only pass through to candle.
+//! Every build reads every device; whether it can use one is found out when a model is made for it. Feature `cuda` is for
+//! GPUs of NVIDIA, `metal` for those of Apple: both only pass through to candle.
 
-use super::error::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a model computes.
+/// The device that a model computes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Device {
     /// The processor, on all of its cores.
@@ -23,32 +22,6 @@ pub enum Device {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no device: expected cpu, cuda, cuda:INDEX or metal")]
 pub struct UnknownDevice(String);
-
-impl Device {
-    /// The same for candle.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when this build has no support for it, or this machine no such device.
-    pub(super) fn open(self) -> Result<candle_core::Device> {
-        let opened = match self {
-            Self::Cpu => Ok(candle_core::Device::Cpu),
-            Self::Cuda(index) => candle_core::Device::new_cuda(index),
-            Self::Metal => candle_core::Device::new_metal(0),
-        };
-        opened.map_err(|source| {
-            let feature = match self {
-                Self::Cuda(_) if !cfg!(feature = "cuda") => Some("cuda"),
-                Self::Metal if !cfg!(feature = "metal") => Some("metal"),
-                _ => None,
-            };
-            let problem = match feature {
-                Some(feature) => format!("needs a build with --features {feature}, which this is not"),
-                None => format!("cannot be used: {source}"),
-            };
-            Error::Device { device: self, problem }
-        })
-    }
-}
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,15 +71,6 @@ mod tests {
         for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "cuda:0:1", "metal:0"] {
             let error = text.parse::<Device>().expect_err("no device").to_string();
             assert!(error.contains(&format!("{text:?}")) && error.contains("cuda:INDEX"), "{error}");
-        }
-    }
-
-    #[test]
-    #[cfg(not(any(feature = "cuda", feature = "metal")))]
-    fn a_build_without_gpus_says_how_to_get_one_with() {
-        for (device, feature) in [(Device::Cuda(1), "--features cuda"), (Device::Metal, "--features metal")] {
-            let error = device.open().expect_err("not compiled in").to_string();
-            assert!(error.contains(&device.to_string()) && error.contains(feature), "{error}");
         }
     }
 }

@@ -1,9 +1,10 @@
-//! What can go wrong with a model, its weights, or the server around it. A bad *image* is not an error of
+//! Errors of a model, its weights, or the server around it. A bad *image* is not an error of
 //! this kind: it is a [`Rejection`](super::Rejection), an answer like any other.
 
 use super::client::ClientError;
 use super::device::Device;
 use super::precision::Precision;
+use firesteel_common::ConfigField::{self, InferenceDevice, InferenceListen, InferencePrecision, Weights};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ pub enum Error {
     ReadWeights {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The bytes are no safetensors file.
@@ -24,7 +25,7 @@ pub enum Error {
     NotSafetensors {
         /// The file, or "the built-in weights".
         origin: String,
-        /// What the format's reader says.
+        /// The error of the format's reader.
         source: safetensors::SafeTensorError,
     },
     /// The file's metadata lacks a key, or says something that cannot be.
@@ -34,7 +35,7 @@ pub enum Error {
         origin: String,
         /// The metadata's key.
         key: &'static str,
-        /// What is wrong with it, as the rest of a sentence.
+        /// The problem, as the rest of a sentence.
         problem: String,
     },
     /// A tensor that the network needs is not there.
@@ -88,7 +89,7 @@ pub enum Error {
         name: String,
         /// The first such element.
         index: usize,
-        /// What stands there.
+        /// The value.
         value: f32,
     },
     /// The model's classes are not those that the pipeline's records can carry.
@@ -100,21 +101,21 @@ pub enum Error {
         found: Vec<String>,
     },
     /// A precision that this build or this device cannot compute in.
-    #[error("{model}: precision {precision} {problem} (setting precision)")]
+    #[error("{model}: precision {precision} {problem} ({})", InferencePrecision)]
     Precision {
         /// The model.
         model: String,
-        /// What was asked for.
+        /// The value that was asked for.
         precision: Precision,
-        /// Why not, as the rest of a sentence.
+        /// The reason, as the rest of a sentence.
         problem: String,
     },
     /// A device that this build or this machine does not have.
-    #[error("device {device} {problem} (setting device)")]
+    #[error("device {device} {problem} ({})", InferenceDevice)]
     Device {
-        /// What was asked for.
+        /// The value that was asked for.
         device: Device,
-        /// Why not, as the rest of a sentence.
+        /// The reason, as the rest of a sentence.
         problem: String,
     },
     /// The tensor library failed.
@@ -122,7 +123,7 @@ pub enum Error {
     Compute {
         /// The model.
         model: String,
-        /// What candle says.
+        /// The error of candle.
         source: candle_core::Error,
     },
     /// The model's output cannot be used.
@@ -130,7 +131,7 @@ pub enum Error {
     Output {
         /// The model.
         model: String,
-        /// What is wrong with it, as the rest of a sentence.
+        /// The problem, as the rest of a sentence.
         problem: String,
     },
     /// The model's code panicked: its state is unknown, so the server stops.
@@ -146,42 +147,57 @@ pub enum Error {
     Setting {
         /// The setting.
         setting: &'static str,
-        /// What was given.
+        /// The value that was given.
         value: String,
-        /// What would do.
+        /// The values that are allowed.
         expected: &'static str,
     },
     /// The server cannot have its address.
-    #[error("inference server: cannot listen on {address} (setting listen): {source}")]
+    #[error("inference server: cannot listen on {address} ({}): {source}", InferenceListen)]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A thread of the server cannot be started.
     #[error("inference server: cannot start a thread: {source}")]
     Thread {
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// gRPC reflection refused the service's own description.
     #[error("inference server: reflection: {source}")]
     Reflection {
-        /// What tonic says.
+        /// The error of tonic.
         source: tonic_reflection::server::Error,
     },
     /// The server stopped by itself.
     #[error("inference server on {address}: {source}")]
     Serve {
-        /// Where it listened.
+        /// The address that it listened on.
         address: SocketAddr,
-        /// What tonic says.
+        /// The error of tonic.
         source: tonic::transport::Error,
     },
     /// The client's side.
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl Error {
+    /// The field of the configuration that the error points at, whose name its message contains.
+    #[must_use]
+    pub fn field(&self) -> Option<ConfigField> {
+        match self {
+            Self::ReadWeights { .. } => Some(Weights),
+            Self::Precision { .. } => Some(InferencePrecision),
+            Self::Device { .. } => Some(InferenceDevice),
+            Self::Bind { .. } => Some(InferenceListen),
+            Self::Client(error) => error.field(),
+            _ => None,
+        }
+    }
 }
 
 /// A result of this module.

@@ -20,10 +20,10 @@ pub struct Sample {
     pub class: usize,
 }
 
-/// What a model made of a set of images.
+/// The result of a model for a set of images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Which model.
+    /// The name of the model.
     pub model: String,
     /// Images.
     pub images: usize,

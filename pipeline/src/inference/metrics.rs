@@ -1,27 +1,37 @@
-//! The inference server's metrics and its readiness, read from its [`Stats`].
+//! The inference server's metrics and its readiness, read from its [`Stats`](super::Stats).
 
 use super::server::{Ready, Server};
-use super::stats::Stats;
-use crate::health::{Readiness, Watched, counter, gauge, histogram, labels};
+use crate::health::{HealthSource, Readiness};
+use firesteel_common::metrics::registry;
+use prometheus::Registry;
 use prometheus::proto::MetricFamily;
-use std::sync::Arc;
 
-/// What a health server tells of one inference server.
+/// The health of one inference server, for a health server.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    stats: Arc<Stats>,
+    registry: Registry,
     ready: Ready,
 }
 
 impl Metrics {
-    /// Of `server`.
+    /// The metrics of `server`.
     #[must_use]
     pub fn of(server: &Server) -> Self {
-        Self { stats: server.stats(), ready: server.ready() }
+        let stats = server.stats();
+        let registry = registry(
+            &[],
+            vec![
+                Box::new(stats.outcomes.clone()),
+                Box::new(stats.queued.clone()),
+                Box::new(stats.batch_images.clone()),
+                Box::new(stats.batch_time.clone()),
+            ],
+        );
+        Self { registry, ready: server.ready() }
     }
 }
 
-impl Watched for Metrics {
+impl HealthSource for Metrics {
     fn readiness(&self) -> Readiness {
         if self.ready.is_ready() {
             return Readiness::Ready;
@@ -30,35 +40,6 @@ impl Watched for Metrics {
     }
 
     fn families(&self) -> Vec<MetricFamily> {
-        let stats = &self.stats;
-        let images = |outcome, count| (labels([("outcome", outcome)]), count);
-        vec![
-            counter(
-                "firesteel_inference_images_total",
-                "Images that the model has named, that no model can name, that the model failed on, and unary calls \
-                 that found the queue full",
-                [
-                    images("classified", stats.images()),
-                    images("rejected", stats.rejections()),
-                    images("failed", stats.failures()),
-                    images("refused", stats.refused()),
-                ],
-            ),
-            gauge(
-                "firesteel_inference_queue_images",
-                "Images accepted and not yet with the model",
-                [(labels([]), stats.queued())],
-            ),
-            histogram(
-                "firesteel_inference_batch_images",
-                "Images of a batch that the model has answered",
-                &stats.batch_images,
-            ),
-            histogram(
-                "firesteel_inference_seconds",
-                "The model's time for a batch that it has answered",
-                &stats.batch_time,
-            ),
-        ]
+        self.registry.gather()
     }
 }

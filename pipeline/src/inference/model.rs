@@ -1,4 +1,4 @@
-//! What a model is: pixels in, logits out, and a description of both.
+//! The trait of models: pixels in, logits out, and a description of both.
 //!
 //! Anything that implements [`Model`] can stand behind the server: the candle network, a faster compiled one, a
 //! fake in a test. It is driven by one thread at a time and never sees an image of the wrong size.
@@ -8,7 +8,7 @@ use firesteel_proto::Label;
 
 /// A network that names what is in a picture.
 pub trait Model: Send {
-    /// What it takes and what it says.
+    /// The description of the inputs and the outputs.
     fn info(&self) -> &ModelInfo;
 
     /// The logits of `n` images: `pixels` is u8 `[n, height, width, 3]` (RGB, rows from the top), the result f32
@@ -34,9 +34,9 @@ pub struct ModelInfo {
     pub height: usize,
     /// Columns of an input image.
     pub width: usize,
-    /// What is subtracted from RGB / 255, per channel.
+    /// The mean that is subtracted from RGB / 255, per channel.
     pub mean: [f32; 3],
-    /// What the difference is divided by, per channel.
+    /// The standard deviation that the difference is divided by, per channel.
     pub std: [f32; 3],
 }
 
@@ -61,7 +61,7 @@ impl ModelInfo {
     }
 }
 
-/// What a model said of one image.
+/// The answer of a model for one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Classification {
     /// The most probable class, an index into [`ModelInfo::classes`].

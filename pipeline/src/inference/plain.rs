@@ -1,4 +1,4 @@
-//! The same network in candle's own operations, channels-first: slow, short, and obviously right.
+//! The network in candle's own operations, channels-first: slow, short, and obviously right.
 //!
 //! It is the oracle that faster implementations are tested against, "candle as it comes" in the benchmarks, and the
 //! model on a GPU, where candle's operations are not slow.
@@ -48,7 +48,7 @@ impl PlainResNet {
                 return Err(Error::Precision { model: network.info.name.clone(), precision, problem });
             }
         };
-        Self::build(network, precision.name(), dtype, &device.open()?)
+        Self::build(network, precision.name(), dtype, &open(device)?)
     }
 
     fn build(network: &Network, precision: &str, dtype: DType, device: &candle_core::Device) -> Result<Self> {
@@ -112,6 +112,30 @@ impl Model for PlainResNet {
     }
 }
 
+/// The device for candle.
+///
+/// # Errors
+/// [`Error::Device`] when this build has no support for it, or this machine no such device.
+fn open(device: Device) -> Result<candle_core::Device> {
+    let opened = match device {
+        Device::Cpu => Ok(candle_core::Device::Cpu),
+        Device::Cuda(index) => candle_core::Device::new_cuda(index),
+        Device::Metal => candle_core::Device::new_metal(0),
+    };
+    opened.map_err(|source| {
+        let feature = match device {
+            Device::Cuda(_) if !cfg!(feature = "cuda") => Some("cuda"),
+            Device::Metal if !cfg!(feature = "metal") => Some("metal"),
+            _ => None,
+        };
+        let problem = match feature {
+            Some(feature) => format!("needs a build with --features {feature}, which this is not"),
+            None => format!("cannot be used: {source}"),
+        };
+        Error::Device { device, problem }
+    })
+}
+
 fn conv(conv: &Conv, dtype: DType, device: &candle_core::Device) -> candle_core::Result<Conv2d> {
     let shape = (conv.outputs, conv.inputs, conv.kernel, conv.kernel);
     let weight = Tensor::from_slice(&conv.weight, shape, device)?.to_dtype(dtype)?;
@@ -129,4 +153,18 @@ fn normalised(info: &ModelInfo) -> Vec<[f32; 256]> {
         })
     };
     (0..3).map(channel).collect()
+}
+
+#[cfg(test)]
+#[cfg(not(any(feature = "cuda", feature = "metal")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_gpus_says_how_to_get_one_with() {
+        for (device, feature) in [(Device::Cuda(1), "--features cuda"), (Device::Metal, "--features metal")] {
+            let error = open(device).expect_err("not compiled in").to_string();
+            assert!(error.contains(&device.to_string()) && error.contains(feature), "{error}");
+        }
+    }
 }

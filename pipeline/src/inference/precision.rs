@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What weights and activations are held in. Sums are always taken in more bits.
+/// The number format of weights and activations. Sums are always taken in more bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Precision {
     /// 32-bit floating point: the reference.
@@ -21,7 +21,7 @@ pub enum Precision {
 pub struct UnknownPrecision(String);
 
 impl Precision {
-    /// What is computed in where nobody asks for another.
+    /// The default.
     pub const DEFAULT: Self = Self::F32;
     /// All of them, the most exact first.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];

@@ -29,16 +29,16 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-/// What a server needs to know. Numbers are at least 1.
+/// The configuration of an inference server. Numbers are at least 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where to listen. `0.0.0.0:50060`; port 0 takes a free one.
+    /// The address to listen on. `0.0.0.0:50060`; port 0 takes a free one.
     pub listen: SocketAddr,
     /// A safetensors file; none: the weights inside the binary.
     pub weights: Option<PathBuf>,
-    /// What the model computes in. [`Precision::DEFAULT`].
+    /// The precision that the model computes in. [`Precision::DEFAULT`].
     pub precision: Precision,
-    /// What the model computes on. [`Device::Cpu`].
+    /// The device that the model computes on. [`Device::Cpu`].
     pub device: Device,
     /// Images that the model gets at once, at most. 64.
     pub max_batch: usize,
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Learns when a server has loaded its model, and whether it answers.
+/// Whether a server has loaded its model and answers.
 #[derive(Debug, Clone)]
 pub struct Ready(watch::Receiver<bool>);
 
@@ -155,19 +155,19 @@ impl Server {
         self
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it counts.
+    /// The counters of the server.
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.stats)
     }
 
-    /// Something to wait for until it can answer.
+    /// A handle that waits until the server can answer.
     #[must_use]
     pub fn ready(&self) -> Ready {
         Ready(self.ready.subscribe())
@@ -258,7 +258,7 @@ fn load(config: &Config) -> Result<Vec<Box<dyn Model>>> {
     (0..config.threads).map(|_| compile(&network, config.precision, config.device)).collect()
 }
 
-/// Says the same of the service and of the whole server.
+/// Sets the status of the service and of the whole server.
 async fn say(health: &HealthReporter, status: ServingStatus) {
     health.set_service_status("", status).await;
     health.set_service_status(SERVICE_NAME, status).await;

@@ -8,7 +8,6 @@
 use super::batcher::{ClassifyError, Handle};
 use super::decode::Rejection;
 use super::model::{Classification, ModelInfo};
-use super::stats::Stats;
 use firesteel_proto::inference::{self as rpc, ClassifyRequest, ClassifyResponse, Inference, Outcome};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
@@ -47,12 +46,12 @@ impl Inference for Service {
         let (encoding, data) = match request.into_image() {
             Ok(image) => image,
             Err(error) => {
-                Stats::add(&handle.stats().rejections, 1);
+                handle.stats().rejected.inc();
                 return Err(Status::invalid_argument(error.to_string()));
             }
         };
-        let room = handle.try_room().map_err(status)?;
-        let said = handle.classify_in(room, encoding, data).await.map_err(status)?;
+        let permit = handle.try_acquire().map_err(status)?;
+        let said = handle.classify_with(permit, encoding, data).await.map_err(status)?;
         Ok(Response::new(response(id, classified(handle.info(), said))))
     }
 
@@ -70,7 +69,7 @@ impl Inference for Service {
     }
 }
 
-/// One `ClassifyStream` call: a task for each image under way.
+/// A `ClassifyStream` call, with a task for each image under way.
 struct Call {
     handle: Handle,
     answers: mpsc::Sender<Result<ClassifyResponse, Status>>,
@@ -124,9 +123,9 @@ impl Call {
         let (handle, answers) = (self.handle.clone(), self.answers.clone());
         match request.into_image() {
             Ok((encoding, data)) => {
-                let room = handle.room().await.map_err(status)?;
+                let permit = handle.acquire().await.map_err(status)?;
                 self.tasks.spawn(async move {
-                    let outcome = match handle.classify_in(room, encoding, data).await {
+                    let outcome = match handle.classify_with(permit, encoding, data).await {
                         Ok(said) => classified(handle.info(), said),
                         Err(ClassifyError::Rejected(why)) => rejected(why.to_string()),
                         Err(error) => return Err(status(error)),
@@ -135,7 +134,7 @@ impl Call {
                 });
             }
             Err(error) => {
-                Stats::add(&handle.stats().rejections, 1);
+                handle.stats().rejected.inc();
                 self.tasks
                     .spawn(async move { send(&answers, response(id, rejected(error.to_string()))).await });
             }

@@ -81,13 +81,13 @@ impl Weights {
         Ok(Self { origin: origin.to_owned(), name, metadata, tensors })
     }
 
-    /// What predictions call these weights.
+    /// The name of these weights in predictions.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where they come from, for errors.
+    /// The origin of the weights, for errors.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin

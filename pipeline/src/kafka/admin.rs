@@ -1,10 +1,11 @@
-//! What is asked of the cluster: whether it answers, that topics exist, how far they reach, where a group stands.
+//! Requests to the cluster: whether it answers, creating topics, their watermarks, the offsets of a group.
 //!
 //! librdkafka's calls block, so each runs on a blocking thread; none takes longer than
 //! [`REACHABLE_WITHIN`] and a little.
 
-use super::{Context, KafkaConfig, REACHABLE_WITHIN, client_error};
+use super::{KafkaConfig, REACHABLE_WITHIN, client_error, config};
 use crate::error::{Error, Result};
+use firesteel_common::kafka::{QuietContext, ask_until_settled, is_settling, partitions};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -36,14 +37,14 @@ impl TopicSpec {
         Self { name: name.into(), partitions: Self::DEFAULT_PARTITIONS, replication: -1 }
     }
 
-    /// The same with another number of partitions.
+    /// This topic with another number of partitions.
     #[must_use]
     pub fn with_partitions(self, partitions: i32) -> Self {
         Self { partitions, ..self }
     }
 }
 
-/// Where records of `topic` go that can never succeed.
+/// The name of the topic for records of `topic` that can never succeed.
 #[must_use]
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dead-letter")
@@ -125,9 +126,6 @@ pub async fn delete_topics(config: &KafkaConfig, topics: &[&str]) -> Result<()> 
     Ok(())
 }
 
-/// How long to wait before a cluster that is choosing leaders is asked again.
-const SETTLING: Duration = Duration::from_millis(50);
-
 /// The first and the next offset of every partition of `topic`. A topic whose partitions have no leader yet gets 10 s
 /// to find them.
 ///
@@ -140,39 +138,20 @@ pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks>
         address: config.bootstrap.clone(),
         source: Box::new(source),
     };
-    let client: BaseConsumer<Context> = plain_client(config, "admin")?;
+    let client: BaseConsumer<QuietContext> = plain_client(config, "admin")?;
     let name = topic.to_owned();
-    blocking(move || {
-        let deadline = Instant::now() + REACHABLE_WITHIN;
-        loop {
-            match read_watermarks(&client, &name) {
-                Err(error) if is_settling(&error) && Instant::now() < deadline => {
-                    std::thread::sleep(SETTLING)
-                }
-                read => return read,
-            }
-        }
-    })
-    .await?
-    .map_err(failed)
+    // A topic that was just created is not known everywhere yet.
+    let is_passing = |error: &KafkaError| {
+        is_settling(error) || error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition)
+    };
+    blocking(move || ask_until_settled(REACHABLE_WITHIN, is_passing, || read_watermarks(&client, &name)))
+        .await?
+        .map_err(failed)
 }
 
-fn read_watermarks(client: &BaseConsumer<Context>, topic: &str) -> Result<Watermarks, KafkaError> {
-    let metadata = client.fetch_metadata(Some(topic), REACHABLE_WITHIN)?;
-    let found = metadata.topics().iter().find(|t| t.name() == topic);
-    let partitions: Vec<i32> = found
-        .filter(|t| t.error().is_none())
-        .map(|t| t.partitions().iter().map(|p| p.id()).collect())
-        .ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))?;
+fn read_watermarks(client: &BaseConsumer<QuietContext>, topic: &str) -> Result<Watermarks, KafkaError> {
     let read = |partition| Ok((partition, client.fetch_watermarks(topic, partition, REACHABLE_WITHIN)?));
-    partitions.into_iter().map(read).collect()
-}
-
-/// Whether the cluster is still choosing who leads a partition, as it is for a moment after a topic was created.
-fn is_settling(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    let settling = [Code::NotLeaderForPartition, Code::LeaderNotAvailable, Code::UnknownTopicOrPartition];
-    error.rdkafka_error_code().is_some_and(|code| settling.contains(&code))
+    partitions(client, topic, REACHABLE_WITHIN)?.into_iter().map(read).collect()
 }
 
 /// Sets where `group`, which must have no member, goes on in `topic`. The demo starts a new group at the end of
@@ -192,11 +171,11 @@ pub async fn commit_offsets(
         address: config.bootstrap.clone(),
         source: Box::new(source),
     };
-    let mut client = config.consumer("admin", group)?;
+    let mut client = config::consumer(config, "admin", group)?;
     // The call itself takes no time limit. This one ends the request, and with it the blocking thread.
     client.set("socket.timeout.ms", REACHABLE_WITHIN.as_millis().to_string());
-    let client = client.create_with_context(Context).map_err(|source| client_error(config, source))?;
-    let client: BaseConsumer<Context> = client;
+    let client = client.create_with_context(QuietContext).map_err(|source| client_error(config, source))?;
+    let client: BaseConsumer<QuietContext> = client;
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
         list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).map_err(failed)?;
@@ -231,7 +210,7 @@ pub async fn delete_group(config: &KafkaConfig, group: &str) -> Result<()> {
 
 /// The names of all topics. Asking for all, not for one, never makes a broker create what is asked about.
 async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
-    let client: BaseConsumer<Context> = plain_client(config, role)?;
+    let client: BaseConsumer<QuietContext> = plain_client(config, role)?;
     let unreachable = |source| Error::KafkaUnreachable {
         role: role.to_owned(),
         address: config.bootstrap.clone(),
@@ -244,12 +223,16 @@ async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
 }
 
 /// A client that joins no group.
-fn plain_client(config: &KafkaConfig, role: &str) -> Result<BaseConsumer<Context>> {
-    config.client(role)?.create_with_context(Context).map_err(|source| client_error(config, source))
+fn plain_client(config: &KafkaConfig, role: &str) -> Result<BaseConsumer<QuietContext>> {
+    config::client(config, role)?
+        .create_with_context(QuietContext)
+        .map_err(|source| client_error(config, source))
 }
 
-fn admin(config: &KafkaConfig, role: &str) -> Result<AdminClient<Context>> {
-    config.client(role)?.create_with_context(Context).map_err(|source| client_error(config, source))
+fn admin(config: &KafkaConfig, role: &str) -> Result<AdminClient<QuietContext>> {
+    config::client(config, role)?
+        .create_with_context(QuietContext)
+        .map_err(|source| client_error(config, source))
 }
 
 fn options() -> AdminOptions {
@@ -259,5 +242,5 @@ fn options() -> AdminOptions {
 }
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped { task: "a Kafka request" })
+    firesteel_common::kafka::blocking(work).await.map_err(|_| Error::Stopped { task: "a Kafka request" })
 }

@@ -1,4 +1,4 @@
-//! Counting dead letters, as the demo does to tell an image that was given up from one that is still on its way.
+//! Counts dead letters, so that the demo can tell an image that was given up from one that is still on its way.
 //!
 //! A dead letter keeps its record's key, the producer, and names its record in the headers `source.partition` and
 //! `source.offset`. A record that was delivered twice may have two letters, so records are counted, not letters.
@@ -6,9 +6,10 @@
 //! kept whole, whose letter is cut.
 
 use super::{
-    Context, KafkaConfig, REACHABLE_WITHIN, Watermarks, client_error, dead_letter_topic, watermarks,
+    KafkaConfig, REACHABLE_WITHIN, Watermarks, client_error, consumer, dead_letter_topic, watermarks,
 };
 use crate::error::{Error, ErrorKind, Result, kafka_kind};
+use firesteel_common::kafka::QuietContext;
 use firesteel_proto::ProducerId;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -45,10 +46,10 @@ pub async fn count_dead_letters(
         address: config.bootstrap.clone(),
         source: Box::new(source),
     };
-    let mut client = config.consumer(ROLE, GROUP)?;
+    let mut client = consumer(config, ROLE, GROUP)?;
     client.set("enable.partition.eof", "true");
-    let client: BaseConsumer<Context> =
-        client.create_with_context(Context).map_err(|source| client_error(config, source))?;
+    let client: BaseConsumer<QuietContext> =
+        client.create_with_context(QuietContext).map_err(|source| client_error(config, source))?;
     let keys = producers.iter().map(|producer| producer.to_string().into_bytes()).collect();
     let name = letters.clone();
     super::blocking(move || read(&client, &name, open, &keys)).await?.map_err(failed)
@@ -64,7 +65,7 @@ fn unread(since: &Watermarks, now: &Watermarks) -> BTreeMap<i32, (i64, i64)> {
 }
 
 fn read(
-    client: &BaseConsumer<Context>,
+    client: &BaseConsumer<QuietContext>,
     topic: &str,
     mut open: BTreeMap<i32, (i64, i64)>,
     keys: &BTreeSet<Vec<u8>>,
@@ -102,7 +103,8 @@ fn read(
     Ok(sources.len() as u64)
 }
 
-/// Which record a letter is about. Its own headers come last, after those that the record brought with it.
+/// The partition and the offset of the record that a letter is about. The letter's own headers come after those of the
+/// record.
 fn source(letter: &impl Message) -> Option<(i32, i64)> {
     let headers = letter.headers()?;
     let text = |key| {

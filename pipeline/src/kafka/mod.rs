@@ -15,8 +15,8 @@ pub use admin::{
     TopicSpec, Watermarks, check, commit_offsets, dead_letter_topic, delete_group, delete_topics,
     ensure_topics, watermarks,
 };
-pub use config::KafkaConfig;
-pub(crate) use config::{Context, client_error};
+pub(crate) use config::{client_error, consumer};
+pub use firesteel_common::kafka::KafkaConfig;
 pub use letters::count_dead_letters;
 pub use publisher::{Acknowledged, Message, Publisher};
 

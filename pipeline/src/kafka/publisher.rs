@@ -5,8 +5,9 @@
 //! resends within the delivery time-out (idempotently: no doubles, no reordering); after it the caller decides.
 //! An idempotent client that met a fatal error is useless for ever, so it is replaced by a new one.
 
-use super::{Context, KafkaConfig, client_error};
+use super::{KafkaConfig, client_error, config};
 use crate::error::{Error, Result};
+use firesteel_common::kafka::QuietContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::future_producer::DeliveryFuture;
@@ -17,7 +18,7 @@ use std::time::Duration;
 /// A record to publish.
 #[derive(Debug, Clone, Default)]
 pub struct Message<'a> {
-    /// Where to.
+    /// The topic.
     pub topic: &'a str,
     /// Decides the partition: equal keys stay together.
     pub key: Option<&'a [u8]>,
@@ -27,7 +28,7 @@ pub struct Message<'a> {
     pub headers: Option<OwnedHeaders>,
 }
 
-/// Where a record came to lie.
+/// The position of an acknowledged record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledged {
     /// The partition.
@@ -46,7 +47,7 @@ struct Shared {
     config: KafkaConfig,
     role: String,
     delivery_timeout: Duration,
-    client: RwLock<FutureProducer<Context>>,
+    client: RwLock<FutureProducer<QuietContext>>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -141,9 +142,12 @@ impl Publisher {
     }
 }
 
-fn make(config: &KafkaConfig, role: &str, delivery_timeout: Duration) -> Result<FutureProducer<Context>> {
-    config
-        .producer(role, delivery_timeout)?
-        .create_with_context(Context)
+fn make(
+    config: &KafkaConfig,
+    role: &str,
+    delivery_timeout: Duration,
+) -> Result<FutureProducer<QuietContext>> {
+    config::producer(config, role, delivery_timeout)?
+        .create_with_context(QuietContext)
         .map_err(|source| client_error(config, source))
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::kafka::{
     Acknowledged, KafkaConfig, Message, Publisher, TopicSpec, dead_letter_topic, ensure_topics,
 };
+use firesteel_common::ConfigField;
 use firesteel_proto::{Encoding, ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -27,18 +28,18 @@ use tokio_util::sync::CancellationToken;
 
 const ROLE: &str = "produce";
 
-/// What to produce, and how.
+/// The images to produce, and how to produce them.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// How to reach Kafka.
     pub kafka: KafkaConfig,
-    /// Where images go.
+    /// The topic of images.
     pub topic: String,
     /// Partitions of topics that have to be created.
     pub partitions: i32,
     /// Replicas of topics that have to be created; -1 is the broker's default.
     pub replication: i32,
-    /// How many producers.
+    /// The number of producers.
     pub producers: usize,
     /// Their ids, one each; empty for random ones.
     pub ids: Vec<ProducerId>,
@@ -78,7 +79,7 @@ impl Default for Config {
     }
 }
 
-/// What the producers count: read by progress bars while they run.
+/// Counters of the producers, which progress bars read while they run.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Images handed to the Kafka client.
@@ -89,7 +90,7 @@ pub struct Stats {
     pub bytes: AtomicU64,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Each producer's share, in the order of the producers.
@@ -98,10 +99,10 @@ pub struct Summary {
     pub elapsed: Duration,
 }
 
-/// One producer's share.
+/// The result of one producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// Who.
+    /// The producer.
     pub producer: ProducerId,
     /// Its acknowledged images.
     pub acknowledged: u64,
@@ -197,7 +198,7 @@ fn ids(config: &Config) -> Result<Vec<ProducerId>> {
     let different: BTreeSet<_> = config.ids.iter().collect();
     if config.ids.len() != config.producers || different.len() != config.producers {
         let reason = format!("{} producers need as many different ids", config.producers);
-        return Err(Error::Setting { setting: "producer ids", reason });
+        return Err(Error::Setting { field: ConfigField::ProducerIds, reason });
     }
     Ok(config.ids.clone())
 }
@@ -213,7 +214,7 @@ struct Run {
 }
 
 impl Run {
-    /// One producer, from its first image to its last acknowledgement.
+    /// Runs one producer, from its first image to its last acknowledgement.
     async fn produce(&self, index: u64, id: ProducerId) -> Result<Share> {
         let mut share = Share { producer: id, acknowledged: 0, bytes: 0 };
         let mut waiting = FuturesUnordered::new();

@@ -1,6 +1,7 @@
 //! When an image is due: a pure function of its number, so that lateness never adds up.
 
 use crate::error::{Error, Result};
+use firesteel_common::ConfigField;
 use std::time::{Duration, Instant};
 
 /// The time from the start at which image `sequence` is due at `rate` images per second; 0 is at once.
@@ -22,7 +23,10 @@ pub(super) fn check(rate: f64) -> Result<()> {
     if rate.is_finite() && rate >= 0.0 {
         return Ok(());
     }
-    Err(Error::Setting { setting: "rate", reason: format!("{rate} is not a number of images per second") })
+    Err(Error::Setting {
+        field: ConfigField::ProducerRate,
+        reason: format!("{rate} is not a number of images per second"),
+    })
 }
 
 /// Returns at once when `due` has passed.

@@ -14,6 +14,7 @@ pub use generate::{Generator, MODEL};
 
 use crate::error::{Error, Result};
 use crate::sink::{Layout, MongoConfig, MongoSink};
+use firesteel_common::ConfigField;
 use firesteel_proto::ProducerId;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ const ROLE: &str = "seed";
 /// What to do with a collection that holds documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// Leave it alone: an error.
+    /// Leave it alone and fail.
     Refuse,
     /// Add to it; a document whose `_id` is there is left as it is.
     Append,
@@ -35,20 +36,20 @@ pub enum Existing {
     Drop,
 }
 
-/// What to write, and where.
+/// The documents to write and the collection that they go to.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The collection.
     pub mongo: MongoConfig,
-    /// How many predictions.
+    /// The number of predictions.
     pub docs: u64,
-    /// Which predictions.
+    /// The seed of the predictions: equal seeds give equal predictions.
     pub seed: u64,
-    /// Of how many producers, who take turns.
+    /// The number of producers, who take turns.
     pub producers: u32,
     /// How the collection is stored, where it has to be created.
     pub layout: Layout,
-    /// What to do with one that holds documents.
+    /// What to do with a collection that holds documents.
     pub existing: Existing,
     /// Batches that are written side by side.
     pub writers: usize,
@@ -71,7 +72,7 @@ impl Default for Config {
     }
 }
 
-/// What the writers count: read by progress bars while they run.
+/// Counters of the writers, which progress bars read while they run.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Documents written.
@@ -80,7 +81,7 @@ pub struct Stats {
     pub found: AtomicU64,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Documents written.
@@ -172,10 +173,10 @@ async fn make_room(sink: &MongoSink, config: &Config) -> Result<()> {
         && found != config.layout
     {
         let reason = format!(
-            "{}.{} exists and is {found}; --drop makes it anew",
+            "{}.{} exists and is {found}; replacing it makes it anew",
             config.mongo.database, config.mongo.collection
         );
-        return Err(Error::Setting { setting: "--plain", reason });
+        return Err(Error::Setting { field: ConfigField::SeedLayout, reason });
     }
     sink.prepare_as(config.layout).await
 }

@@ -1,11 +1,14 @@
-//! What a bulk load needs of MongoDB beside the sink's upserts: plain inserts, and a collection made to order.
+//! The operations of a bulk load beside the sink's upserts: inserts, counts, and the layout of the collection.
 
 use super::document::document;
-use super::mongodb::{ANSWER_WITHIN, MongoSink, within};
+use super::mongodb::{ANSWER_WITHIN, MongoSink};
 use super::reply::{Inserted, inserted};
 use crate::error::{Error, Result};
-use bson::raw::cstr;
-use bson::{Document, RawArrayBuf, doc, rawdoc};
+use bson::{Document, rawdoc};
+use firesteel_common::ConfigField;
+use firesteel_common::mongodb::CollectionInfo;
+use firesteel_common::mongodb::bulk::Batch;
+use firesteel_common::mongodb::client::within;
 use firesteel_proto::PredictionRecord;
 use std::fmt;
 
@@ -34,26 +37,16 @@ impl MongoSink {
     /// # Errors
     /// Nothing is known about any of the predictions; they may be inserted again.
     pub async fn insert(&self, records: impl IntoIterator<Item = PredictionRecord>) -> Result<u64> {
-        let mut documents = RawArrayBuf::new();
+        let mut batch = Batch::default();
         for record in records {
-            let document =
-                document(&record).map_err(|reason| Error::Setting { setting: "--docs", reason })?;
-            documents.push(document);
+            let document = document(&record)
+                .map_err(|reason| Error::Setting { field: ConfigField::SeedDocs, reason })?;
+            batch.push(&document);
         }
-        let mut command = rawdoc! { "insert": self.config.collection.as_str() };
-        command.append(cstr!("documents"), documents);
-        command.append(cstr!("ordered"), false);
-        command.append(cstr!("writeConcern"), rawdoc! { "w": "majority", "j": true });
-        let run = within(ANSWER_WITHIN, self.database.run_raw_command(command));
-        let reply = run.await.map_err(|error| self.failed("write to", error))?;
-        match inserted(&reply) {
+        let concern = rawdoc! { "w": "majority", "j": true };
+        match inserted(&self.send(batch.insert(&self.config.collection, concern)).await?) {
             Inserted::All { found } => Ok(found),
-            Inserted::Not { code, message } => Err(Error::MongoUnconfirmed {
-                database: self.config.database.clone(),
-                collection: self.config.collection.clone(),
-                code,
-                message,
-            }),
+            Inserted::Not { code, message } => Err(self.unconfirmed(code, message)),
         }
     }
 
@@ -81,21 +74,8 @@ impl MongoSink {
     /// # Errors
     /// [`Error::Mongo`] with what the server said.
     pub async fn layout(&self) -> Result<Option<Layout>> {
-        let list = doc! { "listCollections": 1, "filter": { "name": &self.config.collection } };
-        let list = within(ANSWER_WITHIN, self.database.run_command(list));
-        let reply = list.await.map_err(|error| self.failed("read", error))?;
-        let collection = reply
-            .get_document("cursor")
-            .and_then(|cursor| cursor.get_array("firstBatch"))
-            .ok()
-            .and_then(|batch| batch.first()?.as_document());
-        Ok(collection.map(|collection| {
-            let options = collection.get_document("options");
-            if options.is_ok_and(|options| options.contains_key("clusteredIndex")) {
-                Layout::Clustered
-            } else {
-                Layout::Plain
-            }
-        }))
+        let ask = within(ANSWER_WITHIN, CollectionInfo::ask(&self.database, &self.config.collection));
+        let info = ask.await.map_err(|error| self.failed("read", error))?;
+        Ok(info.map(|info| if info.clustered { Layout::Clustered } else { Layout::Plain }))
     }
 }

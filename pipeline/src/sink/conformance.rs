@@ -1,5 +1,5 @@
-//! What every sink must do. One suite, run against each implementation: the in-memory one by a unit test, MongoDB
-//! by the integration tests.
+//! The conformance suite of sinks, which runs against each implementation: the one in memory in a unit test, MongoDB in
+//! the integration tests.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test suite")]
 
 use super::Sink;

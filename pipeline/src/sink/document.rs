@@ -1,41 +1,24 @@
-//! A prediction as a document of MongoDB, exactly as the data contract has it, in raw BSON.
+//! A prediction's document and the operation that writes it, in raw BSON.
 
-use bson::raw::{RawDocumentBuf, cstr};
-use bson::{DateTime, rawdoc};
+use bson::{RawDocumentBuf, rawdoc};
+use firesteel_common::mongodb::bulk;
 use firesteel_proto::PredictionRecord;
 
 /// The document, or why there is none: a sequence number that BSON's signed 64 bits cannot hold.
 pub(super) fn document(record: &PredictionRecord) -> Result<RawDocumentBuf, String> {
-    let sequence = i64::try_from(record.id.sequence.0)
-        .map_err(|_| format!("sequence {} does not fit in 64 signed bits", record.id.sequence))?;
-    Ok(rawdoc! {
-        "_id": record.id.to_string(),
-        "producer_id": record.id.producer.to_string(),
-        "sequence": sequence,
-        "label": record.label.name(),
-        "predicted": record.predicted.name(),
-        "correct": record.correct(),
-        "confidence": f64::from(record.confidence),
-        "model": record.model.as_str(),
-        "produced_at": DateTime::from_millis(record.produced_at.0),
-        "inferred_at": DateTime::from_millis(record.inferred_at.0),
-    })
+    record.to_document().map_err(|error| error.to_string())
 }
 
 /// The operation that puts the document in place, whether or not one is there.
 pub(super) fn upsert(record: &PredictionRecord) -> Result<RawDocumentBuf, String> {
-    let mut upsert = RawDocumentBuf::new();
-    upsert.append(cstr!("q"), rawdoc! { "_id": record.id.to_string() });
-    upsert.append(cstr!("u"), document(record)?);
-    upsert.append(cstr!("upsert"), true);
-    Ok(upsert)
+    Ok(bulk::upsert(rawdoc! { "_id": record.id.to_string() }, document(record)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sink::conformance::prediction;
-    use bson::Bson;
+    use bson::{Bson, DateTime};
     use firesteel_proto::Sequence;
 
     #[test]

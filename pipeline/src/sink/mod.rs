@@ -10,13 +10,12 @@ mod document;
 mod memory;
 mod mongodb;
 mod reply;
-mod split;
 
 #[doc(hidden)]
 pub mod conformance;
 
 pub use self::bulk::Layout;
-pub use self::mongodb::{MongoConfig, MongoSink, redact_uri};
+pub use self::mongodb::{MongoConfig, MongoSink};
 pub use memory::MemorySink;
 
 use crate::error::Result;
@@ -26,13 +25,13 @@ use firesteel_proto::PredictionRecord;
 /// A record of a batch that can never be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Its place in the batch.
+    /// The index of the record in the batch.
     pub index: usize,
-    /// What the store said.
+    /// The store's message.
     pub message: String,
 }
 
-/// Something that keeps predictions.
+/// A store of predictions.
 #[async_trait]
 pub trait Sink: Send + Sync + std::fmt::Debug {
     /// Writes a batch, in order, and returns once it is durable. The records that are not in the answer are

@@ -2,22 +2,25 @@
 //!
 //! A batch is one `update` command of unordered `{q: {_id}, u: document, upsert: true}`, or several where it is too
 //! large for one, with write concern `{w: majority, j: true}`: when it is confirmed, it survives the loss of a
-//! minority of the replica set. The collection is created clustered (MongoDB ≥ 5.3), because range scans over `_id`, which the engine splits its
-//! work by, then read the documents in place; one that exists unclustered is used as it is, with a warning.
+//! minority of the replica set. The collection is created clustered (MongoDB ≥ 5.3), because range scans over `_id`,
+//! which the engine splits its work by, then read the documents in place; one that exists unclustered is used as it is,
+//! with a warning.
 
 use super::document::upsert;
 use super::reply::{Verdict, verdict};
-use super::split::{MAX_COMMAND, MAX_OPERATION, MAX_OPERATIONS, commands};
 use super::{Layout, Refused, Sink};
 use crate::error::{Error, ErrorKind, Result, mongo_kind};
 use crate::kafka::REACHABLE_WITHIN;
 use async_trait::async_trait;
-use bson::raw::cstr;
-use bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+use bson::{Document, RawDocumentBuf, doc, rawdoc};
+use firesteel_common::mongodb::bulk::{Batch, MAX_BYTES, MAX_OPERATION, MAX_OPERATIONS, Reply};
+use firesteel_common::mongodb::client::{client, known_code, within};
+use firesteel_common::mongodb::{Code, Fact};
+use firesteel_common::secret::MongoUri;
 use firesteel_proto::{PredictionRecord, ProducerId};
 use mongodb::error::{Error as MongoError, ErrorKind as MongoErrorKind};
-use mongodb::options::{ClientOptions, IndexOptions};
-use mongodb::{Client, Database, IndexModel};
+use mongodb::options::IndexOptions;
+use mongodb::{Database, IndexModel};
 use std::fmt;
 use std::time::Duration;
 
@@ -28,15 +31,12 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(15);
 pub(super) const ANSWER_WITHIN: Duration = CONFIRM_WITHIN.saturating_mul(2);
 /// An index of a large collection is not built in a moment. A second request waits for the build under way.
 const INDEX_WITHIN: Duration = Duration::from_secs(120);
-const NAMESPACE_EXISTS: i32 = 48;
-/// UserNotFound, AuthenticationFailed, and Atlas's own.
-const DENIED: [i32; 3] = [11, 18, 8_000];
 
-/// Where predictions are kept.
-#[derive(Clone, PartialEq, Eq)]
+/// The collection of predictions.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MongoConfig {
-    /// The connection string; it may hold credentials, so it is never printed.
-    pub uri: String,
+    /// The connection string, which prints its hosts alone.
+    pub uri: MongoUri,
     /// The database.
     pub database: String,
     /// The collection.
@@ -46,31 +46,11 @@ pub struct MongoConfig {
 impl Default for MongoConfig {
     fn default() -> Self {
         Self {
-            uri: "mongodb://localhost:27017".to_owned(),
+            uri: "mongodb://localhost:27017".into(),
             database: "firesteel".to_owned(),
             collection: "predictions".to_owned(),
         }
     }
-}
-
-impl fmt::Debug for MongoConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MongoConfig")
-            .field("uri", &redact_uri(&self.uri))
-            .field("database", &self.database)
-            .field("collection", &self.collection)
-            .finish()
-    }
-}
-
-/// The scheme and hosts of a connection string, without credentials, path and options.
-#[must_use]
-pub fn redact_uri(uri: &str) -> String {
-    let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
-    // A password may hold any character, even an unescaped slash: everything up to the last @ is credentials.
-    let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
-    let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
-    if scheme.is_empty() { hosts.to_owned() } else { format!("{scheme}://{hosts}") }
 }
 
 /// Writes predictions to MongoDB. Clones share the connections.
@@ -94,26 +74,17 @@ impl MongoSink {
     /// [`Error::MongoUri`] for a string that cannot be used, [`Error::MongoUnreachable`] when its DNS names
     /// cannot be resolved.
     pub async fn new(config: &MongoConfig, role: &str) -> Result<Self> {
-        let sink = |client: &Client| Self {
-            database: client.database(&config.database),
-            config: config.clone(),
-            role: role.to_owned(),
-        };
-        let made = async {
-            let mut options = ClientOptions::parse(&config.uri).await?;
-            options.app_name.get_or_insert_with(|| format!("firesteel-{role}"));
-            options.server_selection_timeout.get_or_insert(REACHABLE_WITHIN);
-            options.connect_timeout.get_or_insert(REACHABLE_WITHIN);
-            Client::with_options(options)
-        };
-        match made.await {
-            Ok(client) => Ok(sink(&client)),
+        match client(&config.uri, &format!("firesteel-{role}"), REACHABLE_WITHIN).await {
+            Ok(client) => Ok(Self {
+                database: client.database(&config.database),
+                config: config.clone(),
+                role: role.to_owned(),
+            }),
             Err(error) if mongo_kind(&error) == ErrorKind::Transient => Err(unreachable(config, role, error)),
             Err(error) => {
-                let address = redact_uri(&config.uri);
                 // The driver may quote what it could not read.
-                let reason = error.kind.to_string().replace(&config.uri, &address);
-                Err(Error::MongoUri { address, reason })
+                let reason = config.uri.redact(&error.kind.to_string());
+                Err(Error::MongoUri { address: config.uri.to_string(), reason })
             }
         }
     }
@@ -151,7 +122,7 @@ impl MongoSink {
     /// As [`prepare`](Self::prepare), in a layout of the caller's choice.
     ///
     /// # Errors
-    /// The same.
+    /// As [`prepare`](Self::prepare).
     pub async fn prepare_as(&self, layout: Layout) -> Result<()> {
         self.check().await?;
         let name = self.config.collection.as_str();
@@ -163,7 +134,7 @@ impl MongoSink {
             Ok(()) => {
                 tracing::info!(database = self.config.database, collection = name, "collection created")
             }
-            Err(error) if command_code(&error) == Some(NAMESPACE_EXISTS) => {
+            Err(error) if known_code(&error) == Some(Code::NamespaceExists) => {
                 if layout == Layout::Clustered && self.layout().await? == Some(Layout::Plain) {
                     tracing::warn!(
                         database = self.config.database,
@@ -201,7 +172,7 @@ impl MongoSink {
     }
 
     pub(super) fn failed(&self, action: &'static str, error: MongoError) -> Error {
-        let (role, address) = (self.role.clone(), redact_uri(&self.config.uri));
+        let (role, address) = (self.role.clone(), self.config.uri.to_string());
         match *error.kind {
             MongoErrorKind::ServerSelection { .. } => return unreachable(&self.config, &self.role, error),
             _ if is_denied(&error) => return Error::MongoDenied { role, address, source: Box::new(error) },
@@ -220,28 +191,29 @@ impl MongoSink {
 #[async_trait]
 impl Sink for MongoSink {
     async fn write(&self, batch: &[PredictionRecord]) -> Result<Vec<Refused>> {
-        let (mut updates, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut command, mut places, mut refused) = (Batch::default(), Vec::new(), Vec::new());
         for (index, record) in batch.iter().enumerate() {
-            match upsert(record) {
-                Ok(update) if update.as_bytes().len() > MAX_OPERATION => {
-                    let message = format!("{} bytes are too many for a document", update.as_bytes().len());
+            let update = match upsert(record) {
+                Ok(update) => update,
+                Err(message) => {
                     refused.push(Refused { index, message });
+                    continue;
                 }
-                Ok(update) => {
-                    updates.push(update);
-                    places.push(index);
-                }
-                Err(message) => refused.push(Refused { index, message }),
+            };
+            let size = update.as_bytes().len();
+            if size > MAX_OPERATION {
+                refused.push(Refused { index, message: format!("{size} bytes are too many for a document") });
+                continue;
             }
+            if command.is_full_for(size, MAX_BYTES, MAX_OPERATIONS) {
+                refused
+                    .extend(self.update(&std::mem::take(&mut command), &std::mem::take(&mut places)).await?);
+            }
+            command.push(&update);
+            places.push(index);
         }
-        let sizes: Vec<usize> = updates.iter().map(|update| update.as_bytes().len()).collect();
-        for range in commands(&sizes, MAX_COMMAND, MAX_OPERATIONS) {
-            let more = self.update(&updates[range.clone()]).await?;
-            // The server counts the operations that it was sent.
-            let places = &places[range];
-            refused.extend(more.into_iter().filter_map(|refusal| {
-                places.get(refusal.index).map(|index| Refused { index: *index, ..refusal })
-            }));
+        if !command.is_empty() {
+            refused.extend(self.update(&command, &places).await?);
         }
         refused.sort_by_key(|refusal| refusal.index);
         Ok(refused)
@@ -249,66 +221,49 @@ impl Sink for MongoSink {
 }
 
 impl MongoSink {
-    /// One command, until it is durable.
-    async fn update(&self, updates: &[RawDocumentBuf]) -> Result<Vec<Refused>> {
-        let run = self.database.run_raw_command(self.command(updates));
-        let reply = within(ANSWER_WITHIN, run).await.map_err(|error| self.failed("write to", error))?;
-        match verdict(&reply) {
-            Verdict::Settled(refused) => Ok(refused),
-            Verdict::Again { code, message } => Err(Error::MongoUnconfirmed {
-                database: self.config.database.clone(),
-                collection: self.config.collection.clone(),
-                code,
-                message,
-            }),
-        }
+    /// Sends one command until it is durable; the operation at `i` writes the record at `places[i]`.
+    async fn update(&self, batch: &Batch, places: &[usize]) -> Result<Vec<Refused>> {
+        let wtimeout = i32::try_from(CONFIRM_WITHIN.as_millis()).unwrap_or(i32::MAX);
+        let concern = rawdoc! { "w": "majority", "j": true, "wtimeout": wtimeout };
+        let refused = match verdict(&self.send(batch.update(&self.config.collection, concern)).await?) {
+            Verdict::Settled(refused) => refused,
+            Verdict::Again { code, message } => return Err(self.unconfirmed(code, message)),
+        };
+        // The server counts the operations that it was sent.
+        let place = |refusal: Refused| Some(Refused { index: *places.get(refusal.index)?, ..refusal });
+        Ok(refused.into_iter().filter_map(place).collect())
     }
 
-    fn command(&self, updates: &[RawDocumentBuf]) -> RawDocumentBuf {
-        let mut array = RawArrayBuf::new();
-        for update in updates {
-            array.push(update.clone());
+    /// Sends one write command and reads the reply.
+    pub(super) async fn send(&self, command: RawDocumentBuf) -> Result<Reply> {
+        let run = within(ANSWER_WITHIN, self.database.run_raw_command(command));
+        let reply = run.await.map_err(|error| self.failed("write to", error))?;
+        Ok(Reply::of(&reply))
+    }
+
+    pub(super) fn unconfirmed(&self, code: i32, message: String) -> Error {
+        Error::MongoUnconfirmed {
+            database: self.config.database.clone(),
+            collection: self.config.collection.clone(),
+            code,
+            message,
         }
-        let mut command = rawdoc! { "update": self.config.collection.as_str() };
-        command.append(cstr!("updates"), array);
-        // Unordered: one refused document does not keep the others out.
-        command.append(cstr!("ordered"), false);
-        let confirm = i32::try_from(CONFIRM_WITHIN.as_millis()).unwrap_or(i32::MAX);
-        command.append(cstr!("writeConcern"), rawdoc! { "w": "majority", "j": true, "wtimeout": confirm });
-        command
     }
 }
 
 fn unreachable(config: &MongoConfig, role: &str, source: MongoError) -> Error {
     Error::MongoUnreachable {
         role: role.to_owned(),
-        address: redact_uri(&config.uri),
+        address: config.uri.to_string(),
         source: Box::new(source),
     }
-}
-
-/// The driver sets no limit to an answer of its own.
-pub(super) async fn within<T>(
-    limit: Duration,
-    call: impl IntoFuture<Output = mongodb::error::Result<T>>,
-) -> mongodb::error::Result<T> {
-    tokio::time::timeout(limit, call.into_future())
-        .await
-        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
 }
 
 /// Whether credentials are what is wrong. A server that was on its way out while it was asked denies nothing.
 fn is_denied(error: &MongoError) -> bool {
     let authentication = matches!(error.kind.as_ref(), MongoErrorKind::Authentication { .. })
-        || command_code(error).is_some_and(|code| DENIED.contains(&code));
+        || known_code(error).is_some_and(|code| code.fact() == Fact::BadCredentials);
     authentication && mongo_kind(error) == ErrorKind::Caller
-}
-
-fn command_code(error: &MongoError) -> Option<i32> {
-    match error.kind.as_ref() {
-        MongoErrorKind::Command(command) => Some(command.code),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -316,14 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_printed_without_what_is_secret() {
-        let check = |uri: &str, expected: &str| assert_eq!(redact_uri(uri), expected);
-        check("mongodb://localhost:27017", "mongodb://localhost:27017");
-        check("mongodb://u:p@a:1,b:2/db?authSource=x", "mongodb://a:1,b:2");
-        check("mongodb+srv://u:p%40w@cluster.example", "mongodb+srv://cluster.example");
-        check("mongodb://u:p/w@x@a:1/db", "mongodb://a:1");
-        check("mongodb://a:1/?authMechanismProperties=AWS_SESSION_TOKEN:s", "mongodb://a:1");
-        check("nonsense", "nonsense");
+    fn a_configuration_is_printed_without_what_is_secret() {
         let config = MongoConfig { uri: "mongodb://u:hunter2@a".into(), ..MongoConfig::default() };
         assert!(!format!("{config:?}").contains("hunter2"));
     }
@@ -332,6 +280,6 @@ mod tests {
     async fn a_string_that_is_no_address_is_named_without_its_secret() {
         let config = MongoConfig { uri: "mango://u:hunter2@a".into(), ..MongoConfig::default() };
         let error = MongoSink::new(&config, "test").await.expect_err("refused").to_string();
-        assert!(error.contains("FIRESTEEL_MONGODB_URI") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("mongodb.uri") && !error.contains("hunter2"), "{error}");
     }
 }

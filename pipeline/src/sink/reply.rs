@@ -1,4 +1,4 @@
-//! What the server's answer to a batch means, decided apart from any server.
+//! The policy for the server's reply to a batch, decided apart from any server.
 //!
 //! A batch whose every operation was taken, or refused for good, is settled. Anything else (a document refused for
 //! a passing reason, or for one that is not known; a write concern that was not met) leaves the whole batch open:
@@ -7,17 +7,8 @@
 //! for it would lose them.
 
 use super::Refused;
-use bson::{Bson, Document};
-
-/// Two upserts of the same new `_id` ran at once and this one lost: it will be an update the next time.
-const DUPLICATE_KEY: i32 = 11_000;
-
-/// The document's own fault, whenever it is written: BadValue, FailedToParse, TypeMismatch, InvalidBSON,
-/// DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, DottedFieldName, ImmutableField,
-/// DocumentValidationFailure, BSONObjectTooLarge, a value that a geographic index cannot take, a key too long for
-/// its index, a document too large after the update (two codes).
-const DOCUMENT_AT_FAULT: [i32; 15] =
-    [2, 9, 14, 22, 52, 53, 56, 57, 66, 121, 10_334, 16_755, 17_280, 17_419, 17_420];
+use firesteel_common::mongodb::bulk::{Reply, WriteError};
+use firesteel_common::mongodb::{Code, Fact};
 
 /// What to do after an `update` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,33 +19,32 @@ pub(super) enum Verdict {
     Again {
         /// The server's code.
         code: i32,
-        /// What it said.
+        /// The server's message.
         message: String,
     },
 }
 
-/// Reads the reply to an `update` command that itself succeeded (`ok: 1`).
-pub(super) fn verdict(reply: &Document) -> Verdict {
+/// Decides what to do after the reply to an `update` command that itself succeeded.
+pub(super) fn verdict(reply: &Reply) -> Verdict {
+    let again = |code, message: &str| Verdict::Again { code, message: message.to_owned() };
     let mut refused = Vec::new();
-    for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
-        let Bson::Document(error) = error else { continue };
-        let (code, message) = (code(error), message(error));
-        if !refuses_the_document(error, code) {
-            return Verdict::Again { code, message };
+    for error in &reply.write_errors {
+        match error.index.filter(|_| refuses_the_document(error)) {
+            Some(index) => {
+                let message = format!("code {}: {}", error.said.code, error.said.message);
+                refused.push(Refused { index, message });
+            }
+            None => return again(error.said.code, &error.said.message),
         }
-        let Some(index) = number(error, "index").and_then(|index| usize::try_from(index).ok()) else {
-            return Verdict::Again { code, message };
-        };
-        refused.push(Refused { index, message: format!("code {code}: {message}") });
     }
     // Written but not confirmed by a majority, or not in the journal: not durable.
-    if let Ok(error) = reply.get_document("writeConcernError") {
-        return Verdict::Again { code: code(error), message: message(error) };
+    match &reply.concern_error {
+        Some(error) => again(error.code, &error.message),
+        None => Verdict::Settled(refused),
     }
-    Verdict::Settled(refused)
 }
 
-/// What came of an `insert` command.
+/// The result of an `insert` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Inserted {
     /// All of it is durable; so many documents were there before.
@@ -66,64 +56,48 @@ pub(super) enum Inserted {
     Not {
         /// The server's code.
         code: i32,
-        /// What it said.
+        /// The server's message.
         message: String,
     },
 }
 
-/// Reads the reply to an unordered `insert` command that itself succeeded (`ok: 1`).
-pub(super) fn inserted(reply: &Document) -> Inserted {
-    let mut found = 0;
-    for error in reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
-        let Bson::Document(error) = error else { continue };
-        let (code, message) = (code(error), message(error));
-        let taken = error.get_document("keyPattern").is_ok_and(|pattern| pattern.contains_key("_id"));
-        if code != DUPLICATE_KEY || !taken {
-            return Inserted::Not { code, message };
+/// Decides what an `insert` command that itself succeeded has done.
+pub(super) fn inserted(reply: &Reply) -> Inserted {
+    let not = |code, message: &str| Inserted::Not { code, message: message.to_owned() };
+    for error in &reply.write_errors {
+        let taken = error.key_pattern.as_ref().is_some_and(|keys| keys.iter().any(|key| key == "_id"));
+        if Code::of(error.said.code) != Some(Code::DuplicateKey) || !taken {
+            return not(error.said.code, &error.said.message);
         }
-        found += 1;
     }
-    if let Ok(error) = reply.get_document("writeConcernError") {
-        return Inserted::Not { code: code(error), message: message(error) };
+    match &reply.concern_error {
+        Some(error) => not(error.code, &error.message),
+        None => Inserted::All { found: reply.write_errors.len() as u64 },
     }
-    Inserted::All { found }
 }
 
-/// A duplicate of `_id` is a race. A duplicate of any other key is a unique index that someone made, and stays.
-fn refuses_the_document(error: &Document, code: i32) -> bool {
-    let other_key = error
-        .get_document("keyPattern")
-        .is_ok_and(|pattern| !pattern.is_empty() && !pattern.contains_key("_id"));
-    DOCUMENT_AT_FAULT.contains(&code) || (code == DUPLICATE_KEY && other_key)
-}
-
-fn code(error: &Document) -> i32 {
-    number(error, "code").and_then(|code| i32::try_from(code).ok()).unwrap_or(0)
-}
-
-fn message(error: &Document) -> String {
-    error.get_str("errmsg").unwrap_or("no message").to_owned()
-}
-
-/// Servers and proxies differ in the number type they send.
-fn number(document: &Document, key: &str) -> Option<i64> {
-    match document.get(key)? {
-        Bson::Int32(value) => Some(i64::from(*value)),
-        Bson::Int64(value) => Some(*value),
-        #[expect(clippy::cast_possible_truncation, reason = "an index or a code: small and whole")]
-        Bson::Double(value) => Some(*value as i64),
-        _ => None,
+/// Whether the document itself is at fault, whenever it is written. A duplicate of `_id` is a race between two upserts:
+/// it will be an update the next time. A duplicate of any other key is a unique index that someone made, and stays.
+fn refuses_the_document(error: &WriteError) -> bool {
+    match Code::of(error.said.code) {
+        Some(Code::DuplicateKey) => error
+            .key_pattern
+            .as_ref()
+            .is_some_and(|keys| !keys.is_empty() && !keys.iter().any(|key| key == "_id")),
+        Some(code) => matches!(code.fact(), Fact::Malformed | Fact::DocumentRefused),
+        None => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::doc;
+    use bson::{Document, doc};
 
     #[test]
     fn replies_and_their_verdicts() {
-        let check = |reply: Document, expected: Verdict| assert_eq!(verdict(&reply), expected, "{reply}");
+        let check =
+            |reply: Document, expected: Verdict| assert_eq!(verdict(&Reply::of(&reply)), expected, "{reply}");
         let again = |code, message: &str| Verdict::Again { code, message: message.to_owned() };
 
         check(doc! { "ok": 1, "n": 2 }, Verdict::Settled(vec![]));
@@ -169,7 +143,9 @@ mod tests {
 
     #[test]
     fn only_a_taken_id_is_no_failure_of_an_insert() {
-        let check = |reply: Document, expected: Inserted| assert_eq!(inserted(&reply), expected, "{reply}");
+        let check = |reply: Document, expected: Inserted| {
+            assert_eq!(inserted(&Reply::of(&reply)), expected, "{reply}")
+        };
         let not = |code, message: &str| Inserted::Not { code, message: message.to_owned() };
         let taken = doc! { "index": 1, "code": 11_000, "keyPattern": { "_id": 1 }, "errmsg": "taken" };
 

@@ -10,10 +10,11 @@ use mongodb::options::ClientOptions;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_is_waited_for_and_nothing_is_lost() {
     let Some(world) = World::new("away") else { return };
-    let target = ClientOptions::parse(&world.mongo.uri).await.expect("an address").hosts[0].to_string();
+    let target =
+        ClientOptions::parse(world.mongo.uri.expose()).await.expect("an address").hosts[0].to_string();
     let proxy = Proxy::start(target, false).await;
     let uri = format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=500", proxy.address());
-    let mongo = MongoConfig { uri, ..world.mongo.clone() };
+    let mongo = MongoConfig { uri: uri.into(), ..world.mongo.clone() };
     ensure_topics(&world.kafka, "test", &[TopicSpec::new(&world.predictions)]).await.expect("the topic");
     let records = some_predictions(1, 2_000);
     world.publish_predictions(&records[..1_000]).await;

@@ -4,7 +4,7 @@ use crate::inference::FakeInference;
 use crate::topic;
 use crate::world::{Running, World, some_predictions};
 use firesteel_pipeline::consumer::{Metrics, images, predictions};
-use firesteel_pipeline::health::{Server, Watched};
+use firesteel_pipeline::health::{HealthSource, Server};
 use firesteel_pipeline::kafka::{TopicSpec, dead_letter_topic, ensure_topics};
 use firesteel_pipeline::{Result, producer};
 use firesteel_proto::Label;
@@ -25,10 +25,10 @@ struct Health {
 }
 
 impl Health {
-    async fn of(watched: impl Watched) -> Self {
+    async fn of(source: impl HealthSource) -> Self {
         let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
         let (address, shutdown) = (server.address(), CancellationToken::new());
-        let task = tokio::spawn(server.run(Arc::new(watched), shutdown.clone()));
+        let task = tokio::spawn(server.run(Arc::new(source), shutdown.clone()));
         Self { address, shutdown, task }
     }
 
@@ -91,7 +91,7 @@ async fn an_image_consumer_tells_its_readiness_its_lag_and_its_counts() {
     let metrics = health.get("/metrics").await;
     let count = async |topic: &str| Some(topic::read(&world.kafka, topic).await.len() as f64);
     let outcome =
-        |name: &str| format!("firesteel_records_total{{role=\"consume-images\",outcome=\"{name}\"}}");
+        |name: &str| format!("firesteel_records_total{{outcome=\"{name}\",role=\"consume-images\"}}");
     let succeeded = metrics.metric(&outcome("succeeded"));
     assert_eq!(succeeded, count(&world.predictions).await);
     assert_eq!(metrics.metric(&outcome("dead_lettered")), count(&dead_letter_topic(&world.images)).await);
@@ -115,7 +115,7 @@ async fn a_prediction_consumer_tells_what_is_right_and_what_is_wrong_by_class() 
     let consumer = Running::predictions(config.clone());
     let health = Health::of(Metrics::predictions(&config, Arc::clone(&consumer.stats))).await;
     let outcome =
-        |name: &str| format!("firesteel_records_total{{role=\"consume-predictions\",outcome=\"{name}\"}}");
+        |name: &str| format!("firesteel_records_total{{outcome=\"{name}\",role=\"consume-predictions\"}}");
     wait_until("all are done", SOON, async || {
         let metrics = health.get("/metrics").await;
         metrics.metric(&outcome("succeeded")) == Some(50.0)
@@ -128,7 +128,7 @@ async fn a_prediction_consumer_tells_what_is_right_and_what_is_wrong_by_class() 
     for label in Label::ALL {
         for correct in [true, false] {
             let expected = records.iter().filter(|r| r.label == label && r.correct() == correct).count();
-            let name = format!("firesteel_predictions_total{{label=\"{label}\",correct=\"{correct}\"}}");
+            let name = format!("firesteel_predictions_total{{correct=\"{correct}\",label=\"{label}\"}}");
             assert_eq!(metrics.metric(&name), Some(expected as f64), "{name}");
         }
     }

@@ -4,7 +4,7 @@ use crate::world::{Running, read_ledger, some_predictions};
 use firesteel_pipeline::consumer::predictions;
 use firesteel_pipeline::kafka::{KafkaConfig, Message, Publisher, dead_letter_topic};
 use firesteel_pipeline::sink::MemorySink;
-use firesteel_pipeline::{Error, backoff, producer};
+use firesteel_pipeline::{Error, RetryPolicy, producer};
 use firesteel_testkit::{SOON, wait_until};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -118,7 +118,7 @@ async fn a_consumer_rides_out_a_broker_outage() {
     let config = predictions::Config {
         kafka: kafka.clone(),
         commit_interval: Duration::from_millis(100),
-        backoff: backoff::Config { maximum: Duration::from_millis(500), ..backoff::Config::default() },
+        retry: RetryPolicy { maximum: Duration::from_millis(500), ..RetryPolicy::default() },
         ..predictions::Config::default()
     };
     let store = Arc::new(MemorySink::default());

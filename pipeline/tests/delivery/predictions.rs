@@ -17,10 +17,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-async fn database(world: &World) -> mongodb::Database {
-    mongodb::Client::with_uri_str(&world.mongo.uri).await.expect("MongoDB").database(&world.mongo.database)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_come_twice_are_stored_once_and_the_collection_is_clustered() {
     let Some(world) = World::new("stored") else { return };
@@ -39,7 +35,7 @@ async fn records_that_come_twice_are_stored_once_and_the_collection_is_clustered
     let mut stored = world.documents().await;
     stored.sort_by_key(|record| record.id);
     assert_eq!(stored, records);
-    let database = database(&world).await;
+    let database = world.database().await;
     let collections = database.list_collections().await.expect("collections");
     let collections: Vec<_> = collections.try_collect().await.expect("collections");
     let options = &collections.iter().find(|c| c.name == "predictions").expect("the collection").options;
@@ -62,7 +58,7 @@ async fn what_is_no_prediction_and_what_the_store_refuses_become_dead_letters() 
     sink.prepare().await.expect("prepared");
     // The store refuses class "frog" for good.
     let validator = doc! { "collMod": "predictions", "validator": { "label": { "$ne": "frog" } } };
-    database(&world).await.run_command(validator).await.expect("a validator");
+    world.database().await.run_command(validator).await.expect("a validator");
     ensure(&world).await;
     let records = some_predictions(1, 50);
     world.publish_predictions(&records).await;
@@ -99,7 +95,7 @@ async fn what_is_no_prediction_and_what_the_store_refuses_become_dead_letters() 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mongodb_sink_conforms_clustered_or_not() {
     let Some(world) = World::new("conform") else { return };
-    let database = database(&world).await;
+    let database = world.database().await;
     for collection in ["clustered", "plain"] {
         if collection == "plain" {
             database.create_collection(collection).await.expect("a plain collection");
@@ -138,7 +134,7 @@ async fn writers_of_the_same_new_images_do_not_lose_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_not_there_is_named_within_ten_seconds() {
     let Some(world) = World::new("nostore") else { return };
-    let mongo = MongoConfig { uri: "mongodb://u:hunter2@127.0.0.1:1".to_owned(), ..world.mongo.clone() };
+    let mongo = MongoConfig { uri: "mongodb://u:hunter2@127.0.0.1:1".into(), ..world.mongo.clone() };
     let config = predictions::Config { mongo, fail_fast: true, ..world.prediction_consumer() };
     let start = Instant::now();
     let error =
@@ -146,7 +142,7 @@ async fn a_store_that_is_not_there_is_named_within_ten_seconds() {
     assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
     assert!(matches!(error, Error::MongoUnreachable { .. }), "{error}");
     let text = firesteel_pipeline::chain(&error);
-    for part in ["mongodb://127.0.0.1:1", "FIRESTEEL_MONGODB_URI", "consume-predictions"] {
+    for part in ["mongodb://127.0.0.1:1", "mongodb.uri", "consume-predictions"] {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
@@ -155,7 +151,7 @@ async fn a_store_that_is_not_there_is_named_within_ten_seconds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_are_wrong_are_not_taken_for_an_outage() {
     let Some(world) = World::new("denied") else { return };
-    let uri = world.mongo.uri.replacen("mongodb://", "mongodb://nobody:hunter2@", 1);
+    let uri = world.mongo.uri.expose().replacen("mongodb://", "mongodb://nobody:hunter2@", 1).into();
     let mongo = MongoConfig { uri, ..world.mongo.clone() };
     // Not told to fail fast: it would wait for a store that is away.
     let config = predictions::Config { mongo, ..world.prediction_consumer() };
@@ -164,7 +160,7 @@ async fn credentials_that_are_wrong_are_not_taken_for_an_outage() {
     assert!(matches!(error, Error::MongoDenied { .. }), "{error}");
     assert_eq!(error.kind(), firesteel_pipeline::ErrorKind::Caller);
     let text = firesteel_pipeline::chain(&error);
-    for part in ["mongodb://", "FIRESTEEL_MONGODB_URI", "consume-predictions"] {
+    for part in ["mongodb://", "mongodb.uri", "consume-predictions"] {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
@@ -215,7 +211,7 @@ async fn a_group_that_is_positioned_at_the_end_sees_only_what_comes_later() {
 async fn an_idle_consumer_stops_at_once() {
     let Some(world) = World::new("idle") else { return };
     let consumer = Running::predictions(world.prediction_consumer());
-    let database = database(&world).await;
+    let database = world.database().await;
     wait_until("it is ready", SOON, async || {
         database.list_collection_names().await.is_ok_and(|names| !names.is_empty())
     })

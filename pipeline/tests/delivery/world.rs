@@ -3,9 +3,9 @@
 use firesteel_pipeline::consumer::{Stats, images, predictions};
 use firesteel_pipeline::kafka::{KafkaConfig, Message, Publisher, dead_letter_topic};
 use firesteel_pipeline::sink::MongoConfig;
-use firesteel_pipeline::{Result, backoff, producer};
+use firesteel_pipeline::{Result, RetryPolicy, producer};
 use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
-use firesteel_testkit::{SOON, Services, TempDatabase, TempTopics, unique};
+use firesteel_testkit::{SOON, Services, TempDatabase, TempTopics, samples, unique};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub(crate) predictions: String,
     group: String,
     _topics: TempTopics,
-    _database: TempDatabase,
+    database: TempDatabase,
 }
 
 impl World {
@@ -37,7 +37,7 @@ impl World {
         ];
         let database = TempDatabase::new(&services.mongodb_uri, name);
         let mongo = MongoConfig {
-            uri: services.mongodb_uri.clone(),
+            uri: services.mongodb_uri.as_str().into(),
             database: database.name.clone(),
             ..MongoConfig::default()
         };
@@ -48,7 +48,7 @@ impl World {
             predictions,
             group: unique(name),
             _topics: TempTopics::new(&services.kafka_bootstrap, all),
-            _database: database,
+            database,
         })
     }
 
@@ -71,7 +71,7 @@ impl World {
             predictions_topic: self.predictions.clone(),
             partitions: 4,
             commit_interval: Duration::from_millis(100),
-            backoff: quick(),
+            retry: quick(),
             ..images::Config::default()
         }
     }
@@ -84,7 +84,7 @@ impl World {
             predictions_topic: self.predictions.clone(),
             partitions: 4,
             commit_interval: Duration::from_millis(100),
-            backoff: quick(),
+            retry: quick(),
             ..predictions::Config::default()
         }
     }
@@ -95,8 +95,11 @@ impl World {
 
     /// The collection's documents, read back into records.
     pub(crate) async fn documents(&self) -> Vec<PredictionRecord> {
-        let client = mongodb::Client::with_uri_str(&self.mongo.uri).await.expect("MongoDB");
-        read_back(&client.database(&self.mongo.database), &self.mongo.collection).await
+        read_back(&self.database().await, &self.mongo.collection).await
+    }
+
+    pub(crate) async fn database(&self) -> mongodb::Database {
+        self.database.open().await.expect("MongoDB")
     }
 
     pub(crate) async fn document_ids(&self) -> BTreeSet<ImageId> {
@@ -130,8 +133,8 @@ impl World {
     }
 }
 
-fn quick() -> backoff::Config {
-    backoff::Config { maximum: Duration::from_millis(500), ..backoff::Config::default() }
+fn quick() -> RetryPolicy {
+    RetryPolicy { maximum: Duration::from_millis(500), ..RetryPolicy::default() }
 }
 
 /// `count` predictions of producer `producer`.
@@ -139,12 +142,7 @@ pub(crate) fn some_predictions(producer: u32, count: u64) -> Vec<PredictionRecor
     (0..count)
         .map(|sequence| PredictionRecord {
             id: ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) },
-            label: Label::ALL[(sequence % 10) as usize],
-            predicted: Label::ALL[(sequence % 7) as usize],
-            confidence: 0.25,
-            model: "test".to_owned(),
-            produced_at: Timestamp(1_700_000_000_000),
-            inferred_at: Timestamp(1_700_000_000_001),
+            ..samples::prediction(sequence as usize, 1)
         })
         .collect()
 }

@@ -79,7 +79,7 @@ async fn a_server_that_is_not_there_is_transient_and_named() {
     assert!(error.is_transient());
     let text = error.to_string();
     assert!(
-        text.starts_with(&format!("inference server {url} (FIRESTEEL_INFERENCE_URL) cannot be reached: ")),
+        text.starts_with(&format!("inference server {url} (inference.url) cannot be reached: ")),
         "{text}"
     );
 }

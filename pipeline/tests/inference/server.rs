@@ -328,7 +328,7 @@ async fn an_address_in_use_is_named() {
     let address: SocketAddr = server.url.trim_start_matches("http://").parse().unwrap();
     let error = Server::bind(Config { listen: address, ..config() }).await.unwrap_err().to_string();
     assert!(
-        error.starts_with(&format!("inference server: cannot listen on {address} (setting listen): ")),
+        error.starts_with(&format!("inference server: cannot listen on {address} (inference.listen): ")),
         "{error}"
     );
     server.stop().await;

@@ -1,8 +1,10 @@
 //! The command line of `firesteel sql`.
 
-use crate::args::{CacheArgs, EngineArgs, KafkaArgs, MongoArgs, WeightsArgs};
-use clap::Args;
 use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::args::{CacheArgs, EngineArgs, SessionArgs};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -22,6 +24,7 @@ impl SqlFormat {
     pub(super) const NAMES: [&'static str; 4] = ["table", "json", "ndjson", "csv"];
 }
 
+/// What to run, how to print it, and on which engine.
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
     /// Runs SQL, several statements with semicolons in between, or a command such as \d; may be given several times.
@@ -54,13 +57,9 @@ pub(crate) struct SqlArgs {
     #[arg(short = 'q', long, help_heading = "Output")]
     pub(crate) quiet: bool,
     #[command(flatten)]
-    pub(crate) engine: EngineArgs,
+    pub(crate) session: SessionArgs,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
     #[command(flatten)]
-    pub(crate) model: WeightsArgs,
-    #[command(flatten)]
-    pub(crate) kafka: KafkaArgs,
-    #[command(flatten)]
-    pub(crate) mongo: MongoArgs,
+    pub(crate) engine: EngineArgs,
 }

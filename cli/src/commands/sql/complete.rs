@@ -2,16 +2,18 @@
 //!
 //! The decision is [`complete`], a pure function of the line and of the names that the session knows.
 
-use super::args::SqlFormat;
-use super::{meta, script};
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
 use firesteel_engine::{FunctionInfo, TableInfo};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
-use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+
+use super::args::SqlFormat;
+use super::{meta, script};
 
 /// Words that begin or join the parts of a statement.
 const KEYWORDS: [&str; 74] = [
@@ -91,26 +93,26 @@ const KEYWORDS: [&str; 74] = [
     "WITH",
 ];
 
-/// Words behind which a table is named.
+/// Keywords that a table name follows.
 const BEFORE_TABLES: [&str; 7] = ["from", "join", "into", "table", "describe", "view", "desc"];
 
-/// What the session knows by name.
+/// The tables and functions of the session.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     pub(super) tables: Vec<TableInfo>,
     pub(super) functions: Vec<FunctionInfo>,
 }
 
-/// What could stand in a line.
+/// The candidates for completing a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Completion {
-    /// These words, in place of what lies between `start` and the cursor.
+    /// Words that replace the text between `start` and the cursor.
     Words { start: usize, words: Vec<String> },
-    /// The name of a file.
+    /// File names, which the line editor looks up itself.
     File,
 }
 
-/// What could stand at the cursor, which is at the byte `at`.
+/// The candidates at the cursor, which is at byte `at` of the line.
 pub(super) fn complete(names: &Names, line: &str, at: usize) -> Completion {
     let before = &line[..at];
     let start = before
@@ -167,14 +169,14 @@ fn complete_command(names: &Names, before: &str, command: &str) -> Completion {
     Completion::Words { start, words }
 }
 
-/// Those that start like `prefix`, each once.
+/// The names that start with `prefix`, without duplicates.
 fn starting(prefix: &str, words: impl Iterator<Item = String>) -> Vec<String> {
     let alike =
         |word: &String| word.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     words.filter(alike).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// What the line editor asks.
+/// The callbacks of the line editor: completion, and whether a line is complete.
 pub(super) struct Assistant {
     names: Arc<RwLock<Names>>,
     files: FilenameCompleter,
@@ -195,7 +197,7 @@ impl Completer for Assistant {
         at: usize,
         context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
-        // Names are replaced whole, so a panic elsewhere leaves none half written.
+        // The names are always replaced as a whole, so a panic elsewhere cannot leave them half written.
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         match complete(&names, line, at) {
             Completion::Words { start, words } => {

@@ -1,11 +1,12 @@
 //! Tables about tables: what the backslash commands print.
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
-use arrow::error::ArrowError;
-use firesteel_engine::{Activity, FunctionInfo, Session, TableInfo};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::error::ArrowError;
+use firesteel_engine::{Activity, FunctionInfo, Session, TableInfo};
 
 fn text<T: AsRef<str>>(values: impl Iterator<Item = T>) -> ArrayRef {
     Arc::new(values.map(Some).collect::<StringArray>())
@@ -41,7 +42,7 @@ pub(super) fn functions(functions: &[FunctionInfo]) -> Result<RecordBatch, Arrow
     RecordBatch::try_from_iter(columns)
 }
 
-/// The jobs that run, with the part of their name that is the query's text.
+/// The running jobs. The text of a query is the second part of its job's name.
 pub(super) fn jobs(activity: &Activity) -> Result<RecordBatch, ArrowError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let jobs = || activity.jobs.iter();
@@ -57,7 +58,7 @@ pub(super) fn jobs(activity: &Activity) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_from_iter(columns)
 }
 
-/// Where this shell's queries run.
+/// Describes the engine that runs the queries of this shell.
 pub(super) fn connection(session: &Session, activity: Option<&Activity>) -> String {
     let place = if session.is_embedded() { "an engine in this process" } else { "the cluster" };
     let mut words = format!("Queries run on {place}, scheduler {}.\n", session.scheduler_address());

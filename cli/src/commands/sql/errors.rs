@@ -1,11 +1,9 @@
-//! Says what is wrong with a statement, and what may have been meant.
+//! Explains the error of a statement and suggests the name that may have been meant.
 
+use firesteel_common::suggest::nearest;
 use firesteel_engine::{Error, TableInfo};
 
-/// How like a name has to be to be suggested, from 0 to 1.
-const LIKE: f64 = 0.7;
-
-/// The error in words, with the table that may have been meant.
+/// The text of the error, with the table that may have been meant.
 pub(super) fn explain(error: &Error, tables: &[TableInfo]) -> String {
     let mut text = error.to_string();
     if let Some(missing) = missing_table(&text) {
@@ -26,13 +24,6 @@ fn missing_table(text: &str) -> Option<&str> {
     rest.starts_with(" not found").then(|| name.rsplit('.').next().unwrap_or(name))
 }
 
-/// The name that is most like `wanted`.
-pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let like = |name: &str| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase());
-    let best = names.map(|name| (like(name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness > LIKE).map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,14 +34,5 @@ mod tests {
         assert_eq!(missing_table(told), Some("predictionz"));
         assert_eq!(missing_table("No field named a"), None);
         assert_eq!(missing_table("table 'x' is broken"), None);
-    }
-
-    #[test]
-    fn the_nearest_name_is_suggested_and_nothing_far_away() {
-        let names = || ["predictions", "images", "predictions_topic"].into_iter();
-        assert_eq!(nearest("predictionz", names()), Some("predictions"));
-        assert_eq!(nearest("IMAGE", names()), Some("images"));
-        assert_eq!(nearest("xyz", names()), None);
-        assert_eq!(nearest("x", std::iter::empty()), None);
     }
 }

@@ -3,32 +3,34 @@
 //! CSV and JSON go out batch by batch. A table's columns are as wide as their widest value, so its rows are kept until
 //! the last one is there, though only as many as will be shown.
 
-use super::args::SqlFormat;
+use std::io::{self, Write};
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::{JsonArray, JsonFormat, LineDelimited};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_options;
-use std::io::{self, Write};
-use std::sync::Arc;
 
-/// What people are shown for a missing value, which is not an empty text.
+use super::args::SqlFormat;
+
+/// How tables show a null, so that it differs from an empty text.
 const NULL: &str = "NULL";
 
 /// How a result is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) format: SqlFormat,
-    /// One line a value instead of one line a row; tables only.
+    /// Whether a table has one line per value instead of one per row.
     pub(super) expanded: bool,
-    /// The names of the columns before the rows; tables and CSV.
+    /// Whether tables and CSV begin with the column names.
     pub(super) header: bool,
     /// The most rows of a table that are shown.
     pub(super) max_rows: usize,
 }
 
-/// What was printed.
+/// How many rows were printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Printed {
     /// The rows of the result.
@@ -37,7 +39,7 @@ pub(super) struct Printed {
     pub(super) shown: usize,
 }
 
-/// Where rows are written; queries are awaited in between.
+/// The writer of rows. It is `Send` because queries are awaited between two writes.
 pub(super) type Out<'a> = &'a mut (dyn Write + Send);
 
 /// Prints one result.
@@ -68,7 +70,7 @@ impl<'a> Printer<'a> {
         Self { layout, schema, state, printed: Printed::default() }
     }
 
-    /// Takes the next rows.
+    /// Adds the next batch of rows.
     pub(super) fn batch(&mut self, batch: &RecordBatch) -> io::Result<()> {
         self.printed.rows += batch.num_rows();
         match &mut self.state {
@@ -88,7 +90,7 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    /// Prints what is left: the table, the end of the JSON, the header of a CSV that has no rows.
+    /// Prints what is left at the end: the table, the closing bracket of JSON, the header of a CSV without rows.
     pub(super) fn finish(self) -> io::Result<Printed> {
         let Self { layout, schema, state, printed } = self;
         match state {
@@ -115,7 +117,7 @@ fn json<'a, F: JsonFormat>(out: Out<'a>) -> arrow::json::Writer<Out<'a>, F> {
     arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(out)
 }
 
-/// An I/O error stays one: a reader that went away is told from rows that cannot be printed.
+/// Keeps an I/O error as it is, so that a reader that has gone away differs from rows that cannot be printed.
 fn plain(error: ArrowError) -> io::Error {
     match error {
         ArrowError::IoError(_, error) => error,
@@ -123,7 +125,7 @@ fn plain(error: ArrowError) -> io::Error {
     }
 }
 
-/// The batch with text in place of values that CSV has no form for.
+/// The batch with nested values as text, because CSV has no form for them.
 fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     if !batch.schema().fields().iter().any(|field| field.data_type().is_nested()) {
         return Ok(batch.clone());
@@ -141,7 +143,7 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-/// Each value as text; a null stays one, and one inside of a value reads as `null`.
+/// Each value as text. A null stays a null; a null inside of a nested value becomes `null`.
 fn as_text(column: &ArrayRef, null: &str) -> Result<StringArray, ArrowError> {
     let options = FormatOptions::default().with_null(null);
     let formatter = ArrayFormatter::try_new(column, &options)?;
@@ -163,7 +165,7 @@ fn table(layout: Layout, schema: &SchemaRef, kept: &[RecordBatch]) -> Result<Str
     if layout.header {
         return Ok(text + "\n");
     }
-    // Without the line above the header, the header, and the line below it.
+    // Drops the header and the lines above and below it.
     Ok(text.lines().skip(header_lines(&text)).map(|line| format!("{line}\n")).collect())
 }
 
@@ -182,7 +184,7 @@ fn is_plan(schema: &Schema) -> bool {
     matches!(schema.fields().as_ref(), [kind, plan] if kind.name() == "plan_type" && plan.name() == "plan")
 }
 
-/// Plans as they are indented, without a box around them.
+/// Prints plans with their own indentation, without a box around them.
 fn plan(kept: &[RecordBatch]) -> Result<String, ArrowError> {
     let mut text = String::new();
     for batch in kept {
@@ -196,7 +198,7 @@ fn plan(kept: &[RecordBatch]) -> Result<String, ArrowError> {
     Ok(text)
 }
 
-/// One line a value, as `psql` has it with `\x`.
+/// Prints one line per value, as `psql` does after `\x`.
 fn records(schema: &SchemaRef, kept: &[RecordBatch]) -> Result<String, ArrowError> {
     let width = schema.fields().iter().map(|field| field.name().chars().count()).max().unwrap_or_default();
     let (mut text, mut record) = (String::new(), 0);

@@ -1,11 +1,13 @@
-//! The shell's own commands: their grammar and their help. What they do is the shell's.
+//! The backslash commands: their grammar and their help. The shell carries them out.
 
-use super::args::SqlFormat;
-use super::errors::nearest;
-use clap::ValueEnum as _;
 use std::path::PathBuf;
 
-/// Name, arguments and purpose of each command; the one list for parsing, help and completion.
+use clap::ValueEnum as _;
+use firesteel_common::suggest::nearest;
+
+use super::args::SqlFormat;
+
+/// Name, arguments and purpose of each command: the one list behind parsing, help and completion.
 pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
     ("\\d", "[NAME]", "the tables, or the columns of one"),
     ("\\dt", "[PATTERN]", "the tables whose names match; * stands for anything"),
@@ -23,7 +25,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 14] = [
     ("\\q", "", "quit (or Ctrl-D)"),
 ];
 
-/// A command, understood.
+/// A parsed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meta {
     Tables { pattern: String },
@@ -43,7 +45,7 @@ pub(super) enum Meta {
 }
 
 impl Meta {
-    /// Reads a line that starts with a backslash; what is wrong with it otherwise.
+    /// Parses a line that starts with a backslash, or says what is wrong with it.
     pub(super) fn parse(line: &str) -> Result<Self, String> {
         let line = line.trim().trim_end_matches(';').trim_end();
         let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -92,7 +94,7 @@ fn unknown_command(name: &str) -> String {
     }
 }
 
-/// A name in single or double quotes, for those that hold blanks.
+/// Takes the quotes off a name that is quoted because it holds blanks.
 fn unquoted(argument: &str) -> String {
     let inner = |quote: char| argument.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
     inner('\'').or_else(|| inner('"')).unwrap_or(argument).to_owned()
@@ -103,7 +105,7 @@ fn format(text: &str) -> Result<SqlFormat, String> {
         .map_err(|_| format!("there is no format {text}; there are {}", SqlFormat::NAMES.join(", ")))
 }
 
-/// None switches over.
+/// `on`, `off`, or nothing, which toggles the option.
 fn switch(name: &str, text: Option<&str>) -> Result<Option<bool>, String> {
     match text {
         None => Ok(None),

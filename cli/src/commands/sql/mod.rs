@@ -10,7 +10,7 @@
 //! ends at its first error. SIGINT cancels the job on the cluster: a script then ends with 130, a terminal gets its
 //! prompt back.
 
-pub(crate) mod args;
+mod args;
 mod complete;
 mod describe;
 mod errors;
@@ -21,24 +21,28 @@ mod repl;
 mod script;
 mod shell;
 
-use self::args::SqlArgs;
-use self::output::Output;
-use self::shell::{Flow, Shell};
-use crate::{Context, Outcome};
-use anyhow::Context as _;
+pub(crate) use self::args::SqlArgs;
+
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 
-/// The rows of a table that fit a screen or two.
+use anyhow::Context as _;
+use firesteel_engine::Config;
+
+use self::output::Output;
+use self::shell::{Flow, Shell};
+use crate::context::{Context, Outcome};
+
+/// How many rows of a table are shown on a terminal: a screen or two.
 const ROWS_ON_A_TERMINAL: usize = 40;
-/// The rows of a table that are kept in memory for a file or a pipe.
+/// How many rows of a table are shown in a file or a pipe. They are kept in memory to align the columns.
 const ROWS_ELSEWHERE: usize = 10_000;
 
-/// What is to be run.
+/// The source of the statements.
 enum Input {
-    /// Statements, and where they come from.
+    /// Names of scripts, for errors, and their texts.
     Scripts(Vec<(String, String)>),
-    /// A person.
+    /// A person at a terminal.
     Terminal,
 }
 
@@ -48,11 +52,9 @@ pub(crate) async fn run(args: SqlArgs, context: Context) -> anyhow::Result<Outco
         Some(path) => Output::file(path)?,
         None => Output::stdout(),
     };
-    let mut config = super::report::engine(&args.mongo, Some(&args.kafka))?;
-    config.cache = args.cache.config();
-    config.functions = crate::classify::functions(args.model.clone());
+    let config = Config { cache: args.cache.config(), ..args.engine.config(&context.settings)? };
     let session = tokio::select! {
-        session = args.engine.connect(config) => session?,
+        session = args.session.connect(config) => session?,
         () = context.signals.shutdown.cancelled() => return Ok(Outcome::Interrupted),
     };
 
@@ -83,7 +85,7 @@ pub(crate) async fn run(args: SqlArgs, context: Context) -> anyhow::Result<Outco
     }
 }
 
-/// Reads everything that is to be run before the engine starts, so that a file that is not there costs nothing.
+/// Reads all scripts before the engine starts, so that a missing file is reported at once.
 fn input(args: &SqlArgs) -> anyhow::Result<Input> {
     if !args.commands.is_empty() {
         let scripts = args.commands.iter().map(|sql| (String::new(), sql.clone()));

@@ -1,15 +1,17 @@
-//! Where results go.
+//! The destination of results: standard output or a file.
 
-use super::format::Out;
-use anyhow::Context as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use anyhow::Context as _;
+
+use super::format::Out;
+
 /// Standard output or a file, buffered.
 pub(super) struct Output {
     writer: BufWriter<Target>,
-    /// What is written to, for errors.
+    /// The name of the destination, for errors.
     name: String,
 }
 
@@ -39,7 +41,7 @@ impl Output {
         Self { writer: BufWriter::new(Target::Stdout(io::stdout())), name: "standard output".to_owned() }
     }
 
-    /// A new file, or an emptied one.
+    /// Creates the file, or empties it.
     pub(super) fn file(path: &Path) -> anyhow::Result<Self> {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { writer: BufWriter::new(Target::File(file)), name: path.display().to_string() })
@@ -49,7 +51,7 @@ impl Output {
         &mut self.writer
     }
 
-    /// What went wrong, in words; none where the reader has gone away, which is not an error (`| head`).
+    /// The error to report. None where the reader has gone away (`| head`), which is not an error.
     pub(super) fn failure(&self, error: io::Error) -> Option<anyhow::Error> {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return None;

@@ -1,32 +1,35 @@
-//! The shell at a terminal: a prompt, a history that outlives it, several lines for one statement.
+//! The shell at a terminal: a prompt, a history in a file, statements over several lines.
 //!
-//! The line editor blocks, so it has a thread of its own. While a line is typed the terminal hands Ctrl-C to the editor;
-//! while a query runs it is SIGINT, which cancels the query.
+//! The line editor blocks, so it has a thread of its own. While a line is typed, the editor receives Ctrl-C as a key. While a
+//! query runs, Ctrl-C is SIGINT and cancels the query.
 
-use super::complete::{Assistant, Names};
-use super::shell::{Flow, Shell};
-use anyhow::Context as _;
-use firesteel_engine::Session;
-use rustyline::error::ReadlineError;
-use rustyline::history::{FileHistory, History as _};
-use rustyline::{CompletionType, Config, Editor};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
+
+use anyhow::Context as _;
+use firesteel_engine::Session;
+use rustyline::error::ReadlineError;
+use rustyline::history::{FileHistory, History as _};
+use rustyline::{CompletionType, Config, Editor};
 use tokio::sync::oneshot;
+
+use super::complete::{Assistant, Names};
+use super::shell::{Flow, Shell};
+use crate::failure;
 
 const PROMPT: &str = "firesteel> ";
 /// How many statements are remembered.
 const HISTORY: usize = 10_000;
 
-/// What came of a prompt.
+/// The result of one prompt.
 enum Line {
     Text(String),
-    /// Ctrl-C: what was typed is thrown away.
+    /// Ctrl-C: the typed text is dropped.
     Dropped,
-    /// Ctrl-D.
+    /// Ctrl-D: the input has ended.
     End,
     Failed(String),
 }
@@ -48,7 +51,7 @@ pub(super) async fn run(shell: &mut Shell) -> anyhow::Result<Flow> {
         let line = tokio::select! {
             line = line => line.context("the line editor has ended")?,
             () = shell.signals.shutdown.cancelled() => {
-                // The editor's thread is still reading, and cannot give the terminal back itself.
+                // The editor's thread still reads and cannot restore the terminal itself.
                 let _ = Command::new("stty").arg("sane").status();
                 eprintln!();
                 return Ok(Flow::Interrupted);
@@ -58,7 +61,7 @@ pub(super) async fn run(shell: &mut Shell) -> anyhow::Result<Flow> {
             Line::Text(text) => match shell.script("", &text).await {
                 Ok(Flow::Continue | Flow::Cancelled) => {}
                 Ok(stop) => return Ok(stop),
-                Err(error) => eprintln!("error: {error}"),
+                Err(error) => eprint!("{}", failure::text("error", &error, &shell.settings)),
             },
             Line::Dropped => {}
             Line::End => return Ok(Flow::Quit),
@@ -67,9 +70,9 @@ pub(super) async fn run(shell: &mut Shell) -> anyhow::Result<Flow> {
     }
 }
 
-/// Tables come and go with statements; functions are read once.
+/// Reads the names for completion anew. Statements add and remove tables; functions stay the same, so they are read once.
 async fn refresh(names: &RwLock<Names>, session: &Session) {
-    // Completion works with what it knew where the catalog cannot be read.
+    // Completion keeps the earlier names where the catalog cannot be read.
     let Ok(tables) = session.tables().await else { return };
     let mut names = names.write().unwrap_or_else(PoisonError::into_inner);
     names.tables = tables;
@@ -92,7 +95,7 @@ fn editor(
         .build();
     let mut history = FileHistory::with_config(&config);
     if let Some(path) = &path {
-        // There is none at first.
+        // At the first start there is no file.
         let _ = history.load(path);
     }
     let (prompts, requests) = mpsc::channel::<oneshot::Sender<Line>>();
@@ -109,8 +112,8 @@ fn editor(
     Ok(prompts)
 }
 
-/// Reads one line with an editor of its own: an editor takes SIGINT for itself as long as it lives, and a query that
-/// runs needs it.
+/// Reads one line with a new editor. An editor holds the handler of SIGINT as long as it lives, and a running query needs
+/// that signal.
 fn read(
     config: &Config,
     history: &mut FileHistory,
@@ -136,7 +139,7 @@ fn read(
     }
 }
 
-/// `$XDG_STATE_HOME/firesteel/sql_history`, in a folder that nobody else can read. None where there is no home.
+/// `$XDG_STATE_HOME/firesteel/sql_history`, in a folder that no other user can read. None where there is no home folder.
 fn history_file() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;

@@ -1,8 +1,8 @@
-//! Cuts a text into what is run one after the other: statements and backslash commands.
+//! Splits a text into the steps that run one after the other: statements and backslash commands.
 
 use firesteel_engine::Statement;
 
-/// The next thing to do.
+/// One step of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step<'a> {
     /// A statement, without its semicolon.
@@ -23,13 +23,13 @@ pub(super) fn next(text: &str) -> Option<(Step<'_>, &str)> {
     }
     match Statement::first(start) {
         Statement::Complete { text, rest } => Some((Step::Sql(text), rest)),
-        // What is not finished is for the parser to complain about.
+        // An unfinished statement is an error of the parser.
         Statement::Unterminated(text) | Statement::Open(text) => Some((Step::Sql(text), "")),
         Statement::Blank => None,
     }
 }
 
-/// Whether a person who types this has come to an end. Backslash commands and a few words need no semicolon.
+/// Whether typed text can run. A statement needs its semicolon; backslash commands and a few words do not.
 pub(super) fn is_complete(text: &str) -> bool {
     let mut left = text;
     loop {
@@ -45,12 +45,12 @@ pub(super) fn is_complete(text: &str) -> bool {
     }
 }
 
-/// The text where it is a single word, in lower case where it matters.
+/// The text in lower case where it is a single word.
 fn word(text: &str) -> Option<&'static str> {
     ["exit", "quit", "help"].into_iter().find(|word| text.trim().eq_ignore_ascii_case(word))
 }
 
-/// A word that people type into any shell, as the backslash command that it stands for.
+/// Turns `exit`, `quit` and `help`, which people type into any shell, into the backslash command for it.
 pub(super) fn as_meta(step: Step<'_>) -> Step<'_> {
     match step {
         Step::Sql(text) => match word(text) {

@@ -1,54 +1,60 @@
-//! Runs statements and backslash commands one after the other, and prints what comes of them.
+//! Runs statements and backslash commands one after the other and prints their results.
 
-use super::args::SqlFormat;
-use super::errors::explain;
-use super::format::{Layout, Printed, Printer};
-use super::meta::{self, Meta};
-use super::output::Output;
-use super::script::{self, Step};
-use super::{describe, errors};
-use crate::Context;
-use crate::signals::Signals;
-use crate::tasks::TaskProgress;
-use anyhow::{Context as _, anyhow};
-use arrow::array::RecordBatch;
-use firesteel_engine::{Error, Outcome, Query, Session, TableInfo};
-use indicatif::MultiProgress;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How files may include each other, so that a circle ends.
+use anyhow::{Context as _, anyhow};
+use arrow::array::RecordBatch;
+use firesteel_common::suggest::nearest;
+use firesteel_engine::{Error, Outcome, Query, Session, TableInfo};
+use indicatif::MultiProgress;
+
+use super::args::SqlFormat;
+use super::describe;
+use super::errors::explain;
+use super::format::{Layout, Printed, Printer};
+use super::meta::{self, Meta};
+use super::output::Output;
+use super::script::{self, Step};
+use crate::args::fields::Settings;
+use crate::context::Context;
+use crate::failure::Explained;
+use crate::signals::Signals;
+use crate::tasks::TaskProgress;
+
+/// How deep files may include each other, so that a cycle of includes ends.
 const DEEPEST_INCLUDE: usize = 16;
 
-/// Whether to go on with the next step.
+/// What follows a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Continue,
-    /// The user wants to leave, or nobody reads the output any more.
+    /// The shell ends: the user leaves, or the reader of the output has gone away.
     Quit,
-    /// Ctrl-C at a terminal ended what ran, and what was to run after it in the same script.
+    /// Ctrl-C at a terminal ended the running statement and the rest of its script.
     Cancelled,
-    /// A signal asks for the end of the process.
+    /// A signal ends the process.
     Interrupted,
 }
 
-/// What the user can change with backslash commands.
+/// The options that backslash commands change.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     pub(super) layout: Layout,
-    /// Whether to say how long a statement took.
+    /// Whether the time of each statement is printed.
     pub(super) timing: bool,
-    /// Whether to say nothing but rows and errors.
+    /// Whether only rows and errors are printed.
     pub(super) quiet: bool,
-    /// Whether a person is at the other end.
+    /// Whether a person types the statements.
     pub(super) interactive: bool,
 }
 
 pub(super) struct Shell {
     pub(super) session: Session,
     pub(super) signals: Signals,
+    pub(super) settings: Arc<Settings>,
     options: Options,
     output: Output,
     bars: MultiProgress,
@@ -58,10 +64,11 @@ pub(super) struct Shell {
 impl Shell {
     pub(super) fn new(session: Session, options: Options, output: Output, context: &Context) -> Self {
         let (signals, bars) = (context.signals.clone(), context.bars.clone());
-        Self { session, signals, options, output, bars, depth: 0 }
+        let settings = Arc::clone(&context.settings);
+        Self { session, signals, settings, options, output, bars, depth: 0 }
     }
 
-    /// Runs texts until one of them fails. Each has a name for errors, which may be empty.
+    /// Runs named texts until one of them fails. A name is for errors and may be empty.
     pub(super) async fn scripts(&mut self, scripts: &[(String, String)]) -> anyhow::Result<Flow> {
         for (name, text) in scripts {
             match self.script(name, text).await? {
@@ -72,7 +79,7 @@ impl Shell {
         Ok(Flow::Continue)
     }
 
-    /// Runs a text until something in it fails.
+    /// Runs the steps of a text until one of them fails.
     pub(super) async fn script(&mut self, name: &str, text: &str) -> anyhow::Result<Flow> {
         let mut left = text;
         while let Some((step, rest)) = script::next(left) {
@@ -84,7 +91,10 @@ impl Shell {
             };
             let flow = flow.map_err(|error| match name {
                 "" => error,
-                name => anyhow!("{name}, line {line}: {error}"),
+                name => {
+                    let text = format!("{name}, line {line}: {error}");
+                    error.context(text)
+                }
             })?;
             if flow != Flow::Continue {
                 return Ok(flow);
@@ -94,7 +104,7 @@ impl Shell {
         Ok(Flow::Continue)
     }
 
-    /// Writes what is still in memory.
+    /// Writes buffered output.
     pub(super) fn finish(&mut self) -> anyhow::Result<()> {
         self.output.flush().or_else(|error| self.output.failure(error).map_or(Ok(()), Err))
     }
@@ -108,7 +118,7 @@ impl Shell {
             query = begin(&self.session, sql) => query,
             () = &mut interrupted => {
                 drop(progress);
-                // What a statement had started before it gave rows, such as the filling of a cache.
+                // A statement may run jobs before it returns rows: CACHE TABLE fills the cache.
                 self.session.watch().cancel().await.map_err(|error| explained(&error, &[]))?;
                 return Ok(self.stopped());
             }
@@ -193,7 +203,7 @@ impl Shell {
         Ok(self.stopped())
     }
 
-    /// A signal ends a script; at a terminal SIGINT does not end the shell.
+    /// The flow after a cancelled statement: a script ends, and at a terminal the shell goes on after SIGINT.
     fn stopped(&self) -> Flow {
         if self.signals.shutdown.is_cancelled() {
             return Flow::Interrupted;
@@ -202,7 +212,7 @@ impl Shell {
         Flow::Cancelled
     }
 
-    /// Says what came of a statement, where people read along.
+    /// Prints the row count and the time of a statement, where a person reads the output.
     fn note(&self, words: &str, took: Duration) {
         let Options { layout, timing, quiet, interactive } = self.options;
         if quiet || !(interactive || layout.format == SqlFormat::Table) {
@@ -212,7 +222,7 @@ impl Shell {
         eprintln!("({words}{took})");
     }
 
-    /// The error, with the names of tables that may have been meant.
+    /// The error with the name of the table that may have been meant.
     async fn with_hint(&self, error: Error) -> anyhow::Error {
         let tables = self.session.tables().await.unwrap_or_default();
         explained(&error, &tables)
@@ -292,7 +302,7 @@ impl Shell {
         };
         let Some(table) = tables.iter().find(|table| full(table)) else {
             let names = tables.iter().map(|table| table.name.as_str());
-            let hint = errors::nearest(wanted, names).map(|name| format!("; did you mean {name}?"));
+            let hint = nearest(wanted, names).map(|name| format!("; did you mean {name}?"));
             return Err(anyhow!(
                 "there is no table {wanted}{}",
                 hint.unwrap_or("; \\d lists them".to_owned())
@@ -312,7 +322,7 @@ impl Shell {
         flow
     }
 
-    /// Prints rows that are here already.
+    /// Prints rows that are already in memory.
     fn print(&mut self, batch: &RecordBatch) -> anyhow::Result<Flow> {
         let layout = Layout { max_rows: usize::MAX, ..self.options.layout };
         let mut printer = Printer::new(layout, batch.schema(), self.output.writer());
@@ -334,10 +344,10 @@ impl Shell {
 }
 
 fn explained(error: &Error, tables: &[TableInfo]) -> anyhow::Error {
-    anyhow!(explain(error, tables))
+    Explained::new(explain(error, tables), error).into()
 }
 
-/// How the printing of a result came to its end.
+/// How printing a result ended.
 enum Ended {
     Well,
     Interrupted,
@@ -347,10 +357,10 @@ enum Ended {
     Unwritten(std::io::Error),
 }
 
-/// A statement that is under way.
+/// A started statement.
 enum Begun {
     Rows(Query),
-    /// It gives no rows, and is done.
+    /// A statement without rows has finished. The text says what it did.
     Done(String),
 }
 

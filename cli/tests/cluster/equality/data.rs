@@ -12,7 +12,8 @@ use datafusion::datasource::MemTable;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::SessionContext;
 use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
-use mongodb::bson::{Document, doc};
+use firesteel_testkit::samples;
+use mongodb::bson::Document;
 
 const PRODUCERS: usize = 4;
 /// Predictions in MongoDB.
@@ -56,22 +57,10 @@ pub(super) fn rows() -> Vec<Row> {
 
 impl Row {
     pub(super) fn document(&self) -> Document {
-        let record = &self.record;
-        let mut document = doc! {
-            "_id": record.id.to_string(),
-            "producer_id": record.id.producer.to_string(),
-            "sequence": record.id.sequence.0 as i64,
-            "label": record.label.name(),
-            "predicted": record.predicted.name(),
-            "correct": record.correct(),
-            "confidence": f64::from(record.confidence),
-        };
-        if self.has_model {
-            document.insert("model", &record.model);
+        let mut document = samples::document(&self.record);
+        if !self.has_model {
+            document.remove("model");
         }
-        let time = |time: Timestamp| mongodb::bson::DateTime::from_millis(time.0);
-        document.insert("produced_at", time(record.produced_at));
-        document.insert("inferred_at", time(record.inferred_at));
         document
     }
 }

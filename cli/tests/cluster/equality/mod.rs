@@ -6,22 +6,19 @@ mod queries;
 
 use arrow::record_batch::RecordBatch;
 use firesteel_engine::{Config, Session, report};
-use firesteel_testkit::{Cluster, ClusterSettings, Services, TempDatabase, TempTopics, unique};
-use mongodb::bson::{Document, doc};
+use firesteel_testkit::{
+    Cluster, ClusterSettings, Services, TempDatabase, TempTopics, fill_collection, unique,
+};
+use mongodb::bson::Document;
 
 use crate::rows::{difference, sorted};
 
 /// The collections, filled with the same documents.
-async fn fill(services: &Services, database: &str, rows: &[data::Row]) -> anyhow::Result<()> {
-    let database = mongodb::Client::with_uri_str(&services.mongodb_uri).await?.database(database);
+async fn fill(database: &TempDatabase, rows: &[data::Row]) -> anyhow::Result<()> {
+    let database = database.open().await?;
     let documents: Vec<Document> = rows.iter().map(data::Row::document).collect();
     for (collection, clustered) in [("predictions", true), ("plain", false)] {
-        let mut create = doc! { "create": collection };
-        if clustered {
-            create.insert("clusteredIndex", doc! { "key": { "_id": 1 }, "unique": true });
-        }
-        database.run_command(create).await?;
-        database.collection::<Document>(collection).insert_many(&documents).await?;
+        fill_collection(&database, collection, clustered, &documents).await?;
     }
     Ok(())
 }
@@ -39,7 +36,7 @@ async fn a_cluster_of_any_size_gives_what_one_context_gives() -> anyhow::Result<
     let _topics = TempTopics::new(&services.kafka_bootstrap, [topic.clone()]);
 
     let rows = data::rows();
-    fill(&services, &database.name, &rows).await?;
+    fill(&database, &rows).await?;
     firesteel_testkit::publish(&services.kafka_bootstrap, &topic, 3, &data::records(&rows)).await?;
     let files = data::parquet(folder.path());
     let oracle = data::oracle(&rows);

@@ -1,4 +1,6 @@
-//! Kept connections to other executors, for fetching shuffle files.
+//! A pool of connections to other executors, from which shuffle files are fetched.
+//!
+//! A connection is taken out of the pool for one fetch and returned afterwards. Idle connections are closed after 30 s.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,11 +14,11 @@ use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::utils::GrpcClientConfig;
 
 /// How long an idle connection is kept.
-const KEEP: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Key = (String, u16, GrpcClientConfig);
 
-/// Idle connections by whom they lead to. Ballista has such a pool too, but keeps it to itself.
+/// Idle connections by address and settings. Ballista has such a pool too, but it is private.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clients(Arc<Mutex<HashMap<Key, Vec<Idle>>>>);
 
@@ -26,7 +28,7 @@ struct Idle {
     since: Instant,
 }
 
-/// Ballista's client has no `Debug`.
+/// Gives Ballista's client a `Debug`.
 struct Client(BallistaClient);
 
 impl std::fmt::Debug for Client {
@@ -36,14 +38,14 @@ impl std::fmt::Debug for Client {
 }
 
 impl Clients {
-    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Key, Vec<Idle>>) -> T) -> T {
+    fn with_idle<T>(&self, change: impl FnOnce(&mut HashMap<Key, Vec<Idle>>) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn drop_idle(&self) {
-        self.change(|by_key| {
+        self.with_idle(|by_key| {
             by_key.retain(|_, idle| {
-                idle.retain(|idle| idle.since.elapsed() < KEEP);
+                idle.retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
                 !idle.is_empty()
             });
         });
@@ -61,8 +63,8 @@ impl BallistaClientPool for Clients {
     ) -> Result<PooledClient> {
         self.drop_idle();
         let key = (host.to_owned(), port, config.clone());
-        let kept = self.change(|by_key| by_key.get_mut(&key).and_then(Vec::pop));
-        let client = match kept {
+        let pooled = self.with_idle(|by_key| by_key.get_mut(&key).and_then(Vec::pop));
+        let client = match pooled {
             Some(idle) => idle.client.0,
             None => {
                 BallistaClient::try_new(
@@ -80,11 +82,11 @@ impl BallistaClientPool for Clients {
             }
         };
         let clients = self.clone();
-        let give_back = move |client| {
+        let release = move |client| {
             let idle = Idle { client: Client(client), since: Instant::now() };
-            clients.change(|by_key| by_key.entry(key).or_default().push(idle));
+            clients.with_idle(|by_key| by_key.entry(key).or_default().push(idle));
         };
-        Ok(PooledClient::new(client, Box::new(give_back)))
+        Ok(PooledClient::new(client, Box::new(release)))
     }
 
     async fn evict_idle(&self) {

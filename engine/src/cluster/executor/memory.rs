@@ -1,4 +1,6 @@
-//! How much memory tasks may use: one pool an executor, shared fairly among whatever can spill.
+//! The memory pool of an executor, which operators that can spill share in equal parts.
+//!
+//! Its size is configured, or detected from the limit of the container and the memory of the machine.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -11,13 +13,14 @@ use datafusion::execution::memory_pool::{
 
 use crate::cluster::MemoryLimit;
 
-/// Of the memory that is there, in percent: scans, plans and buffers that no pool accounts for need some too.
-const SHARE: u64 = 70;
+/// The pool's share of the available memory, in percent. Scans, plans and buffers, which no pool accounts for, need the
+/// rest.
+const SHARE_PERCENT: u64 = 70;
 
-/// How many consumers an error names when the pool is exhausted.
+/// The number of consumers that an error names when the pool is exhausted.
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
-/// The pool, and its size in bytes; `None` without a limit.
+/// Creates the pool, and returns it with its size in bytes, which is `None` without a limit.
 pub(super) fn pool(limit: MemoryLimit) -> (Arc<dyn MemoryPool>, Option<usize>) {
     let bytes = match limit {
         MemoryLimit::Unlimited => None,
@@ -32,7 +35,7 @@ pub(super) fn pool(limit: MemoryLimit) -> (Arc<dyn MemoryPool>, Option<usize>) {
     }
 }
 
-/// The share of the container's limit, or of the machine's memory where there is none or it is larger.
+/// Returns [`SHARE_PERCENT`] of the container's limit or of the machine's memory, whichever is smaller.
 fn detect(cgroup: &Path, meminfo: &Path) -> Option<usize> {
     let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let container = number(&cgroup.join("memory.max"))
@@ -42,10 +45,10 @@ fn detect(cgroup: &Path, meminfo: &Path) -> Option<usize> {
         (Some(container), Some(machine)) => container.min(machine),
         (one, other) => one.or(other)?,
     };
-    usize::try_from(bytes / 100 * SHARE).ok()
+    usize::try_from(bytes / 100 * SHARE_PERCENT).ok()
 }
 
-/// `MemTotal` in bytes.
+/// Reads `MemTotal`, in bytes, from `/proc/meminfo`.
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -1,6 +1,7 @@
-//! An executor's metrics. Names start with `firesteel_`; what they count stands in their help.
+//! The metrics of an executor. Their names start with `firesteel_`; their help texts say what they count.
 //!
-//! What scans have read is taken out of a task's plan once the task has ended, because that is where DataFusion counts.
+//! DataFusion counts what scans read in the nodes of the plan, so the counters of a task are added up when it has
+//! ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ const FILES: &str = "files";
 
 /// The metrics of one executor process.
 #[derive(Debug)]
-pub(super) struct Metrics {
+pub(super) struct ExecutorMetrics {
     pub(super) registry: Registry,
     /// The nodes of connectors that read from outside.
     scans: Vec<ScanNode>,
@@ -42,13 +43,13 @@ pub(super) struct Metrics {
 
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum TaskOutcome {
     Completed,
     Failed,
     Cancelled,
 }
 
-impl Outcome {
+impl TaskOutcome {
     fn label(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -58,7 +59,7 @@ impl Outcome {
     }
 }
 
-impl Metrics {
+impl ExecutorMetrics {
     pub(super) fn new(connectors: &Connectors) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let scans: Vec<ScanNode> = connectors.iter().flat_map(Connector::scans).copied().collect();
@@ -98,7 +99,7 @@ impl Metrics {
             registry,
             scans,
         };
-        for outcome in [Outcome::Completed, Outcome::Failed, Outcome::Cancelled] {
+        for outcome in [TaskOutcome::Completed, TaskOutcome::Failed, TaskOutcome::Cancelled] {
             metrics.tasks.with_label_values(&[outcome.label()]);
         }
         for source in metrics.scans.iter().map(|scan| scan.label).chain([FILES]) {
@@ -110,26 +111,32 @@ impl Metrics {
         Ok(metrics)
     }
 
-    pub(super) fn task_begins(&self) {
+    pub(super) fn task_started(&self) {
         self.running.inc();
     }
 
-    pub(super) fn task_ends(&self, outcome: Outcome, took: Duration, plan: &Arc<dyn ExecutionPlan>) {
+    pub(super) fn task_ended(&self, outcome: TaskOutcome, took: Duration, plan: &Arc<dyn ExecutionPlan>) {
         self.running.dec();
         self.tasks.with_label_values(&[outcome.label()]).inc();
-        if outcome == Outcome::Completed {
+        if outcome == TaskOutcome::Completed {
             self.task_seconds.observe(took.as_secs_f64());
         }
         self.count_scans(plan);
     }
 
-    /// How many tasks run.
+    /// Returns the number of running tasks.
     pub(super) fn running(&self) -> i64 {
         self.running.get()
     }
 
-    /// Sets what is looked up when somebody asks.
-    pub(super) fn look_up(&self, pool: &dyn MemoryPool, limit: Option<usize>, slots: usize, connected: bool) {
+    /// Sets the gauges that are read only when the metrics are requested.
+    pub(super) fn update_gauges(
+        &self,
+        pool: &dyn MemoryPool,
+        limit: Option<usize>,
+        slots: usize,
+        connected: bool,
+    ) {
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.memory_used.set(whole(pool.reserved()));
         self.memory_limit.set(whole(limit.unwrap_or(0)));

@@ -1,13 +1,17 @@
-//! The executor: runs tasks, keeps their output for others to fetch, and reports to the scheduler.
+//! The executor: runs tasks, serves their output to clients and other executors, and reports to the scheduler.
 //!
-//! It waits for a scheduler that is not there yet and finds the next one when that is gone, so the order in which
-//! processes start does not matter. Asked to stop, it takes no more tasks, ends those that run, and keeps its shuffle
-//! files until the jobs that need them are over, as far as its grace allows.
+//! [`ExecutorResources`] live as long as the process: connectors, work directory, memory pool, task runtime. A
+//! [`Registration`] is one membership in the cluster. When it stops, because the scheduler restarted or removed the
+//! executor, the next one begins with the same resources. An executor retries until a scheduler answers, so the order
+//! in which processes start does not matter.
+//!
+//! On shutdown the executor drains: it takes no more tasks, finishes the running ones, and keeps its shuffle files
+//! until the jobs that read them have ended, for at most its grace period.
 
 mod clients;
-mod incarnation;
 mod memory;
 mod metrics;
+mod registration;
 mod tasks;
 mod workdir;
 
@@ -24,77 +28,80 @@ use axum::routing::get;
 use ballista_executor::execution_engine::ExecutionEngine;
 use ballista_executor::health::ExecutorHealth;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use firesteel_common::http;
+use firesteel_common::retry::RetryPolicy;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use self::metrics::Metrics;
-use self::tasks::Tasks;
+use self::metrics::ExecutorMetrics;
+use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
-use super::{ExecutorConfig, http, net};
+use super::{ExecutorConfig, Served, net};
 use crate::connectors::registry::Connectors;
-use crate::{Error, Result};
+use crate::{Config, ConfigField, Error, Result};
 
-pub(crate) use self::incarnation::Incarnation;
+pub(crate) use self::registration::Registration;
 pub(crate) use self::tasks::STACK_BYTES;
 
 const ROLE: &str = "the executor";
 
-/// How long to wait before the scheduler is tried again: at first, and at most.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MOST: Duration = Duration::from_secs(2);
+/// The pauses between two attempts to register.
+const REGISTER: RetryPolicy =
+    RetryPolicy { initial: Duration::from_millis(100), maximum: Duration::from_secs(2), factor: 2.0 };
 
-/// How often a warning about an absent scheduler is repeated.
+/// The interval at which the warning about an unreachable scheduler is repeated.
 const WARN_EVERY: Duration = Duration::from_secs(30);
 
-/// How often the end of tasks and jobs is looked for on the way out.
+/// The interval at which a draining executor checks whether tasks and jobs have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 
-/// For how long nothing may have run before an executor counts as idle: the last tasks that it was sent may still be
-/// on their way, and the last states on theirs to the scheduler.
+/// How long no task must have run before a draining executor counts as idle: tasks that the scheduler has sent, and
+/// states that the executor has sent, may still be on their way.
 const IDLE_FOR: Duration = Duration::from_millis(500);
 
-/// For how long the result of a job that has just ended stays, for its client to fetch.
+/// How long the result of a job that has just ended is kept, so that its client can fetch it.
 const LAST_FETCH: Duration = Duration::from_secs(2);
 
-/// An executor that has its health port and does nothing yet.
+/// An executor that has bound its health port and does not run yet.
 #[derive(Debug)]
 pub struct Executor {
     config: ExecutorConfig,
     health_listener: TcpListener,
     health_address: SocketAddr,
-    home: Home,
+    resources: ExecutorResources,
 }
 
-/// What outlives an incarnation.
-pub(crate) struct Home {
+/// What an executor process has from its start to its end, over all its registrations.
+pub(crate) struct ExecutorResources {
     connectors: Arc<Connectors>,
     work: WorkDir,
     runtime_env: Arc<RuntimeEnv>,
     memory_limit: Option<usize>,
-    metrics: Arc<Metrics>,
-    /// Whether the scheduler answers.
+    metrics: Arc<ExecutorMetrics>,
+    /// Whether the scheduler answers heartbeats.
     health: ExecutorHealth,
-    /// Where tasks run; `None` once it is ended.
+    /// The runtime of the tasks; `None` once it has ended.
     runtime: Option<Runtime>,
-    incarnations: AtomicU64,
+    /// The number of registrations so far.
+    registrations: AtomicU64,
 }
 
-impl std::fmt::Debug for Home {
+impl std::fmt::Debug for ExecutorResources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Home").field("work", &self.work).finish_non_exhaustive()
+        f.debug_struct("ExecutorResources").field("work", &self.work).finish_non_exhaustive()
     }
 }
 
-impl Home {
-    pub(crate) fn make(config: &ExecutorConfig, connectors: Arc<Connectors>) -> Result<Self> {
+impl ExecutorResources {
+    pub(crate) fn create(config: &ExecutorConfig, connectors: Arc<Connectors>) -> Result<Self> {
         let work = WorkDir::create(config.work_dir.as_deref())?;
         let (pool, memory_limit) = memory::pool(config.memory);
         connectors.functions().charge(&pool);
         let runtime_env =
             RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill()).build_arc()?;
-        let metrics = Metrics::new(&connectors).map_err(failed)?;
+        let metrics = ExecutorMetrics::new(&connectors).map_err(failed)?;
         Ok(Self {
             connectors,
             work,
@@ -103,21 +110,21 @@ impl Home {
             metrics: Arc::new(metrics),
             health: ExecutorHealth::new(),
             runtime: Some(tasks::runtime(config.engine.resolved_vcores()).map_err(failed)?),
-            incarnations: AtomicU64::new(0),
+            registrations: AtomicU64::new(0),
         })
     }
 
-    /// The folder of all files.
+    /// Returns the folder of all files.
     pub(crate) fn work_dir(&self) -> &Path {
         self.work.path()
     }
 
     /// Registers with the scheduler at `url`.
-    pub(crate) async fn register(&self, config: &ExecutorConfig, url: &str) -> Result<Incarnation> {
-        Incarnation::begin(config, self, url).await
+    pub(crate) async fn register(&self, config: &ExecutorConfig, url: &str) -> Result<Registration> {
+        Registration::open(config, self, url).await
     }
 
-    /// Ends all tasks; blocks for `timeout` at most.
+    /// Ends all tasks. Blocks for at most `timeout`.
     pub(crate) fn end_tasks(&mut self, timeout: Duration) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(timeout);
@@ -125,24 +132,25 @@ impl Home {
     }
 
     fn engine(&self, until: CancellationToken) -> Arc<dyn ExecutionEngine> {
-        // A runtime that was ended takes no more tasks; nobody registers after that.
+        // Nothing registers after the runtime has ended.
         let handle = self.runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
-        Arc::new(Tasks::new(handle, Arc::clone(&self.metrics), until))
+        Arc::new(TaskEngine::new(handle, Arc::clone(&self.metrics), until))
     }
 
-    fn next_number(&self) -> u64 {
-        self.incarnations.fetch_add(1, Ordering::Relaxed) + 1
+    /// Counts a registration and returns its number, from 1.
+    fn next_registration(&self) -> u64 {
+        self.registrations.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Whether the number handed out last was the first.
-    fn is_first(&self) -> bool {
-        self.incarnations.load(Ordering::Relaxed) <= 1
+    /// Returns whether no registration precedes the current one.
+    fn is_first_registration(&self) -> bool {
+        self.registrations.load(Ordering::Relaxed) <= 1
     }
 }
 
-impl Drop for Home {
+impl Drop for ExecutorResources {
     fn drop(&mut self) {
-        // In an async context a runtime may not be dropped where it would wait.
+        // Dropping a runtime blocks, which is not allowed in an async context.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -150,138 +158,157 @@ impl Drop for Home {
 }
 
 impl Executor {
-    /// Takes the health port and makes the work directory. The clients of MongoDB live on the current runtime.
+    /// Returns what every executor answers over HTTP.
+    ///
+    /// # Errors
+    /// Metrics that cannot be registered.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime: a connector's clients live on the current one.
+    pub fn served() -> Result<Served> {
+        let connectors = Connectors::new(&Config::default(), Handle::current());
+        Ok(Served::new(ROUTES, &ExecutorMetrics::new(&connectors).map_err(failed)?.registry))
+    }
+
+    /// Binds the health port and creates the work directory. The clients of MongoDB use the current runtime.
     pub fn bind(config: ExecutorConfig) -> BoxFuture<'static, Result<Self>> {
         Box::pin(async move {
             let connectors = Arc::new(Connectors::new(&config.engine, Handle::current()));
-            let (health_listener, health_address) = net::listen(
-                &config.bind_host,
-                config.bind_health_port,
-                ROLE,
-                "--bind-host and --bind-health-port",
-            )
-            .await?;
-            let home = Home::make(&config, connectors)?;
-            Ok(Self { config, health_listener, health_address, home })
+            let fields = (ConfigField::ExecutorBindHost, ConfigField::ExecutorBindHealthPort);
+            let (health_listener, health_address) =
+                net::listen(&config.bind_host, config.bind_health_port, ROLE, fields).await?;
+            let resources = ExecutorResources::create(&config, connectors)?;
+            Ok(Self { config, health_listener, health_address, resources })
         })
     }
 
-    /// Where it answers `/healthz`, `/readyz` and `/metrics`.
+    /// Returns the address that serves `/healthz`, `/readyz` and `/metrics`.
     pub fn health_address(&self) -> SocketAddr {
         self.health_address
     }
 
-    /// Runs tasks until `shutdown`; then what is under way has its grace to end.
+    /// Runs tasks until `shutdown` is cancelled, and then drains for at most the grace period.
     pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<()>> {
         Box::pin(async move {
-            let Self { config, health_listener, health_address, mut home } = self;
-            let shared = Shared {
-                metrics: Arc::clone(&home.metrics),
-                runtime_env: Arc::clone(&home.runtime_env),
-                memory_limit: home.memory_limit,
+            let Self { config, health_listener, health_address, mut resources } = self;
+            let state = AppState {
+                metrics: Arc::clone(&resources.metrics),
+                runtime_env: Arc::clone(&resources.runtime_env),
+                memory_limit: resources.memory_limit,
                 slots: config.engine.resolved_vcores(),
-                health: home.health.clone(),
+                health: resources.health.clone(),
             };
             tracing::info!(
                 %health_address,
-                work_dir = %home.work_dir().display(),
-                memory_limit_bytes = home.memory_limit.unwrap_or(0),
-                vcores = shared.slots,
+                work_dir = %resources.work_dir().display(),
+                memory_limit_bytes = resources.memory_limit.unwrap_or(0),
+                vcores = state.slots,
                 "executor starts"
             );
             let stop = CancellationToken::new();
-            let serving = tokio::spawn(http::serve(health_listener, router(shared), stop.clone()));
-            let result = live(&config, &home, &shutdown).await;
+            let serving = tokio::spawn(http::serve(health_listener, router(state), stop.clone()));
+            let result = run_registrations(&config, &resources, &shutdown).await;
             stop.cancel();
             if let Ok(Err(error)) = serving.await {
                 tracing::warn!(%error, "the health service ended");
             }
             let ended = tokio::task::spawn_blocking(move || {
-                home.end_tasks(LAST_FETCH);
-                drop(home);
+                resources.end_tasks(LAST_FETCH);
+                drop(resources);
             });
             if ended.await.is_err() {
-                tracing::warn!("the tasks did not end in order");
+                tracing::warn!("the task runtime panicked while it ended");
             }
             result
         })
     }
 }
 
-/// One incarnation after the other.
-async fn live(config: &ExecutorConfig, home: &Home, shutdown: &CancellationToken) -> Result<()> {
+/// Registers again and again, whenever a registration has stopped, until `shutdown` is cancelled.
+async fn run_registrations(
+    config: &ExecutorConfig,
+    resources: &ExecutorResources,
+    shutdown: &CancellationToken,
+) -> Result<()> {
     let url = format!("http://{}", net::authority(&config.scheduler_host, config.scheduler_port));
     loop {
         let registered = tokio::select! {
-            registered = register(config, home, &url) => registered,
+            registered = register_with_retry(config, resources, &url) => registered,
             () = shutdown.cancelled() => return Ok(()),
         };
-        let mut incarnation = registered?;
+        let mut registration = registered?;
         tracing::info!(
-            id = incarnation.id,
+            id = registration.id,
             scheduler = url,
-            flight = %incarnation.flight,
-            grpc_port = incarnation.grpc_port,
+            flight = %registration.flight,
+            grpc_port = registration.grpc_port,
             "executor is ready"
         );
-        let cleaner = tokio::spawn(clean_up(config.clone(), incarnation.jobs.clone()));
-        let over = tokio::select! {
-            why = incarnation.over() => Some(why),
+        let cleaner = tokio::spawn(clean_up(config.clone(), registration.jobs.clone()));
+        let stopped = tokio::select! {
+            reason = registration.stopped() => Some(reason),
             () = shutdown.cancelled() => None,
         };
         cleaner.abort();
-        let Some(why) = over else {
-            drain(&mut incarnation, home, config.grace).await;
-            incarnation.say_farewell().await;
-            incarnation.end().await;
+        let Some(reason) = stopped else {
+            drain(&mut registration, resources, config.grace).await;
+            registration.deregister().await;
+            registration.close().await;
             return Ok(());
         };
-        tracing::warn!(why, "registering anew");
-        home.health.mark_heartbeat_failed();
-        let jobs = incarnation.jobs.clone();
-        incarnation.end().await;
+        tracing::warn!(reason, "the registration stopped, registering again");
+        resources.health.mark_heartbeat_failed();
+        let jobs = registration.jobs.clone();
+        registration.close().await;
         if let Err(error) = tokio::fs::remove_dir_all(&jobs).await {
-            tracing::debug!(%error, "cannot remove the files of an earlier life");
+            tracing::debug!(%error, "cannot remove the files of the previous registration");
         }
     }
 }
 
-/// Until the scheduler takes this executor in. Only what no scheduler can cure is an error.
-async fn register(config: &ExecutorConfig, home: &Home, url: &str) -> Result<Incarnation> {
-    let (mut pause, mut warned) = (RETRY_FIRST, None::<Instant>);
+/// Tries to register until the scheduler accepts the executor. Returns an error only for a port or a folder that this
+/// process cannot use.
+async fn register_with_retry(
+    config: &ExecutorConfig,
+    resources: &ExecutorResources,
+    url: &str,
+) -> Result<Registration> {
+    let (mut backoff, mut warned) = (REGISTER.backoff(), None::<Instant>);
     loop {
-        match home.register(config, url).await {
-            Ok(incarnation) => return Ok(incarnation),
-            Err(error @ (Error::Listen { .. } | Error::Folder { .. })) if home.is_first() => {
+        match resources.register(config, url).await {
+            Ok(registration) => return Ok(registration),
+            Err(error @ (Error::Listen { .. } | Error::Folder { .. }))
+                if resources.is_first_registration() =>
+            {
                 return Err(error);
             }
             Err(error) if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) => {
-                tracing::warn!(%error, "cannot register, trying again until the scheduler is there");
+                tracing::warn!(%error, "cannot register, trying again until the scheduler answers");
                 warned = Some(Instant::now());
             }
             Err(error) => tracing::debug!(%error, "cannot register"),
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
+        tokio::time::sleep(backoff.next_delay()).await;
     }
 }
 
-/// Ends what is under way, and keeps the files of jobs that go on elsewhere.
-async fn drain(incarnation: &mut Incarnation, home: &Home, grace: Duration) {
+/// Waits until the running tasks have ended, and until the jobs that read files of this executor have, for at most
+/// `grace`.
+async fn drain(registration: &mut Registration, resources: &ExecutorResources, grace: Duration) {
     let began = Instant::now();
-    incarnation.announce_drain().await;
-    tracing::info!(tasks = home.metrics.running(), grace_seconds = grace.as_secs(), "draining");
+    registration.announce_drain().await;
+    tracing::info!(tasks = resources.metrics.running(), grace_seconds = grace.as_secs(), "draining");
     let drained = async {
         let mut idle_since = Instant::now();
         while idle_since.elapsed() < IDLE_FOR {
             tokio::time::sleep(DRAIN_POLL).await;
-            if home.metrics.running() > 0 || incarnation.executor.active_task_count() > 0 {
+            if resources.metrics.running() > 0 || registration.executor.active_task_count() > 0 {
                 idle_since = Instant::now();
             }
         }
         let mut needed = false;
-        for job in jobs_in(&incarnation.jobs) {
-            while !incarnation.is_over(&job).await {
+        for job in jobs_in(&registration.jobs) {
+            while !registration.is_job_finished(&job).await {
                 needed = true;
                 tokio::time::sleep(DRAIN_POLL).await;
             }
@@ -297,19 +324,19 @@ async fn drain(incarnation: &mut Incarnation, home: &Home, grace: Duration) {
     } else {
         tracing::warn!(
             seconds,
-            tasks = home.metrics.running(),
-            "the grace is over: what still runs is cut off"
+            tasks = resources.metrics.running(),
+            "the grace period has ended, aborting the tasks that still run"
         );
     }
 }
 
-/// The jobs that have files in `dir`.
+/// Returns the jobs that have files in `dir`.
 fn jobs_in(dir: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Removes old files every now and then, for as long as this runs.
+/// Removes the files of old jobs at the configured interval. Never returns, unless the interval is zero.
 async fn clean_up(config: ExecutorConfig, jobs: std::path::PathBuf) {
     if config.job_data_clean_up_interval.is_zero() {
         return;
@@ -321,39 +348,44 @@ async fn clean_up(config: ExecutorConfig, jobs: std::path::PathBuf) {
             Ok(Ok(0)) => {}
             Ok(Ok(removed)) => tracing::info!(removed, "removed the files of old jobs"),
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove the files of old jobs"),
-            Err(error) => tracing::warn!(%error, "cannot look for the files of old jobs"),
+            Err(error) => tracing::warn!(%error, "cannot search for the files of old jobs"),
         }
     }
 }
 
-/// What the handlers use.
+/// The state of the HTTP handlers.
 #[derive(Clone)]
-struct Shared {
-    metrics: Arc<Metrics>,
+struct AppState {
+    metrics: Arc<ExecutorMetrics>,
     runtime_env: Arc<RuntimeEnv>,
     memory_limit: Option<usize>,
     slots: usize,
     health: ExecutorHealth,
 }
 
-fn router(shared: Shared) -> Router {
+/// The routes of an executor.
+const ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+fn router(state: AppState) -> Router {
+    let [health, ready, numbers] = ROUTES;
     Router::new()
-        .route("/healthz", get(http::healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(shared)
+        .route(health, get(http::healthz))
+        .route(ready, get(readyz))
+        .route(numbers, get(metrics))
+        .with_state(state)
 }
 
-async fn readyz(State(shared): State<Shared>) -> Response {
-    let ready = shared.health.is_ready();
-    let why = if ready { "the scheduler answers\n" } else { "the scheduler does not answer, or not yet\n" };
-    http::readiness(ready, why.to_owned())
+async fn readyz(State(state): State<AppState>) -> Response {
+    let ready = state.health.is_ready();
+    let reason =
+        if ready { "the scheduler answers\n" } else { "the scheduler does not answer, or not yet\n" };
+    http::readiness(ready, reason.to_owned())
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let pool = shared.runtime_env.memory_pool.as_ref();
-    shared.metrics.look_up(pool, shared.memory_limit, shared.slots, shared.health.is_ready());
-    http::metrics(&shared.metrics.registry)
+async fn metrics(State(state): State<AppState>) -> Response {
+    let pool = state.runtime_env.memory_pool.as_ref();
+    state.metrics.update_gauges(pool, state.memory_limit, state.slots, state.health.is_ready());
+    http::metrics(state.metrics.registry.gather())
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {

@@ -1,9 +1,10 @@
-//! Where tasks run: on a runtime of their own, whose threads have large stacks.
+//! Runs tasks on a runtime of their own, whose threads have large stacks.
 //!
-//! Ballista runs tasks on a pool that it makes for itself, with stacks of 2 MiB, and does not hand out. A deep plan
-//! needs more, and a pool that nobody can end leaves tasks behind. So a task that arrives there only waits: its plan is
-//! executed here, and dropped with whoever waited.
+//! Ballista runs tasks on an internal pool with stacks of 2 MiB that cannot be shut down from outside. A deep plan
+//! needs a larger stack, and a pool that cannot be shut down leaves tasks behind. So the task on Ballista's pool only
+//! waits, while the plan is executed on the runtime of this module. Dropping the waiting task drops the execution too.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,12 +25,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::clients::Clients;
-use super::metrics::{Metrics, Outcome};
+use super::metrics::{ExecutorMetrics, TaskOutcome};
+use crate::error::failed_task;
 
-/// The stack of every thread that plans or runs, as Ballista's own scheduler has it.
+/// The stack size of every thread that plans or runs queries, equal to that of Ballista's scheduler.
 pub(crate) const STACK_BYTES: usize = 32 * 1024 * 1024;
 
-/// The threads of tasks: one a slot.
+/// Creates the runtime of the tasks, with one thread per slot.
 pub(super) fn runtime(slots: usize) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(slots.max(1))
@@ -39,24 +41,24 @@ pub(super) fn runtime(slots: usize) -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Makes tasks out of plans.
-pub(super) struct Tasks {
+/// The execution engine that Ballista's executor calls for each task.
+pub(super) struct TaskEngine {
     inner: DefaultExecutionEngine,
     runtime: Handle,
-    metrics: Arc<Metrics>,
-    /// Ends all tasks.
-    until: CancellationToken,
+    metrics: Arc<ExecutorMetrics>,
+    /// Cancels all tasks.
+    shutdown: CancellationToken,
 }
 
-impl Tasks {
-    pub(super) fn new(runtime: Handle, metrics: Arc<Metrics>, until: CancellationToken) -> Self {
-        // Kept connections: without them a query with many shuffles runs the machine out of ports.
+impl TaskEngine {
+    pub(super) fn new(runtime: Handle, metrics: Arc<ExecutorMetrics>, shutdown: CancellationToken) -> Self {
+        // Connections are pooled: without a pool a query with many shuffles exhausts the ports of the machine.
         let inner = DefaultExecutionEngine::with_client_pool(Arc::new(Clients::default()));
-        Self { inner, runtime, metrics, until }
+        Self { inner, runtime, metrics, shutdown }
     }
 }
 
-impl ExecutionEngine for Tasks {
+impl ExecutionEngine for TaskEngine {
     fn create_query_stage_exec(
         &self,
         job: JobId,
@@ -67,34 +69,30 @@ impl ExecutionEngine for Tasks {
         work_dir: &str,
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
-        let inner = self.inner.create_query_stage_exec(
-            job,
-            stage,
-            task,
-            partitions,
-            Arc::clone(&plan),
-            work_dir,
-            config,
-        )?;
-        // What Ballista changes are the nodes that read shuffles and those above them: scans stay the same objects.
+        let inner = self
+            .inner
+            .create_query_stage_exec(job, stage, task, partitions, Arc::clone(&plan), work_dir, config)
+            .map_err(failed_task)?;
+        // Ballista replaces only the nodes that read shuffles and their ancestors, so the scans in `plan` are those
+        // that run, and their metrics can be read from it.
         Ok(Arc::new(Task {
             inner,
             plan,
             runtime: self.runtime.clone(),
             metrics: Arc::clone(&self.metrics),
-            until: self.until.clone(),
+            shutdown: self.shutdown.clone(),
         }))
     }
 }
 
-/// A part of a query.
+/// One task: a stage over some of its partitions.
 #[derive(Debug)]
 struct Task {
     inner: Arc<dyn QueryStageExecutor>,
     plan: Arc<dyn ExecutionPlan>,
     runtime: Handle,
-    metrics: Arc<Metrics>,
-    until: CancellationToken,
+    metrics: Arc<ExecutorMetrics>,
+    shutdown: CancellationToken,
 }
 
 impl fmt::Display for Task {
@@ -110,21 +108,22 @@ impl QueryStageExecutor for Task {
         task: usize,
         context: Arc<TaskContext>,
     ) -> Result<Vec<ShuffleWritePartition>> {
-        let mut count = Counted::begin(&self.metrics, &self.plan);
+        let mut guard = TaskGuard::begin(&self.metrics, &self.plan);
         let inner = Arc::clone(&self.inner);
-        // Dropped with this future, when the job is cancelled, it ends the execution too.
+        // When the job is cancelled, this future is dropped, and dropping the set aborts the execution.
         let mut running = JoinSet::new();
         running.spawn_on(async move { inner.execute_query_stage(task, context).await }, &self.runtime);
         let ended = tokio::select! {
             ended = running.join_next() => ended,
-            () = self.until.cancelled() => None,
+            () = self.shutdown.cancelled() => None,
         };
         let result = match ended {
             Some(Ok(result)) => result,
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(Err(error)) if error.is_panic() => Err(panicked(error.into_panic().as_ref())),
             _ => Err(DataFusionError::IoError(std::io::Error::other("the executor is shutting down"))),
-        };
-        count.outcome = if result.is_ok() { Outcome::Completed } else { Outcome::Failed };
+        }
+        .map_err(failed_task);
+        guard.outcome = if result.is_ok() { TaskOutcome::Completed } else { TaskOutcome::Failed };
         result
     }
 
@@ -145,23 +144,50 @@ impl QueryStageExecutor for Task {
     }
 }
 
-/// Counts a task when it ends, however it ends.
-struct Counted<'a> {
-    metrics: &'a Metrics,
-    plan: &'a Arc<dyn ExecutionPlan>,
-    begun: Instant,
-    outcome: Outcome,
+/// The failure of a task that panicked.
+fn panicked(panic: &(dyn Any + Send)) -> DataFusionError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(panic = text, "a task panicked");
+    DataFusionError::Execution(format!("a task panicked: {text}"))
 }
 
-impl<'a> Counted<'a> {
-    fn begin(metrics: &'a Metrics, plan: &'a Arc<dyn ExecutionPlan>) -> Self {
-        metrics.task_begins();
-        Self { metrics, plan, begun: Instant::now(), outcome: Outcome::Cancelled }
+/// Records the metrics of a task when it is dropped, however the task ended.
+struct TaskGuard<'a> {
+    metrics: &'a ExecutorMetrics,
+    plan: &'a Arc<dyn ExecutionPlan>,
+    started: Instant,
+    outcome: TaskOutcome,
+}
+
+impl<'a> TaskGuard<'a> {
+    fn begin(metrics: &'a ExecutorMetrics, plan: &'a Arc<dyn ExecutionPlan>) -> Self {
+        metrics.task_started();
+        Self { metrics, plan, started: Instant::now(), outcome: TaskOutcome::Cancelled }
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for TaskGuard<'_> {
     fn drop(&mut self) {
-        self.metrics.task_ends(self.outcome, self.begun.elapsed(), self.plan);
+        self.metrics.task_ended(self.outcome, self.started.elapsed(), self.plan);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn a_panic_is_an_error_with_its_words() {
+        let panics: [Box<dyn Any + Send>; 3] =
+            [Box::new("out of bounds"), Box::new("out of bounds".to_owned()), Box::new(7)];
+        for (panic, expected) in panics.iter().zip(["out of bounds", "out of bounds", "no message"]) {
+            let error = Error::from(failed_task(panicked(panic.as_ref())));
+            assert!(
+                matches!(&error, Error::Job { message } if *message == format!("a task panicked: {expected}")),
+                "{error}"
+            );
+        }
     }
 }

@@ -1,7 +1,8 @@
-//! Where an executor keeps shuffle files and spills: a folder of its own, which ends with it.
+//! The work directory of an executor, which holds its shuffle files and spills and is removed with it.
 //!
-//! A process that is killed cannot remove its folder. Each folder holds a file that its owner keeps locked, and the
-//! next executor to start beside it removes those whose lock nobody holds: no age decides, so none is removed too early.
+//! A killed process cannot remove its folder. Each folder holds a file that its owner keeps locked, and the next
+//! executor that starts in the same parent folder removes the folders whose lock is free. The lock decides and not an
+//! age, so no folder is removed while it is in use.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -10,11 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
 const PREFIX: &str = "firesteel-executor-";
 const LOCK: &str = "lock";
-/// The folder of spilled sorts and joins, which are removed as soon as their task ends.
+/// The folder of spilled sorts and joins. DataFusion removes each spill when its task ends.
 const SPILL: &str = "spill";
 /// The folder of shuffle files, by job.
 const JOBS: &str = "jobs";
@@ -23,12 +24,13 @@ const JOBS: &str = "jobs";
 #[derive(Debug)]
 pub(crate) struct WorkDir {
     dir: TempDir,
-    /// Held, and so locked, for as long as the folder is in use.
+    /// Keeps the lock file locked while the folder is in use.
     _lock: File,
 }
 
 impl WorkDir {
-    /// Makes one in `parent`, or in the system's folder for temporary files, and removes what dead ones left there.
+    /// Creates a folder in `parent`, or in the system's temporary folder, and removes the folders of killed executors
+    /// there.
     pub(crate) fn create(parent: Option<&Path>) -> Result<Self> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
         let made = fs::create_dir_all(&parent).and_then(|()| {
@@ -36,7 +38,7 @@ impl WorkDir {
             Self::make(&parent)
         });
         made.map_err(|error| Error::Folder {
-            setting: "--work-dir",
+            setting: ConfigField::ExecutorWorkDir,
             path: parent.display().to_string(),
             message: error.to_string(),
         })
@@ -44,7 +46,7 @@ impl WorkDir {
 
     fn make(parent: &Path) -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-        // Locked under another name first: a folder without its lock file is not swept.
+        // Locked under another name first: a folder without a lock file is not swept.
         let (taking, lock) = (dir.path().join("locking"), dir.path().join(LOCK));
         let file = File::create(&taking)?;
         file.lock()?;
@@ -54,19 +56,19 @@ impl WorkDir {
         Ok(Self { dir, _lock: file })
     }
 
-    /// The folder itself.
+    /// Returns the path of the folder.
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Where spills go.
+    /// Returns the folder of spills.
     pub(super) fn spill(&self) -> PathBuf {
         self.dir.path().join(SPILL)
     }
 
-    /// A new folder for the shuffle files of one incarnation.
-    pub(super) fn incarnation(&self, number: u64) -> io::Result<PathBuf> {
-        let path = self.dir.path().join(JOBS).join(number.to_string());
+    /// Creates the folder for the shuffle files of one registration.
+    pub(super) fn create_job_folder(&self, registration: u64) -> io::Result<PathBuf> {
+        let path = self.dir.path().join(JOBS).join(registration.to_string());
         fs::create_dir_all(&path)?;
         Ok(path)
     }
@@ -74,7 +76,7 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // A task that is cut off may still write, so one attempt is not always enough.
+        // A task that was aborted may still write, so one attempt is not always enough.
         for _ in 0..3 {
             match fs::remove_dir_all(self.dir.path()) {
                 Ok(()) => return,
@@ -85,7 +87,7 @@ impl Drop for WorkDir {
     }
 }
 
-/// Removes the folders in `parent` whose owners are gone. What cannot be removed is left for the next time.
+/// Removes the folders in `parent` whose owners are gone. A folder that cannot be removed is left for the next sweep.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
@@ -96,17 +98,21 @@ fn sweep(parent: &Path) {
         match lock.try_lock() {
             Ok(()) => match fs::remove_dir_all(entry.path()) {
                 Ok(()) => {
-                    tracing::info!(path = %entry.path().display(), "removed what a killed executor left")
+                    tracing::info!(path = %entry.path().display(), "removed the work directory of a killed executor")
                 }
-                Err(error) => tracing::debug!(%error, "cannot remove what a killed executor left"),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot remove the work directory of a killed executor")
+                }
             },
             Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => tracing::debug!(%error, "cannot look at a work directory"),
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(%error, "cannot check the lock of a work directory")
+            }
         }
     }
 }
 
-/// Removes the job folders in `dir` in which nothing has changed for `ttl`; how many.
+/// Removes the job folders in `dir` in which nothing has changed for `ttl`, and returns their number.
 pub(super) fn remove_old_jobs(dir: &Path, ttl: Duration) -> io::Result<usize> {
     let Some(cutoff) = SystemTime::now().checked_sub(ttl) else { return Ok(0) };
     let mut removed = 0;
@@ -120,7 +126,7 @@ pub(super) fn remove_old_jobs(dir: &Path, ttl: Duration) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// When something in `path` last changed.
+/// Returns when `path`, or anything below it, last changed.
 fn newest(path: &Path) -> io::Result<SystemTime> {
     let metadata = fs::metadata(path)?;
     let mut newest = metadata.modified()?;
@@ -140,11 +146,11 @@ mod tests {
     fn the_folder_of_a_killed_executor_is_removed_and_no_other() {
         let parent = tempfile::tempdir().unwrap();
         let living = WorkDir::create(Some(parent.path())).unwrap();
-        // A killed process: its folder and its lock file are there, and nobody holds the lock.
+        // What a killed process leaves: a folder with a lock file that is not locked.
         let dead = parent.path().join(format!("{PREFIX}dead"));
         fs::create_dir(&dead).unwrap();
         File::create(dead.join(LOCK)).unwrap();
-        // One that is just being made has no lock file yet; somebody else's is none of our business.
+        // A folder that is being created has no lock file yet, and another program's folder must stay.
         let young = parent.path().join(format!("{PREFIX}young"));
         let foreign = parent.path().join("foreign");
         for folder in [&young, &foreign] {

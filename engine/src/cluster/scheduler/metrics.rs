@@ -1,28 +1,27 @@
-//! The scheduler's metrics. Names start with `firesteel_`; what they count stands in their help.
+//! The metrics of a scheduler. Their names start with `firesteel_`; their help texts say what they count.
 //!
-//! Jobs are counted as Ballista's event loop reports them. Slots and tasks are looked up when somebody asks, so that a
-//! gauge never lags behind.
+//! Jobs are counted when Ballista's event loop reports them. The gauges of slots and tasks are set when the metrics are
+//! requested, so they are never out of date.
 
 use std::sync::OnceLock;
 
 use ballista_core::JobId;
 use ballista_core::error::{BallistaError, Result as BallistaResult};
 use ballista_scheduler::metrics::SchedulerMetricsCollector;
+use firesteel_common::http;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT,
 };
 
-use crate::cluster::http;
-
-/// Upper bounds of the buckets of job times, in seconds.
+/// The upper bounds of the buckets of job times, in seconds.
 const JOB_SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 
 type OnSubmitted = Box<dyn Fn(&JobId) + Send + Sync>;
 
 /// The metrics of one scheduler.
-pub(super) struct Metrics {
+pub(super) struct SchedulerMetrics {
     pub(super) registry: Registry,
-    /// What else happens to a job that was planned, before its first task.
+    /// The action for each job that was planned, before its first task.
     on_submitted: OnceLock<OnSubmitted>,
     submitted: IntCounter,
     ended: IntCounterVec,
@@ -31,7 +30,7 @@ pub(super) struct Metrics {
     pub(super) gauges: Gauges,
 }
 
-/// What is looked up.
+/// The gauges that are set when the metrics are requested.
 #[derive(Debug)]
 pub(super) struct Gauges {
     pub(super) executors: IntGauge,
@@ -44,7 +43,7 @@ pub(super) struct Gauges {
     pub(super) pending_tasks: IntGauge,
 }
 
-impl Metrics {
+impl SchedulerMetrics {
     pub(super) fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
@@ -87,8 +86,8 @@ impl Metrics {
     }
 }
 
-impl Metrics {
-    /// Sets what happens to each job that was planned, before its first task. Only the first call counts.
+impl SchedulerMetrics {
+    /// Sets the action for each job that was planned, before its first task. Only the first call has an effect.
     pub(super) fn on_submitted(&self, action: impl Fn(&JobId) + Send + Sync + 'static) {
         let _ = self.on_submitted.set(Box::new(action));
     }
@@ -98,7 +97,7 @@ fn seconds_between(from: u64, to: u64) -> f64 {
     std::time::Duration::from_millis(to.saturating_sub(from)).as_secs_f64()
 }
 
-impl SchedulerMetricsCollector for Metrics {
+impl SchedulerMetricsCollector for SchedulerMetrics {
     fn record_submitted(&self, job: &JobId, queued_at: u64, submitted_at: u64) {
         if let Some(action) = self.on_submitted.get() {
             action(job);
@@ -124,12 +123,13 @@ impl SchedulerMetricsCollector for Metrics {
         tracing::info!(%job, "job cancelled");
     }
 
-    /// Ballista never calls this: pending tasks are looked up instead.
+    /// Ballista never calls this; the gauge of pending tasks is set on request instead.
     fn set_pending_tasks_queue_size(&self, _: u64) {}
 
     fn gather_metrics(&self) -> BallistaResult<Option<(Vec<u8>, String)>> {
-        let text = http::encode(&self.registry).map_err(|error| BallistaError::General(error.to_string()))?;
-        Ok(Some((text, TEXT_FORMAT.to_owned())))
+        let text = http::metrics_text(self.registry.gather());
+        let text = text.map_err(|error| BallistaError::General(error.to_string()))?;
+        Ok(Some((text.into_bytes(), TEXT_FORMAT.to_owned())))
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn jobs_are_counted_by_outcome() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = SchedulerMetrics::new().unwrap();
         let job = JobId::from("a");
         metrics.record_submitted(&job, 0, 10);
         metrics.record_completed(&job, 0, 1_500);

@@ -1,13 +1,11 @@
-//! The scheduler: plans queries, hands tasks to executors the moment they are ready, and keeps count of both.
+//! The scheduler: plans queries, pushes tasks to executors as soon as they can run, and tracks jobs and executors.
 //!
-//! Its state is in memory. Jobs that run while it dies are lost, and their clients see an error; executors register
-//! anew with the next one by themselves. With an event log, finished jobs can be looked up for ever.
+//! Its state is in memory. When it dies, the running jobs are lost and their clients get an error; executors register
+//! again with the next scheduler by themselves. With an event log, finished jobs can be listed after a restart.
 
-mod graph;
-#[cfg(test)]
-mod graph_tests;
 mod metrics;
 mod overview;
+mod recovery;
 mod routes;
 mod state;
 mod watch;
@@ -28,6 +26,7 @@ use ballista_scheduler::history::HistoryStore;
 use ballista_scheduler::metrics::SchedulerMetricsCollector;
 use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use firesteel_common::http;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -35,27 +34,28 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::metrics::Metrics;
+use self::metrics::SchedulerMetrics;
+use self::recovery::{JobAborter, StageCommitGraph};
 use self::state::{Executors, Jobs};
-use super::{SchedulerConfig, http, net};
+use super::{SchedulerConfig, net};
 use crate::connectors::registry::Connectors;
 use crate::session::state::{Role, session_config, session_state};
 use crate::session::tables;
 use crate::slots::Slots;
-use crate::{Error, Result, codec};
+use crate::wire::max_message;
+use crate::{ConfigField, Error, Result, codec};
 
 const ROLE: &str = "the scheduler";
 
-/// Why a job is ended that would count rows twice; [`crate::Error::is_lost_work`] knows it.
-const LOST_WITH_INPUT: &str =
-    "an executor was lost with work that cannot be recovered within the job: run the query again";
+/// Why a job is ended that would count rows twice.
+const LOST_WITH_INPUT: &str = "it cannot be recovered within the job, run the query again";
 
-/// How often the end of running jobs is looked for on the way out.
+/// The interval at which a draining scheduler checks whether jobs have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 
-/// A scheduler that has its port and does not serve yet.
+/// A scheduler that has bound its port and does not serve yet.
 #[derive(Debug)]
 pub struct Scheduler {
     listener: TcpListener,
@@ -63,7 +63,7 @@ pub struct Scheduler {
     parts: Parts,
 }
 
-/// What runs.
+/// The composed services of a scheduler.
 struct Parts {
     server: Arc<Server>,
     executors: Arc<Executors>,
@@ -81,7 +81,7 @@ impl std::fmt::Debug for Parts {
 }
 
 impl Scheduler {
-    /// Takes the port and makes everything ready. The clients of MongoDB live on the current runtime.
+    /// Binds the port and composes the services. The clients of MongoDB use the current runtime.
     pub fn bind(config: SchedulerConfig) -> BoxFuture<'static, Result<Self>> {
         Box::pin(async move {
             let connectors = Arc::new(Connectors::new(&config.engine, Handle::current()));
@@ -89,8 +89,8 @@ impl Scheduler {
             if config.flight_sql && !scheduler.address.ip().is_loopback() {
                 tracing::warn!(
                     address = %scheduler.address,
-                    "whoever reaches this port can run queries and cancel jobs: nothing here asks for a password; keep it \
-                     within a trusted network"
+                    "this port asks for no password, so whoever reaches it can run queries and cancel jobs; keep it within a \
+                     trusted network"
                 );
             }
             Ok(scheduler)
@@ -98,9 +98,9 @@ impl Scheduler {
     }
 
     pub(crate) async fn compose(config: &SchedulerConfig, connectors: &Arc<Connectors>) -> Result<Self> {
-        let (listener, address) =
-            net::listen(&config.bind_host, config.bind_port, ROLE, "--bind-host and --bind-port").await?;
-        // Scans follow the slots, unless this process's settings say how many partitions there are.
+        let fields = (ConfigField::SchedulerBindHost, ConfigField::SchedulerBindPort);
+        let (listener, address) = net::listen(&config.bind_host, config.bind_port, ROLE, fields).await?;
+        // The number of scan partitions follows the slots, unless a setting of this process fixes it.
         let slots = match config.engine.partitions {
             None => connectors.slots().clone(),
             Some(_) => Slots::default(),
@@ -113,7 +113,7 @@ impl Scheduler {
         let executors =
             Arc::new(Executors::new(cluster.cluster_state(), config.executor_timeout, sender, slots));
         let jobs = Arc::new(Jobs::new(cluster.job_state()));
-        let metrics = Arc::new(Metrics::new().map_err(failed)?);
+        let metrics = Arc::new(SchedulerMetrics::new().map_err(failed)?);
         let cluster = BallistaCluster::new(Arc::clone(&executors) as _, Arc::clone(&jobs) as _);
         let mut server = Server::new(
             ballista.scheduler_endpoint(),
@@ -124,15 +124,15 @@ impl Scheduler {
         );
         server.init().await.map_err(failed)?;
         let server = Arc::new(server);
-        metrics.on_submitted(guard_graphs(&server, &jobs));
-        let shared = routes::Shared {
+        metrics.on_submitted(wrap_graphs(&server, &jobs));
+        let state = routes::AppState {
             server: Arc::clone(&server),
             executors: Arc::clone(&executors),
             metrics,
             min_ready_executors: config.min_ready_executors,
         };
         let parts = Parts {
-            router: routes::router(config, shared, history),
+            router: routes::router(config, state, history),
             server,
             executors,
             jobs,
@@ -143,21 +143,21 @@ impl Scheduler {
         Ok(Self { listener, address, parts })
     }
 
-    /// Where it listens.
+    /// Returns the address of the port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `shutdown`; then running jobs have their grace to end.
+    /// Serves until `shutdown` is cancelled, and then waits for running jobs, for at most the grace period.
     ///
-    /// Ballista's own background tasks go on until the runtime ends.
+    /// Ballista's own background tasks run until the runtime ends.
     pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<()>> {
         Box::pin(async move {
             let Self { listener, address, parts } = self;
             tracing::info!(%address, "scheduler is ready");
             let mut watchers = JoinSet::new();
             watchers.spawn(watch::follow_executors(Arc::clone(&parts.server), parts.registered));
-            watchers.spawn(watch::end_waiting_jobs(
+            watchers.spawn(watch::cancel_waiting_jobs(
                 Arc::clone(&parts.server),
                 Arc::clone(&parts.executors),
                 parts.jobs,
@@ -182,9 +182,9 @@ impl Scheduler {
     }
 }
 
-/// Puts [`graph::WholeStages`] around the graph of a job that has just been planned.
-fn guard_graphs(server: &Arc<Server>, jobs: &Arc<Jobs>) -> impl Fn(&JobId) + Send + Sync + 'static {
-    // The server holds the metrics that hold this.
+/// Returns an action that wraps the graph of a job that has just been planned in a [`StageCommitGraph`].
+fn wrap_graphs(server: &Arc<Server>, jobs: &Arc<Jobs>) -> impl Fn(&JobId) + Send + Sync + 'static {
+    // Weak, because the server owns the metrics, which own this action.
     let (server, jobs) = (Arc::downgrade(server), Arc::clone(jobs));
     let runtime = Handle::current();
     move |job| {
@@ -192,17 +192,17 @@ fn guard_graphs(server: &Arc<Server>, jobs: &Arc<Jobs>) -> impl Fn(&JobId) + Sen
         let running = strong.state.task_manager.get_running_job_cache();
         let Some(cached) = running.get(job) else { return };
         let (server, jobs, runtime) = (Weak::clone(&server), Arc::clone(&jobs), runtime.clone());
-        let end: graph::Ender = Arc::new(move |job| {
+        let aborter: JobAborter = Arc::new(move |job| {
             let Some(server) = server.upgrade() else { return };
-            jobs.give_reason(&job, LOST_WITH_INPUT.to_owned());
-            tracing::warn!(%job, "ending a job that lost a part and its input");
+            jobs.set_reason(&job, &Error::LostWork { message: LOST_WITH_INPUT.to_owned() });
+            tracing::warn!(%job, "aborting a job that cannot recover from the loss of an executor");
             runtime.spawn(async move {
                 if let Err(error) = server.cancel_job(job).await {
-                    tracing::error!(%error, "cannot end a job");
+                    tracing::error!(%error, "cannot abort a job");
                 }
             });
         });
-        // Others only look at a graph for a moment, and never across an await.
+        // Every other lock on a graph is short and never held across an await.
         let mut graph = loop {
             match cached.execution_graph.try_write() {
                 Ok(graph) => break graph,
@@ -210,11 +210,11 @@ fn guard_graphs(server: &Arc<Server>, jobs: &Arc<Jobs>) -> impl Fn(&JobId) + Sen
             }
         };
         let inner = graph.cloned();
-        *graph = Box::new(graph::WholeStages::over(inner, end));
+        *graph = Box::new(StageCommitGraph::new(inner, aborter));
     }
 }
 
-/// Waits for running jobs.
+/// Waits until no job runs, for at most `grace`.
 async fn drain(server: &Arc<Server>, grace: Duration) {
     let jobs = || server.running_job_number() + server.pending_job_number();
     if jobs() > 0 {
@@ -226,7 +226,7 @@ async fn drain(server: &Arc<Server>, grace: Duration) {
         }
     };
     if tokio::time::timeout(grace, ended).await.is_err() {
-        tracing::warn!(jobs = jobs(), "jobs are cut off");
+        tracing::warn!(jobs = jobs(), "the grace period has ended, aborting the jobs that still run");
     }
 }
 
@@ -237,20 +237,21 @@ fn failed(error: impl std::fmt::Display) -> Error {
 fn open_history(dir: &Path) -> Result<Arc<HistoryStore>> {
     let opened = std::fs::create_dir_all(dir).and_then(|()| HistoryStore::load(dir));
     opened.map(Arc::new).map_err(|error| Error::Folder {
-        setting: "--event-log-dir",
+        setting: ConfigField::SchedulerEventLogDir,
         path: dir.display().to_string(),
         message: error.to_string(),
     })
 }
 
-/// The name under which executors reach the scheduler.
+/// Returns the host name under which executors reach the scheduler.
 fn external_host(config: &SchedulerConfig, address: SocketAddr) -> String {
     let wildcard = config.bind_host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
     match &config.external_host {
         Some(host) => host.clone(),
         None if wildcard => {
             tracing::warn!(
-                "executors on other machines cannot report back to `localhost`: name this host with --external-host"
+                field = %ConfigField::SchedulerExternalHost,
+                "executors on other machines cannot report back to `localhost`: name this host"
             );
             "localhost".to_owned()
         }
@@ -274,14 +275,14 @@ fn ballista_config(
     let seconds = |duration: Duration| duration.as_secs();
     let ballista = BallistaConfig {
         scheduler_id: new_instance_id(),
-        // Ballista puts the port behind it as it is.
+        // Ballista appends the port without adding brackets.
         external_host: if external_host.contains(':') { format!("[{external_host}]") } else { external_host },
         bind_host: config.bind_host.clone(),
         bind_port: address.port(),
         scheduling_policy: TaskSchedulingPolicy::PushStaged,
         executor_timeout_seconds: seconds(config.executor_timeout).max(1),
         expire_dead_executor_interval_seconds: seconds(config.expire_interval).max(1),
-        // See `state`: a farewell counts at once, and a draining executor is left alone while it reports.
+        // See `state`: an executor that leaves is removed at once, and a draining one is kept while it reports.
         executor_termination_grace_period: 0,
         no_executors_grace_period_seconds: seconds(config.no_executors_grace),
         min_ready_executors: config.min_ready_executors,
@@ -292,23 +293,23 @@ fn ballista_config(
         flight_sql: config.flight_sql,
         event_log_dir: config.event_log_dir.as_deref().map(|dir| dir.to_string_lossy().into_owned()),
         cors_allowed_origins: cors,
-        // `/` is ours; Ballista's would lead to a page on another host.
+        // `/` lists the routes; Ballista's page there would redirect to another host.
         web_tui_route: "/tui".to_owned(),
-        grpc_server_max_decoding_message_size: net::max_message(),
-        grpc_server_max_encoding_message_size: net::max_message(),
-        grpc_client_max_message_size: net::max_message(),
+        grpc_server_max_decoding_message_size: max_message(),
+        grpc_server_max_encoding_message_size: max_message(),
+        grpc_client_max_message_size: max_message(),
         override_create_grpc_client_endpoint: Some(Arc::new(|endpoint| Ok(net::limited(endpoint)))),
-        // What a client asks for is laid over this. Flight SQL asks for nothing, and gets as many partitions as tasks
-        // can run.
+        // The settings of a client override these. A client of Flight SQL has none, and gets as many partitions as
+        // there are slots.
         override_config_producer: Some(Arc::new(move || match (own_partitions, slots.get()) {
             (None, slots @ 1..) => defaults.clone().with_target_partitions(slots),
             _ => defaults.clone(),
         })),
         override_session_builder: Some(Arc::new(move |config| {
-            // Whatever the client asked for: a job of the adaptive planner does not survive the loss of an executor.
+            // Overrides the client: a job of the adaptive planner does not survive the loss of an executor.
             let config = config.set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false);
             let state = session_state(Role::Server, config, &builders)?;
-            // Flight SQL plans here, so its sessions need the tables.
+            // Queries of Flight SQL are planned in the scheduler, so their sessions need the tables.
             tables::register(&state, &builders)?;
             Ok(state)
         })),

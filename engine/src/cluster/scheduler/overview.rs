@@ -1,4 +1,4 @@
-//! What the cluster is doing right now, in plain numbers: for metrics, for the REST API, and for whoever waits.
+//! Counts of slots, tasks, jobs and executors at one moment, for metrics, the REST API and the checks of `watch`.
 
 use std::sync::Arc;
 
@@ -7,37 +7,37 @@ use serde::Serialize;
 use super::Server;
 use super::state::Executors;
 
-/// A moment of the cluster.
+/// The state of the cluster at one moment, in the JSON format of `/api/firesteel/cluster`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Overview {
-    pub(super) slots: Slots,
-    pub(super) tasks: Tasks,
-    pub(super) jobs: Jobs,
+    pub(super) slots: SlotCounts,
+    pub(super) tasks: TaskCounts,
+    pub(super) jobs: JobCounts,
     pub(super) executors: Vec<ExecutorView>,
 }
 
-/// Where tasks can run.
+/// Slots of active executors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Slots {
+pub(super) struct SlotCounts {
     pub(super) total: u64,
     pub(super) free: u64,
 }
 
 /// Tasks of all jobs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Tasks {
+pub(super) struct TaskCounts {
     pub(super) running: u64,
     pub(super) pending: u64,
 }
 
-/// Jobs.
+/// Jobs that have not ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Jobs {
+pub(super) struct JobCounts {
     pub(super) queued: u64,
     pub(super) running: u64,
 }
 
-/// An executor.
+/// A registered executor, in the JSON format.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct ExecutorView {
     pub(super) id: String,
@@ -50,22 +50,23 @@ pub(super) struct ExecutorView {
 }
 
 impl Overview {
+    /// Counts at this moment.
     pub(super) async fn take(server: &Arc<Server>, executors: &Executors) -> Self {
         let executors: Vec<ExecutorView> = executors
             .alive()
             .await
             .into_iter()
-            .map(|seen| ExecutorView {
-                id: seen.metadata.id,
-                host: seen.metadata.host,
-                flight_port: seen.metadata.port,
-                grpc_port: seen.metadata.grpc_port,
-                vcores: seen.metadata.specification.vcores,
-                status: if seen.draining { "draining" } else { "active" },
+            .map(|executor| ExecutorView {
+                id: executor.metadata.id,
+                host: executor.metadata.host,
+                flight_port: executor.metadata.port,
+                grpc_port: executor.metadata.grpc_port,
+                vcores: executor.metadata.specification.vcores,
+                status: if executor.draining { "draining" } else { "active" },
             })
             .collect();
         let running_jobs = server.state.task_manager.get_running_job_cache();
-        let (mut tasks, mut busy) = (Tasks::default(), 0);
+        let (mut tasks, mut busy) = (TaskCounts::default(), 0);
         for job in running_jobs.values() {
             let graph = job.execution_graph.read().await;
             tasks.pending += graph.available_tasks() as u64;
@@ -79,15 +80,18 @@ impl Overview {
         let total = executors.iter().filter(|executor| executor.is_active());
         let total = total.map(|executor| u64::from(executor.vcores)).sum::<u64>();
         Self {
-            slots: Slots { total, free: total.saturating_sub(busy) },
+            slots: SlotCounts { total, free: total.saturating_sub(busy) },
             tasks,
-            jobs: Jobs { queued: server.pending_job_number() as u64, running: running_jobs.len() as u64 },
+            jobs: JobCounts {
+                queued: server.pending_job_number() as u64,
+                running: running_jobs.len() as u64,
+            },
             executors,
         }
     }
 
-    /// How many executors take tasks.
-    pub(super) fn active(&self) -> usize {
+    /// Returns the number of executors that take tasks.
+    pub(super) fn active_executors(&self) -> usize {
         self.executors.iter().filter(|executor| executor.is_active()).count()
     }
 }

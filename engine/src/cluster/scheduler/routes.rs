@@ -1,14 +1,15 @@
-//! What the scheduler answers, all on one port: Ballista's gRPC, Arrow Flight SQL, Ballista's REST API, and ours.
+//! The routes of the scheduler's one port: Ballista's gRPC service and REST API, Arrow Flight SQL, and Firesteel's own
+//! routes.
 //!
 //! | route | answers |
 //! |---|---|
 //! | `/` | the list of routes |
-//! | `/healthz`, `/readyz`, `/metrics` | whether the process lives; whether enough executors are there; Prometheus |
+//! | `/healthz`, `/readyz`, `/metrics` | whether the process runs; whether enough executors are registered; Prometheus |
 //! | `/api/…` | Ballista's REST API: `/api/jobs`, `/api/job/{id}` (`PATCH` cancels), `/api/executors`, … |
-//! | `/api/firesteel/version` | our version, and Ballista's and DataFusion's |
-//! | `/api/firesteel/cluster` | slots, tasks, jobs and executors at this moment |
-//! | `/api/firesteel/activity` | the jobs that run and how far their tasks are |
-//! | `/history/api/…` | finished jobs out of the event log, also those of schedulers before this one |
+//! | `/api/firesteel/version` | the versions of Firesteel, Ballista and DataFusion |
+//! | `/api/firesteel/cluster` | the current slots, tasks, jobs and executors |
+//! | `/api/firesteel/activity` | the running jobs with the progress of their tasks |
+//! | `/history/api/…` | finished jobs from the event log, also those of earlier schedulers |
 
 use std::sync::Arc;
 
@@ -24,32 +25,44 @@ use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
 use ballista_flight_sql::BallistaFlightSqlService;
 use ballista_scheduler::api::get_routes;
 use ballista_scheduler::history::{HistoryStore, history_router};
+use firesteel_common::http;
 use serde::Serialize;
+use tonic::Status;
 use tonic::service::RoutesBuilder;
 
 use super::Server;
-use super::metrics::Metrics;
+use super::metrics::SchedulerMetrics;
 use super::overview::Overview;
 use super::state::Executors;
-use crate::cluster::net::MAX_MESSAGE;
-use crate::cluster::{SchedulerConfig, http};
+use crate::Result;
+use crate::cluster::{SchedulerConfig, Served};
+use crate::error::readable;
+use crate::jobs::ACTIVITY_PATH;
+use crate::wire::MAX_MESSAGE;
 
-/// What our handlers use.
+/// How the paths of Arrow Flight's methods begin.
+const FLIGHT: &str = "/arrow.flight.protocol.FlightService/";
+
+/// The state of the HTTP handlers.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct AppState {
     pub(super) server: Arc<Server>,
     pub(super) executors: Arc<Executors>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<SchedulerMetrics>,
     pub(super) min_ready_executors: usize,
 }
 
-/// Everything on the scheduler's port.
-pub(super) fn router(config: &SchedulerConfig, shared: Shared, history: Option<Arc<HistoryStore>>) -> Router {
-    let server = Arc::clone(&shared.server);
+/// Builds the router of everything on the scheduler's port.
+pub(super) fn router(
+    config: &SchedulerConfig,
+    state: AppState,
+    history: Option<Arc<HistoryStore>>,
+) -> Router {
+    let server = Arc::clone(&state.server);
     let mut router = get_routes(Arc::clone(&server))
         .merge(grpc(config, &server))
         .merge(crate::jobs::routes(Arc::clone(&server)))
-        .merge(ours(shared));
+        .merge(firesteel_routes(state));
     if let Some(history) = history {
         let refreshed =
             history_router(Arc::clone(&history)).layer(middleware::from_fn_with_state(history, refresh));
@@ -58,7 +71,7 @@ pub(super) fn router(config: &SchedulerConfig, shared: Shared, history: Option<A
     router
 }
 
-/// The gRPC services. Flight SQL also forwards what clients fetch from executors, so it takes the proxy's place.
+/// Builds the gRPC services. Flight SQL replaces the proxy, because it also forwards what clients fetch from executors.
 fn grpc(config: &SchedulerConfig, server: &Arc<Server>) -> Router {
     let mut services = RoutesBuilder::default();
     let scheduler = SchedulerGrpcServer::from_arc(Arc::clone(server))
@@ -79,18 +92,53 @@ fn grpc(config: &SchedulerConfig, server: &Arc<Server>) -> Router {
         services.add_service(service);
     }
     let unknown = || async { (StatusCode::NOT_FOUND, "no such route; GET / lists them\n") };
-    services.routes().into_axum_router().fallback(unknown)
+    services.routes().into_axum_router().layer(middleware::from_fn(tell_in_words)).fallback(unknown)
 }
 
-fn ours(shared: Shared) -> Router {
+/// Takes the data out of the errors of Flight SQL, whose clients show a message as it is. The scheduler's own service
+/// leaves it in: our client reads it.
+async fn tell_in_words(request: Request, next: Next) -> Response {
+    let foreign = request.uri().path().starts_with(FLIGHT);
+    let mut response = next.run(request).await;
+    if foreign && let Some(status) = Status::from_header_map(response.headers()) {
+        let words = readable(status.message());
+        if words != status.message()
+            && let Err(error) = Status::new(status.code(), words).add_header(response.headers_mut())
+        {
+            tracing::debug!(%error, "an error keeps its data");
+        }
+    }
+    response
+}
+
+/// Firesteel's own routes, beside [`ACTIVITY_PATH`].
+const ROUTES: [&str; 6] =
+    ["/", "/healthz", "/readyz", "/metrics", "/api/firesteel/version", "/api/firesteel/cluster"];
+
+impl super::Scheduler {
+    /// Returns what every scheduler answers over HTTP, beside Ballista's own routes.
+    ///
+    /// # Errors
+    /// Metrics that cannot be registered.
+    pub fn served() -> Result<Served> {
+        let metrics = SchedulerMetrics::new().map_err(super::failed)?;
+        let idle = serde_json::to_value(Overview::default()).map_err(super::failed)?;
+        let [.., overview] = ROUTES;
+        let served = Served::new(ROUTES.into_iter().chain([ACTIVITY_PATH]), &metrics.registry);
+        Ok(Served { answers: vec![(overview, idle)], ..served })
+    }
+}
+
+fn firesteel_routes(state: AppState) -> Router {
+    let [root, health, ready, numbers, versions, overview] = ROUTES;
     Router::new()
-        .route("/", get(index))
-        .route("/healthz", get(http::healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/api/firesteel/version", get(version))
-        .route("/api/firesteel/cluster", get(cluster))
-        .with_state(shared)
+        .route(root, get(index))
+        .route(health, get(http::healthz))
+        .route(ready, get(readyz))
+        .route(numbers, get(metrics))
+        .route(versions, get(version))
+        .route(overview, get(cluster))
+        .with_state(state)
 }
 
 async fn index() -> &'static str {
@@ -107,22 +155,22 @@ async fn index() -> &'static str {
      PATCH /api/job/{id}             cancels it\n\
      GET   /api/job/{id}/stages      its stages and tasks\n\
      GET   /api/openapi.json         all of /api\n\
-     GET   /history/api/jobs         finished jobs, with --event-log-dir\n\n\
+     GET   /history/api/jobs         finished jobs, with an event log\n\n\
      gRPC on this port: Ballista (df://HOST:PORT) and Arrow Flight SQL\n"
 }
 
-async fn readyz(State(shared): State<Shared>) -> Response {
-    let active = shared.executors.alive().await.iter().filter(|seen| !seen.draining).count();
-    let needed = shared.min_ready_executors;
+async fn readyz(State(state): State<AppState>) -> Response {
+    let active = state.executors.alive().await.iter().filter(|executor| !executor.draining).count();
+    let needed = state.min_ready_executors;
     http::readiness(active >= needed, format!("{active} of at least {needed} executors are there\n"))
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let overview = Overview::take(&shared.server, &shared.executors).await;
-    let gauges = &shared.metrics.gauges;
+async fn metrics(State(state): State<AppState>) -> Response {
+    let overview = Overview::take(&state.server, &state.executors).await;
+    let gauges = &state.metrics.gauges;
     for (gauge, value) in [
-        (&gauges.executors, overview.active() as u64),
-        (&gauges.draining, (overview.executors.len() - overview.active()) as u64),
+        (&gauges.executors, overview.active_executors() as u64),
+        (&gauges.draining, (overview.executors.len() - overview.active_executors()) as u64),
         (&gauges.slots, overview.slots.total),
         (&gauges.free_slots, overview.slots.free),
         (&gauges.running_jobs, overview.jobs.running),
@@ -132,7 +180,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     ] {
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     }
-    http::metrics(&shared.metrics.registry)
+    http::metrics(state.metrics.registry.gather())
 }
 
 #[derive(Serialize)]
@@ -152,15 +200,45 @@ async fn version() -> Json<Version> {
     })
 }
 
-async fn cluster(State(shared): State<Shared>) -> Json<Overview> {
-    Json(Overview::take(&shared.server, &shared.executors).await)
+async fn cluster(State(state): State<AppState>) -> Json<Overview> {
+    Json(Overview::take(&state.server, &state.executors).await)
 }
 
-/// Looks for jobs that ended since the last request. Files that did not change are not read again.
+/// Reads the jobs that have ended since the last request from the event log. Files that did not change are not read
+/// again.
 async fn refresh(State(history): State<Arc<HistoryStore>>, request: Request, next: Next) -> Response {
     let refreshed = tokio::task::spawn_blocking(move || history.refresh()).await;
     if let Ok(Err(error)) = refreshed {
         tracing::warn!(%error, "cannot read the event log");
     }
     next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::Error;
+    use crate::error::encode;
+
+    #[tokio::test]
+    async fn an_error_of_flight_sql_is_a_sentence_and_one_for_our_client_has_data() {
+        let failed =
+            || async { Status::internal(encode(&Error::NoExecutors { seconds: 5 })).into_http::<Body>() };
+        let flight = format!("{FLIGHT}GetFlightInfo");
+        let router = Router::new()
+            .route(&flight, get(failed))
+            .route("/ballista/ExecuteQuery", get(failed))
+            .layer(middleware::from_fn(tell_in_words));
+        for (path, has_data) in [(flight.as_str(), false), ("/ballista/ExecuteQuery", true)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            let status = Status::from_header_map(response.headers()).unwrap();
+            assert_eq!(status.code(), tonic::Code::Internal, "{path}");
+            assert!(status.message().contains("had no executor for 5 s"), "{status:?}");
+            assert_eq!(status.message().contains("firesteel-error"), has_data, "{status:?}");
+        }
+    }
 }

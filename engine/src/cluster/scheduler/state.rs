@@ -1,15 +1,16 @@
-//! Ballista's in-memory state, with what it lacks: executors that leave are gone at once, those that drain are left
-//! alone, the number of slots is known at any moment, and a job that this scheduler ends says why.
+//! Wraps Ballista's in-memory state of executors and jobs.
 //!
-//! Ballista knows one grace period for two things: how long a draining executor may go on, and how long after its
-//! farewell it is forgotten. Here the period is zero, so a farewell counts at once, and a draining executor is shown
-//! to Ballista as one that has reported just now for as long as it does report.
+//! The wrappers add four things: an executor that leaves is removed at once, a draining executor is kept while it
+//! reports, the number of slots is always up to date, and a job that this scheduler cancels fails with a reason.
+//!
+//! Ballista has one grace period for how long a draining executor may run and for how long a stopped one is remembered.
+//! Here it is zero, so a stopped executor is removed at once. As long as a draining executor sends heartbeats, Ballista
+//! is given a fresh timestamp for it, so that it is not removed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::slots::Slots;
 use async_trait::async_trait;
 use ballista_core::error::Result;
 use ballista_core::serde::protobuf::job_status::Status;
@@ -26,19 +27,24 @@ use ballista_scheduler::state::task_manager::JobInfoCache;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::mpsc;
 
-/// The executors.
+use crate::Error;
+use crate::error::{encode, readable};
+use crate::jobs::NAME_PREFIX;
+use crate::slots::Slots;
+
+/// Ballista's state of the executors, with the additions of this module.
 pub(super) struct Executors {
     inner: Arc<dyn ClusterState>,
     timeout: Duration,
-    /// Whom it tells about each executor that registers.
+    /// Receives each executor that registers.
     registered: mpsc::UnboundedSender<ExecutorMetadata>,
-    /// How many tasks can run at once.
+    /// The number of tasks that can run at once.
     slots: Slots,
 }
 
-/// An executor as the scheduler sees it.
+/// A registered executor at one moment.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Seen {
+pub(super) struct ExecutorSnapshot {
     pub(super) metadata: ExecutorMetadata,
     pub(super) draining: bool,
 }
@@ -53,23 +59,23 @@ impl Executors {
         Self { inner, timeout, registered, slots }
     }
 
-    /// Counts the slots anew: whenever an executor comes, drains or goes.
-    async fn count_slots(&self) {
+    /// Counts the slots again. It is called whenever an executor registers, drains or leaves.
+    async fn update_slots(&self) {
         let alive = self.alive().await;
-        let active = alive.iter().filter(|seen| !seen.draining);
-        let slots = active.map(|seen| seen.metadata.specification.vcores as usize).sum();
+        let active = alive.iter().filter(|executor| !executor.draining);
+        let slots = active.map(|executor| executor.metadata.specification.vcores as usize).sum();
         self.slots.set(slots);
     }
 
-    /// The executors that have reported in time, those that drain among them.
-    pub(super) async fn alive(&self) -> Vec<Seen> {
+    /// Returns the executors whose heartbeat is recent enough, the draining ones included.
+    pub(super) async fn alive(&self) -> Vec<ExecutorSnapshot> {
         let heartbeats = self.inner.executor_heartbeats();
         let now = timestamp_secs();
         let mut alive = Vec::new();
         for metadata in self.inner.registered_executor_metadata().await {
             let Some(heartbeat) = heartbeats.get(&metadata.id) else { continue };
             if !is_silent(heartbeat, now, self.timeout) {
-                alive.push(Seen { draining: is_draining(heartbeat), metadata });
+                alive.push(ExecutorSnapshot { draining: is_draining(heartbeat), metadata });
             }
         }
         alive.sort_by(|a, b| a.metadata.id.cmp(&b.metadata.id));
@@ -86,10 +92,10 @@ fn is_silent(heartbeat: &ExecutorHeartbeat, now: u64, timeout: Duration) -> bool
     heartbeat.timestamp.saturating_add(timeout.as_secs()) <= now
 }
 
-/// What Ballista is shown of a heartbeat.
-fn shown(mut heartbeat: ExecutorHeartbeat, now: u64, timeout: Duration) -> ExecutorHeartbeat {
+/// Returns the heartbeat to give to Ballista, which removes a draining executor unless its last heartbeat is in the
+/// future.
+fn keep_while_draining(mut heartbeat: ExecutorHeartbeat, now: u64, timeout: Duration) -> ExecutorHeartbeat {
     if is_draining(&heartbeat) && !is_silent(&heartbeat, now, timeout) {
-        // Ballista drops a draining executor whose last report is not newer than now.
         heartbeat.timestamp = now + 1;
     }
     heartbeat
@@ -122,8 +128,8 @@ impl ClusterState for Executors {
             vcores = metadata.specification.vcores,
             "executor joined"
         );
-        self.count_slots().await;
-        // Nobody listens once the scheduler is about to end.
+        self.update_slots().await;
+        // The receiver is gone while the scheduler shuts down.
         let _ = self.registered.send(metadata);
         Ok(())
     }
@@ -142,13 +148,13 @@ impl ClusterState for Executors {
 
     async fn save_executor_heartbeat(&self, heartbeat: ExecutorHeartbeat) -> Result<()> {
         let known = self.inner.get_executor_heartbeat(&heartbeat.executor_id);
-        let drains = is_draining(&heartbeat) && !known.as_ref().is_some_and(is_draining);
-        if drains {
+        let starts_draining = is_draining(&heartbeat) && !known.as_ref().is_some_and(is_draining);
+        if starts_draining {
             tracing::info!(executor = heartbeat.executor_id, "executor drains");
         }
         self.inner.save_executor_heartbeat(heartbeat).await?;
-        if drains {
-            self.count_slots().await;
+        if starts_draining {
+            self.update_slots().await;
         }
         Ok(())
     }
@@ -156,14 +162,14 @@ impl ClusterState for Executors {
     async fn remove_executor(&self, executor: &str) -> Result<()> {
         tracing::info!(executor, "executor left");
         self.inner.remove_executor(executor).await?;
-        self.count_slots().await;
+        self.update_slots().await;
         Ok(())
     }
 
     fn executor_heartbeats(&self) -> HashMap<String, ExecutorHeartbeat> {
         let now = timestamp_secs();
         let heartbeats = self.inner.executor_heartbeats().into_iter();
-        heartbeats.map(|(id, heartbeat)| (id, shown(heartbeat, now, self.timeout))).collect()
+        heartbeats.map(|(id, heartbeat)| (id, keep_while_draining(heartbeat, now, self.timeout))).collect()
     }
 
     fn get_executor_heartbeat(&self, executor: &str) -> Option<ExecutorHeartbeat> {
@@ -175,10 +181,10 @@ impl ClusterState for Executors {
     }
 }
 
-/// The jobs.
+/// Ballista's state of the jobs, with the reasons of this scheduler.
 pub(super) struct Jobs {
     inner: Arc<dyn JobState>,
-    /// Why jobs were ended that Ballista believes to be cancelled.
+    /// The reasons of jobs that this scheduler cancels, and which therefore fail.
     reasons: Mutex<HashMap<JobId, String>>,
 }
 
@@ -187,8 +193,9 @@ impl Jobs {
         Self { inner, reasons: Mutex::default() }
     }
 
-    /// Notes why a job is about to be ended.
-    pub(super) fn give_reason(&self, job: &JobId, reason: String) {
+    /// Sets the error with which a job fails once it is cancelled. It takes the place of Ballista's message.
+    pub(super) fn set_reason(&self, job: &JobId, reason: &Error) {
+        let reason = encode(reason);
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner).insert(job.clone(), reason);
     }
 
@@ -236,9 +243,16 @@ impl JobState for Jobs {
         let Some(Status::Failed(failed)) = &graph.status().status else {
             return self.inner.save_job(job, graph).await;
         };
-        let Some(reason) = self.take_reason(job) else { return self.inner.save_job(job, graph).await };
+        let mut error = self.take_reason(job).unwrap_or_else(|| failed.error.clone());
+        if !graph.job_name().starts_with(NAME_PREFIX) {
+            // A client that is not ours shows the message as it is.
+            error = readable(&error);
+        }
+        if error == failed.error {
+            return self.inner.save_job(job, graph).await;
+        }
         let mut graph = graph.cloned();
-        let status = Status::Failed(FailedJob { error: reason, ..failed.clone() });
+        let status = Status::Failed(FailedJob { error, ..failed.clone() });
         graph.update_status(JobStatus { status: Some(status), ..graph.status().clone() });
         self.inner.save_job(job, &graph).await
     }
@@ -303,12 +317,12 @@ mod tests {
         for (timestamp, draining, expected) in [
             (95, true, 101),
             (91, true, 101),
-            // Silent for as long as the timeout: as it is, and so expired.
+            // Silent for the whole timeout: unchanged, and so expired.
             (90, true, 90),
             (95, false, 95),
         ] {
-            let shown = shown(heartbeat(timestamp, draining), 100, timeout);
-            assert_eq!(shown.timestamp, expected, "{timestamp} {draining}");
+            let kept = keep_while_draining(heartbeat(timestamp, draining), 100, timeout);
+            assert_eq!(kept.timestamp, expected, "{timestamp} {draining}");
         }
     }
 }

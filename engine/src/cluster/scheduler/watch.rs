@@ -1,10 +1,12 @@
-//! What the scheduler looks after by itself, where Ballista would wait for longer or for ever.
+//! Background checks of the scheduler, for cases in which Ballista would wait for longer or for ever.
 //!
-//! * **An executor whose process died is lost at once.** Heartbeats tell after seconds. A connection to a process that
-//!   dies is closed by its system, and the next one refused, within milliseconds: the scheduler keeps one connection to
-//!   every executor for that. Only a refusal counts; where a machine or a network is gone, the heartbeat decides.
-//! * **A job is not left waiting on an empty cluster.** Ballista ends jobs that ran when the last executor was lost, and
-//!   leaves those that came later waiting. They end here, after the same grace and with a reason.
+//! * **An executor whose process died is removed at once.** A missing heartbeat shows that only after seconds. The
+//!   operating system closes the connections of a dead process and refuses new ones within milliseconds, so the
+//!   scheduler keeps a connection to every executor. Only a refused connection counts; when a machine or a network
+//!   fails, the heartbeat decides.
+//! * **A job does not wait for ever on an empty cluster.** When the last executor is lost, Ballista fails the jobs that
+//!   run, after a grace period, but lets jobs wait that are submitted later. They are cancelled here after the same
+//!   grace period, with a reason.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,6 +17,7 @@ use ballista_core::JobId;
 use ballista_core::serde::protobuf::ExecutorStoppedParams;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::scheduler::ExecutorMetadata;
+use firesteel_common::net::refuse_itself;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -24,18 +27,19 @@ use tonic::Request;
 use super::Server;
 use super::overview::Overview;
 use super::state::{Executors, Jobs};
-use crate::cluster::net;
+use crate::Error;
 
-/// How long to wait before a connection is tried again.
+/// The pause before a connection is tried again.
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
 
-/// How often waiting jobs are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The interval at which waiting jobs are checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Beyond the grace: Ballista's own timer, which has the better reason for what it knows of, comes first.
+/// Added to the grace period, so that Ballista's own timer fires first: its reason is better for the jobs that it
+/// covers.
 const AFTER_BALLISTA: Duration = Duration::from_secs(2);
 
-/// Follows every executor that registers.
+/// Watches every executor that registers, until the scheduler ends.
 pub(super) async fn follow_executors(
     server: Arc<Server>,
     mut registered: mpsc::UnboundedReceiver<ExecutorMetadata>,
@@ -57,13 +61,13 @@ pub(super) async fn follow_executors(
     }
 }
 
-/// Until the executor is gone.
+/// Watches an executor until it is gone, and removes it if its process has died.
 async fn follow(server: Arc<Server>, executor: ExecutorMetadata) {
     loop {
         match until_closed(&executor).await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => break,
             Err(error) => {
-                tracing::debug!(%error, executor = executor.id, "cannot tell whether an executor lives")
+                tracing::debug!(%error, executor = executor.id, "cannot check whether an executor is alive")
             }
             Ok(()) => {}
         }
@@ -75,78 +79,75 @@ async fn follow(server: Arc<Server>, executor: ExecutorMetadata) {
     if server.state.executor_manager.get_executor_metadata(&executor.id).await.is_err() {
         return;
     }
-    tracing::warn!(executor = executor.id, "executor is lost: its process is gone");
-    let farewell = ExecutorStoppedParams {
+    tracing::warn!(executor = executor.id, "executor is lost, its process is gone");
+    let stopped = ExecutorStoppedParams {
         executor_id: executor.id,
         reason: "its process is gone: the connection is refused".to_owned(),
     };
-    if let Err(status) = server.executor_stopped(Request::new(farewell)).await {
+    if let Err(status) = server.executor_stopped(Request::new(stopped)).await {
         tracing::error!(%status, "cannot remove a lost executor");
     }
 }
 
-/// Connects, and returns once the connection is closed.
+/// Connects to an executor, and returns once the connection is closed.
 async fn until_closed(executor: &ExecutorMetadata) -> io::Result<()> {
     let mut stream = TcpStream::connect((executor.host.as_str(), executor.grpc_port)).await?;
-    net::refuse_itself(&stream)?;
-    let mut said = [0; 256];
-    while stream.read(&mut said).await.is_ok_and(|bytes| bytes > 0) {}
+    refuse_itself(&stream)?;
+    let mut ignored = [0; 256];
+    while stream.read(&mut ignored).await.is_ok_and(|bytes| bytes > 0) {}
     Ok(())
 }
 
-/// Ends jobs that have waited for `grace` on a cluster without executors.
-pub(super) async fn end_waiting_jobs(
+/// Cancels jobs that have waited for `grace` on a cluster without executors.
+pub(super) async fn cancel_waiting_jobs(
     server: Arc<Server>,
     executors: Arc<Executors>,
     jobs: Arc<Jobs>,
     grace: Duration,
 ) {
-    let mut waiting = Waiting::default();
+    let mut waiting = WaitingJobs::default();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         let overview = Overview::take(&server, &executors).await;
         let running = server.state.task_manager.get_running_job_cache();
-        let hopeless =
-            waiting.look(Instant::now(), overview.active(), running.keys().cloned(), grace + AFTER_BALLISTA);
-        for job in hopeless {
-            tracing::warn!(%job, "ending a job that no executor is there for");
-            let seconds = grace.as_secs();
-            jobs.give_reason(
-                &job,
-                format!(
-                    "the cluster has had no executor for {seconds} s: start one, or let jobs wait longer with \
-                     --no-executors-grace-period-seconds of the scheduler"
-                ),
-            );
+        let expired = waiting.update(
+            Instant::now(),
+            overview.active_executors(),
+            running.keys().cloned(),
+            grace + AFTER_BALLISTA,
+        );
+        for job in expired {
+            tracing::warn!(%job, "cancelling a job, because the cluster has no executor");
+            jobs.set_reason(&job, &Error::NoExecutors { seconds: grace.as_secs() });
             if let Err(error) = server.cancel_job(job).await {
-                tracing::error!(%error, "cannot end a job");
+                tracing::error!(%error, "cannot cancel a job");
             }
         }
     }
 }
 
-/// Since when which jobs wait on an empty cluster.
+/// Since when each job has waited on an empty cluster.
 #[derive(Debug, Default)]
-struct Waiting(HashMap<JobId, Instant>);
+struct WaitingJobs(HashMap<JobId, Instant>);
 
-impl Waiting {
-    /// The jobs that have waited for `patience` by now.
-    fn look(
+impl WaitingJobs {
+    /// Notes the jobs that wait at `now`, and returns those that have waited for `timeout`.
+    fn update(
         &mut self,
         now: Instant,
         executors: usize,
         jobs: impl Iterator<Item = JobId>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Vec<JobId> {
         if executors > 0 {
             self.0.clear();
             return Vec::new();
         }
-        let seen: HashMap<JobId, Instant> =
+        let waiting: HashMap<JobId, Instant> =
             jobs.map(|job| (job.clone(), self.0.get(&job).copied().unwrap_or(now))).collect();
-        self.0 = seen;
-        let waited = |since: &Instant| now.saturating_duration_since(*since) >= patience;
-        self.0.iter().filter(|(_, since)| waited(since)).map(|(job, _)| job.clone()).collect()
+        self.0 = waiting;
+        let expired = |since: &Instant| now.saturating_duration_since(*since) >= timeout;
+        self.0.iter().filter(|(_, since)| expired(since)).map(|(job, _)| job.clone()).collect()
     }
 }
 
@@ -156,19 +157,19 @@ mod tests {
 
     #[test]
     fn a_job_waits_for_as_long_as_there_is_no_executor() {
-        let (start, patience) = (Instant::now(), Duration::from_secs(10));
+        let (start, timeout) = (Instant::now(), Duration::from_secs(10));
         let at = |seconds| start + Duration::from_secs(seconds);
         let jobs = || [JobId::from("a")].into_iter();
-        let mut waiting = Waiting::default();
-        assert!(waiting.look(at(0), 0, jobs(), patience).is_empty());
-        assert!(waiting.look(at(9), 0, jobs(), patience).is_empty());
-        // One comes and goes: its wait begins anew.
-        assert!(waiting.look(at(10), 1, jobs(), patience).is_empty());
-        assert!(waiting.look(at(11), 0, jobs(), patience).is_empty());
-        assert!(waiting.look(at(20), 0, jobs(), patience).is_empty());
-        assert_eq!(waiting.look(at(21), 0, jobs(), patience), [JobId::from("a")]);
+        let mut waiting = WaitingJobs::default();
+        assert!(waiting.update(at(0), 0, jobs(), timeout).is_empty());
+        assert!(waiting.update(at(9), 0, jobs(), timeout).is_empty());
+        // An executor comes and goes: the job waits from the start again.
+        assert!(waiting.update(at(10), 1, jobs(), timeout).is_empty());
+        assert!(waiting.update(at(11), 0, jobs(), timeout).is_empty());
+        assert!(waiting.update(at(20), 0, jobs(), timeout).is_empty());
+        assert_eq!(waiting.update(at(21), 0, jobs(), timeout), [JobId::from("a")]);
         // A job that ended is forgotten.
-        assert!(waiting.look(at(22), 0, [].into_iter(), patience).is_empty());
-        assert!(waiting.look(at(23), 0, jobs(), patience).is_empty());
+        assert!(waiting.update(at(22), 0, [].into_iter(), timeout).is_empty());
+        assert!(waiting.update(at(23), 0, jobs(), timeout).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What the aggregates are computed over, and which.
+//! The documents and the queries of the aggregate tests.
 
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ pub(crate) fn schema() -> SchemaRef {
 
 const MISSING: Option<Bson> = None;
 
-/// Documents that take their values in turn, `None` for a missing field. The numbers of values have no common divisor.
+/// Returns documents whose fields cycle through these values; `None` is a missing field. The numbers of values are
+/// coprime.
 fn documents(fields: &[(&str, &[Option<Bson>])]) -> Vec<Document> {
     (0..1_200_usize)
         .map(|n| {
@@ -42,8 +43,8 @@ fn date(millis: i64) -> Option<Bson> {
     Some(Bson::DateTime(DateTime::from_millis(millis)))
 }
 
-/// What a collection should look like: nulls and missing fields, but one type a field.
-pub(crate) fn tame() -> Vec<Document> {
+/// Returns documents with nulls and missing fields, but one type per field.
+pub(crate) fn uniform() -> Vec<Document> {
     let doubles: Vec<Option<Bson>> =
         (0..53).map(|n| Some(Bson::Double(0.01 + f64::from(n) / 53.0))).collect();
     let integers: Vec<Option<Bson>> =
@@ -105,8 +106,8 @@ pub(crate) fn tame() -> Vec<Document> {
     ])
 }
 
-/// What a collection may look like: several types for a number, and all the corners.
-pub(crate) fn nasty() -> Vec<Document> {
+/// Returns documents with several numeric types per field and all edge cases.
+pub(crate) fn mixed() -> Vec<Document> {
     let negative_nan = f64::from_bits(0xfff8_0000_0000_0000);
     documents(&[
         (
@@ -187,7 +188,7 @@ pub(crate) fn nasty() -> Vec<Document> {
     ])
 }
 
-/// Queries over `{t}`, and whether the server computes them.
+/// Queries over `{t}`, and whether each is pushed down to the server.
 pub(crate) const QUERIES: &[(&str, bool)] = &[
     ("SELECT count(*) FROM {t}", true),
     ("SELECT count(*), count(i), count(b), count(t), count(d), count(at), count(_id) FROM {t}", true),

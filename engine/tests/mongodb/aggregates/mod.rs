@@ -1,5 +1,5 @@
-//! An aggregate gives the same rows whether the server computes it or the engine: over nulls, missing fields, the
-//! corners of doubles and integers, values of other types, and ids of all types.
+//! An aggregate returns the same rows whether the server or the engine computes it: over nulls, missing fields, edge
+//! cases of doubles and integers, values of other types, and ids of all types.
 
 mod input;
 mod random;
@@ -13,10 +13,10 @@ use bson::{Bson, DateTime, Document, doc};
 use firesteel_engine::{Error, Session, report};
 use futures::TryStreamExt;
 
-use self::input::{QUERIES, nasty, schema, tame};
+use self::input::{QUERIES, mixed, schema, uniform};
 use crate::{Fixture, predictions};
 
-/// The rows of a query as texts, doubles as numbers, in an order of their own.
+/// Returns the rows of a query, sorted. Values are texts, except for doubles.
 async fn rows(session: &Session, sql: &str) -> Result<Vec<Vec<Cell>>, Error> {
     let mut rows = Vec::new();
     for batch in session.sql(sql).await?.batches().await? {
@@ -56,7 +56,7 @@ impl Cell {
         match (self, other) {
             (Self::Text(a), Self::Text(b)) => a == b,
             (Self::Double(a), Self::Double(b)) => {
-                // Sums of doubles depend on the order of adding.
+                // A sum of doubles depends on the order of the additions.
                 (a.is_nan() && b.is_nan()) || a == b || (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
             }
             _ => false,
@@ -85,10 +85,10 @@ async fn pushdown_never_changes_an_aggregate() -> anyhow::Result<()> {
     let without = both(&fixture).await?;
     let mut wrong = Vec::new();
     for (table, clustered, documents) in [
-        ("tame_clustered", true, tame()),
-        ("tame_plain", false, tame()),
-        ("nasty_clustered", true, nasty()),
-        ("nasty_plain", false, nasty()),
+        ("uniform_clustered", true, uniform()),
+        ("uniform_plain", false, uniform()),
+        ("mixed_clustered", true, mixed()),
+        ("mixed_plain", false, mixed()),
     ] {
         fixture.fill(table, clustered, &documents).await?;
         for session in [&fixture.session, &without] {
@@ -119,7 +119,7 @@ async fn pushdown_never_changes_an_aggregate() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A document with one value of another type, and a query that reads it.
+/// Fields, each with a value of another type than the column's.
 const MISFITS: &[(&str, Bson)] = &[
     ("k", Bson::Int32(5)),
     ("b", Bson::Int32(1)),
@@ -136,7 +136,7 @@ async fn a_value_of_another_type_is_the_same_error() -> anyhow::Result<()> {
     let without = both(&fixture).await?;
     for (n, (field, value)) in MISFITS.iter().enumerate() {
         let table = format!("misfit{n}");
-        fixture.fill(&table, n % 2 == 0, &tame()).await?;
+        fixture.fill(&table, n % 2 == 0, &uniform()).await?;
         fixture.database.collection(&table).insert_one(doc! { "_id": "zz", *field: value.clone() }).await?;
         for session in [&fixture.session, &without] {
             session.register_collection(&table, &table, schema())?;
@@ -148,14 +148,14 @@ async fn a_value_of_another_type_is_the_same_error() -> anyhow::Result<()> {
             "SELECT k, sum(CASE WHEN {f} IS NULL THEN 1 ELSE 0 END) FROM {t} GROUP BY k",
         ] {
             let sql = query.replace("{t}", &table).replace("{f}", field);
-            let mut told = Vec::new();
+            let mut reported = Vec::new();
             for session in [&fixture.session, &without] {
                 match session.sql(&sql).await?.collect().await {
-                    Err(Error::SchemaMismatch { id, field: named, .. }) => told.push((id, named)),
+                    Err(Error::SchemaMismatch { id, field: named, .. }) => reported.push((id, named)),
                     other => panic!("{sql}: {other:?}"),
                 }
             }
-            assert_eq!(told, vec![("zz".to_owned(), (*field).to_owned()); 2], "{sql}");
+            assert_eq!(reported, vec![("zz".to_owned(), (*field).to_owned()); 2], "{sql}");
         }
     }
     without.shutdown().await;
@@ -185,7 +185,7 @@ async fn the_report_is_a_group_of_each_range() -> anyhow::Result<()> {
     };
     let grouped: Vec<&Document> = entries.iter().filter(groups).collect();
     assert_eq!(grouped.len(), 4, "one for each range: {entries:?}");
-    // A range is a bounded walk: the first document behind its end is looked at, too.
+    // A range scan also examines the first document behind its end.
     let examined: i64 = grouped
         .iter()
         .map(|entry| {
@@ -250,7 +250,7 @@ async fn ids_of_all_types_are_grouped_once() -> anyhow::Result<()> {
             let table = format!("{kind}_{clustered}");
             fixture.fill(&table, clustered, &documents).await?;
             fixture.session.register_collection(&table, &table, Arc::clone(&schema) as SchemaRef)?;
-            // Boundaries are sampled: several rounds cut in several places.
+            // Boundaries are sampled, so each round splits at other places.
             for round in 0..6 {
                 let sql = format!("SELECT count(*), count(n), sum(n) FROM {table}");
                 let found = fixture.session.sql(&sql).await?.collect_as::<(i64, i64, i64)>().await?;

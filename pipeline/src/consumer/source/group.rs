@@ -1,13 +1,12 @@
-//! What a member knows of its partitions, and what it answers when they are given and taken.
+//! The partitions of a group member, and the callbacks that assign and revoke them.
 //!
 //! [`Shared`] is the meeting point of the polling thread, the tasks that complete records and the callbacks of
 //! librdkafka. Its lock is held for moments only, never across a call of librdkafka.
 
-use super::super::retry::Outage;
-use super::super::stats::add;
+use super::super::retry::OutageLog;
 use super::lag::{Log, behind};
 use super::{Stats, Tracker};
-use crate::kafka::Context;
+use firesteel_common::kafka::QuietContext;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -15,14 +14,14 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) topic: Arc<str>,
     pub(super) stats: Arc<Stats>,
-    pub(super) outage: Arc<Outage>,
+    pub(super) outage: Arc<OutageLog>,
     pub(super) stop: AtomicBool,
     pub(super) drain: AtomicBool,
     pub(super) partitions: Mutex<Partitions>,
@@ -38,15 +37,15 @@ pub(super) struct Partitions {
 pub(super) struct Owned {
     pub(super) epoch: u64,
     pub(super) tracker: Tracker,
-    /// The position that was last sent to the broker, with the count of records before it.
+    /// The position that was last sent to the broker, with the number of records before it.
     pub(super) requested: Option<(i64, u64)>,
-    /// How many records the broker has confirmed.
+    /// The number of records whose commit the broker has confirmed.
     pub(super) confirmed: u64,
     pub(super) log: Log,
 }
 
 impl Shared {
-    pub(super) fn new(topic: &str, stats: Arc<Stats>, outage: Arc<Outage>) -> Self {
+    pub(super) fn new(topic: &str, stats: Arc<Stats>, outage: Arc<OutageLog>) -> Self {
         Self {
             topic: topic.into(),
             stats,
@@ -75,7 +74,7 @@ impl Shared {
             partitions.owned.insert(element.partition(), owned);
         }
         drop(partitions);
-        self.stats.standing.has_joined();
+        self.stats.health.joined_group();
     }
 
     fn forget(&self, list: &TopicPartitionList) {
@@ -84,11 +83,11 @@ impl Shared {
             partitions.owned.remove(&element.partition());
         }
         drop(partitions);
-        self.tell_lags();
+        self.report_lags();
     }
 
-    /// The partitions whose ends have to be asked for, since nothing is fetched that would tell them: all while they are
-    /// `paused`, else those whose records wait here. What was asked of the others is out of date.
+    /// The partitions whose ends the broker has to be asked for, because no fetch would report them: all while they are
+    /// `paused`, else those whose fetched records wait here. Earlier answers for the other partitions are dropped.
     pub(super) fn to_ask(&self, paused: bool) -> Vec<i32> {
         let mut wanted = Vec::new();
         for (partition, owned) in &mut self.lock().owned {
@@ -106,10 +105,10 @@ impl Shared {
         if let Some(owned) = self.lock().owned.get_mut(&partition) {
             owned.log.asked = Some(end);
         }
-        self.tell_lags();
+        self.report_lags();
     }
 
-    /// Takes note of what the client knows of partitions. Only the polling thread calls it.
+    /// Takes note of the client's statistics. Only the polling thread calls it.
     pub(super) fn learn(&self, known: impl IntoIterator<Item = (i32, Log)>) {
         let mut partitions = self.lock();
         for (partition, log) in known {
@@ -118,18 +117,18 @@ impl Shared {
             }
         }
         drop(partitions);
-        self.tell_lags();
+        self.report_lags();
     }
 
-    /// How far each partition is behind.
-    fn tell_lags(&self) {
+    /// Publishes the lag of each partition.
+    fn report_lags(&self) {
         let partitions = self.lock();
         let lags = partitions.owned.iter().filter_map(|(partition, owned)| {
             Some((*partition, behind(owned.tracker.position(), owned.log)?))
         });
         let lags = lags.collect();
         drop(partitions);
-        self.stats.standing.set_lags(lags);
+        self.stats.health.set_lags(lags);
     }
 
     /// The positions that moved since they were last sent, among `only` or all.
@@ -147,7 +146,7 @@ impl Shared {
         list
     }
 
-    /// What became of a commit.
+    /// Takes note of the result of a commit.
     pub(super) fn committed(&self, list: &TopicPartitionList, result: &KafkaResult<()>) {
         let mut partitions = self.lock();
         for element in list.elements() {
@@ -155,7 +154,7 @@ impl Shared {
             let Offset::Offset(offset) = element.offset() else { continue };
             let Some((_, released)) = owned.requested.filter(|(sent, _)| *sent == offset) else { continue };
             if result.is_ok() {
-                add(&self.stats.committed, released.saturating_sub(owned.confirmed));
+                self.stats.committed.fetch_add(released.saturating_sub(owned.confirmed), Ordering::Relaxed);
                 owned.confirmed = released;
             } else {
                 owned.requested = None;
@@ -164,18 +163,18 @@ impl Shared {
     }
 }
 
-/// What librdkafka calls back, all of it from inside `poll` or the closing of the client.
+/// The callbacks of librdkafka, all of which run inside `poll` or while the client closes.
 pub(super) struct GroupContext {
     pub(super) shared: Arc<Shared>,
 }
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Context.log(level, facility, message);
+        QuietContext.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        Context.error(error, reason);
+        QuietContext.error(error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -209,7 +208,7 @@ impl ConsumerContext for GroupContext {
                 }
                 self.shared.forget(list);
                 if lost {
-                    self.shared.stats.standing.has_left();
+                    self.shared.stats.health.left_group();
                 }
             }
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),

@@ -1,24 +1,24 @@
-//! How far a partition is behind: the records between its end and the first one that is not complete. Pure.
+//! The lag of a partition: the records between its end and the first one that is not complete. Pure.
 
 use rdkafka::statistics::Partition;
 
-/// What is known of a partition's log: offsets, `None` where nobody has said.
+/// The known offsets of a partition's log; `None` where an offset is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Log {
     /// The oldest record that is kept.
     pub(super) start: Option<i64>,
-    /// One above the newest record when something was fetched last.
+    /// The offset after the newest record, at the last fetch.
     pub(super) end: Option<i64>,
-    /// The same, when the broker was asked because nothing was fetched.
+    /// The offset after the newest record, when the broker was asked because nothing was fetched.
     pub(super) asked: Option<i64>,
     /// Whether fetched records wait here, so that nothing newer is fetched.
     pub(super) waiting: bool,
-    /// Where the group was the last time that this client heard of it.
+    /// The committed offset of the group, as far as this client knows.
     pub(super) committed: Option<i64>,
 }
 
 impl Log {
-    /// What the client's statistics say; offsets below 0 mean that it does not know.
+    /// Reads the client's statistics, where an offset below 0 is unknown.
     pub(super) fn of(partition: &Partition) -> Self {
         let known = |offset: i64| (offset >= 0).then_some(offset);
         Self {
@@ -39,8 +39,8 @@ impl Log {
     }
 }
 
-/// How many records are not complete, of those that are there; `None` while that is not known. Before the first record
-/// the position is what the group has committed, and for a group that has committed nothing, the beginning.
+/// The number of existing records that are not complete; `None` while it is unknown. Before the first record the position
+/// is the committed offset of the group, or the beginning of the log for a group without one.
 pub(super) fn behind(position: Option<i64>, log: Log) -> Option<u64> {
     let end = log.asked.max(log.end)?;
     let position = position.or(log.committed).max(log.start)?;

@@ -2,7 +2,7 @@
 //!
 //! librdkafka's calls block and its rebalance callbacks run inside `poll`, so one thread owns the client: it polls,
 //! hands records to the tasks, commits, and answers rebalances. Tasks see [`Record`]s and complete their
-//! [`Ticket`]s; a ticket that is dropped leaves its record incomplete, and it is delivered again.
+//! [`InFlight`]s; one that is dropped leaves its record incomplete, so the record is delivered again.
 //!
 //! * **Bound.** A record needs one of `max_in_flight` permits before it is polled. While none is free the thread
 //!   waits; after `STALLED_AFTER` it pauses the partitions (which throws away what was prefetched) and polls for
@@ -14,17 +14,17 @@
 //!   late completions find no tracker of their epoch. If it was paused it is resumed first, because the client
 //!   remembers that beyond the assignment, and the partition may come back. An assigned partition gets a fresh tracker. Partitions that
 //!   were lost rather than revoked belong to someone else already: nothing is committed for them.
-//! * **Lag.** What the client's own statistics say of a partition's end, against the position: no question to the broker.
-//!   Only of a partition that nothing is fetched from, for it is paused or its records wait here, the end is asked for.
+//! * **Lag.** The end of a partition comes from the client's own statistics, without a request to the broker. The broker is
+//!   asked only for partitions that nothing is fetched from, because they are paused or their records wait here.
 
 mod group;
 mod lag;
 mod worker;
 
-use super::retry::Outage;
+use super::retry::OutageLog;
 use super::{Stats, Tracker};
 use crate::error::{Error, Result};
-use crate::kafka::{KafkaConfig, client_error};
+use crate::kafka::{self, KafkaConfig, client_error};
 use bytes::Bytes;
 use group::{GroupContext, Shared};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -38,11 +38,11 @@ use worker::Worker;
 
 /// How long the thread may take to commit and leave the group.
 const CLOSE_WITHIN: Duration = Duration::from_secs(15);
-/// How often the client tells how long its partitions are.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+/// How often the client reports statistics of its partitions.
+const STATISTICS_EVERY: Duration = Duration::from_secs(5);
 const STATISTICS: &str = "statistics.interval.ms";
 
-/// What to consume, and how.
+/// The topic to consume, and how to consume it.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) kafka: KafkaConfig,
@@ -53,7 +53,7 @@ pub(crate) struct Config {
     pub(crate) commit_interval: Duration,
 }
 
-/// One record of Kafka, to be completed.
+/// A record of Kafka, which is to be completed.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) topic: Arc<str>,
@@ -63,12 +63,12 @@ pub(crate) struct Record {
     pub(crate) payload: Option<Bytes>,
     pub(crate) headers: Option<OwnedHeaders>,
     pub(crate) polled: Instant,
-    pub(crate) ticket: Ticket,
+    pub(crate) in_flight: InFlight,
 }
 
-/// The duty to complete a record, and its share of the bound.
+/// A record's place among the records in flight. Dropping it without completing it leaves the record incomplete.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct InFlight {
     shared: Arc<Shared>,
     partition: i32,
     epoch: u64,
@@ -77,8 +77,8 @@ pub(crate) struct Ticket {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Ticket {
-    /// What came out of the record is durable; its offset may be committed.
+impl InFlight {
+    /// Reports that the result of the record is durable, so that its offset may be committed.
     pub(crate) fn complete(self) {
         let mut partitions = self.shared.lock();
         if let Some(owned) = partitions.owned.get_mut(&self.partition)
@@ -89,13 +89,13 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.shared.stats.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.shared.stats.in_flight.dec();
     }
 }
 
-/// The tasks' end: records come out of it.
+/// The receiving end of the records, for the tasks.
 pub(crate) struct Source {
     records: mpsc::UnboundedReceiver<Record>,
     shared: Arc<Shared>,
@@ -103,11 +103,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Joins the group. The client connects on its own, whenever a broker is there.
-    pub(crate) fn start(config: Config, stats: Arc<Stats>, outage: Arc<Outage>) -> Result<Self> {
-        let mut client_config = config.kafka.consumer(config.role, &config.group)?;
+    /// Joins the group. The client connects by itself as soon as a broker answers.
+    pub(crate) fn start(config: Config, stats: Arc<Stats>, outage: Arc<OutageLog>) -> Result<Self> {
+        let mut client_config = kafka::consumer(&config.kafka, config.role, &config.group)?;
         if client_config.get(STATISTICS).is_none() {
-            client_config.set(STATISTICS, TELL_EVERY.as_millis().to_string());
+            client_config.set(STATISTICS, STATISTICS_EVERY.as_millis().to_string());
         }
         let shared = Arc::new(Shared::new(&config.topic, stats, outage));
         let context = GroupContext { shared: Arc::clone(&shared) };
@@ -128,7 +128,7 @@ impl Source {
                 worker.commit();
                 // Leaving the group runs the revocation callback once more.
                 drop(worker);
-                left.stats.standing.has_left();
+                left.stats.health.left_group();
                 // Nobody listens when the consumer gave up waiting.
                 let _ = ended.send(result);
             })
@@ -146,7 +146,7 @@ impl Source {
         self.records.try_recv().ok()
     }
 
-    /// No further records; what is under way may still be completed.
+    /// Delivers no further records. Records in flight may still be completed.
     pub(crate) fn drain(&self) {
         self.shared.drain.store(true, Ordering::Release);
     }

@@ -1,8 +1,7 @@
 //! The thread that owns the client: polls, delivers, pauses, commits.
 
-use super::super::stats::add;
 use super::group::{GroupContext, Shared};
-use super::{Config, Record, Ticket, failed};
+use super::{Config, InFlight, Record, failed};
 use crate::error::{Error, ErrorKind, Result, chain, kafka_kind};
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -17,9 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 const STALLED_AFTER: Duration = Duration::from_millis(500);
 /// How long one poll may take; bounds how late a stop is noticed.
 const POLL: Duration = Duration::from_millis(50);
-/// How often a broker that was lost is asked whether it is back, while no record says so.
+/// How often a broker that was lost is asked whether it is back.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// How often the ends of partitions are asked for that nothing is fetched from.
+/// How often the broker is asked for the ends of partitions that nothing is fetched from.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Worker {
@@ -31,9 +30,9 @@ pub(super) struct Worker {
     sender: mpsc::UnboundedSender<Record>,
     committed_at: Instant,
     probed_at: Instant,
-    /// When the last round of questions for ends of partitions began.
+    /// When the last round of requests for the ends of partitions began.
     looked_at: Instant,
-    /// The partitions that are still to be asked about in this round.
+    /// The partitions that this round has still to ask about.
     unasked: Vec<i32>,
     paused: bool,
 }
@@ -112,7 +111,7 @@ impl Worker {
             .and_then(Result::ok)
     }
 
-    /// One poll. Failures that polling again may mend are noted, the others end the thread.
+    /// Polls once. A failure that a later poll may mend is noted, any other ends the thread.
     fn poll(&self, timeout: Duration) -> Result<Option<BorrowedMessage<'_>>> {
         match self.consumer.poll(timeout) {
             None => Ok(None),
@@ -140,8 +139,8 @@ impl Worker {
             let Some(owned) = partitions.owned.get_mut(&message.partition()) else { return };
             (owned.epoch, owned.tracker.deliver(message.offset()))
         };
-        add(&self.shared.stats.consumed, 1);
-        add(&self.shared.stats.in_flight, 1);
+        self.shared.stats.consumed.fetch_add(1, Ordering::Relaxed);
+        self.shared.stats.in_flight.inc();
         let record = Record {
             topic: Arc::clone(&self.shared.topic),
             partition: message.partition(),
@@ -150,7 +149,7 @@ impl Worker {
             payload: message.payload().map(Bytes::copy_from_slice),
             headers: message.headers().map(rdkafka::message::BorrowedHeaders::detach),
             polled: Instant::now(),
-            ticket: Ticket {
+            in_flight: InFlight {
                 shared: Arc::clone(&self.shared),
                 partition: message.partition(),
                 epoch,
@@ -212,7 +211,7 @@ impl Worker {
         }
     }
 
-    /// While the broker is away no record tells of its return, so it is asked.
+    /// Asks a broker that was unavailable whether it is back, because no record would show it.
     fn probe(&mut self) {
         if !self.shared.outage.is_on() || self.probed_at.elapsed() < PROBE_EVERY {
             return;
@@ -224,8 +223,8 @@ impl Worker {
         self.probed_at = Instant::now();
     }
 
-    /// While nothing is fetched, no answer tells how far a partition has grown, so that is asked: one question a turn,
-    /// lest records and events wait.
+    /// Asks for the ends of partitions that nothing is fetched from: one request a turn, so that records and events do not
+    /// wait.
     fn look(&mut self) {
         if self.unasked.is_empty() && self.looked_at.elapsed() >= LOOK_EVERY {
             self.looked_at = Instant::now();

@@ -1,26 +1,27 @@
-//! Why a client has no answer, and whether asking again may help.
+//! The errors of a client, and whether another attempt may help.
 
+use firesteel_common::ConfigField::{self, InferenceUrl};
 use std::time::Duration;
 use tonic::{Code, Status};
 
-/// Why there is no answer. Never the image's fault: that would be [`Answer::Rejected`](super::Answer::Rejected).
+/// An error of the client. It is never the image's fault: that would be [`Answer::Rejected`](super::Answer::Rejected).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The address cannot be used at all.
-    #[error("inference server address {url:?} (FIRESTEEL_INFERENCE_URL) is not usable: {reason}")]
+    #[error("inference server address {url:?} ({}) is not usable: {reason}", InferenceUrl)]
     Url {
         /// The address as it was given.
         url: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// No connection within the time allowed.
-    #[error("inference server {url} (FIRESTEEL_INFERENCE_URL) cannot be reached: {reason}")]
+    #[error("inference server {url} ({}) cannot be reached: {reason}", InferenceUrl)]
     Unreachable {
         /// The address.
         url: String,
-        /// What the transport says.
+        /// The error of the transport.
         reason: String,
     },
     /// The server answered nothing for too long while images were under way.
@@ -42,7 +43,7 @@ pub enum ClientError {
     Status {
         /// The address.
         url: String,
-        /// What it said.
+        /// The server's message.
         status: Box<Status>,
     },
     /// The peer does not speak this protocol.
@@ -50,12 +51,18 @@ pub enum ClientError {
     Protocol {
         /// The address.
         url: String,
-        /// What it did.
+        /// What the peer did.
         problem: &'static str,
     },
 }
 
 impl ClientError {
+    /// The field of the configuration that the error points at, whose name its message contains.
+    #[must_use]
+    pub fn field(&self) -> Option<ConfigField> {
+        matches!(self, Self::Url { .. } | Self::Unreachable { .. }).then_some(InferenceUrl)
+    }
+
     /// Whether the same request may succeed later with nothing changed: the server is starting, full, gone or
     /// restarting. The rest (a wrong address, a peer that is no inference server) needs a person.
     #[must_use]

@@ -10,12 +10,13 @@
 //! whole stream, so what was under way is then asked again one by one, and only the guilty image is
 //! [`Answer::Rejected`].
 
-mod connect;
 mod error;
 mod stream;
 
 use bytes::Bytes;
 pub use error::ClientError;
+use firesteel_common::error::root_cause;
+use firesteel_common::net;
 use firesteel_proto::Encoding;
 use firesteel_proto::inference::{ClassifyRequest, InferenceClient};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use tonic::{Code, Status};
 /// are still one client that knocks a few times a second.
 const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 
-/// What the server said of one image.
+/// The server's answer for one image.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// The model named it.
@@ -40,17 +41,17 @@ pub enum Answer {
         label: String,
         /// Its softmax probability, 0 to 1.
         confidence: f32,
-        /// Which model said so, e.g. "resnet18-cifar10/f32".
+        /// The name of the model, e.g. "resnet18-cifar10/f32".
         model: String,
     },
     /// These bytes can never be classified: a dead letter.
     Rejected {
-        /// Why, in words.
+        /// The reason, for people.
         reason: String,
     },
 }
 
-/// How a client behaves. Every value is valid.
+/// The options of a client. Every value is valid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientOptions {
     /// How long opening a connection or a stream may take. 10 s.
@@ -87,7 +88,7 @@ struct Shared {
     url: String,
     options: ClientOptions,
     rpc: InferenceClient<Channel>,
-    room: Semaphore,
+    permits: Semaphore,
     next_id: AtomicU64,
     current: tokio::sync::Mutex<Current>,
     /// Counts the attempts to open a stream, so that callers who waited for one that failed share its failure
@@ -116,11 +117,11 @@ impl Client {
             .connect_timeout(options.connect_timeout)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20))
-            .connect_with_connector_lazy(tower::service_fn(connect::connect));
+            .connect_with_connector_lazy(tower::service_fn(net::dial));
         Ok(Self {
             shared: Arc::new(Shared {
                 url: url.to_owned(),
-                room: Semaphore::new(options.in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+                permits: Semaphore::new(options.in_flight.clamp(1, Semaphore::MAX_PERMITS)),
                 options,
                 rpc: InferenceClient::new(channel),
                 next_id: AtomicU64::new(0),
@@ -154,7 +155,7 @@ impl Client {
     pub async fn classify(&self, encoding: Encoding, data: Bytes) -> Result<Answer, ClientError> {
         let shared = &self.shared;
         // The semaphore is never closed; were it, going on without a permit would only lose the bound.
-        let _room = shared.room.acquire().await.ok();
+        let _permit = shared.permits.acquire().await.ok();
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let request = ClassifyRequest::of(id, encoding, data);
         match shared.over_stream(id, request.clone()).await {
@@ -212,7 +213,7 @@ impl Shared {
         self.stream().await?.ask(id, request).await
     }
 
-    /// One image by a unary call, where a refusal can only mean this image.
+    /// Classifies one image by a unary call, where a refusal can only mean this image.
     async fn alone(&self, request: ClassifyRequest) -> Result<Answer, ClientError> {
         let mut rpc = self.rpc.clone();
         let after = self.options.stall_timeout;
@@ -234,13 +235,4 @@ impl Shared {
 /// Whether this status was made here because the connection failed, not sent by the server.
 fn is_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
-}
-
-/// The innermost cause: "connection refused" rather than "transport error".
-fn root_cause(status: &Status) -> String {
-    let mut cause: &dyn std::error::Error = status;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }

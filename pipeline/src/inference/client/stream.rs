@@ -1,4 +1,4 @@
-//! One open `ClassifyStream` call, shared by many tasks: who waits for which answer.
+//! An open `ClassifyStream` call, shared by many tasks, each of which waits for its own answer.
 
 use super::{Answer, ClientError};
 use firesteel_proto::inference::{Classification, ClassifyRequest, ClassifyResponse, Outcome, Rejection};
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Streaming;
 
-/// One open call. Dropping it ends the call.
+/// An open call. Dropping it ends the call.
 pub(super) struct Stream {
     url: String,
     requests: mpsc::Sender<ClassifyRequest>,
@@ -50,7 +50,7 @@ impl Stream {
 
 type Reply = oneshot::Sender<Result<Answer, ClientError>>;
 
-/// Who waits for which answer; once over, why.
+/// The callers that wait for answers, and once the call has ended, the reason.
 #[derive(Default)]
 struct Pending {
     state: Mutex<PendingState>,

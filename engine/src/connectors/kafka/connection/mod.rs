@@ -290,7 +290,7 @@ mod tests {
         for name in RESERVED {
             let error = with(name, "hunter2").planner(Isolation::ReadCommitted).err().expect(name);
             let told = format!("{error} {error:?}");
-            assert!(told.contains(name) && told.contains(KAFKA_PROPERTIES_SETTING), "{told}");
+            assert!(told.contains(name) && told.contains(KAFKA_PROPERTIES_SETTING.name()), "{told}");
             assert!(!told.contains("hunter2"), "{told}");
         }
         let config = with("fetch.wait.max.ms", "7").client(Isolation::ReadUncommitted).unwrap();

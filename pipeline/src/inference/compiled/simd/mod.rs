@@ -7,7 +7,7 @@
 //! output position, read in place from a channels-last tensor with a zero border: no patches are copied.
 //!
 //! Safety: the functions that the rest of the crate sees are safe. They check once, before the loops, that every
-//! access lies within the slices ([`conv::Job::check`]), and which thread writes what is disjoint by construction.
+//! access lies within the slices ([`job::Job::check`]), and which thread writes what is disjoint by construction.
 //! [`portable`] does the same in plain Rust, for other processors and for Miri.
 
 #![allow(unsafe_code, reason = "the one place for vector instructions")]
@@ -21,6 +21,7 @@ mod conv;
 mod f32;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod int8;
+mod job;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod peak;
 mod portable;
@@ -42,7 +43,8 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub(super) use conv::{Epilogue, Job, Positions, Residual, conv};
+pub(super) use conv::conv;
+pub(super) use job::{Epilogue, Job, Positions, Residual};
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub use peak::peak;
 pub(super) use portable::{bf16_bits, bf16_value, byte, nearest};

@@ -1,6 +1,6 @@
 //! The kernels in plain, safe Rust: the same results as the vector ones, bit for bit in int8.
 
-use super::conv::{Job, Residual};
+use super::job::{Job, Residual};
 use super::{LANES, PANEL};
 use crate::inference::precision::Precision;
 

@@ -6,7 +6,8 @@
 //! `9 m²`: 4 times fewer for `m` = 4, 2.25 times for `m` = 2. A block of tiles at a time goes through three loops,
 //! each shared by the team: transform, multiply, transform back.
 
-use super::conv::{Item, kernel, product};
+use super::conv::{Item, kernel};
+use super::job::product;
 use super::raw::{Block, Raw};
 use super::{Driver, Epilogue, Isa, PANEL, Words};
 use crate::inference::compiled::tensor::Plane;

@@ -330,10 +330,8 @@ impl MongoGroup {
 /// A server that cannot run the command, which a view's collation or a limit of its own may cause, may still be read.
 fn refused(error: DataFusionError) -> Result<Answer> {
     match &error {
-        DataFusionError::External(source)
-            if matches!(source.downcast_ref::<Error>(), Some(Error::MongoDb { .. })) =>
-        {
-            Ok(Answer::Read(Misfit(error.to_string())))
+        DataFusionError::External(_) if matches!(Error::carried(&error), Some(Error::MongoDb { .. })) => {
+            Ok(Answer::Read(Misfit(Error::from(error).to_string())))
         }
         _ => Err(error),
     }

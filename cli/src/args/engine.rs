@@ -1,0 +1,34 @@
+//! The arguments that every process of an engine has: executors, schedulers and shells with an engine of their own.
+
+use std::sync::Arc;
+
+use clap::Args;
+use firesteel_engine::Config;
+
+use super::fields::Settings;
+use super::kafka::KafkaArgs;
+use super::model::ModelArgs;
+use super::mongodb::MongoArgs;
+use crate::classify;
+
+/// The model behind `classify`, and where the tables are. Plans carry no address and no password, so each process has its own.
+#[derive(Debug, Args)]
+pub(crate) struct EngineArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
+    #[command(flatten)]
+    pub(crate) mongo: MongoArgs,
+}
+
+impl EngineArgs {
+    /// The engine's configuration, with the functions that SQL can call. `settings` names settings in the functions' errors.
+    pub(crate) fn config(&self, settings: &Arc<Settings>) -> anyhow::Result<Config> {
+        Ok(Config {
+            kafka: self.kafka.connection()?,
+            functions: classify::functions(self.model.config(), Arc::clone(settings)),
+            ..self.mongo.engine()
+        })
+    }
+}

@@ -1,0 +1,24 @@
+//! Arguments that several subcommands share: each file holds the clap struct and its conversion into the libraries'
+//! configuration. Nothing here knows a subcommand.
+
+mod cache;
+mod engine;
+pub(crate) mod fields;
+mod health;
+mod kafka;
+mod load;
+mod model;
+mod mongodb;
+pub(crate) mod secrets;
+mod session;
+mod size;
+
+pub(crate) use self::cache::CacheArgs;
+pub(crate) use self::engine::EngineArgs;
+pub(crate) use self::health::HealthListenArgs;
+pub(crate) use self::kafka::KafkaArgs;
+pub(crate) use self::load::LoadArgs;
+pub(crate) use self::model::{DeviceArgs, InferenceArgs, precision};
+pub(crate) use self::mongodb::MongoArgs;
+pub(crate) use self::session::SessionArgs;
+pub(crate) use self::size::size;

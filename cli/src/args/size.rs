@@ -1,0 +1,49 @@
+//! Sizes in bytes as people write them.
+//!
+//! `bytesize` reads `2g` as two thousand million bytes. Here a letter alone is a power of 1024, as in the memory options of the
+//! JVM and of Spark.
+
+/// Bytes, as `4GiB`, `512MB` or a plain number.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "k" | "kib" => 1024.0,
+        "m" | "mib" => 1024.0 * 1024.0,
+        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "t" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(format!("{unit:?} is no unit: expected KiB, MiB, GiB, TiB, KB, MB, GB or TB")),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if number.is_finite() && number * unit < 9e15 => Ok((number * unit) as usize),
+        _ => Err("expected a size such as 4GiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn a_size_has_a_unit_or_is_in_bytes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1024", 1024),
+            ("4GiB", 4 << 30),
+            ("1.5 KiB", 1536),
+            ("512mb", 512_000_000),
+            ("2g", 2 << 30),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GiB", "4 apples", "-1", "1e3", "99999999TiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `firesteel evaluate`: how good and how fast the model is, in each precision, over a labelled data set.
+//!
+//! Images are decoded once, on all cores. Each model then gets them in the same batches; the reference gets at most 64 at once.
+//! The rate includes normalisation and excludes decoding.
+
+mod figures;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use firesteel_pipeline::dataset::Dataset;
+use firesteel_pipeline::inference::{
+    self, Device, Evaluation, Model, Network, PlainResNet, Precision, Sample, Weights, compile,
+    evaluate_watched, samples,
+};
+use tokio::task::{JoinError, spawn_blocking};
+
+use self::figures::{Figures, csv, json, table};
+use crate::args::{DeviceArgs, precision};
+use crate::context::{Context, Outcome};
+use crate::output::{Format, print};
+use crate::progress::Progress;
+
+/// The most images that the reference gets at once: candle copies the patches of a convolution, megabytes an image.
+const REFERENCE_BATCH: usize = 64;
+
+/// The examples at the end of `--help`.
+const EXAMPLES: &str = "\
+Examples:
+    # the shipped model over all 10,000 images, in every precision that this build has
+    firesteel evaluate
+
+    # is it the same model? candle's own operations classify each image, too, which takes minutes
+    firesteel evaluate --reference
+
+    # a first look; how much faster is it with larger batches?
+    firesteel evaluate --images 1000 --precision f32 --batch 256
+
+    # weights of your own, for a program to read
+    firesteel evaluate --weights my.safetensors --format json | jq '.[] | {precision, accuracy, images_per_second}'
+
+Accuracy is in percent. In the confusion matrix a row is what an image shows, a column what the model said.
+`disagreements` counts the images that the reference gives another class.
+The rate is that of the model alone, on all cores or on the device; a busy machine makes it smaller.";
+
+/// Which models, over which images.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct EvaluateArgs {
+    /// The numbers to compute in, with commas in between [default: all that this build and device have]
+    #[arg(long, value_name = "PRECISION", value_delimiter = ',', value_parser = precision(), help_heading = "Model")]
+    precision: Vec<Precision>,
+    /// ResNet-18 weights as safetensors [default: the CIFAR-10 model inside this binary]
+    #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
+    weights: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Also run the network in candle's own operations, in f32 on the processor, and count the images that each
+    /// precision gives another class
+    #[arg(long, help_heading = "Model")]
+    reference: bool,
+    /// How many images the model gets at once (the reference: 64 at most)
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096),
+          help_heading = "Model")]
+    batch: u32,
+    /// Only the first N images [default: all]
+    #[arg(long, value_name = "N", help_heading = "Images")]
+    images: Option<NonZeroUsize>,
+    /// A Parquet file with columns `name`, `label`, `class` and `jpeg` [default: the CIFAR-10 test set, 10,000 images,
+    /// inside this binary]
+    #[arg(long, value_name = "FILE", help_heading = "Images")]
+    dataset: Option<PathBuf>,
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", default_value = "table", help_heading = "Output")]
+    format: Format,
+}
+
+pub(crate) async fn run(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcome> {
+    let shutdown = context.signals.shutdown.clone();
+    tokio::select! {
+        outcome = evaluate(args, context) => outcome,
+        // A running model stops after its batch, or with the process.
+        () = shutdown.cancelled() => Ok(Outcome::Interrupted),
+    }
+}
+
+async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcome> {
+    let (weights, dataset, images) = (args.weights, args.dataset, args.images);
+    let (network, samples) = joined(spawn_blocking(move || load(weights, dataset, images)).await)?;
+    let (network, samples) = (Arc::new(network), Arc::new(samples));
+    let named = !args.precision.is_empty();
+    let mut precisions = if named { args.precision } else { Precision::ALL.to_vec() };
+    precisions.sort_unstable();
+    precisions.dedup();
+
+    // The reference comes first: the others are compared with it.
+    let reference = args.reference.then_some(Variant::Reference);
+    let variants = reference.into_iter().chain(precisions.into_iter().map(Variant::Compiled));
+    let mut models = Vec::new();
+    for variant in variants {
+        let (network, device) = (Arc::clone(&network), args.device.device);
+        match spawn_blocking(move || variant.model(&network, device)).await? {
+            Ok(model) => models.push((variant, model)),
+            // A precision that the user named is an error; of all precisions those are measured that there are.
+            Err(error @ inference::Error::Precision { .. }) if !named => {
+                eprintln!("left out: {error}");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut all: Vec<Figures> = Vec::with_capacity(models.len());
+    for (variant, model) in models {
+        let evaluation = measure(model, variant, args.batch as usize, &samples, &context).await?;
+        if evaluation.images < samples.len() {
+            return Ok(Outcome::Interrupted);
+        }
+        let reference = reference.and(all.first());
+        let disagreements = reference.map(|reference| evaluation.disagreements(&reference.evaluation));
+        all.push(Figures { name: variant.name(), evaluation, disagreements });
+    }
+    let classes = &network.info.classes;
+    print(&match args.format {
+        Format::Table => table(&all, classes)?,
+        Format::Json => format!("{:#}\n", json(&all, classes)),
+        Format::Csv => csv(&all, classes)?,
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// One of the models that are compared.
+#[derive(Debug, Clone, Copy)]
+enum Variant {
+    /// The network in candle's own operations.
+    Reference,
+    /// The compiled model in this precision.
+    Compiled(Precision),
+}
+
+impl Variant {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Compiled(precision) => precision.name(),
+        }
+    }
+
+    /// The batch size where the user asked for `asked`.
+    fn batch(self, asked: usize) -> usize {
+        match self {
+            Self::Reference => asked.min(REFERENCE_BATCH),
+            Self::Compiled(_) => asked,
+        }
+    }
+
+    fn model(self, network: &Network, device: Device) -> inference::Result<Box<dyn Model>> {
+        match self {
+            Self::Reference => Ok(Box::new(PlainResNet::new(network)?)),
+            Self::Compiled(precision) => compile(network, precision, device),
+        }
+    }
+}
+
+/// Reads the model and the images, on a thread that may block.
+fn load(
+    weights: Option<PathBuf>,
+    dataset: Option<PathBuf>,
+    images: Option<NonZeroUsize>,
+) -> anyhow::Result<(Network, Vec<Sample>)> {
+    let read = || Network::read(Weights::load(weights.as_deref())?);
+    let network = read().context("cannot use the model (--weights)")?;
+    let dataset = Dataset::load(dataset.as_deref()).context("cannot use the data set (--dataset)")?;
+    let there = dataset.images();
+    let wanted = match images.map(NonZeroUsize::get) {
+        None => there,
+        Some(count) => match there.get(..count) {
+            Some(first) => first,
+            None => bail!("--images is {count}, and the data set (--dataset) has {}", there.len()),
+        },
+    };
+    let samples = samples(&network.info, wanted).context("the model cannot take the data set (--dataset)")?;
+    Ok((network, samples))
+}
+
+/// Runs one model over all images. A signal ends it after the batch under way.
+async fn measure(
+    mut model: Box<dyn Model>,
+    variant: Variant,
+    batch: usize,
+    samples: &Arc<Vec<Sample>>,
+    context: &Context,
+) -> anyhow::Result<Evaluation> {
+    let progress = Progress::new(&context.bars, &[(variant.name(), samples.len() as u64)]);
+    let done = Arc::new(AtomicU64::new(0));
+    let (all, counter, stop) = (Arc::clone(samples), Arc::clone(&done), context.signals.shutdown.clone());
+    let work = spawn_blocking(move || {
+        evaluate_watched(model.as_mut(), &all, variant.batch(batch), |images| {
+            counter.store(images as u64, Ordering::Relaxed);
+            !stop.is_cancelled()
+        })
+    });
+    let evaluated = progress.follow(work, || [done.load(Ordering::Relaxed)]).await;
+    joined(evaluated.map(|evaluated| evaluated.map_err(anyhow::Error::from)))
+}
+
+fn joined<T>(ended: Result<anyhow::Result<T>, JoinError>) -> anyhow::Result<T> {
+    ended.context("the evaluation died")?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_images_than_there_are_is_an_error() {
+        let error = load(None, None, NonZeroUsize::new(10_001)).expect_err("too many").to_string();
+        assert!(error.contains("10001") && error.contains("10000"), "{error}");
+    }
+}

@@ -1,0 +1,146 @@
+//! The fields of configuration structs that an error can name.
+//!
+//! A library knows the fields of its own configuration and nothing of the flags, environment variables and file keys
+//! that fill them. Its errors carry a [`ConfigField`], whose [`name`](ConfigField::name) they print; the binary
+//! translates the field into what a user can change. A match on the enum is exhaustive on purpose: a new field does not
+//! compile until the binary names its setting.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Declares the enum and its names from one list, so that no field can lack a name or be left out of `ALL`.
+macro_rules! fields {
+    ($($(#[$doc:meta])* $field:ident => $name:literal,)+) => {
+        /// A field of the configuration of some component.
+        ///
+        /// The name of a field is its path inside its configuration struct, such as `kafka.bootstrap`, behind the component
+        /// where the struct belongs to one process, such as `executor.bind_port`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum ConfigField {
+            $($(#[$doc])* #[serde(rename = $name)] $field,)+
+        }
+
+        impl ConfigField {
+            /// Every field, in the order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$field,)+];
+
+            /// The dotted name of the field.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$field => $name,)+
+                }
+            }
+        }
+    };
+}
+
+fields! {
+    /// The bootstrap servers of Kafka.
+    KafkaBootstrap => "kafka.bootstrap",
+    /// Further librdkafka properties of every Kafka client.
+    KafkaProperties => "kafka.properties",
+    /// The MongoDB connection string.
+    MongodbUri => "mongodb.uri",
+    /// The MongoDB database.
+    MongodbDatabase => "mongodb.database",
+    /// The URL of the inference server that a consumer asks.
+    InferenceUrl => "inference.url",
+    /// The address that the inference server listens on.
+    InferenceListen => "inference.listen",
+    /// The device that a model computes on.
+    InferenceDevice => "inference.device",
+    /// The precision that a model computes in.
+    InferencePrecision => "inference.precision",
+    /// The file of a model's weights.
+    Weights => "weights",
+    /// The address of the health server.
+    HealthListen => "health.listen",
+    /// The images per second of each producer.
+    ProducerRate => "producer.rate",
+    /// The ids of the producers.
+    ProducerIds => "producer.ids",
+    /// The file that holds the images to produce.
+    ProducerDataset => "producer.dataset",
+    /// The file that receives the ids of acknowledged images.
+    ProducerLedger => "producer.ledger",
+    /// The number of documents that `seed` writes.
+    SeedDocs => "seed.docs",
+    /// The collection that `seed` writes to.
+    SeedCollection => "seed.collection",
+    /// Whether `seed` creates a clustered or a plain collection.
+    SeedLayout => "seed.layout",
+    /// What `seed` does with a collection that holds documents.
+    SeedExisting => "seed.existing",
+    /// The address of the cluster's scheduler, for a client.
+    Scheduler => "scheduler",
+    /// The host that the scheduler listens on.
+    SchedulerBindHost => "scheduler.bind_host",
+    /// The port that the scheduler listens on.
+    SchedulerBindPort => "scheduler.bind_port",
+    /// The name under which executors reach the scheduler.
+    SchedulerExternalHost => "scheduler.external_host",
+    /// The folder of the scheduler's event log.
+    SchedulerEventLogDir => "scheduler.event_log_dir",
+    /// How long a job waits for a first executor.
+    SchedulerNoExecutorsGrace => "scheduler.no_executors_grace",
+    /// The scheduler that an executor registers with: host and port.
+    ExecutorSchedulerHost => "executor.scheduler_host",
+    /// The host that an executor listens on.
+    ExecutorBindHost => "executor.bind_host",
+    /// The port of an executor's Arrow Flight service.
+    ExecutorBindPort => "executor.bind_port",
+    /// The port of an executor's health server.
+    ExecutorBindHealthPort => "executor.bind_health_port",
+    /// The folder of an executor's shuffle files and spills.
+    ExecutorWorkDir => "executor.work_dir",
+    /// The memory of an executor's pool.
+    ExecutorMemory => "executor.memory",
+    /// The folder of cached tables.
+    CacheFolder => "cache.folder",
+}
+
+impl fmt::Display for ConfigField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A text that names no [`ConfigField`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no configuration field `{0}`")]
+pub struct UnknownField(pub String);
+
+impl FromStr for ConfigField {
+    type Err = UnknownField;
+
+    fn from_str(text: &str) -> Result<Self, UnknownField> {
+        let field = Self::ALL.iter().find(|field| field.name() == text);
+        field.copied().ok_or_else(|| UnknownField(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_field_has_a_name_of_its_own_and_is_read_back_from_it() {
+        let names: BTreeSet<_> = ConfigField::ALL.iter().map(|field| field.name()).collect();
+        assert_eq!(names.len(), ConfigField::ALL.len());
+        for field in ConfigField::ALL {
+            let dotted = |c: char| c.is_ascii_lowercase() || matches!(c, '.' | '_');
+            assert!(field.name().chars().all(dotted), "{field}");
+            assert_eq!(field.name().parse(), Ok(*field));
+            let json = serde_json::to_string(field).expect("written");
+            assert_eq!(json, format!("\"{field}\""));
+            assert_eq!(serde_json::from_str::<ConfigField>(&json).expect("read"), *field);
+        }
+        let error = "kafka.botstrap".parse::<ConfigField>().expect_err("unknown").to_string();
+        assert!(error.contains("kafka.botstrap"), "{error}");
+    }
+}

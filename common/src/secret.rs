@@ -1,0 +1,278 @@
+//! Values that may hold a secret, and print themselves without it.
+//!
+//! [`MongoUri`] is a connection string, which may hold a password; [`KafkaProperties`] are properties of a Kafka client,
+//! whose values may be passwords and keys. `Debug` and `Display` show neither, and each takes its secrets out of a message
+//! that somebody else wrote. What is secret is only given to whoever asks for it by name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What stands in a message in place of a secret.
+const REDACTED: &str = "<redacted>";
+
+/// A MongoDB connection string. It prints its scheme and hosts, without user, password, path and options.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MongoUri(String);
+
+impl MongoUri {
+    /// Takes a connection string as it is; whether it can be used is the driver's to say.
+    pub fn new(uri: impl Into<String>) -> Self {
+        Self(uri.into())
+    }
+
+    /// The whole string, with its secrets, for the driver.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The hosts, without anything else.
+    ///
+    /// Only what lies between the credentials and the path is kept, so that a malformed string reveals nothing either.
+    #[must_use]
+    pub fn hosts(&self) -> &str {
+        self.parts().hosts
+    }
+
+    /// Whether the string names a user.
+    #[must_use]
+    pub fn holds_credentials(&self) -> bool {
+        !self.parts().credentials.is_empty()
+    }
+
+    /// Whether the string holds a password, be it written as it should be or not.
+    #[must_use]
+    pub fn holds_password(&self) -> bool {
+        self.parts().credentials.contains(':')
+    }
+
+    /// Takes the string and its credentials out of a message.
+    #[must_use]
+    pub fn redact(&self, message: &str) -> String {
+        if self.0.is_empty() {
+            return message.to_owned();
+        }
+        let mut message = message.replace(&self.0, &self.to_string());
+        let credentials = self.parts().credentials;
+        let password = credentials.split_once(':').map_or("", |(_, password)| password);
+        for secret in [credentials, password] {
+            if !secret.is_empty() {
+                message = message.replace(secret, REDACTED);
+            }
+        }
+        message
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        // The last `@` ends the credentials, whatever an unescaped password holds. Options may have one of their own, as
+        // Azure's do: `host:1/?appName=@user@`.
+        let (credentials, hosts) = match rest.split_once('?') {
+            Some((before, options)) if !before.contains('@') && is_options_of(before, options) => {
+                ("", before)
+            }
+            Some((before, _)) if before.contains('@') => before.rsplit_once('@').unwrap_or(("", before)),
+            _ => rest.rsplit_once('@').unwrap_or(("", rest)),
+        };
+        let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
+        Parts { scheme, credentials, hosts }
+    }
+}
+
+/// Whether `before?options` is a list of hosts with options, rather than credentials whose password holds a `?`.
+fn is_options_of(before: &str, options: &str) -> bool {
+    let hosts = before.split('/').next().unwrap_or_default();
+    let is_host = |host: &str| match host.rsplit_once(':') {
+        Some((name, port)) => {
+            !name.is_empty() && (name.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit()))
+        }
+        None => !host.is_empty(),
+    };
+    let is_option = match (options.find('='), options.find('@')) {
+        (Some(equals), Some(at)) => equals < at,
+        (None, Some(_)) => false,
+        (_, None) => true,
+    };
+    // Without a path, `user?word@host` would look the same; a path is asked for by the standard.
+    (before.contains('/') || !options.contains('@')) && hosts.split(',').all(is_host) && is_option
+}
+
+struct Parts<'a> {
+    scheme: &'a str,
+    credentials: &'a str,
+    hosts: &'a str,
+}
+
+impl fmt::Display for MongoUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { scheme, hosts, .. } = self.parts();
+        if scheme.is_empty() { f.write_str(hosts) } else { write!(f, "{scheme}://{hosts}") }
+    }
+}
+
+impl fmt::Debug for MongoUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MongoUri({self})")
+    }
+}
+
+impl From<String> for MongoUri {
+    fn from(uri: String) -> Self {
+        Self(uri)
+    }
+}
+
+impl From<&str> for MongoUri {
+    fn from(uri: &str) -> Self {
+        Self(uri.to_owned())
+    }
+}
+
+impl From<&String> for MongoUri {
+    fn from(uri: &String) -> Self {
+        Self(uri.clone())
+    }
+}
+
+/// Parts of the names of librdkafka's properties whose values are secrets.
+const SECRET_NAMES: [&str; 4] = ["password", "secret", "key.pem", "oauthbearer.config"];
+
+/// Properties of a librdkafka client, such as `security.protocol` or `sasl.password`. `Debug` prints their names alone.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct KafkaProperties(BTreeMap<String, String>);
+
+impl KafkaProperties {
+    /// Sets a property; the value that it had is returned.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) -> Option<String> {
+        self.0.insert(name.into(), value.into())
+    }
+
+    /// The value of a property, which may be a secret.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Names and values, in the order of names. Values may be secrets.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether the property of this name holds a secret by its nature.
+    #[must_use]
+    pub fn is_secret(name: &str) -> bool {
+        SECRET_NAMES.iter().any(|part| name.contains(part))
+    }
+
+    /// Takes the values out of a message. Short ones are no secrets, and everywhere.
+    #[must_use]
+    pub fn redact(&self, message: &str) -> String {
+        let values = self.0.values().filter(|value| value.len() > 3);
+        values.fold(message.to_owned(), |text, value| text.replace(value.as_str(), REDACTED))
+    }
+}
+
+impl fmt::Debug for KafkaProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.keys().map(|name| (name, REDACTED))).finish()
+    }
+}
+
+impl Extend<(String, String)> for KafkaProperties {
+    fn extend<T: IntoIterator<Item = (String, String)>>(&mut self, pairs: T) {
+        self.0.extend(pairs);
+    }
+}
+
+impl FromIterator<(String, String)> for KafkaProperties {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+/// Takes `value` out of a message that quotes it.
+#[must_use]
+pub fn without(message: &str, value: &str) -> String {
+    if value.is_empty() { message.to_owned() } else { message.replace(value, REDACTED) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_string_prints_its_hosts_alone() {
+        for (uri, shown, hosts) in [
+            ("mongodb://localhost:27017", "mongodb://localhost:27017", "localhost:27017"),
+            ("mongodb://u:p@a:1,b:2/db?authSource=x", "mongodb://a:1,b:2", "a:1,b:2"),
+            ("mongodb://user:se@cret@a:1,b:2/admin?replicaSet=rs0", "mongodb://a:1,b:2", "a:1,b:2"),
+            ("mongodb+srv://u:p%40w@cluster.example", "mongodb+srv://cluster.example", "cluster.example"),
+            ("mongodb+srv://user:secret@c.example/?w=majority", "mongodb+srv://c.example", "c.example"),
+            ("mongodb://u:p/w@x@a:1/db", "mongodb://a:1", "a:1"),
+            ("mongodb://a:1/?authMechanismProperties=AWS_SESSION_TOKEN:s", "mongodb://a:1", "a:1"),
+            ("mongodb://[::1]:7/?w=1", "mongodb://[::1]:7", "[::1]:7"),
+            ("user:secret@host", "host", "host"),
+            ("mongodb://user:sec?ret@host", "mongodb://host", "host"),
+            ("mongodb://user:sec/r?et@host", "mongodb://host", "host"),
+            ("mongodb://user:sec/r?e=t@host", "mongodb://host", "host"),
+            (
+                "mongodb://user:secret@host:10255/?ssl=true&appName=@user@",
+                "mongodb://host:10255",
+                "host:10255",
+            ),
+            ("mongodb://host:1/?appName=@user@", "mongodb://host:1", "host:1"),
+            ("nonsense", "nonsense", "nonsense"),
+            ("", "", ""),
+        ] {
+            let parsed = MongoUri::new(uri);
+            assert_eq!((parsed.to_string().as_str(), parsed.hosts()), (shown, hosts), "{uri}");
+            assert!(!format!("{parsed:?}").contains("cret"), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_noticed_however_it_is_written() {
+        for (uri, holds) in [
+            ("mongodb://localhost:27017", false),
+            ("mongodb://user@host", false),
+            ("mongodb://user:secret@host", true),
+            ("mongodb://user:sec?ret@host", true),
+            ("mongodb://user:sec/ret@host", true),
+            ("mongodb://host:1/?appName=@user@", false),
+        ] {
+            assert_eq!(MongoUri::new(uri).holds_password(), holds, "{uri}");
+        }
+        assert!(MongoUri::from("mongodb://user@host").holds_credentials());
+    }
+
+    #[test]
+    fn a_message_loses_what_is_secret_in_it() {
+        let uri = MongoUri::new("mongodb://me:hunter2@a:1/db?x=y");
+        let message = "mongodb://me:hunter2@a:1/db?x=y is wrong: hunter2 of me:hunter2";
+        assert_eq!(uri.redact(message), "mongodb://a:1 is wrong: <redacted> of <redacted>");
+        assert_eq!(MongoUri::new("").redact("nothing"), "nothing");
+
+        let mut properties = KafkaProperties::default();
+        properties.insert("sasl.password", "hunter2");
+        properties.insert("retries", "7");
+        assert_eq!(properties.redact("7 times hunter2"), "7 times <redacted>");
+        let shown = format!("{properties:?}");
+        assert!(shown.contains("sasl.password") && !shown.contains("hunter2"), "{shown}");
+        assert_eq!(without("no \"hunter2\"", "hunter2"), "no \"<redacted>\"");
+        assert_eq!(without("nothing", ""), "nothing");
+    }
+
+    #[test]
+    fn names_of_secrets_are_known() {
+        for (name, secret) in [
+            ("sasl.password", true),
+            ("ssl.key.password", true),
+            ("ssl.key.pem", true),
+            ("sasl.oauthbearer.client.secret", true),
+            ("sasl.oauthbearer.config", true),
+            ("security.protocol", false),
+        ] {
+            assert_eq!(KafkaProperties::is_secret(name), secret, "{name}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A cluster in the test's own process: a scheduler and executors on loopback, of the engine's library functions.
+//!
+//! Every part is made from the same configuration, so what a test registers there in Rust, such as a function or a
+//! source of tables, is known to all of them, as it is to the processes of a program of its own. Plans, tasks and rows
+//! travel as between processes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use firesteel_engine::Config;
+use firesteel_engine::cluster::{Executor, ExecutorConfig, MemoryLimit, Scheduler, SchedulerConfig};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::active_executors;
+use crate::{SOON, wait_until};
+
+const LOOPBACK: &str = "127.0.0.1";
+/// The planner walks deep plans recursively.
+const STACK_BYTES: usize = 32 << 20;
+/// How long ending everything may take.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running cluster. Everything of it ends when it is dropped.
+#[derive(Debug)]
+pub struct InProcessCluster {
+    scheduler: SocketAddr,
+    executors: Vec<SocketAddr>,
+    runtime: Option<Runtime>,
+    // Removed last.
+    _folder: TempDir,
+}
+
+impl InProcessCluster {
+    /// Starts a scheduler and `executors` executors, each with the slots that `config` says, and waits until all of
+    /// them are registered.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    ///
+    /// # Panics
+    /// When the executors do not register soon.
+    pub async fn start(config: Config, executors: usize) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_stack_size(STACK_BYTES)
+            .thread_name("in-process-cluster")
+            .build()?;
+        let folder = tempfile::Builder::new().prefix("test-cluster-").tempdir()?;
+        let work = folder.path().to_owned();
+        let parts = runtime.spawn(async move {
+            let scheduler = Scheduler::bind(SchedulerConfig {
+                bind_host: LOOPBACK.to_owned(),
+                bind_port: 0,
+                ..SchedulerConfig::new(config.clone())
+            });
+            let scheduler = scheduler.await.context("the scheduler")?;
+            let address = scheduler.address();
+            // They end with the runtime. Asked to stop, an executor would tell Ballista that the whole process does.
+            tokio::spawn(scheduler.run(CancellationToken::new()));
+            let mut health = Vec::new();
+            for _ in 0..executors {
+                let executor = Executor::bind(ExecutorConfig {
+                    scheduler_host: LOOPBACK.to_owned(),
+                    scheduler_port: address.port(),
+                    bind_host: LOOPBACK.to_owned(),
+                    bind_port: 0,
+                    bind_grpc_port: 0,
+                    bind_health_port: 0,
+                    external_host: Some(LOOPBACK.to_owned()),
+                    work_dir: Some(work.clone()),
+                    memory: MemoryLimit::Unlimited,
+                    heartbeat_interval: Duration::from_secs(1),
+                    ..ExecutorConfig::new(config.clone())
+                });
+                let executor = executor.await.context("an executor")?;
+                health.push(executor.health_address());
+                tokio::spawn(executor.run(CancellationToken::new()));
+            }
+            anyhow::Ok((address, health))
+        });
+        let mut cluster = Self {
+            scheduler: SocketAddr::from(([0; 4], 0)),
+            executors: Vec::new(),
+            runtime: Some(runtime),
+            _folder: folder,
+        };
+        (cluster.scheduler, cluster.executors) = parts.await??;
+        let address = cluster.scheduler;
+        wait_until(&format!("{executors} executors are there"), SOON, async || {
+            active_executors(address).await == Some(executors)
+        })
+        .await;
+        Ok(cluster)
+    }
+
+    /// The address for clients.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("df://{}", self.scheduler)
+    }
+
+    /// Where each executor answers `/readyz` and `/metrics`.
+    #[must_use]
+    pub fn executors(&self) -> &[SocketAddr] {
+        &self.executors
+    }
+
+    /// Ends everything, and waits until it has ended.
+    pub async fn stop(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Ending a runtime blocks, which a task may not do. A panic in there is none of the test's.
+            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(STOP_TIMEOUT)).await;
+        }
+    }
+}
+
+impl Drop for InProcessCluster {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
