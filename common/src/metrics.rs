@@ -5,7 +5,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 /// Upper bounds of the buckets of times, in seconds: 1 ms to 60 s.
@@ -22,6 +22,12 @@ pub fn counter(name: &str, help: &str) -> IntCounter {
 #[must_use]
 pub fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     valid(IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+/// Fractional numbers that only grow, told apart by `labels`.
+#[must_use]
+pub fn sums(name: &str, help: &str, labels: &[&str]) -> CounterVec {
+    valid(CounterVec::new(Opts::new(name, help), labels))
 }
 
 /// A number of this moment.
@@ -51,6 +57,13 @@ pub fn registry(labels: &[(&str, &str)], instruments: Vec<Box<dyn Collector>>) -
         valid(registry.register(instrument));
     }
     registry
+}
+
+/// Adds an instrument to a registry, and returns it to be counted in.
+#[must_use]
+pub fn registered<C: Collector + Clone + 'static>(registry: &Registry, instrument: C) -> C {
+    valid(registry.register(Box::new(instrument.clone())));
+    instrument
 }
 
 #[expect(

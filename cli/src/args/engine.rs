@@ -26,7 +26,8 @@ impl EngineArgs {
     /// The engine's configuration, with the functions that SQL can call. `settings` names settings in the functions' errors.
     pub(crate) fn config(&self, settings: &Arc<Settings>) -> anyhow::Result<Config> {
         Ok(Config {
-            kafka: self.kafka.connection()?,
+            kafka: self.kafka.config()?,
+            topics: self.kafka.topics(),
             functions: classify::functions(self.model.config(), Arc::clone(settings)),
             ..self.mongo.engine()
         })

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use clap::Args;
-use firesteel_engine::KafkaConnection;
+use firesteel_engine::KafkaTopics;
 use firesteel_pipeline::consumer::{images, predictions};
 use firesteel_pipeline::kafka::KafkaConfig;
 use firesteel_pipeline::sink::MongoConfig;
@@ -45,7 +45,7 @@ pub(crate) struct KafkaArgs {
 }
 
 impl KafkaArgs {
-    /// The pipeline's configuration of a Kafka client.
+    /// The brokers and the properties of their clients.
     pub(crate) fn config(&self) -> anyhow::Result<KafkaConfig> {
         let mut config = KafkaConfig::new(self.kafka_bootstrap.clone());
         for text in &self.kafka_properties {
@@ -54,15 +54,9 @@ impl KafkaArgs {
         Ok(config)
     }
 
-    /// The engine's connection for the tables of Kafka.
-    pub(crate) fn connection(&self) -> anyhow::Result<KafkaConnection> {
-        let KafkaConfig { bootstrap, properties } = self.config()?;
-        Ok(KafkaConnection {
-            bootstrap,
-            properties: properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            images_topic: self.images_topic.clone(),
-            predictions_topic: self.predictions_topic.clone(),
-        })
+    /// The topics behind the engine's tables of Kafka.
+    pub(crate) fn topics(&self) -> KafkaTopics {
+        KafkaTopics { images: self.images_topic.clone(), predictions: self.predictions_topic.clone() }
     }
 
     /// The configuration of the image consumer; what is not about Kafka has its default.

@@ -139,7 +139,7 @@ fn settings_of(command: &Command) -> Vec<Setting> {
 
 /// One row a subcommand that has pods. A subcommand that comes to listen on something gets its port here.
 async fn roles() -> anyhow::Result<Vec<Role>> {
-    let (scheduler, executor) = (Scheduler::served()?, Executor::served()?);
+    let (scheduler, executor) = (Scheduler::served()?, Executor::served());
     let stats = Arc::<consumer::Stats>::default;
     let images = consumer::Metrics::images(&images::Config::default(), stats());
     let predictions = consumer::Metrics::predictions(&predictions::Config::default(), stats());

@@ -7,11 +7,12 @@ mod partitioner;
 mod read_mode;
 mod write;
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use firesteel_common::kafka::KafkaConfig;
+pub use firesteel_common::secret::MongoUri;
 
 pub use self::partitioner::Partitioner;
 pub use self::read_mode::ReadMode;
@@ -44,7 +45,9 @@ pub struct Config {
     /// The MongoDB server behind the table `predictions`.
     pub mongodb: MongoConnection,
     /// The Kafka brokers behind the tables `images` and `predictions_topic`.
-    pub kafka: KafkaConnection,
+    pub kafka: KafkaConfig,
+    /// The topics behind these tables.
+    pub topics: KafkaTopics,
     /// How many tasks the embedded engine runs at once. `None`: the number of processors.
     pub vcores: Option<usize>,
     /// How many partitions a shuffle has, and a scan at most. `None`: as many as `vcores`, which are those of this
@@ -68,7 +71,7 @@ pub struct Config {
 
 impl Config {
     /// A configuration for `database` on the server at `uri`; every other field has its default.
-    pub fn new(uri: impl Into<String>, database: impl Into<String>) -> Self {
+    pub fn new(uri: impl Into<MongoUri>, database: impl Into<String>) -> Self {
         Self { mongodb: MongoConnection { uri: uri.into(), database: database.into() }, ..Self::default() }
     }
 
@@ -94,10 +97,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mongodb: MongoConnection {
-                uri: "mongodb://localhost:27017".to_owned(),
+                uri: "mongodb://localhost:27017".into(),
                 database: "firesteel".to_owned(),
             },
-            kafka: KafkaConnection::default(),
+            kafka: KafkaConfig::default(),
+            topics: KafkaTopics::default(),
             vcores: None,
             partitions: None,
             scan: ScanConfig::default(),
@@ -111,74 +115,26 @@ impl Default for Config {
 }
 
 /// Where a MongoDB database is, with the credentials to read it. `Debug` shows only the hosts.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MongoConnection {
     /// A MongoDB connection string, which may hold a password.
-    pub uri: String,
+    pub uri: MongoUri,
     /// The database that holds the collections.
     pub database: String,
 }
 
-impl MongoConnection {
-    /// The hosts of the connection string, without user, password and options.
-    ///
-    /// Only what lies between the credentials and the path is kept, so that a malformed string reveals
-    /// nothing either.
-    pub fn address(&self) -> String {
-        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
-        // The last `@` ends the credentials, whatever an unescaped password holds; options may have one of their own,
-        // as Azure's do.
-        let before_options = rest.split('?').next().unwrap_or_default();
-        let rest =
-            if before_options.contains('@') || before_options.contains('/') { before_options } else { rest };
-        let rest = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
-        rest.split(['/', '?']).next().unwrap_or_default().to_owned()
-    }
-}
-
-impl fmt::Debug for MongoConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MongoConnection")
-            .field("address", &self.address())
-            .field("database", &self.database)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where Kafka is, with the credentials to read it. `Debug` shows the names of properties, not their values.
-#[derive(Clone, PartialEq, Eq)]
-pub struct KafkaConnection {
-    /// `host:port`, or several with commas in between.
-    pub bootstrap: String,
-    /// Further librdkafka properties, such as `security.protocol` or `sasl.password`.
-    pub properties: BTreeMap<String, String>,
+/// The topics behind the tables that are there from the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaTopics {
     /// The topic behind the table `images`.
-    pub images_topic: String,
+    pub images: String,
     /// The topic behind the table `predictions_topic`.
-    pub predictions_topic: String,
+    pub predictions: String,
 }
 
-impl Default for KafkaConnection {
+impl Default for KafkaTopics {
     fn default() -> Self {
-        Self {
-            bootstrap: "localhost:9092".to_owned(),
-            properties: BTreeMap::new(),
-            images_topic: "images".to_owned(),
-            predictions_topic: "predictions".to_owned(),
-        }
-    }
-}
-
-impl fmt::Debug for KafkaConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let redacted: BTreeMap<&str, &str> =
-            self.properties.keys().map(|name| (name.as_str(), "<redacted>")).collect();
-        f.debug_struct("KafkaConnection")
-            .field("bootstrap", &self.bootstrap)
-            .field("properties", &redacted)
-            .field("images_topic", &self.images_topic)
-            .field("predictions_topic", &self.predictions_topic)
-            .finish()
+        Self { images: "images".to_owned(), predictions: "predictions".to_owned() }
     }
 }
 
@@ -253,11 +209,11 @@ mod tests {
         ];
         for (uri, address) in cases {
             let config = Config::new(uri, "firesteel");
-            assert_eq!(config.mongodb.address(), address, "{uri}");
+            assert_eq!(config.mongodb.uri.hosts(), address, "{uri}");
             assert!(!format!("{config:?}").contains("cret"), "{uri}");
         }
         let mut config = Config::default();
-        config.kafka.properties.insert("sasl.password".to_owned(), "secret".to_owned());
+        config.kafka.properties.insert("sasl.password", "secret");
         let shown = format!("{config:?}");
         assert!(shown.contains("sasl.password") && !shown.contains("cret"), "{shown}");
     }

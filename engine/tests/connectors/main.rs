@@ -90,7 +90,7 @@ async fn kafka_conforms() -> anyhow::Result<()> {
     let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", &bootstrap).create()?;
     let mut config = Config::default();
     config.kafka.bootstrap = bootstrap;
-    config.kafka.predictions_topic.clone_from(&topic);
+    config.topics.predictions.clone_from(&topic);
     let add: AddRow = Arc::new(move |index| {
         let (producer, topic) = (producer.clone(), topic.clone());
         async move {

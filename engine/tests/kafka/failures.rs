@@ -10,7 +10,7 @@ use crate::Fixture;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_topic_is_named_and_not_created() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("unknown").await? else { return Ok(()) };
-    let topic = fixture.config.kafka.images_topic.clone();
+    let topic = fixture.config.topics.images.clone();
     for sql in ["SELECT count(*) FROM images", "SELECT label FROM images WHERE partition = 0"] {
         let error = fixture.failure(sql).await?;
         assert!(error.contains(&topic) && error.contains(ConfigField::KafkaBootstrap.name()), "{error}");
@@ -24,7 +24,7 @@ async fn a_missing_topic_is_named_and_not_created() -> anyhow::Result<()> {
 async fn a_broker_that_does_not_answer_is_an_error_within_ten_seconds() -> anyhow::Result<()> {
     let mut config = Config::default();
     config.kafka.bootstrap = "127.0.0.1:1".to_owned();
-    config.kafka.properties.insert("client.rack".to_owned(), "hunter2".to_owned());
+    config.kafka.properties.insert("client.rack", "hunter2");
     let session = Session::embedded(config).await?;
     let started = Instant::now();
     for error in [

@@ -41,7 +41,7 @@ async fn keys_values_and_headers_come_as_bytes() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_does_not_fit_is_an_error_or_null() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("misfit").await? else { return Ok(()) };
-    let topic = fixture.config.kafka.predictions_topic.clone();
+    let topic = fixture.config.topics.predictions.clone();
     fixture.publish(&topic, 1, &predictions(20)).await?;
     fixture.send(&topic, 0, &[("bad", Some("not protobuf")), ("tombstone", None)]).await?;
 
@@ -71,7 +71,7 @@ async fn a_value_that_does_not_fit_is_an_error_or_null() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_and_mongodb_are_joined() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("joined").await? else { return Ok(()) };
-    fixture.publish(&fixture.config.kafka.predictions_topic, 3, &predictions(600)).await?;
+    fixture.publish(&fixture.config.topics.predictions, 3, &predictions(600)).await?;
     let documents = (0..600).map(|index| samples::document(&prediction(index)));
     fixture.database().await?.collection("predictions").insert_many(documents).await?;
     let sql = "SELECT count(*) FROM predictions m JOIN predictions_topic k \

@@ -130,7 +130,7 @@ async fn unordered_timestamps_lose_no_message() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_partition_is_split() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("parts").await? else { return Ok(()) };
-    let topic = fixture.config.kafka.predictions_topic.clone();
+    let topic = fixture.config.topics.predictions.clone();
     fixture.publish(&topic, 1, &predictions(1_000)).await?;
     fixture.create("t", &topic, "'value.format' 'predictions', 'maxRecordsPerPartition' '70'").await?;
     let plan = fixture.session.sql("SELECT label FROM t").await?.explain().await?;
@@ -150,7 +150,7 @@ async fn a_large_partition_is_split() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_agrees_with_itself_under_concurrent_writes() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("agrees").await? else { return Ok(()) };
-    let topic = fixture.config.kafka.images_topic.clone();
+    let topic = fixture.config.topics.images.clone();
     fixture.publish(&topic, 3, &images(500)).await?;
     let writer = fixture.keep_writing(&topic);
     let sql = "SELECT count(*) FROM images UNION ALL SELECT count(label) FROM images \

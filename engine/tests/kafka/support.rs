@@ -40,11 +40,11 @@ impl Fixture {
         let database = TempDatabase::new(&services.mongodb_uri, name);
         let mut config = Config::new(&services.mongodb_uri, &database.name);
         config.kafka.bootstrap.clone_from(&bootstrap);
-        config.kafka.images_topic = unique(&format!("{name}-images"));
-        config.kafka.predictions_topic = unique(&format!("{name}-predictions"));
+        config.topics.images = unique(&format!("{name}-images"));
+        config.topics.predictions = unique(&format!("{name}-predictions"));
         config.vcores = Some(3);
         config.partitions = Some(4);
-        let topics = [config.kafka.images_topic.clone(), config.kafka.predictions_topic.clone()];
+        let topics = [config.topics.images.clone(), config.topics.predictions.clone()];
         Ok(Some(Self {
             session: Session::embedded(config.clone()).await?,
             producer: ClientConfig::new()

@@ -5,7 +5,7 @@ use crate::{Fixture, id, image, images, millis, prediction, predictions};
 #[tokio::test(flavor = "multi_thread")]
 async fn images_come_back_as_they_were_produced() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("typed").await? else { return Ok(()) };
-    let topic = &fixture.config.kafka.images_topic;
+    let topic = &fixture.config.topics.images;
     fixture.publish(topic, 3, &images(1_000)).await?;
 
     let mut rows = fixture
@@ -55,7 +55,7 @@ async fn images_come_back_as_they_were_produced() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_plan_shape_sees_each_message_once() -> anyhow::Result<()> {
     let Some(fixture) = Fixture::start("shapes").await? else { return Ok(()) };
-    fixture.publish(&fixture.config.kafka.predictions_topic, 4, &predictions(2_000)).await?;
+    fixture.publish(&fixture.config.topics.predictions, 4, &predictions(2_000)).await?;
     let wrong = (0..2_000).filter(|index| index % 7 == 0).count() as i64;
     for (sql, expected) in [
         ("SELECT count(*) FROM predictions_topic", 2_000),

@@ -15,12 +15,12 @@ async fn through_a_proxy(
     fixture: &Fixture,
     change: impl FnOnce(&mut Config),
 ) -> anyhow::Result<(Proxy, Session)> {
-    let address = fixture.config.mongodb.uri.trim_start_matches("mongodb://");
+    let address = fixture.config.mongodb.uri.expose().trim_start_matches("mongodb://");
     let address = address.split(['/', '?']).next().unwrap_or_default();
     let proxy = Proxy::start(address.to_owned(), true).await;
     let mut config = fixture.config.clone();
     // The addresses that a replica set reports would bypass the proxy.
-    config.mongodb.uri = format!("mongodb://{}/?directConnection=true", proxy.address());
+    config.mongodb.uri = format!("mongodb://{}/?directConnection=true", proxy.address()).into();
     change(&mut config);
     let session = Session::embedded(config).await?;
     Ok((proxy, session))

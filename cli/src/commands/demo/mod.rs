@@ -54,7 +54,7 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outc
         return Ok(Outcome::Interrupted);
     };
 
-    let config = Config { kafka: args.kafka.connection()?, ..args.mongo.engine() };
+    let config = Config { kafka: args.kafka.config()?, topics: args.kafka.topics(), ..args.mongo.engine() };
     let job = report::make(config, &flow.producers);
     let report = tokio::select! {
         report = job => report?,

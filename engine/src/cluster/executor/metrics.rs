@@ -10,7 +10,8 @@ use datafusion::catalog::memory::DataSourceExec;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
-use prometheus::{CounterVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use firesteel_common::metrics::{self, counters, histogram, registered, sums};
+use prometheus::{CounterVec, Histogram, IntCounterVec, IntGauge, Registry};
 
 use crate::connectors::connector::{Connector, ScanNode};
 use crate::connectors::metrics::ScanMetrics;
@@ -60,44 +61,34 @@ impl TaskOutcome {
 }
 
 impl ExecutorMetrics {
-    pub(super) fn new(connectors: &Connectors) -> prometheus::Result<Self> {
+    pub(super) fn new(connectors: &Connectors) -> Self {
         let registry = Registry::new();
-        let scans: Vec<ScanNode> = connectors.iter().flat_map(Connector::scans).copied().collect();
-        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
-            let gauge = IntGauge::new(format!("firesteel_{name}"), help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let counters = |name: &str, help: &str, label: &str| -> prometheus::Result<IntCounterVec> {
-            let counters = IntCounterVec::new(Opts::new(format!("firesteel_{name}"), help), &[label])?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok(counters)
-        };
-        let options = HistogramOpts::new("firesteel_task_seconds", "Time of tasks that ran to their end");
-        let task_seconds = Histogram::with_opts(options.buckets(TASK_SECONDS.to_vec()))?;
-        registry.register(Box::new(task_seconds.clone()))?;
-        let seconds = Opts::new("firesteel_scan_seconds_total", "Time that scans spent reading and decoding");
-        let seconds = CounterVec::new(seconds, &["source"])?;
-        registry.register(Box::new(seconds.clone()))?;
-
+        let gauge = |name, help| registered(&registry, metrics::gauge(name, help));
+        let of_source = |name, help| registered(&registry, counters(name, help, &["source"]));
+        let times = histogram("firesteel_task_seconds", "Time of tasks that ran to their end", &TASK_SECONDS);
+        let tasks = counters("firesteel_tasks_total", "Tasks that ended, by outcome", &["outcome"]);
+        let seconds =
+            sums("firesteel_scan_seconds_total", "Time that scans spent reading and decoding", &["source"]);
         let metrics = Self {
-            running: gauge("running_tasks", "Tasks that run")?,
-            tasks: counters("tasks_total", "Tasks that ended, by outcome", "outcome")?,
-            task_seconds,
-            rows: counters("scan_rows_total", "Rows that scans read", "source")?,
-            bytes: counters(
-                "scan_bytes_total",
+            scans: connectors.iter().flat_map(Connector::scans).copied().collect(),
+            running: gauge("firesteel_running_tasks", "Tasks that run"),
+            tasks: registered(&registry, tasks),
+            task_seconds: registered(&registry, times),
+            rows: of_source("firesteel_scan_rows_total", "Rows that scans read"),
+            bytes: of_source(
+                "firesteel_scan_bytes_total",
                 "Bytes that scans read, where their source counts them",
-                "source",
-            )?,
-            partitions: counters("scan_partitions_total", "Partitions that scans read", "source")?,
-            seconds,
-            memory_used: gauge("memory_pool_used_bytes", "Memory that tasks have reserved")?,
-            memory_limit: gauge("memory_pool_limit_bytes", "Memory that tasks may reserve; 0 = no limit")?,
-            slots: gauge("slots", "Tasks that can run at once")?,
-            connected: gauge("scheduler_connected", "1 when the last heartbeat was answered")?,
+            ),
+            partitions: of_source("firesteel_scan_partitions_total", "Partitions that scans read"),
+            seconds: registered(&registry, seconds),
+            memory_used: gauge("firesteel_memory_pool_used_bytes", "Memory that tasks have reserved"),
+            memory_limit: gauge(
+                "firesteel_memory_pool_limit_bytes",
+                "Memory that tasks may reserve; 0 = no limit",
+            ),
+            slots: gauge("firesteel_slots", "Tasks that can run at once"),
+            connected: gauge("firesteel_scheduler_connected", "1 when the last heartbeat was answered"),
             registry,
-            scans,
         };
         for outcome in [TaskOutcome::Completed, TaskOutcome::Failed, TaskOutcome::Cancelled] {
             metrics.tasks.with_label_values(&[outcome.label()]);
@@ -108,7 +99,7 @@ impl ExecutorMetrics {
             }
             metrics.seconds.with_label_values(&[source]);
         }
-        Ok(metrics)
+        metrics
     }
 
     pub(super) fn task_started(&self) {

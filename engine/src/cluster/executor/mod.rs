@@ -101,7 +101,7 @@ impl ExecutorResources {
         connectors.functions().charge(&pool);
         let runtime_env =
             RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill()).build_arc()?;
-        let metrics = ExecutorMetrics::new(&connectors).map_err(failed)?;
+        let metrics = ExecutorMetrics::new(&connectors);
         Ok(Self {
             connectors,
             work,
@@ -160,14 +160,11 @@ impl Drop for ExecutorResources {
 impl Executor {
     /// Returns what every executor answers over HTTP.
     ///
-    /// # Errors
-    /// Metrics that cannot be registered.
-    ///
     /// # Panics
     /// Outside of a Tokio runtime: a connector's clients live on the current one.
-    pub fn served() -> Result<Served> {
+    pub fn served() -> Served {
         let connectors = Connectors::new(&Config::default(), Handle::current());
-        Ok(Served::new(ROUTES, &ExecutorMetrics::new(&connectors).map_err(failed)?.registry))
+        Served::new(ROUTES, &ExecutorMetrics::new(&connectors).registry)
     }
 
     /// Binds the health port and creates the work directory. The clients of MongoDB use the current runtime.

@@ -9,9 +9,8 @@ use ballista_core::JobId;
 use ballista_core::error::{BallistaError, Result as BallistaResult};
 use ballista_scheduler::metrics::SchedulerMetricsCollector;
 use firesteel_common::http;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT,
-};
+use firesteel_common::metrics::{self, counter, counters, histogram, registered};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TEXT_FORMAT};
 
 /// The upper bounds of the buckets of job times, in seconds.
 const JOB_SECONDS: [f64; 12] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
@@ -44,45 +43,42 @@ pub(super) struct Gauges {
 }
 
 impl SchedulerMetrics {
-    pub(super) fn new() -> prometheus::Result<Self> {
+    pub(super) fn new() -> Self {
         let registry = Registry::new();
-        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
-            let gauge = IntGauge::new(format!("firesteel_{name}"), help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let seconds = |name: &str, help: &str| -> prometheus::Result<Histogram> {
-            let options = HistogramOpts::new(format!("firesteel_{name}"), help);
-            let histogram = Histogram::with_opts(options.buckets(JOB_SECONDS.to_vec()))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok(histogram)
-        };
-        let submitted = IntCounter::new("firesteel_jobs_submitted_total", "Jobs that were planned")?;
-        registry.register(Box::new(submitted.clone()))?;
-        let ended = Opts::new("firesteel_jobs_total", "Jobs that ended, by outcome");
-        let ended = IntCounterVec::new(ended, &["outcome"])?;
-        registry.register(Box::new(ended.clone()))?;
+        let gauge = |name, help| registered(&registry, metrics::gauge(name, help));
+        let seconds = |name, help| registered(&registry, histogram(name, help, &JOB_SECONDS));
+        let submitted = counter("firesteel_jobs_submitted_total", "Jobs that were planned");
+        let ended = counters("firesteel_jobs_total", "Jobs that ended, by outcome", &["outcome"]);
         for outcome in ["completed", "failed", "cancelled"] {
             ended.with_label_values(&[outcome]);
         }
-        Ok(Self {
+        Self {
             on_submitted: OnceLock::new(),
-            submitted,
-            ended,
-            job_seconds: seconds("job_seconds", "Time of completed jobs, from the queue to the result")?,
-            planning_seconds: seconds("job_planning_seconds", "Time from the queue to the first task")?,
+            submitted: registered(&registry, submitted),
+            ended: registered(&registry, ended),
+            job_seconds: seconds(
+                "firesteel_job_seconds",
+                "Time of completed jobs, from the queue to the result",
+            ),
+            planning_seconds: seconds(
+                "firesteel_job_planning_seconds",
+                "Time from the queue to the first task",
+            ),
             gauges: Gauges {
-                executors: gauge("executors", "Executors that take tasks")?,
-                draining: gauge("executors_draining", "Executors that end what they have begun")?,
-                slots: gauge("slots", "Tasks that can run at once: the vcores of all executors")?,
-                free_slots: gauge("free_slots", "Slots without a task")?,
-                running_jobs: gauge("running_jobs", "Jobs with tasks that run or wait")?,
-                queued_jobs: gauge("queued_jobs", "Jobs that are being planned")?,
-                running_tasks: gauge("running_tasks", "Tasks that run")?,
-                pending_tasks: gauge("pending_tasks", "Tasks that could run if there were a free slot")?,
+                executors: gauge("firesteel_executors", "Executors that take tasks"),
+                draining: gauge("firesteel_executors_draining", "Executors that end what they have begun"),
+                slots: gauge("firesteel_slots", "Tasks that can run at once: the vcores of all executors"),
+                free_slots: gauge("firesteel_free_slots", "Slots without a task"),
+                running_jobs: gauge("firesteel_running_jobs", "Jobs with tasks that run or wait"),
+                queued_jobs: gauge("firesteel_queued_jobs", "Jobs that are being planned"),
+                running_tasks: gauge("firesteel_running_tasks", "Tasks that run"),
+                pending_tasks: gauge(
+                    "firesteel_pending_tasks",
+                    "Tasks that could run if there were a free slot",
+                ),
             },
             registry,
-        })
+        }
     }
 }
 
@@ -145,7 +141,7 @@ mod tests {
 
     #[test]
     fn jobs_are_counted_by_outcome() {
-        let metrics = SchedulerMetrics::new().unwrap();
+        let metrics = SchedulerMetrics::new();
         let job = JobId::from("a");
         metrics.record_submitted(&job, 0, 10);
         metrics.record_completed(&job, 0, 1_500);

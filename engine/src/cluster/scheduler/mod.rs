@@ -114,7 +114,7 @@ impl Scheduler {
         let executors =
             Arc::new(Executors::new(cluster.cluster_state(), config.executor_timeout, sender, slots));
         let jobs = Arc::new(Jobs::new(cluster.job_state()));
-        let metrics = Arc::new(SchedulerMetrics::new().map_err(failed)?);
+        let metrics = Arc::new(SchedulerMetrics::new());
         let cluster = BallistaCluster::new(Arc::clone(&executors) as _, Arc::clone(&jobs) as _);
         let mut server = Server::new(
             ballista.scheduler_endpoint(),

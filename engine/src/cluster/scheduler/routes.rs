@@ -119,9 +119,9 @@ impl super::Scheduler {
     /// Returns what every scheduler answers over HTTP, beside Ballista's own routes.
     ///
     /// # Errors
-    /// Metrics that cannot be registered.
+    /// An overview that cannot be written as JSON.
     pub fn served() -> Result<Served> {
-        let metrics = SchedulerMetrics::new().map_err(super::failed)?;
+        let metrics = SchedulerMetrics::new();
         let idle = serde_json::to_value(Overview::default()).map_err(super::failed)?;
         let [.., overview] = ROUTES;
         let served = Served::new(ROUTES.into_iter().chain([ACTIVITY_PATH]), &metrics.registry);

@@ -269,7 +269,7 @@ mod tests {
         let runtime = Runtime::new().unwrap();
         let mut config = Config::default();
         config.kafka.bootstrap = "broker.example.org:9092".to_owned();
-        config.kafka.properties.insert("sasl.password".to_owned(), "hunter2".to_owned());
+        config.kafka.properties.insert("sasl.password", "hunter2");
         let connectors = Arc::new(Connectors::new(&config, runtime.handle().clone()));
         (runtime, connectors)
     }

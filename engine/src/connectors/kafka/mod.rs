@@ -56,8 +56,8 @@ impl Kafka {
     /// The connector of this configuration. Nothing connects yet.
     pub(crate) fn new(config: &Config, shared: &Shared) -> Self {
         let topics = [
-            ("images", config.kafka.images_topic.clone(), Format::Images),
-            ("predictions_topic", config.kafka.predictions_topic.clone(), Format::Predictions),
+            ("images", config.topics.images.clone(), Format::Images),
+            ("predictions_topic", config.topics.predictions.clone(), Format::Predictions),
         ];
         Self { connections: Connections::new(config, shared), topics }
     }

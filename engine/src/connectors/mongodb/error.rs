@@ -1,23 +1,18 @@
 //! Classifies a driver's error once: transient, snapshot gone, or permanent. What a caller does follows from that.
 
 use datafusion::error::DataFusionError;
+use firesteel_common::mongodb::Fact;
+pub(crate) use firesteel_common::mongodb::client::is_lost;
+use firesteel_common::mongodb::client::known_code;
 use mongodb::error::{Error as DriverError, ErrorKind};
 
 use crate::Error;
-
-/// `SnapshotTooOld` and `StaleChunkHistory`: the server no longer has the data of that time. `SnapshotUnavailable`
-/// (246) is not among them: it has several causes, and the server names the one.
-const SNAPSHOT_GONE: [i32; 2] = [239, 250];
-
-/// Codes of the server that a retry may cure: a lost host, an election, a shutdown, a lost or killed cursor.
-const TRANSIENT: [i32; 19] =
-    [6, 7, 43, 63, 89, 91, 134, 150, 175, 189, 234, 237, 262, 9001, 10107, 11600, 11602, 13435, 13436];
 
 /// An error of `operation` on `collection`, ready to travel through DataFusion.
 ///
 /// A transient one becomes `IoError`: only that is tried again by the scheduler.
 pub(crate) fn classify(operation: &'static str, collection: &str, error: &DriverError) -> DataFusionError {
-    if code(error).is_some_and(|code| SNAPSHOT_GONE.contains(&code)) {
+    if known_code(error).is_some_and(|code| code.fact() == Fact::SnapshotGone) {
         return Error::SnapshotUnavailable { collection: collection.to_owned(), message: text(error) }.into();
     }
     let ours = Error::MongoDb { operation, collection: collection.to_owned(), message: text(error) };
@@ -44,32 +39,21 @@ fn selection(message: &str) -> String {
     }
 }
 
-fn code(error: &DriverError) -> Option<i32> {
-    match error.kind.as_ref() {
-        ErrorKind::Command(command) => Some(command.code),
-        _ => None,
-    }
-}
-
-/// Whether the server cannot be reached, or no longer.
-pub(crate) fn is_lost(error: &DriverError) -> bool {
-    matches!(
-        error.kind.as_ref(),
-        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. }
-    )
-}
-
 /// Whether the same operation may succeed when it is tried again.
 pub(crate) fn is_transient(error: &DriverError) -> bool {
-    match error.kind.as_ref() {
-        _ if is_lost(error) => true,
-        ErrorKind::Command(command) => TRANSIENT.contains(&command.code),
-        _ => false,
-    }
+    is_lost(error) || known_code(error).is_some_and(|code| is_transient_fact(code.fact()))
+}
+
+/// Whether a retry may cure what a code of the server says: a lost host, an election, a shutdown, a lost or killed
+/// cursor. A query has to end, so a code that is not known is for good.
+fn is_transient_fact(fact: Fact) -> bool {
+    matches!(fact, Fact::ServerGoing | Fact::CursorLost | Fact::NotSettled)
 }
 
 #[cfg(test)]
 mod tests {
+    use firesteel_common::mongodb::Code;
+
     use super::*;
     use crate::MONGODB_URI_SETTING;
 
@@ -83,6 +67,21 @@ mod tests {
             "no server answered in time: I/O error: Connection refused (os error 111)"
         );
         assert_eq!(selection("something new"), "something new");
+    }
+
+    #[test]
+    fn codes_that_a_retry_may_cure() {
+        let cured: Vec<i32> = Code::ALL
+            .iter()
+            .filter(|code| is_transient_fact(code.fact()))
+            .map(|code| code.number())
+            .collect();
+        let expected = [
+            6, 7, 43, 63, 89, 91, 134, 150, 175, 189, 234, 237, 262, 9001, 10107, 11600, 11602, 13435, 13436,
+        ];
+        assert_eq!(cured, expected);
+        let gone = Code::ALL.iter().filter(|code| code.fact() == Fact::SnapshotGone);
+        assert_eq!(gone.map(|code| code.number()).collect::<Vec<_>>(), [239, 250]);
     }
 
     #[test]

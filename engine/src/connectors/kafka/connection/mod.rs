@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use firesteel_common::kafka::{self, KafkaConfig, QuietContext};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -22,29 +23,17 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use self::log::Logs;
 use super::config::Isolation;
 use super::error::{is_transient, is_unknown_topic};
-use crate::config::{KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING, KafkaConnection};
+use crate::config::{KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING};
 use crate::connectors::per_query::PerQuery;
 use crate::{Config, Error, Result};
 
-/// Properties that decide what a scan reads; nobody sets them from outside.
-const RESERVED: [&str; 12] = [
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.partition.eof",
-    "auto.offset.reset",
-    "isolation.level",
-    "allow.auto.create.topics",
-    "partition.assignment.strategy",
-];
+/// Properties that decide what a scan reads, besides those that every client reserves.
+const RESERVED: [&str; 4] =
+    ["group.instance.id", "enable.partition.eof", "isolation.level", "allow.auto.create.topics"];
 
 /// One Kafka cluster.
 pub(crate) struct Connection {
-    settings: KafkaConnection,
+    settings: KafkaConfig,
     timeout: Duration,
     /// Clients that ask and do not read.
     planners: Mutex<HashMap<Isolation, Arc<Client>>>,
@@ -123,42 +112,25 @@ impl Connection {
     }
 
     fn client(&self, isolation: Isolation) -> Result<ClientConfig> {
-        let mut client = ClientConfig::new();
-        client
-            .set("bootstrap.servers", &self.settings.bootstrap)
-            .set("client.id", "firesteel-engine")
-            .set("allow.auto.create.topics", "false")
-            .set("isolation.level", isolation.name())
-            .set("reconnect.backoff.ms", "100")
-            .set("reconnect.backoff.max.ms", "2000")
-            .set("socket.keepalive.enable", "true")
+        let defaults = [
+            ("allow.auto.create.topics", "false"),
+            ("isolation.level", isolation.name()),
             // What is fetched ahead is memory too, of every task.
-            .set("queued.max.messages.kbytes", "16384")
+            ("queued.max.messages.kbytes", "16384"),
             // A full queue is looked at again soon: the default waits a second for each 16 MiB.
-            .set("fetch.queue.backoff.ms", "10")
+            ("fetch.queue.backoff.ms", "10"),
             // How long a broker holds back the answer that there is no more.
-            .set("fetch.wait.max.ms", "50");
-        for (name, value) in &self.settings.properties {
-            if RESERVED.contains(&name.as_str()) {
-                let message = format!("property {name} is decided by the table that is read");
-                return Err(Error::InvalidSetting { setting: KAFKA_PROPERTIES_SETTING, message });
-            }
-            client.set(name, value);
-        }
-        client.set_log_level(RDKafkaLogLevel::Warning);
-        Ok(client)
+            ("fetch.wait.max.ms", "50"),
+        ];
+        self.settings.client("firesteel-engine", &defaults, &RESERVED).map_err(|reserved| {
+            let message = format!("property {} is decided by the table that is read", reserved.0);
+            Error::InvalidSetting { setting: KAFKA_PROPERTIES_SETTING, message }
+        })
     }
 
     fn make(&self, config: &ClientConfig) -> Result<Client> {
         config.create_with_context(Context::default()).map_err(|error| {
-            let message = match error {
-                // The client's description quotes the value that it did not like.
-                KafkaError::ClientConfig(_, reason, name, value) => {
-                    let reason = if value.is_empty() { reason } else { reason.replace(&value, "<redacted>") };
-                    format!("property {name}: {reason}")
-                }
-                other => self.redact(&other.to_string()),
-            };
+            let message = self.settings.properties.redact(&self.settings.client_error(error).to_string());
             Error::InvalidSetting { setting: KAFKA_PROPERTIES_SETTING, message }
         })
     }
@@ -169,7 +141,7 @@ impl Connection {
             role: "Kafka",
             address: self.settings.bootstrap.clone(),
             setting: KAFKA_BOOTSTRAP_SETTING,
-            message: self.redact(message),
+            message: self.settings.properties.redact(message),
         }
     }
 
@@ -183,12 +155,6 @@ impl Connection {
             return self.unreachable(&message);
         }
         Error::Kafka { operation, topic: topic.to_owned(), message }
-    }
-
-    /// Takes the values of properties out of a message. Short ones are no secrets, and everywhere.
-    fn redact(&self, message: &str) -> String {
-        let values = self.settings.properties.values().filter(|value| value.len() > 3);
-        values.fold(message.to_owned(), |text, value| text.replace(value.as_str(), "<redacted>"))
     }
 }
 
@@ -235,16 +201,16 @@ impl Context {
 }
 
 impl ClientContext for Context {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", facility, "{message}");
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        QuietContext.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, "{reason}");
         // That all brokers are down follows the reason why.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         }
+        QuietContext.error(error, reason);
     }
 }
 
@@ -252,9 +218,7 @@ impl ConsumerContext for Context {}
 
 /// Runs a request of librdkafka, which blocks.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Error::Embedded { message: "it is shutting down".to_owned() })
+    kafka::blocking(work).await.map_err(|_| Error::Embedded { message: "it is shutting down".to_owned() })
 }
 
 #[cfg(test)]
@@ -281,13 +245,13 @@ mod tests {
 
     fn with(name: &str, value: &str) -> Connection {
         let mut config = Config::default();
-        config.kafka.properties.insert(name.to_owned(), value.to_owned());
+        config.kafka.properties.insert(name, value);
         Connection::new(&config)
     }
 
     #[test]
     fn what_a_scan_rests_on_cannot_be_set_and_the_rest_can() {
-        for name in RESERVED {
+        for name in RESERVED.into_iter().chain(kafka::RESERVED) {
             let error = with(name, "hunter2").planner(Isolation::ReadCommitted).err().expect(name);
             let told = format!("{error} {error:?}");
             assert!(told.contains(name) && told.contains(KAFKA_PROPERTIES_SETTING.name()), "{told}");

@@ -2,21 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use firesteel_common::kafka::{ask_until_settled, is_settling, partitions};
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::log::{Log, Logs, Times};
 use super::{Client, Connection, blocking, why};
 use crate::connectors::kafka::config::Isolation;
-use crate::connectors::kafka::error::is_settling;
 use crate::connectors::per_query::QueryKey;
 use crate::{Error, Result};
-
-/// How long to wait before a cluster that is choosing leaders is asked again.
-const SETTLING: Duration = Duration::from_millis(50);
 
 /// The offsets of every partition of `topic`, as they were when `query` first asked.
 pub(crate) async fn logs(
@@ -79,35 +76,18 @@ async fn ask<T: Send + 'static>(
     let client = connection.planner(isolation)?;
     let (name, timeout) = (topic.to_owned(), connection.timeout());
     let answer = blocking(move || {
-        let deadline = Instant::now() + timeout;
-        loop {
-            match request(&client, &name, timeout) {
-                Err(error) if is_settling(&error) && Instant::now() < deadline => {
-                    std::thread::sleep(SETTLING)
-                }
-                Err(error) => return Err((why(&client, &error), error)),
-                Ok(answer) => {
-                    client.context().forget();
-                    return Ok(answer);
-                }
+        match ask_until_settled(timeout, is_settling, || request(&client, &name, timeout)) {
+            Ok(answer) => {
+                client.context().forget();
+                Ok(answer)
             }
+            Err(error) => Err((why(&client, &error), error)),
         }
     });
     answer.await?.map_err(|(why, error)| match connection.classify("describe", topic, &error) {
         Error::Unreachable { .. } => connection.unreachable(&why),
         other => other,
     })
-}
-
-fn partitions(client: &Client, topic: &str, timeout: Duration) -> KafkaResult<Vec<i32>> {
-    let metadata = client.fetch_metadata(Some(topic), timeout)?;
-    let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
-    let found = metadata.topics().iter().find(|found| found.name() == topic).ok_or(unknown.clone())?;
-    if let Some(error) = found.error() {
-        return Err(KafkaError::MetadataFetch(error.into()));
-    }
-    let partitions: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
-    if partitions.is_empty() { Err(unknown) } else { Ok(partitions) }
 }
 
 /// Answers where a partition begins, ends or reaches a time. One that does not reach it is left out.

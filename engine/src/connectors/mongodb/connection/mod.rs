@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bson::{Document, Timestamp, doc};
 use datafusion::error::DataFusionError;
-use mongodb::options::ClientOptions;
+use firesteel_common::mongodb::client::client;
 use mongodb::{Client, Database};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
@@ -98,13 +98,7 @@ impl Connection {
         self.client
             .get_or_try_init(|| async {
                 let (uri, timeout) = (self.settings.uri.clone(), self.timeout);
-                let connect = async move {
-                    let mut options = ClientOptions::parse(uri).await?;
-                    options.app_name.get_or_insert_with(|| "firesteel".to_owned());
-                    options.connect_timeout.get_or_insert(timeout);
-                    options.server_selection_timeout.get_or_insert(timeout);
-                    Client::with_options(options)
-                };
+                let connect = async move { client(&uri, "firesteel", timeout).await };
                 // A `mongodb+srv` address is looked up here, which may hang.
                 let connect = self.runtime.spawn(tokio::time::timeout(timeout, connect));
                 match connect.await {
@@ -123,33 +117,20 @@ impl Connection {
     fn unreachable(&self, message: String) -> Error {
         Error::Unreachable {
             role: "MongoDB",
-            address: self.settings.address(),
+            address: self.settings.uri.hosts().to_owned(),
             setting: MONGODB_URI_SETTING,
-            message: self.redact(&message),
+            message: self.settings.uri.redact(&message),
         }
     }
 
     /// Why the connection string cannot be used. The driver quotes the part that it stumbled over, which for an
     /// unescaped password is a part of it: with credentials in the string its words are not repeated.
     fn why_invalid(&self, message: &str) -> String {
-        if self.settings.uri.contains('@') {
+        if self.settings.uri.holds_credentials() {
             return "not a valid connection string; in user and password `: / ? # [ ] @ %` have to be percent-encoded"
                 .to_owned();
         }
-        message.to_owned()
-    }
-
-    /// Takes the credentials of the connection string out of a message.
-    fn redact(&self, message: &str) -> String {
-        let uri = &self.settings.uri;
-        let rest = uri.split_once("://").map_or(uri.as_str(), |(_, rest)| rest);
-        let Some((credentials, _)) = rest.rsplit_once('@') else { return message.to_owned() };
-        let mut message = message.replace(credentials, "…");
-        if let Some((_, password)) = credentials.split_once(':').filter(|(_, password)| !password.is_empty())
-        {
-            message = message.replace(password, "…");
-        }
-        message
+        self.settings.uri.redact(message)
     }
 }
 

@@ -13,10 +13,11 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
+use firesteel_common::mongodb::CollectionInfo;
 
 use super::filter;
 use super::filter::pushed::Pushed;
-use super::partition::collection::{CollectionInfo, CollectionRef};
+use super::partition::collection::CollectionRef;
 use super::partition::{self, PartitionPlan, ScanRequest};
 use crate::Error;
 use crate::config::{ReadMode, ScanConfig, WriteConfig};
@@ -104,7 +105,7 @@ impl MongoTable {
         let info = partition::collection::collection_info(connection, &database, &self.collection).await?;
         let partitioning = if filter.is_some_and(filter::constrains_id) {
             PartitionPlan::one("single (filter on _id)")
-        } else if info.collated_view && filter.is_some() {
+        } else if info.is_collated_view() && filter.is_some() {
             PartitionPlan::one("single (a view with a collation)")
         } else {
             let parts = self.connections.slots().scan_partitions(self.scan.max_partitions, target_partitions);
@@ -184,7 +185,7 @@ impl TableProvider for MongoTable {
             || self.plan_scan(&connection, query.clone(), filter.as_ref(), &columns, target_partitions);
         let ScanPlan { cluster_time, info, partitioning } =
             retry::retry_transient(connection.timeout(), plan).await?;
-        if info.collated_view && filter.is_some() {
+        if info.is_collated_view() && filter.is_some() {
             return Box::pin(self.scan_and_filter(state, projection, &taken)).await;
         }
         // The server would count documents that are dropped afterwards.
@@ -202,7 +203,7 @@ impl TableProvider for MongoTable {
             whole_documents: partitioning.whole_documents,
             decode,
             // A view of its own collation is not read under another.
-            aggregate_pushdown: self.scan.aggregate_pushdown && !info.collated_view,
+            aggregate_pushdown: self.scan.aggregate_pushdown && !info.is_collated_view(),
             partitioner: partitioning.partitioner,
         };
         Ok(Arc::new(MongoScanExec::try_new(spec, connection, &partitioning.partitions)?))

@@ -1,49 +1,14 @@
 //! The commands of a batch of upserts, and what the server's answers mean: pure functions.
 
-use bson::raw::{RawArrayBuf, RawDocumentBuf, cstr};
-use bson::{Bson, Document, rawdoc};
+use bson::raw::{RawDocumentBuf, cstr};
+use bson::rawdoc;
+use firesteel_common::mongodb::bulk::{Reply, ServerMessage, WriteError};
+use firesteel_common::mongodb::{Code, Fact};
 
-use crate::config::{Acknowledgement, WriteConcern, WriteConfig};
-
-/// Bytes of upserts in one command, at most: well below the 48 MB of a message.
-const MAX_BYTES: usize = 12 << 20;
-
-/// Upserts that wait to be sent.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    upserts: RawArrayBuf,
-    count: usize,
-    bytes: usize,
-}
-
-impl Batch {
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Whether `upsert` has to wait for the next command.
-    pub(super) fn is_full_for(&self, upsert: &RawDocumentBuf, max_rows: usize) -> bool {
-        self.count > 0 && (self.count >= max_rows.max(1) || self.bytes + upsert.as_bytes().len() > MAX_BYTES)
-    }
-
-    pub(super) fn push(&mut self, upsert: &RawDocumentBuf) {
-        self.upserts.push(upsert);
-        self.count += 1;
-        self.bytes += upsert.as_bytes().len();
-    }
-
-    /// The command that sends them, unordered: what one document is refused for does not keep the others out.
-    pub(super) fn command(&self, collection: &str, config: &WriteConfig) -> RawDocumentBuf {
-        let mut command = rawdoc! { "update": collection };
-        command.append(cstr!("updates"), &self.upserts);
-        command.append(cstr!("ordered"), false);
-        command.append(cstr!("writeConcern"), concern(&config.write_concern));
-        command
-    }
-}
+use crate::config::{Acknowledgement, WriteConcern};
 
 /// A write concern as in a command.
-fn concern(concern: &WriteConcern) -> RawDocumentBuf {
+pub(super) fn concern(concern: &WriteConcern) -> RawDocumentBuf {
     let mut document = rawdoc! {};
     match &concern.acknowledgement {
         Acknowledgement::Majority => document.append(cstr!("w"), "majority"),
@@ -70,27 +35,24 @@ pub(super) enum Verdict {
     Refused(String),
 }
 
-/// Two upserts of the same new key ran at once and this one lost: it will be an update the next time.
-const DUPLICATE_KEY: i64 = 11_000;
-/// A document was changed by two writers at once.
-const WRITE_CONFLICT: i64 = 112;
-/// A write concern that was not met in time, or by members that were on their way out.
-const PASSING_CONCERNS: [i64; 6] = [64, 91, 189, 11_600, 11_602, 10_107];
-
-/// Reads the answer to an `update` command that itself succeeded (`ok: 1`).
-pub(super) fn verdict(answer: &Document, key_fields: &[String]) -> Verdict {
+/// Decides what to do after the reply to an `update` command that itself succeeded.
+pub(super) fn verdict(reply: &Reply, key_fields: &[String]) -> Verdict {
     let mut again = None;
-    for error in answer.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default() {
-        let Bson::Document(error) = error else { continue };
-        let code = number(error, "code");
-        if code == WRITE_CONFLICT || (code == DUPLICATE_KEY && is_our_key(error, key_fields)) {
-            again = Some(error_message(error));
-        } else {
-            return Verdict::Refused(error_message(error));
+    for error in &reply.write_errors {
+        match Code::of(error.said.code) {
+            // A document was changed by two writers at once.
+            Some(Code::WriteConflict) => {}
+            // Two upserts of the same new key ran at once and this one lost: it will be an update the next time.
+            Some(Code::DuplicateKey) if is_our_key(error, key_fields) => {}
+            _ => return Verdict::Refused(error_message(&error.said)),
         }
+        again = Some(error_message(&error.said));
     }
-    if let Ok(error) = answer.get_document("writeConcernError") {
-        if !PASSING_CONCERNS.contains(&number(error, "code")) {
+    if let Some(error) = &reply.concern_error {
+        // It was not met in time, or by members that were on their way out.
+        let passes = Code::of(error.code)
+            .is_some_and(|code| matches!(code.fact(), Fact::Unconfirmed | Fact::ServerGoing));
+        if !passes {
             return Verdict::Refused(error_message(error));
         }
         again = Some(error_message(error));
@@ -99,28 +61,20 @@ pub(super) fn verdict(answer: &Document, key_fields: &[String]) -> Verdict {
 }
 
 /// A duplicate of the key is a race with another upsert of it. A duplicate of any other index stays.
-fn is_our_key(error: &Document, key_fields: &[String]) -> bool {
-    let Ok(pattern) = error.get_document("keyPattern") else { return false };
-    pattern.len() == key_fields.len() && pattern.keys().all(|field| key_fields.contains(field))
+fn is_our_key(error: &WriteError, key_fields: &[String]) -> bool {
+    error.key_pattern.as_ref().is_some_and(|pattern| {
+        pattern.len() == key_fields.len() && pattern.iter().all(|field| key_fields.contains(field))
+    })
 }
 
-fn error_message(error: &Document) -> String {
-    format!("{} (code {})", error.get_str("errmsg").unwrap_or("no message"), number(error, "code"))
-}
-
-/// Servers and proxies differ in the number type that they send.
-fn number(document: &Document, key: &str) -> i64 {
-    match document.get(key) {
-        Some(Bson::Int32(value)) => i64::from(*value),
-        Some(Bson::Int64(value)) => *value,
-        Some(Bson::Double(value)) => *value as i64,
-        _ => 0,
-    }
+fn error_message(error: &ServerMessage) -> String {
+    format!("{} (code {})", error.message, error.code)
 }
 
 #[cfg(test)]
 mod tests {
-    use bson::doc;
+    use bson::{Document, doc};
+    use firesteel_common::mongodb::bulk::Batch;
 
     use super::*;
 
@@ -128,8 +82,9 @@ mod tests {
     fn an_answer_says_whether_to_go_on() {
         let keys = ["_id".to_owned()];
         let error = |code: i32, pattern: Document| doc! { "index": 0, "code": code, "keyPattern": pattern, "errmsg": "no" };
-        let check =
-            |answer: Document, expected: Verdict| assert_eq!(verdict(&answer, &keys), expected, "{answer}");
+        let check = |answer: Document, expected: Verdict| {
+            assert_eq!(verdict(&Reply::of(&answer), &keys), expected, "{answer}")
+        };
         let told = |code: i32| format!("no (code {code})");
         check(doc! { "ok": 1, "n": 2 }, Verdict::Written);
         check(doc! { "writeErrors": [error(11_000, doc! { "_id": 1 })] }, Verdict::Again(told(11_000)));
@@ -145,17 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn a_command_holds_so_many_rows_or_bytes() {
-        let upsert = rawdoc! { "q": { "_id": 1 } };
+    fn a_command_asks_for_the_write_concern() {
         let mut batch = Batch::default();
-        assert!(!batch.is_full_for(&upsert, 1), "the first always fits");
-        batch.push(&upsert);
-        assert!(batch.is_full_for(&upsert, 1));
-        assert!(!batch.is_full_for(&upsert, 2));
-        let large = rawdoc! { "u": "x".repeat(MAX_BYTES) };
-        assert!(batch.is_full_for(&large, 2));
-
-        let command = Document::try_from(batch.command("c", &WriteConfig::default())).unwrap();
+        batch.push(&rawdoc! { "q": { "_id": 1 } });
+        let command = Document::try_from(batch.update("c", concern(&WriteConcern::default()))).unwrap();
         assert_eq!(
             command,
             doc! {

@@ -15,7 +15,8 @@ use arrow::datatypes::{
 use bson::oid::ObjectId;
 use bson::raw::{CString, RawArrayBuf, RawDocumentBuf, cstr};
 use bson::spec::BinarySubtype;
-use bson::{Binary, DateTime, Decimal128, RawBson, rawdoc};
+use bson::{Binary, DateTime, Decimal128, RawBson};
+use firesteel_common::mongodb::bulk;
 
 use crate::config::WriteConfig;
 use crate::connectors::mongodb::schema::BsonText;
@@ -79,7 +80,7 @@ impl Encoder {
             }
             document.append(&column.name, value);
         }
-        Ok(rawdoc! { "q": query, "u": document, "upsert": true })
+        Ok(bulk::upsert(query, document))
     }
 
     fn invalid(&self, batch: &RecordBatch, row: usize, message: String) -> Error {

@@ -14,9 +14,9 @@ use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{BaselineMetrics, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
+use firesteel_common::mongodb::bulk::Batch;
 use futures::{TryStreamExt, stream};
 
-use super::command::Batch;
 use super::encode::Encoder;
 use super::writer::Writer;
 use crate::config::{Acknowledgement, WriteConfig};

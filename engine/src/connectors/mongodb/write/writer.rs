@@ -5,13 +5,15 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::metrics::Count;
+use firesteel_common::mongodb::bulk::{Batch, MAX_BYTES, Reply};
+use firesteel_common::retry::RetryPolicy;
 use mongodb::Database;
 
-use super::command::{Batch, Verdict, verdict};
+use super::command::{Verdict, concern, verdict};
 use super::encode::Encoder;
 use crate::Error;
 use crate::config::WriteConfig;
-use crate::connectors::mongodb::connection::{Connection, retry};
+use crate::connectors::mongodb::connection::Connection;
 use crate::connectors::mongodb::error::{is_transient, text};
 
 /// Writes the rows of one partition.
@@ -32,7 +34,7 @@ impl Writer<'_> {
     pub(super) async fn write(&mut self, batch: &RecordBatch) -> Result<u64> {
         for row in 0..batch.num_rows() {
             let upsert = self.encoder.upsert(batch, row)?;
-            if self.waiting.is_full_for(&upsert, self.config.batch_rows) {
+            if self.waiting.is_full_for(upsert.as_bytes().len(), MAX_BYTES, self.config.batch_rows) {
                 self.flush().await?;
             }
             self.waiting.push(&upsert);
@@ -50,18 +52,18 @@ impl Writer<'_> {
         if batch.is_empty() {
             return Ok(());
         }
-        let mut attempt = 1;
+        let mut backoff = RetryPolicy::default().backoff();
         loop {
             let Err(error) = self.send(&batch).await else { return Ok(()) };
             let passes = matches!(error, DataFusionError::IoError(_));
+            let attempt = backoff.attempts() + 1;
             if !passes || attempt >= self.config.attempts.get() {
                 return Err(error);
             }
-            let wait = retry::wait(attempt);
+            let wait = backoff.next_delay();
             tracing::warn!(%error, attempt, ?wait, collection = self.collection, "cannot write yet");
             tokio::time::sleep(wait).await;
             self.retries.add(1);
-            attempt += 1;
         }
     }
 
@@ -69,14 +71,15 @@ impl Writer<'_> {
     async fn send(&self, batch: &Batch) -> Result<()> {
         let refused = |message| Error::WriteRefused { collection: self.collection.to_owned(), message };
         let again = |message| DataFusionError::IoError(std::io::Error::other(refused(message)));
-        let command = self.database.run_raw_command(batch.command(self.collection, self.config));
+        let command =
+            self.database.run_raw_command(batch.update(self.collection, concern(&self.config.write_concern)));
         // The server's own limit is only for the replication; this one holds whatever it does.
         let limit = self.config.write_concern.timeout.saturating_mul(2) + Duration::from_secs(5);
         let Ok(answer) = tokio::time::timeout(limit, command).await else {
             return Err(again(format!("no answer within {limit:?}")));
         };
         match answer {
-            Ok(answer) => match verdict(&answer, &self.config.key_fields) {
+            Ok(answer) => match verdict(&Reply::of(&answer), &self.config.key_fields) {
                 Verdict::Written => Ok(()),
                 Verdict::Again(message) => Err(again(message)),
                 Verdict::Refused(message) => Err(refused(message).into()),

@@ -12,8 +12,9 @@ pub(crate) mod sharded;
 
 use bson::{Document, Timestamp};
 use datafusion::error::Result;
+use firesteel_common::mongodb::CollectionInfo;
 
-use self::collection::{CollectionInfo, CollectionRef};
+use self::collection::CollectionRef;
 use crate::config::{Partitioner, ScanConfig};
 use crate::connectors::mongodb::read::partition::ScanPartition;
 
@@ -122,8 +123,8 @@ pub(crate) async fn plan_partitions(
     // server looks for matches of a filter beyond the last record, up to the end, before it answers.
     let by_record = request
         .cluster_time
-        .filter(|_| info.by_record && partitioner == Partitioner::Auto && request.filter.is_none());
-    if !info.splittable && by_record.is_none() {
+        .filter(|_| info.has_record_ids() && partitioner == Partitioner::Auto && request.filter.is_none());
+    if !info.is_splittable() && by_record.is_none() {
         return Ok(PartitionPlan::one("single (only a collection without a collation is split)"));
     }
     let mut shown = partitioner.to_string();
@@ -161,7 +162,7 @@ pub(crate) async fn plan_partitions(
                     whole_documents,
                 });
             }
-            if !info.splittable {
+            if !info.is_splittable() {
                 return Ok(PartitionPlan {
                     whole_documents,
                     ..PartitionPlan::one("single (a collation, and no records)")
