@@ -34,8 +34,8 @@ mod wire;
 
 pub use config::{
     Acknowledgement, CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
-    KAFKA_PROPERTIES_SETTING, KafkaConfig, KafkaTopics, MONGODB_URI_SETTING, MongoConnection, Partitioner,
-    ReadMode, SCHEDULER_SETTING, ScanConfig, WriteConcern, WriteConfig,
+    KAFKA_PROPERTIES_SETTING, KafkaConfig, KafkaTopics, MONGODB_URI_SETTING, MongoConnection, MongoUri,
+    Partitioner, ReadMode, SCHEDULER_SETTING, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
