@@ -4,7 +4,6 @@
 //! has a consumer of its own, which belongs to no group that anyone else is in and commits nothing.
 
 pub(crate) mod log;
-pub(crate) mod named;
 pub(crate) mod offsets;
 
 use std::collections::HashMap;
@@ -23,8 +22,12 @@ use self::log::Logs;
 use super::config::Isolation;
 use super::error::{is_transient, is_unknown_topic};
 use crate::config::{KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING, KafkaConnection};
+use crate::connectors::named;
 use crate::connectors::per_query::PerQuery;
 use crate::{Config, Error, Result};
+
+/// The connections of a process.
+pub(crate) type Connections = named::Connections<Connection>;
 
 /// Properties that decide what a scan reads; nobody sets them from outside.
 const RESERVED: [&str; 12] = [

@@ -12,7 +12,7 @@ use datafusion::logical_expr::CreateExternalTable;
 use super::table::KafkaTable;
 use crate::Error;
 use crate::connectors::kafka::config::parse::table_options;
-use crate::connectors::kafka::connection::named::Connections;
+use crate::connectors::kafka::connection::Connections;
 
 /// Makes tables over topics.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! A MongoDB server behind a name of the registry. Its client is made on first use and shared by all scans.
 
-pub(crate) mod named;
 pub(crate) mod retry;
 
 use std::fmt;
@@ -15,8 +14,12 @@ use tokio::sync::OnceCell;
 
 use super::error;
 use crate::config::{MONGODB_URI_SETTING, MongoConnection};
+use crate::connectors::named;
 use crate::connectors::per_query::{PerQuery, QueryKey};
 use crate::{Config, Error, Result};
+
+/// The connections of a process.
+pub(crate) type Connections = named::Connections<Connection>;
 
 /// One server, or one replica set.
 pub(crate) struct Connection {

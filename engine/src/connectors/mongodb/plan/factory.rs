@@ -19,7 +19,7 @@ use super::table::MongoTable;
 use crate::config::ReadMode;
 use crate::connectors::mongodb::config::location::Location;
 use crate::connectors::mongodb::config::{self, TableOptions};
-use crate::connectors::mongodb::connection::named::Connections;
+use crate::connectors::mongodb::connection::Connections;
 use crate::connectors::mongodb::connection::{Connection, retry};
 use crate::connectors::mongodb::schema;
 use crate::{Error, Result};
