@@ -14,9 +14,9 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::error;
-use crate::config::{MONGODB_URI_SETTING, MongoConnection};
+use crate::config::MongoConnection;
 use crate::connectors::per_query::{PerQuery, QueryKey};
-use crate::{Config, Error, Result};
+use crate::{Config, ConfigField, Error, Result};
 
 /// One server, or one replica set.
 pub(crate) struct Connection {
@@ -110,7 +110,7 @@ impl Connection {
                 match connect.await {
                     Ok(Ok(Ok(client))) => Ok(client),
                     Ok(Ok(Err(error))) => Err(Error::InvalidSetting {
-                        setting: MONGODB_URI_SETTING,
+                        setting: ConfigField::MongodbUri,
                         message: self.why_invalid(&error::text(&error)),
                     }),
                     Ok(Err(_)) => Err(self.unreachable("its name was not resolved in time".to_owned())),
@@ -124,7 +124,7 @@ impl Connection {
         Error::Unreachable {
             role: "MongoDB",
             address: self.settings.address(),
-            setting: MONGODB_URI_SETTING,
+            setting: ConfigField::MongodbUri,
             message: self.redact(&message),
         }
     }
@@ -188,7 +188,7 @@ mod tests {
         let connection = Connection::new(&config, Handle::current());
         let error = connection.check().await.unwrap_err();
         let told = format!("{error} {error:?}");
-        assert!(told.contains(MONGODB_URI_SETTING.name()), "{told}");
+        assert!(told.contains(ConfigField::MongodbUri.name()), "{told}");
         assert!(!told.contains("hunter2"), "{told}");
     }
 }
