@@ -8,7 +8,7 @@ mod memory;
 use std::sync::Arc;
 
 use bson::{Document, doc};
-use firesteel_engine::{CACHE_DIR_SETTING, Config, Outcome};
+use firesteel_engine::{Config, ConfigField, Outcome};
 use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
 use firesteel_testkit::{Services, TempDatabase, TempTopics, publish, unique};
 use futures::FutureExt as _;
@@ -155,7 +155,7 @@ async fn files_of_the_cache_that_are_gone_are_named_with_their_setting() -> anyh
     std::fs::remove_dir_all(&config.cache.folder)?;
     let error =
         cluster.session.sql("SELECT n FROM numbers").await?.collect().await.expect_err("they are gone");
-    assert!(error.to_string().contains(CACHE_DIR_SETTING.name()), "{error}");
+    assert!(error.to_string().contains(ConfigField::CacheFolder.name()), "{error}");
     cluster.stop().await
 }
 

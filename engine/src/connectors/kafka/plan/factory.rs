@@ -30,9 +30,7 @@ impl KafkaTableFactory {
 #[async_trait]
 impl TableProviderFactory for KafkaTableFactory {
     async fn create(&self, _: &dyn Session, table: &CreateExternalTable) -> Result<Arc<dyn TableProvider>> {
-        let refused = |option: &str, message: &str| {
-            Err(Error::InvalidOption { option: option.to_owned(), message: message.to_owned() }.into())
-        };
+        let refused = |option: &str, message: &str| Err(Error::invalid_option(option, message).into());
         let [location] = table.locations.as_slice() else {
             return refused("LOCATION", "a table reads one topic");
         };
