@@ -24,7 +24,8 @@ const COLLECTION: &str = "documents";
 /// # Errors
 /// Where a document is no BSON, or a field has a value that does not fit the type of its column.
 pub fn decode(documents: &[impl AsRef<[u8]>], schema: &SchemaRef) -> Result<RecordBatch> {
-    let mut decoder = Decoder::reading(COLLECTION, Arc::clone(schema), documents.len(), &DecodeOptions::default())?;
+    let mut decoder =
+        Decoder::reading(COLLECTION, Arc::clone(schema), documents.len(), &DecodeOptions::default())?;
     for document in documents {
         let document = RawDocument::from_bytes(document.as_ref()).map_err(|error| Error::MongoDb {
             operation: "find",

@@ -116,7 +116,8 @@ impl<'de> Deserializer<'de> for Options<'_> {
                 Some(known) => pairs.push((*known, value.trim())),
                 None => {
                     let why = (self.refusal)(name);
-                    let why = why.unwrap_or_else(|| suggestions::unknown_option(name, fields.iter().copied()));
+                    let why =
+                        why.unwrap_or_else(|| suggestions::unknown_option(name, fields.iter().copied()));
                     return Err(Refused::of(name, why));
                 }
             }
