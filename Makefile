@@ -4,8 +4,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# The binary is target/release/firesteel, unless cargo was told of another target folder.
+# Two profiles (Cargo.toml): a first build that is fast is target/debug/firesteel, the one that ships and is measured is
+# target/release/firesteel, unless cargo was told of another target folder.
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+FIRST := $(TARGET)/debug/firesteel
 FIRESTEEL := $(TARGET)/release/firesteel
 # Kafka and MongoDB as `make services` left them: the settings that the binary and the tests read.
 SERVICES := set -a; . $(or $(FIRESTEEL_DEV_DIR),.dev)/services.env; set +a
@@ -15,15 +17,19 @@ LOCKED := --locked
 DOCS ?= 5000000
 MICRO := decode protobuf filter jpeg kernels
 
-.PHONY: help demo test bench bench-micro bench-inference bench-kills compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
+.PHONY: help demo release test bench bench-micro bench-inference bench-kills compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
 
 demo: services build ## The main job: Kafka and MongoDB up, the binary built, 4 x 1,000 images through it
-	@$(SERVICES); exec $(FIRESTEEL) demo $(DEMO)
+	@$(SERVICES); exec $(FIRST) demo $(DEMO)
 
-build: ## The binary at target/release/firesteel
+build: ## The binary at target/debug/firesteel, quickly built
+	@dev/toolchain
+	$(CARGO) build $(LOCKED) --package firesteel --bin firesteel
+
+release: ## The binary that ships, at target/release/firesteel: twice as long to build, faster to plan
 	@dev/toolchain
 	$(CARGO) build --release $(LOCKED) --package firesteel --bin firesteel
 

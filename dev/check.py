@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what no compiler does: the edges between the crates, file sizes, what a file may hold.
+"""Checks what no compiler does: the edges between the crates, the floors of the engine, file sizes, what a file may hold.
 
 Exit code 1 and a line per finding, or nothing.
 """
@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import floors
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +25,14 @@ EDGES = {
     "firesteel-benches": {"firesteel-engine", "firesteel-pipeline", "firesteel-testkit"},
     "firesteel-testkit": {"firesteel-engine", "firesteel-proto"},
 }
+# The floors of the engine, from the top down, as a query takes them: a statement enters `query`, runs on `cluster`, is
+# planned in `plan`, which asks `connectors`. What a configuration names (the trait of a connector, functions) lies below
+# it. An arrow back up, and a circle of files, is refused; the decoder recurs because documents do.
+ENGINE = [
+    "lib", "report", "prelude", "query", "cluster", "dataflow", "plan", "documents", "connectors", "jobs", "config",
+    "connectors/connector functions", "value wire", "suggestions", "slots", "error",
+]
+ENGINE_CIRCLES = [{"connectors/mongodb/read/decode/record.rs", "connectors/mongodb/read/decode/values.rs"}]
 LINES = 500
 MIB = 1 << 20
 BINARIES = {".parquet": 16 * MIB, ".safetensors": 32 * MIB, ".png": MIB, ".svg": MIB}
@@ -99,7 +109,8 @@ def assets():
 
 
 def main():
-    findings = [*edges(), *files(tracked()), *assets()]
+    inside = floors.findings(ROOT, "engine/src", ENGINE, ENGINE_CIRCLES)
+    findings = [*edges(), *inside, *files(tracked()), *assets()]
     for finding in findings:
         print(finding, file=sys.stderr)
     return 1 if findings else 0

@@ -11,7 +11,7 @@ COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 LITERAL = re.compile(r'r(#*)".*?"\1|"(?:\\.|[^"\\])*"', re.S)
 USE = re.compile(r"^\s*(pub(?:\([a-z ]+\))?\s+)?use\s+([^;]+);", re.M)
 TEST_FILE = re.compile(r"#\[cfg\(test\)\]\s*mod (\w+);")
-PATH = re.compile(r"\b(?:crate|super)(?:::\w+)+")
+PATH = re.compile(r"(?<!in )\b(?:crate|super)(?:::\w+)+")
 
 
 def without_tests(text):
@@ -135,14 +135,17 @@ def findings(root, source, floors, allowed):
     `floors` names the folders and files of `source` from the top down, those of one floor in one string.
     """
     crate = Crate(root / source)
-    level = {name: number for number, names in enumerate(floors) for name in names.split()}
+    level = {tuple(name.split("/")): number for number, names in enumerate(floors) for name in names.split()}
     arrows = set(crate.arrows())
 
     def room(module):
-        return module[0] if module else "lib"
+        """The folder or file of the list in which a module stands: the innermost, where one lies in another."""
+        module = module or ("lib",)
+        inner = (module[:length] for length in range(len(module), 0, -1))
+        return next((place for place in inner if place in level), module[:1])
 
     for name in sorted({room(module) for module in crate.uses} - set(level)):
-        yield f"{source}: {name} stands on no floor; dev/check.py lists them"
+        yield f"{source}: {'/'.join(name)} stands on no floor; dev/check.py lists them"
     for lower, upper in sorted(arrows):
         down, up = level.get(room(lower), 0), level.get(room(upper), 0)
         if down > up or (down == up and room(lower) != room(upper)):

@@ -37,6 +37,12 @@ impl RetryPolicy {
         }
     }
 
+    /// The delay after failed attempt `attempt`, counted from 0. `random` lies between 0 and 1.
+    #[must_use]
+    pub fn delay(&self, attempt: u32, random: f64) -> Duration {
+        self.bound(attempt).mul_f64(random.clamp(0.0, 1.0))
+    }
+
     /// Starts a run of attempts with the thread's random numbers.
     #[must_use]
     pub fn backoff(&self) -> Backoff {
@@ -69,9 +75,9 @@ impl Backoff {
 
     /// The delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
-        let bound = self.policy.bound(self.attempt);
+        let delay = self.policy.delay(self.attempt, (self.random)());
         self.attempt = self.attempt.saturating_add(1);
-        bound.mul_f64((self.random)().clamp(0.0, 1.0))
+        delay
     }
 
     /// How many delays this run has given.
@@ -126,6 +132,21 @@ mod tests {
         let delays: Vec<u128> = (0..5).map(|_| backoff.next_delay().as_millis()).collect();
         assert_eq!(delays, [100, 200, 400, 500, 500]);
         assert_eq!(backoff.attempts(), 5);
+    }
+
+    #[test]
+    fn a_delay_is_a_share_of_its_bound() {
+        for (attempt, random, millis) in [
+            (0, 1.0, 100),
+            (1, 1.0, 200),
+            (2, 0.5, 200),
+            (6, 1.0, 5_000),
+            (u32::MAX, 1.0, 5_000),
+            (4, 0.0, 0),
+        ] {
+            let delay = RetryPolicy::default().delay(attempt, random);
+            assert_eq!(delay, Duration::from_millis(millis), "attempt {attempt}");
+        }
     }
 
     proptest! {

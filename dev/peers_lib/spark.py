@@ -67,8 +67,7 @@ class Spark:
                 made, archives = home / "build", home / "archives"
                 # What pip runs to read the package's own description.
                 fetch.pip("spark", self.title, BUILD, made, "install", *fetch.WHEELS)
-                os.environ["PYTHONPATH"] = str(made)
-                fetch.pip("spark", self.title, REQUIREMENTS, archives, "download", "--no-build-isolation")
+                fetch.pip("spark", self.title, REQUIREMENTS, archives, "download", "--no-build-isolation", path=made)
                 [archive] = archives.glob("pyspark-*.tar.gz")
                 say("spark", "unpacking")
                 unpack(archive, home)

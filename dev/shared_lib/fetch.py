@@ -58,8 +58,10 @@ def find_pip(what: str) -> List[str]:
     return [found]
 
 
-def pip(who: str, what: str, requirements: Path, target: Path, mode: str = "install", *options: str) -> None:
-    """Installs or downloads what `requirements` pins by hash into the folder `target`."""
+def pip(
+    who: str, what: str, requirements: Path, target: Path, mode: str = "install", *options: str, path: Optional[Path] = None
+) -> None:
+    """Installs or downloads what `requirements` pins by hash into the folder `target`. `path`: for what pip itself runs."""
     quiet = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--progress-bar", "off"]
     # The pip on the PATH may be that of another Python.
     quiet += ["--python-version", "%d.%d" % sys.version_info[:2], "--implementation", "cp"] if ":all:" in options else []
@@ -67,7 +69,7 @@ def pip(who: str, what: str, requirements: Path, target: Path, mode: str = "inst
     command = [*find_pip(what), mode, *quiet, str(target), *options, "--requirement", str(requirements)]
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=target.parent) as scratch:
         so_far = lambda: f"{(size(Path(scratch)) + size(target)) / 1e6:.0f} MB so far"  # noqa: E731
-        client(who, what, command, so_far, {"TMPDIR": scratch})
+        client(who, what, command, so_far, {"TMPDIR": scratch, **({"PYTHONPATH": str(path)} if path else {})})
 
 
 WHEELS = ("--only-binary", ":all:")

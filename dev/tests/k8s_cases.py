@@ -23,7 +23,7 @@ def need_tools():
 
 def need_binary():
     if not program.binary():
-        left_out("there is no release binary of firesteel (`make build`), so the manifests were not compared with it")
+        left_out("there is no binary of firesteel (`make build`), so the manifests were not compared with it")
 
 
 @functools.lru_cache(maxsize=None)

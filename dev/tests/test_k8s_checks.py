@@ -414,9 +414,10 @@ class CommandLine(unittest.TestCase):
     def test_the_binary_is_looked_for_where_cargo_puts_it(self):
         with TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"CARGO_TARGET_DIR": folder}):
             self.assertIsNone(program.binary())
-            Path(folder, "release").mkdir()
-            Path(folder, "release/firesteel").touch()
-            self.assertEqual(program.binary(), Path(folder, "release/firesteel"))
+            for profile in ("release", "debug"):
+                Path(folder, profile).mkdir()
+                Path(folder, profile, "firesteel").touch()
+                self.assertEqual(program.binary(), Path(folder, profile, "firesteel"))
 
 
 class Fetching(fakes.InFolder):

@@ -16,7 +16,6 @@
 //! name from its own [`Config`].
 
 pub mod cluster;
-mod codec;
 mod config;
 pub mod connectors;
 pub mod dataflow;
@@ -28,10 +27,7 @@ mod plan;
 pub mod prelude;
 mod query;
 pub mod report;
-mod session;
 mod slots;
-mod sql;
-mod statement;
 mod suggestions;
 mod value;
 mod wire;
@@ -44,6 +40,4 @@ pub use config::{
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
-pub use query::{ColumnInfo, FunctionInfo, Query, Session, TableInfo, scheduler_address};
-pub use sql::Outcome;
-pub use statement::Statement;
+pub use query::{ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, scheduler_address};

@@ -36,6 +36,26 @@ impl CollectionInfo {
         }
     }
 
+    /// Whether ranges of `_id` can be read in the order in which values of `_id` are sorted. A view has no index, and a
+    /// collation orders strings in its own way.
+    #[must_use]
+    pub fn is_splittable(&self) -> bool {
+        self.is_collection && !self.collated
+    }
+
+    /// Whether the server numbers the records in the order in which it stores them, and keeps them until they are deleted.
+    #[must_use]
+    pub fn has_record_ids(&self) -> bool {
+        self.is_collection && !self.clustered && !self.capped
+    }
+
+    /// Whether it is a view with a collation of its own. The server refuses to read such a view under another collation,
+    /// and comparing strings by their bytes, as SQL does, is another.
+    #[must_use]
+    pub fn is_collated_view(&self) -> bool {
+        self.is_view && self.collated
+    }
+
     /// Asks the server; `None` for a collection that does not exist.
     ///
     /// # Errors
@@ -58,23 +78,43 @@ mod tests {
         let collection = CollectionInfo { is_collection: true, ..CollectionInfo::default() };
         let view = CollectionInfo { is_view: true, ..CollectionInfo::default() };
         let german = doc! { "locale": "de" };
-        for (entry, expected) in [
-            (doc! { "type": "collection", "options": {} }, collection),
+        for (entry, expected, splittable, record_ids, collated_view) in [
+            (doc! { "type": "collection", "options": {} }, collection, true, true, false),
             (
                 doc! { "type": "collection", "options": { "capped": true } },
                 CollectionInfo { capped: true, ..collection },
+                true,
+                false,
+                false,
             ),
             (
                 doc! { "type": "collection", "options": { "clusteredIndex": { "key": { "_id": 1 } } } },
                 CollectionInfo { clustered: true, ..collection },
+                true,
+                false,
+                false,
             ),
+            (
+                doc! { "type": "collection", "options": { "collation": &german } },
+                CollectionInfo { collated: true, ..collection },
+                false,
+                true,
+                false,
+            ),
+            (doc! { "type": "view", "options": { "viewOn": "a" } }, view, false, false, false),
             (
                 doc! { "type": "view", "options": { "viewOn": "a", "collation": &german } },
                 CollectionInfo { collated: true, ..view },
+                false,
+                false,
+                true,
             ),
-            (doc! { "type": "timeseries", "options": {} }, CollectionInfo::default()),
+            (doc! { "type": "timeseries", "options": {} }, CollectionInfo::default(), false, false, false),
         ] {
-            assert_eq!(CollectionInfo::of(&entry), expected, "{entry}");
+            let info = CollectionInfo::of(&entry);
+            assert_eq!(info, expected, "{entry}");
+            let derived = (info.is_splittable(), info.has_record_ids(), info.is_collated_view());
+            assert_eq!(derived, (splittable, record_ids, collated_view), "{entry}");
         }
     }
 }

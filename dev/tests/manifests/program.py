@@ -17,17 +17,17 @@ Port = Dict[str, Any]
 
 
 def binary() -> Optional[Path]:
-    """Where `make build` puts it."""
+    """Where `make build` and `make test` put it, else where `make release` does."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
-    found = (target if target.is_absolute() else ROOT / target) / "release/firesteel"
-    return found if found.is_file() else None
+    places = ((target if target.is_absolute() else ROOT / target) / profile / "firesteel" for profile in ("debug", "release"))
+    return next((place for place in places if place.is_file()), None)
 
 
 @functools.lru_cache(maxsize=None)
 def described() -> "Described":
     program = binary()
     if program is None:
-        raise FileNotFoundError("there is no release binary of firesteel: run `make build`")
+        raise FileNotFoundError("there is no binary of firesteel: run `make build`")
     return Described(json.loads(run([str(program), "describe", "--format", "json"], "the binary does not describe itself")))
 
 

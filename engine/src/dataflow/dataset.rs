@@ -1,23 +1,18 @@
 //! [`Dataset`]: rows that are not computed yet. Transformations build a logical plan, actions run it.
 //!
-//! A transformation returns another dataset or [`KeyValues`] and runs nothing. An action (`collect`, `take`, `count`)
-//! hands the plan to [`Run`], which returns record batches.
+//! A transformation returns another dataset, or [`KeyValues`](super::KeyValues), and runs nothing. An action (`collect`,
+//! `take`, `count`) hands the plan to [`Run`], which returns record batches.
 
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use datafusion::common::{Column, UnnestOptions};
 use datafusion::dataframe::DataFrame;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, SortExpr};
+use datafusion::logical_expr::{Expr, SortExpr};
 use futures::future::BoxFuture;
 
-use super::expr::{column, key_name, named};
-use super::{Exprs, FromRow, KeyValues, Rows};
+use super::{Exprs, FromRow, Rows};
 use crate::Result;
 use crate::plan::Run;
-
-/// The column that [`Dataset::flat_map`] unnests: one element of the list per row.
-const ELEMENT: &str = "value_0";
 
 /// A distributed table of rows, not yet computed.
 #[derive(Clone, Debug)]
@@ -74,34 +69,6 @@ impl Dataset {
     /// Keeps at most `count` rows.
     pub fn limit(self, count: usize) -> Result<Self> {
         Ok(Self::new(self.frame.limit(0, Some(count))?))
-    }
-}
-
-/// Transformations to pairs.
-impl Dataset {
-    /// Turns each row into a pair of `key` and `value`. Both may be tuples of expressions.
-    pub fn map(self, key: impl Exprs, value: impl Exprs) -> KeyValues {
-        KeyValues { data: self, key: key.into_exprs(), value: value.into_exprs() }
-    }
-
-    /// Turns each row into one pair of `key` and element for every element of `list`, which is an expression whose
-    /// value is a list: such as `make_array(vec![col("label"), col("predicted")])`, or a column of lists. A row whose
-    /// list is empty or null gives no pair.
-    pub fn flat_map(self, key: impl Exprs, list: impl Into<Expr>) -> Result<KeyValues> {
-        let key = key.into_exprs();
-        let names: Vec<String> = key.iter().enumerate().map(|(index, part)| key_name(index, part)).collect();
-        let mut columns = named(key, key_name);
-        columns.push(list.into().alias(ELEMENT));
-        let (state, plan) = self.frame.select(columns)?.into_parts();
-        let lists = vec![Column::new_unqualified(ELEMENT)];
-        // As in Spark, an empty list gives no row.
-        let options = UnnestOptions::new().with_preserve_nulls(false);
-        let plan = LogicalPlanBuilder::from(plan).unnest_columns_with_options(lists, options)?.build()?;
-        Ok(KeyValues {
-            data: Self::new(DataFrame::new(state, plan)),
-            key: names.into_iter().map(column).collect(),
-            value: vec![column(ELEMENT)],
-        })
     }
 }
 

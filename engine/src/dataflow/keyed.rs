@@ -3,14 +3,17 @@
 //! All reductions lower to an aggregation and a projection that names its columns, as SQL's `GROUP BY` does. Each
 //! partition reduces its own rows first, so what is sent between machines is one row per key and partition.
 
-use datafusion::common::Column;
+use datafusion::common::{Column, UnnestOptions};
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::{array_agg, count};
-use datafusion::logical_expr::{Expr, lit};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 
 use super::expr::{column, key_name, named, unalias, value_name};
 use super::{Dataset, Exprs, FromRow, Reducers, Rows};
 use crate::{Error, Result};
+
+/// The column that [`Dataset::flat_map`] unnests: one element of the list per row.
+const ELEMENT: &str = "value_0";
 
 /// Pairs of a key and a value, not yet computed.
 #[derive(Clone, Debug)]
@@ -18,6 +21,34 @@ pub struct KeyValues {
     pub(super) data: Dataset,
     pub(super) key: Vec<Expr>,
     pub(super) value: Vec<Expr>,
+}
+
+/// Transformations to pairs.
+impl Dataset {
+    /// Turns each row into a pair of `key` and `value`. Both may be tuples of expressions.
+    pub fn map(self, key: impl Exprs, value: impl Exprs) -> KeyValues {
+        KeyValues { data: self, key: key.into_exprs(), value: value.into_exprs() }
+    }
+
+    /// Turns each row into one pair of `key` and element for every element of `list`, which is an expression whose
+    /// value is a list: such as `make_array(vec![col("label"), col("predicted")])`, or a column of lists. A row whose
+    /// list is empty or null gives no pair.
+    pub fn flat_map(self, key: impl Exprs, list: impl Into<Expr>) -> Result<KeyValues> {
+        let key = key.into_exprs();
+        let names: Vec<String> = key.iter().enumerate().map(|(index, part)| key_name(index, part)).collect();
+        let mut columns = named(key, key_name);
+        columns.push(list.into().alias(ELEMENT));
+        let (state, plan) = self.into_frame().select(columns)?.into_parts();
+        let lists = vec![Column::new_unqualified(ELEMENT)];
+        // As in Spark, an empty list gives no row.
+        let options = UnnestOptions::new().with_preserve_nulls(false);
+        let plan = LogicalPlanBuilder::from(plan).unnest_columns_with_options(lists, options)?.build()?;
+        Ok(KeyValues {
+            data: Dataset::new(DataFrame::new(state, plan)),
+            key: names.into_iter().map(column).collect(),
+            value: vec![column(ELEMENT)],
+        })
+    }
 }
 
 /// Transformations.

@@ -114,9 +114,10 @@ mod tests {
     use datafusion_proto::protobuf::PhysicalPlanNode;
 
     use super::*;
+    use crate::Config;
     use crate::connectors::registry::Connectors;
     use crate::functions::{Aggregate, Functions};
-    use crate::{Config, codec};
+    use crate::plan::codec;
 
     #[derive(Debug, Default)]
     struct Last(i64);

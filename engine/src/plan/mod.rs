@@ -1,8 +1,14 @@
-//! Plans: how they are executed, and when they are executed again.
+//! Plans: how they are made, how they travel, and how they are executed.
 //!
 //! A logical plan from SQL or from the dataflow API enters [`Run`], which has it planned, hands the physical plan to
-//! the scheduler and gives back record batches.
+//! the scheduler and gives back record batches. [`state`] builds the state of every session, so that a plan means the same
+//! in the client, the scheduler and the executors; [`codec`] carries plans between them; both ask the list of connectors.
 
+pub(crate) mod codec;
+mod empty;
+mod planner;
 mod run;
+pub(crate) mod state;
+pub(crate) mod tables;
 
 pub(crate) use run::Run;

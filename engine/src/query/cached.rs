@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::{Query, Statement};
 use super::registry::{Cached, Tables};
 use super::session::Session;
 use crate::connectors::cache::{Action, Cache, CacheJob, CachedTable, Folder, Stamp, outcome_of};
-use crate::sql::{CacheStatement, Outcome, local_rows};
+use crate::query::sql::{CacheStatement, Outcome, local_rows};
 use crate::{Error, Result};
 
 /// How long the session's end waits for its files to be removed.

@@ -9,7 +9,11 @@ mod job_names;
 mod registry;
 mod running;
 mod session;
+pub(crate) mod sql;
+mod statement;
 
 pub use self::catalog::{ColumnInfo, FunctionInfo, TableInfo};
 pub use self::running::Query;
 pub use self::session::{Session, scheduler_address};
+pub use self::sql::Outcome;
+pub use self::statement::Statement;

@@ -20,8 +20,7 @@ use crate::connectors::registry::Connectors;
 use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
 use crate::jobs::JobClient;
-use crate::session::{state, tables};
-use crate::sql::Outcome;
+use crate::plan::{state, tables};
 use crate::{Config, Error, Result};
 
 /// A handle to the engine. Clones are cheap and share everything.
@@ -158,16 +157,6 @@ impl Session {
             drop(names);
             self.check_sources(frame.logical_plan()).await?;
             Ok(Dataset::new(frame))
-        })
-    }
-
-    /// The result of a statement in SQL, not yet run; of one that has none, no rows. See [`Session::execute`].
-    pub fn sql<'a>(&'a self, query: &'a str) -> BoxFuture<'a, Result<Dataset>> {
-        Box::pin(async move {
-            match self.execute(query).await? {
-                Outcome::Rows(rows) => Ok(rows),
-                Outcome::Done(_) => Ok(Dataset::new(self.inner.context.0.read_empty()?)),
-            }
         })
     }
 

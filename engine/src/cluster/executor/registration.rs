@@ -34,9 +34,10 @@ use tonic::transport::Channel;
 use super::{ExecutorResources, ROLE};
 use crate::cluster::ExecutorConfig;
 use crate::cluster::net;
-use crate::session::state::{Role, session_config, session_state};
+use crate::plan::codec;
+use crate::plan::state::{Role, session_config, session_state};
 use crate::wire::{MAX_MESSAGE, max_message};
-use crate::{ConfigField, Error, Result, codec};
+use crate::{ConfigField, Error, Result};
 
 /// The number of attempts to start with a free gRPC port: another process may take the port in between.
 const PORT_ATTEMPTS: usize = 5;

@@ -39,11 +39,12 @@ use self::recovery::{JobAborter, StageCommitGraph};
 use self::state::{Executors, Jobs};
 use super::{SchedulerConfig, net};
 use crate::connectors::registry::Connectors;
-use crate::session::state::{Role, session_config, session_state};
-use crate::session::tables;
+use crate::plan::codec;
+use crate::plan::state::{Role, session_config, session_state};
+use crate::plan::tables;
 use crate::slots::Slots;
 use crate::wire::max_message;
-use crate::{ConfigField, Error, Result, codec};
+use crate::{ConfigField, Error, Result};
 
 const ROLE: &str = "the scheduler";
 

@@ -178,10 +178,11 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
+    use crate::Config;
     use crate::connectors::cache::Cache;
     use crate::connectors::predictions_schema;
     use crate::connectors::registry::Connectors;
-    use crate::{Config, codec};
+    use crate::plan::codec;
 
     fn connectors() -> (Runtime, Arc<Connectors>) {
         let runtime = Runtime::new().unwrap();

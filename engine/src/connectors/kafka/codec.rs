@@ -258,12 +258,12 @@ mod tests {
 
     use super::*;
     use crate::Config;
-    use crate::codec::{logical, physical};
     use crate::config::DEFAULT_CONNECTION;
     use crate::connectors::kafka::Kafka;
     use crate::connectors::kafka::read::spec::OffsetRange;
     use crate::connectors::kafka::schema::table_schema;
     use crate::connectors::registry::Connectors;
+    use crate::plan::codec::{logical, physical};
 
     fn connectors() -> (Runtime, Arc<Connectors>) {
         let runtime = Runtime::new().unwrap();

@@ -28,7 +28,8 @@ use crate::connectors::mongodb::read::partition::{IdRange, RecordIdRange, ScanPa
 use crate::connectors::mongodb::schema::mode::DecodeOptions;
 use crate::connectors::mongodb::schema::predictions_schema;
 use crate::connectors::registry::Connectors;
-use crate::{Config, Error, codec};
+use crate::plan::codec;
+use crate::{Config, Error};
 
 fn connectors() -> (Runtime, Arc<Connectors>) {
     let runtime = Runtime::new().unwrap();

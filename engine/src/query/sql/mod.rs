@@ -68,6 +68,16 @@ impl Session {
         })
     }
 
+    /// The result of a statement in SQL, not yet run; of one that has none, no rows. See [`Session::execute`].
+    pub fn sql<'a>(&'a self, query: &'a str) -> BoxFuture<'a, Result<Dataset>> {
+        Box::pin(async move {
+            match self.execute(query).await? {
+                Outcome::Rows(rows) => Ok(rows),
+                Outcome::Done(_) => Ok(Dataset::new(self.context().read_empty()?)),
+            }
+        })
+    }
+
     async fn execute_plan(&self, plan: LogicalPlan) -> Result<Outcome> {
         match plan {
             LogicalPlan::Ddl(ddl) => self.execute_ddl(ddl).await,

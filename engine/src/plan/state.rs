@@ -20,9 +20,10 @@ use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
 use super::planner::Planner;
+use crate::Config;
 use crate::connectors::registry::Connectors;
+use crate::plan::codec;
 use crate::wire::MAX_MESSAGE;
-use crate::{Config, codec};
 
 /// How long to wait before a shuffle file is fetched again. Ballista's 3 s, four times over, would be most of what the
 /// loss of an executor costs.
