@@ -14,6 +14,7 @@ pub(crate) mod mongodb;
 pub(crate) mod named;
 pub(crate) mod options;
 pub(crate) mod per_query;
+pub(crate) mod records;
 pub(crate) mod registry;
 
 use std::sync::Arc;
