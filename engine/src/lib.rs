@@ -34,9 +34,8 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
-    KAFKA_PROPERTIES_SETTING, KafkaConnection, MONGODB_URI_SETTING, MongoConnection, Partitioner, ReadMode,
-    SCHEDULER_SETTING, ScanConfig, WriteConcern, WriteConfig,
+    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, KafkaConnection, MongoConnection, Partitioner,
+    ReadMode, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};

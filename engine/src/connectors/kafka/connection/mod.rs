@@ -4,7 +4,6 @@
 //! has a consumer of its own, which belongs to no group that anyone else is in and commits nothing.
 
 pub(crate) mod log;
-pub(crate) mod named;
 pub(crate) mod offsets;
 
 use std::collections::HashMap;
@@ -22,9 +21,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use self::log::Logs;
 use super::config::Isolation;
 use super::error::{is_transient, is_unknown_topic};
-use crate::config::{KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING, KafkaConnection};
+use crate::config::KafkaConnection;
+use crate::connectors::named;
 use crate::connectors::per_query::PerQuery;
-use crate::{Config, Error, Result};
+use crate::{Config, ConfigField, Error, Result};
+
+/// The connections of a process.
+pub(crate) type Connections = named::Connections<Connection>;
 
 /// Properties that decide what a scan reads; nobody sets them from outside.
 const RESERVED: [&str; 12] = [
@@ -141,7 +144,7 @@ impl Connection {
         for (name, value) in &self.settings.properties {
             if RESERVED.contains(&name.as_str()) {
                 let message = format!("property {name} is decided by the table that is read");
-                return Err(Error::InvalidSetting { setting: KAFKA_PROPERTIES_SETTING, message });
+                return Err(Error::InvalidSetting { setting: ConfigField::KafkaProperties, message });
             }
             client.set(name, value);
         }
@@ -159,7 +162,7 @@ impl Connection {
                 }
                 other => self.redact(&other.to_string()),
             };
-            Error::InvalidSetting { setting: KAFKA_PROPERTIES_SETTING, message }
+            Error::InvalidSetting { setting: ConfigField::KafkaProperties, message }
         })
     }
 
@@ -168,7 +171,7 @@ impl Connection {
         Error::Unreachable {
             role: "Kafka",
             address: self.settings.bootstrap.clone(),
-            setting: KAFKA_BOOTSTRAP_SETTING,
+            setting: ConfigField::KafkaBootstrap,
             message: self.redact(message),
         }
     }
@@ -290,7 +293,7 @@ mod tests {
         for name in RESERVED {
             let error = with(name, "hunter2").planner(Isolation::ReadCommitted).err().expect(name);
             let told = format!("{error} {error:?}");
-            assert!(told.contains(name) && told.contains(KAFKA_PROPERTIES_SETTING.name()), "{told}");
+            assert!(told.contains(name) && told.contains(ConfigField::KafkaProperties.name()), "{told}");
             assert!(!told.contains("hunter2"), "{told}");
         }
         let config = with("fetch.wait.max.ms", "7").client(Isolation::ReadUncommitted).unwrap();
