@@ -18,7 +18,7 @@ FROM ${RUST} AS builder
 ARG FEATURES=
 # For feature cuda: the capability of the GPUs that it is for, such as 90. A build sees none that it could ask.
 ARG CUDA_COMPUTE_CAP
-# `thin` and one unit make a smaller and faster binary than the profile that developers share, for a longer build.
+# `thin` and one unit make a smaller and faster binary than `make release` does, for a longer build.
 ARG LTO=thin
 ARG CODEGEN_UNITS=1
 # Functions of one code are one function, and the table of what is moved at the start is packed, which takes a C library 2.36

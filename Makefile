@@ -81,7 +81,7 @@ test: services ## All tests, against real Kafka and MongoDB
 	@dev/toolchain
 	@$(SERVICES); export FIRESTEEL_TEST_REQUIRE_SERVICES=1; dev/test
 
-verify: ## Formatting, lints, docs, dependencies, files and edges
+verify: ## Formatting, lints, docs, dependencies, files, edges and floors
 	@dev/toolchain
 	dev/verify
 

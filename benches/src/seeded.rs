@@ -31,7 +31,7 @@ impl ServerArgs {
     pub(crate) fn binary(&self) -> anyhow::Result<PathBuf> {
         let path = &self.firesteel;
         path.canonicalize()
-            .with_context(|| format!("there is no {} (--firesteel); `make build` makes it", path.display()))
+            .with_context(|| format!("there is no {} (--firesteel); `make release` makes it", path.display()))
     }
 }
 

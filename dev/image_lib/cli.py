@@ -22,7 +22,7 @@ DESCRIPTION = """Builds the container image with what is there, starts what came
 
 With docker (an engine that answers) or podman the whole Dockerfile is built; that takes the images of RUST and BASE from
 their registries, and an hour on two cores the first time. With --local, or where there is neither, buildah makes the same
-image of what `make build` left, linked once more for size, and a base of Debian's packages, as root, and asks no registry
+image of what `make release` left, linked once more for size, and a base of Debian's packages, as root, and asks no registry
 of images; it lies in .dev/containers and, to load it into kind, minikube or k3s, in .dev/image/firesteel-VERSION.tar."""
 # As in the Dockerfile: functions of one code are one function, and the table of what is moved at the start is packed.
 LINK = ["-C", "link-arg=-Wl,--icf=all", "-C", "link-arg=-Wl,-z,pack-relative-relocs"]
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--local", action="store_true", help="with buildah, of the binary that is built already")
     found.add_argument("--engine", choices=["docker", "podman"], help="what builds the whole Dockerfile")
     found.add_argument("--base", help="another image to run on, for the whole Dockerfile: its argument BASE")
-    found.add_argument("--binary", type=Path, help="for --local, taken as it is [default: that of `make build`, linked for size]")
+    found.add_argument("--binary", type=Path, help="for --local, taken as it is [default: that of `make release`, linked for size]")
     found.add_argument("--tag", help="the image's name [default: firesteel:VERSION]")
     found.add_argument("--install", action="store_true", help="install what is missing (Debian); also where CI=true")
     return found
@@ -61,7 +61,7 @@ def engine() -> Optional[str]:
 
 
 def linked() -> Path:
-    """The binary, linked once more: a minute where `make build` was there before, and cargo keeps both."""
+    """The binary, linked once more: a minute where `make release` was there before, and cargo keeps both."""
     if not shutil.which("cargo"):
         raise Problem("cargo is not on the PATH: install Rust with rustup, or name a binary with --binary")
     print("linking the binary for size", flush=True)

@@ -1,4 +1,4 @@
-//! Firesteel's engine: SQL and map / reduce-by-key over MongoDB, distributed by Ballista.
+//! Firesteel's engine: SQL and map / reduce-by-key over MongoDB, Kafka and files, distributed by Ballista.
 //!
 //! ```text
 //!  Session ── SQL or dataflow ──▶ logical plan ──codec──▶ scheduler ──codec──▶ executors
@@ -10,7 +10,8 @@
 //! A [`Session`] runs queries on an embedded engine or on a cluster; the two differ only in where scheduler and
 //! executors live. All three roles build their state with one function and share one plan codec, so that a plan
 //! means the same everywhere. Ballista's generic types stay inside this crate: a crate that names them is slow to
-//! compile.
+//! compile. For the same reason a public function that awaits returns a boxed future: its state machine is compiled once,
+//! here, and not in every crate that calls it.
 //!
 //! Plans and session settings never carry credentials. A plan names a connection, and every process resolves the
 //! name from its own [`Config`].
@@ -33,9 +34,8 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CACHE_DIR_SETTING, CacheConfig, Config, DEFAULT_CONNECTION, KAFKA_BOOTSTRAP_SETTING,
-    KAFKA_PROPERTIES_SETTING, KafkaConfig, KafkaTopics, MONGODB_URI_SETTING, MongoConnection, MongoUri,
-    Partitioner, ReadMode, SCHEDULER_SETTING, ScanConfig, WriteConcern, WriteConfig,
+    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, KafkaConfig, KafkaTopics, MongoConnection,
+    MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};

@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use firesteel_engine::Config;
 use firesteel_engine::cluster::{Executor, ExecutorConfig, MemoryLimit, Scheduler, SchedulerConfig};
+use firesteel_engine::{Config, Session};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::active_executors;
+use crate::http::http;
 use crate::{SOON, wait_until};
 
 const LOOPBACK: &str = "127.0.0.1";
@@ -23,12 +24,13 @@ const STACK_BYTES: usize = 32 << 20;
 /// How long ending everything may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A running cluster. Everything of it ends when it is dropped.
+/// A running cluster, and a session that is connected to it. Everything of it ends when it is dropped.
 #[derive(Debug)]
 pub struct InProcessCluster {
-    scheduler: SocketAddr,
+    /// A client with the configuration of the cluster.
+    pub session: Session,
     executors: Vec<SocketAddr>,
-    runtime: Option<Runtime>,
+    runtime: Background,
     // Removed last.
     _folder: TempDir,
 }
@@ -49,7 +51,7 @@ impl InProcessCluster {
             .thread_name("in-process-cluster")
             .build()?;
         let folder = tempfile::Builder::new().prefix("test-cluster-").tempdir()?;
-        let work = folder.path().to_owned();
+        let (work, client) = (folder.path().to_owned(), config.clone());
         let parts = runtime.spawn(async move {
             let scheduler = Scheduler::bind(SchedulerConfig {
                 bind_host: LOOPBACK.to_owned(),
@@ -81,45 +83,50 @@ impl InProcessCluster {
             }
             anyhow::Ok((address, health))
         });
-        let mut cluster = Self {
-            scheduler: SocketAddr::from(([0; 4], 0)),
-            executors: Vec::new(),
-            runtime: Some(runtime),
-            _folder: folder,
-        };
-        (cluster.scheduler, cluster.executors) = parts.await??;
-        let address = cluster.scheduler;
-        wait_until(&format!("{executors} executors are there"), SOON, async || {
-            active_executors(address).await == Some(executors)
-        })
-        .await;
+        let runtime = Background(Some(runtime));
+        let (scheduler, executors) = parts.await??;
+        let session = Session::connect(&format!("df://{scheduler}"), client).await?;
+        let cluster = Self { session, executors, runtime, _folder: folder };
+        let count = cluster.executors.len();
+        let all_there = async || active_executors(scheduler).await == Some(count);
+        wait_until(&format!("{count} executors are there"), SOON, all_there).await;
         Ok(cluster)
     }
 
-    /// The address for clients.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("df://{}", self.scheduler)
-    }
-
-    /// Where each executor answers `/readyz` and `/metrics`.
-    #[must_use]
-    pub fn executors(&self) -> &[SocketAddr] {
-        &self.executors
+    /// What each executor says of a metric of the scans of a source, such as `rows` of `mongodb`.
+    ///
+    /// # Errors
+    /// When an executor does not answer.
+    pub async fn scanned(&self, what: &str, source: &str) -> anyhow::Result<Vec<f64>> {
+        let name = format!("firesteel_scan_{what}_total{{source=\"{source}\"}}");
+        let mut values = Vec::new();
+        for address in &self.executors {
+            values.push(http(*address, "GET", "/metrics").await?.metric(&name).unwrap_or_default());
+        }
+        Ok(values)
     }
 
     /// Ends everything, and waits until it has ended.
-    pub async fn stop(mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Ending a runtime blocks, which a task may not do. A panic in there is none of the test's.
-            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(STOP_TIMEOUT)).await;
+    ///
+    /// # Errors
+    /// When a part of it panicked.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.session.shutdown().await;
+        if let Some(runtime) = self.runtime.0.take() {
+            // Ending a runtime blocks, which a task may not do.
+            tokio::task::spawn_blocking(move || runtime.shutdown_timeout(STOP_TIMEOUT)).await?;
         }
+        Ok(())
     }
 }
 
-impl Drop for InProcessCluster {
+/// A runtime that may be dropped by a task: in an async context one may not be dropped where it would wait.
+#[derive(Debug)]
+struct Background(Option<Runtime>);
+
+impl Drop for Background {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }

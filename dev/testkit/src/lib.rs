@@ -12,6 +12,8 @@ mod http;
 #[cfg(feature = "engine")]
 mod in_process;
 mod kafka;
+#[cfg(feature = "engine")]
+mod memory;
 mod role;
 pub mod samples;
 mod tcp;
@@ -22,6 +24,8 @@ pub use http::{Answer, http};
 #[cfg(feature = "engine")]
 pub use in_process::InProcessCluster;
 pub use kafka::publish;
+#[cfg(feature = "engine")]
+pub use memory::MemoryConnector;
 pub use role::{Role, binary};
 pub use tcp::Proxy;
 

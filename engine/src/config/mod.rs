@@ -17,27 +17,11 @@ pub use firesteel_common::secret::MongoUri;
 pub use self::partitioner::Partitioner;
 pub use self::read_mode::ReadMode;
 pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
-use crate::ConfigField;
 use crate::connectors::connector::Connector;
 use crate::functions::Functions;
 
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
 pub const DEFAULT_CONNECTION: &str = "default";
-
-/// The field that names the MongoDB server, for error messages.
-pub const MONGODB_URI_SETTING: ConfigField = ConfigField::MongodbUri;
-
-/// The field that names the Kafka brokers, for error messages.
-pub const KAFKA_BOOTSTRAP_SETTING: ConfigField = ConfigField::KafkaBootstrap;
-
-/// The field that holds further properties of Kafka clients, for error messages.
-pub const KAFKA_PROPERTIES_SETTING: ConfigField = ConfigField::KafkaProperties;
-
-/// The field that names the cluster's scheduler, for error messages.
-pub const SCHEDULER_SETTING: ConfigField = ConfigField::Scheduler;
-
-/// The field that names the folder of cached tables, for error messages.
-pub const CACHE_DIR_SETTING: ConfigField = ConfigField::CacheFolder;
 
 /// What a [`Session`](crate::Session) needs to know.
 #[derive(Clone, Debug)]

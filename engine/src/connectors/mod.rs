@@ -11,8 +11,10 @@ pub(crate) mod descriptors;
 pub(crate) mod kafka;
 pub(crate) mod metrics;
 pub(crate) mod mongodb;
+pub(crate) mod named;
 pub(crate) mod options;
 pub(crate) mod per_query;
+pub(crate) mod records;
 pub(crate) mod registry;
 
 use std::sync::Arc;

@@ -20,14 +20,13 @@ pub(crate) fn parse<T: DeserializeOwned>(given: &HashMap<String, String>) -> Res
     parse_or(given, |_| None)
 }
 
-/// Reads the options of a table; `refusal` may have an explanation of its own for a name that is not known.
+/// Reads the options of a table; `refusal` may have an error of its own for a name that is not known.
 pub(crate) fn parse_or<T: DeserializeOwned>(
     given: &HashMap<String, String>,
-    refusal: fn(&str) -> Option<String>,
+    refusal: fn(&str) -> Option<Error>,
 ) -> Result<T> {
-    T::deserialize(Options { given, refusal }).map_err(|Refused { option, message }| Error::InvalidOption {
-        option: option.unwrap_or_else(|| "OPTIONS".to_owned()),
-        message,
+    T::deserialize(Options { given, refusal }).map_err(|Refused { option, message, error }| {
+        error.unwrap_or_else(|| Error::invalid_option(option.as_deref().unwrap_or("OPTIONS"), message))
     })
 }
 
@@ -45,11 +44,19 @@ struct Refused {
     /// The option that it is about, where that is known already.
     option: Option<String>,
     message: String,
+    /// The connector's own error, which takes the place of both.
+    error: Option<Error>,
 }
 
 impl Refused {
     fn of(option: &str, message: impl Into<String>) -> Self {
-        Self { option: Some(option.to_owned()), message: message.into() }
+        Self { option: Some(option.to_owned()), message: message.into(), error: None }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { option: None, message: error.to_string(), error: Some(error) }
     }
 }
 
@@ -63,7 +70,7 @@ impl std::error::Error for Refused {}
 
 impl de::Error for Refused {
     fn custom<T: Display>(message: T) -> Self {
-        Self { option: None, message: message.to_string() }
+        Self { option: None, message: message.to_string(), error: None }
     }
 
     fn invalid_value(found: Unexpected<'_>, _: &dyn de::Expected) -> Self {
@@ -90,7 +97,7 @@ fn not_a_number(found: &str) -> Refused {
 /// All options of a statement.
 struct Options<'a> {
     given: &'a HashMap<String, String>,
-    refusal: fn(&str) -> Option<String>,
+    refusal: fn(&str) -> Option<Error>,
 }
 
 impl<'de> Deserializer<'de> for Options<'_> {
@@ -115,10 +122,9 @@ impl<'de> Deserializer<'de> for Options<'_> {
             match fields.iter().find(|known| known.eq_ignore_ascii_case(name)) {
                 Some(known) => pairs.push((*known, value.trim())),
                 None => {
-                    let why = (self.refusal)(name);
-                    let why =
-                        why.unwrap_or_else(|| suggestions::unknown_option(name, fields.iter().copied()));
-                    return Err(Refused::of(name, why));
+                    let unknown =
+                        || Refused::of(name, suggestions::unknown_option(name, fields.iter().copied()));
+                    return Err((self.refusal)(name).map_or_else(unknown, Refused::from));
                 }
             }
         }
@@ -158,7 +164,7 @@ impl<'de> de::MapAccess<'de> for Pairs<'_> {
         };
         seed.deserialize(Value(value)).map_err(|refused| Refused {
             option: Some(refused.option.unwrap_or_else(|| name.to_owned())),
-            message: refused.message,
+            ..refused
         })
     }
 }

@@ -147,7 +147,11 @@ mod tests {
                 latest: i64::MAX,
             },
             Error::BadRecord { topic: text(), partition: 7, offset: 8, message: text() },
-            Error::InvalidOption { option: text(), message: text() },
+            Error::server_in_option(
+                text(),
+                &text(),
+                &[ConfigField::KafkaBootstrap, ConfigField::KafkaProperties],
+            ),
             Error::InvalidWrite { collection: text(), message: text() },
             Error::InvalidRow { collection: text(), row: text(), message: text() },
             Error::WriteRefused { collection: text(), message: text() },

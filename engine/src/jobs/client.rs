@@ -11,8 +11,7 @@ use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{ACTIVITY_PATH, Activity, Job, Progress};
-use crate::config::SCHEDULER_SETTING;
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
 /// How long the scheduler may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +37,7 @@ impl JobClient {
     pub(crate) fn new(url: &str) -> Result<Self> {
         let address = url.trim_start_matches("http://").to_owned();
         let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| Error::InvalidSetting {
-            setting: SCHEDULER_SETTING,
+            setting: ConfigField::Scheduler,
             message: error.to_string(),
         })?;
         Ok(Self { channel: endpoint.connect_timeout(TIMEOUT).tcp_nodelay(true).connect_lazy(), address })
@@ -53,7 +52,7 @@ impl JobClient {
         Error::Unreachable {
             role: "the scheduler",
             address: self.address.clone(),
-            setting: SCHEDULER_SETTING,
+            setting: ConfigField::Scheduler,
             message: error.to_string(),
         }
     }

@@ -14,14 +14,13 @@ use tokio::runtime::Handle;
 use super::job_names::JobNames;
 use super::registry::Registry;
 use crate::cluster::{DEFAULT_SCHEDULER_PORT, Embedded};
-use crate::config::SCHEDULER_SETTING;
 use crate::connectors::mongodb::MongoDb;
 use crate::connectors::registry::Connectors;
 use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
 use crate::jobs::JobClient;
 use crate::plan::{state, tables};
-use crate::{Config, Error, Result};
+use crate::{Config, ConfigField, Error, Result};
 
 /// A handle to the engine. Clones are cheap and share everything.
 ///
@@ -83,7 +82,7 @@ impl Session {
                 return Err(Error::Unreachable {
                     role: "the scheduler",
                     address: format!("{host}:{port}"),
-                    setting: SCHEDULER_SETTING,
+                    setting: ConfigField::Scheduler,
                     message,
                 });
             }
@@ -213,7 +212,7 @@ impl Session {
 
 /// Host and port of a scheduler's address, which is `df://host:port`; an IPv6 address comes without its brackets.
 pub fn scheduler_address(address: &str) -> Result<(String, u16)> {
-    let invalid = |message: String| Error::InvalidSetting { setting: SCHEDULER_SETTING, message };
+    let invalid = |message: String| Error::InvalidSetting { setting: ConfigField::Scheduler, message };
     let url = url::Url::parse(address).map_err(|error| invalid(error.to_string()))?;
     if !matches!(url.scheme(), "df" | "http") {
         return Err(invalid(format!("it starts with {}:// and not with df://", url.scheme())));
@@ -254,7 +253,7 @@ mod tests {
         let error = Session::connect("df://127.0.0.1:1", Config::default()).await.unwrap_err();
         assert!(
             matches!(&error, Error::Unreachable { address, setting, .. }
-                if address == "127.0.0.1:1" && *setting == SCHEDULER_SETTING),
+                if address == "127.0.0.1:1" && *setting == ConfigField::Scheduler),
             "{error}"
         );
     }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use firesteel_engine::{Config, Error};
-use firesteel_testkit::{SOON, wait_until};
+use firesteel_testkit::{InProcessCluster, SOON, wait_until};
 use futures::future::BoxFuture;
 
-use crate::cluster::Cluster;
+use crate::cluster;
 
 /// Adds a row to a source while queries run.
 pub(crate) type AddRow = Arc<dyn Fn(usize) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
@@ -17,7 +17,7 @@ pub(crate) type AddRow = Arc<dyn Fn(usize) -> BoxFuture<'static, anyhow::Result<
 pub(crate) struct Subject {
     /// The label of the connector's scans in metrics.
     pub(crate) label: &'static str,
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: InProcessCluster,
     pub(crate) table: String,
     pub(crate) rows: usize,
     /// A condition that the source evaluates exactly, where it has any.
@@ -174,7 +174,7 @@ pub(crate) async fn names_a_server_that_is_away(
     address: &str,
 ) -> anyhow::Result<()> {
     config.connect_timeout = Duration::from_secs(1);
-    let cluster = Cluster::start(config).await?;
+    let cluster = cluster(config).await?;
     let query = cluster.session.sql(&format!("SELECT count(*) FROM {table}")).await?;
     let error = tokio::time::timeout(SOON, query.collect()).await?.expect_err("no server is there");
     assert!(

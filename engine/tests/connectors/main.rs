@@ -1,47 +1,48 @@
 //! The connectors on a cluster of a scheduler and two executors: what all of them do alike, and one that a program adds.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod cluster;
 mod conformance;
-mod memory;
 
 use std::sync::Arc;
 
-use bson::{Document, doc};
-use firesteel_engine::{CACHE_DIR_SETTING, Config, Outcome};
-use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
-use firesteel_testkit::{Services, TempDatabase, TempTopics, publish, unique};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use bson::Document;
+use firesteel_engine::{Config, ConfigField, Outcome};
+use firesteel_testkit::{
+    InProcessCluster, MemoryConnector, Services, TempDatabase, TempTopics, publish, samples, unique,
+};
 use futures::FutureExt as _;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use crate::cluster::{Cluster, numbers};
 use crate::conformance::{AddRow, Subject, names_a_server_that_is_away};
-use crate::memory::Memory;
 
 const ROWS: usize = 1_000;
 
 fn document(index: usize) -> Document {
-    doc! {
-        "_id": format!("ab:{index}"),
-        "producer_id": "ab",
-        "sequence": index as i64,
-        "label": Label::ALL[index % 10].name(),
-        "confidence": 0.5 + (index % 50) as f64 / 100.0,
-    }
+    samples::prediction_document(index, 1)
 }
 
 fn record(index: usize) -> (String, Vec<u8>) {
-    let record = PredictionRecord {
-        id: ImageId { producer: ProducerId(0xab), sequence: Sequence(index as u64) },
-        label: Label::ALL[index % 10],
-        predicted: Label::ALL[index % 10],
-        confidence: 0.5 + (index % 50) as f32 / 100.0,
-        model: "resnet18".to_owned(),
-        produced_at: Timestamp(1_760_000_000_000 + index as i64),
-        inferred_at: Timestamp(1_760_000_000_000 + index as i64),
+    (index.to_string(), samples::prediction(index, 1).encode())
+}
+
+/// Two executors of two slots each.
+async fn cluster(mut config: Config) -> anyhow::Result<InProcessCluster> {
+    config.vcores = Some(2);
+    InProcessCluster::start(config, 2).await
+}
+
+/// Numbers from 0 in batches of this many rows.
+fn numbers(batches: i64, rows: i64) -> Arc<Vec<RecordBatch>> {
+    let batch = |batch: i64| {
+        let numbers = || batch * rows..(batch + 1) * rows;
+        let kinds = numbers().map(|n| if n % 2 == 0 { "even" } else { "odd" });
+        let n: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers()));
+        let kind: ArrayRef = Arc::new(StringArray::from_iter_values(kinds));
+        RecordBatch::try_from_iter([("n", n), ("kind", kind)]).expect("two columns")
     };
-    (index.to_string(), record.encode())
+    Arc::new((0..batches).map(batch).collect())
 }
 
 /// A configuration with a database of its own that has a collection of `ROWS` documents.
@@ -50,8 +51,7 @@ async fn mongodb(
     name: &str,
 ) -> anyhow::Result<(Config, mongodb::Collection<Document>, TempDatabase)> {
     let temporary = TempDatabase::new(&services.mongodb_uri, name);
-    let client = mongodb::Client::with_uri_str(&services.mongodb_uri).await?;
-    let collection = client.database(&temporary.name).collection("predictions");
+    let collection = temporary.open().await?.collection("predictions");
     collection.insert_many((0..ROWS).map(document)).await?;
     let mut config = Config::new(&services.mongodb_uri, &temporary.name);
     config.scan.min_documents_per_partition = 100;
@@ -70,7 +70,7 @@ async fn mongodb_conforms() -> anyhow::Result<()> {
     });
     let subject = Subject {
         label: "mongodb",
-        cluster: Cluster::start(config).await?,
+        cluster: cluster(config).await?,
         table: "predictions".to_owned(),
         rows: ROWS,
         exact: Some("sequence < 100"),
@@ -103,7 +103,7 @@ async fn kafka_conforms() -> anyhow::Result<()> {
     });
     let subject = Subject {
         label: "kafka",
-        cluster: Cluster::start(config).await?,
+        cluster: cluster(config).await?,
         table: "predictions_topic".to_owned(),
         rows: ROWS,
         exact: Some("\"offset\" < 100"),
@@ -120,7 +120,7 @@ async fn cached_tables_conform() -> anyhow::Result<()> {
     let (mut config, _, _temporary) = mongodb(&services, "conform-cache").await?;
     let folder = tempfile::tempdir()?;
     config.cache.folder = folder.path().join("cache");
-    let cluster = Cluster::start(config).await?;
+    let cluster = cluster(config).await?;
     let done = cluster.session.execute("CACHE TABLE predictions").await?;
     assert!(matches!(done, Outcome::Done(_)));
     let subject = Subject {
@@ -146,23 +146,23 @@ async fn a_server_that_is_away_is_named() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_the_cache_that_are_gone_are_named_with_their_setting() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut config = Config::default().with_connector(Arc::new(Memory(numbers(4, 100))));
+    let mut config = Config::default().with_connector(Arc::new(MemoryConnector(numbers(4, 100))));
     config.cache.folder = folder.path().join("cache");
     config.cache.memory_bytes = 0;
-    let cluster = Cluster::start(config.clone()).await?;
+    let cluster = cluster(config.clone()).await?;
     let done = cluster.session.execute("CACHE TABLE numbers").await?;
     assert!(matches!(done, Outcome::Done(_)));
     std::fs::remove_dir_all(&config.cache.folder)?;
     let error =
         cluster.session.sql("SELECT n FROM numbers").await?.collect().await.expect_err("they are gone");
-    assert!(error.to_string().contains(CACHE_DIR_SETTING.name()), "{error}");
+    assert!(error.to_string().contains(ConfigField::CacheFolder.name()), "{error}");
     cluster.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connector_of_the_program_is_planned_shipped_filtered_and_limited() -> anyhow::Result<()> {
-    let config = Config::default().with_connector(Arc::new(Memory(numbers(8, 1_000))));
-    let cluster = Cluster::start(config).await?;
+    let config = Config::default().with_connector(Arc::new(MemoryConnector(numbers(8, 1_000))));
+    let cluster = cluster(config).await?;
     let rows = async |sql: &str| cluster.session.sql(sql).await?.collect_as::<(i64,)>().await;
     assert_eq!(rows("SELECT sum(n) FROM numbers").await?, [(7_999 * 8_000 / 2,)]);
     assert_eq!(rows("SELECT count(*) FROM numbers WHERE kind = 'odd' AND n >= 4000").await?, [(2_000,)]);

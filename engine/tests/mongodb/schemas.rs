@@ -392,7 +392,7 @@ async fn hints_and_options_decide_and_wrong_ones_are_errors() -> anyhow::Result<
     assert_eq!(ids(session, "SELECT count(*) - count(bad) FROM shown").await?, [(500,)]);
 
     for (location, options, expected) in [
-        ("mongodb://me:hunter2@host/shop/orders", "", "FIRESTEEL_MONGODB_URI"),
+        ("mongodb://me:hunter2@host/shop/orders", "", "(mongodb.uri)"),
         ("orders", "OPTIONS (sampelSize 5)", "did you mean `sampleSize`?"),
         ("orders", "OPTIONS (mode 'lenient')", "DROPMALFORMED"),
         ("orders", "OPTIONS (connection 'other')", "other"),

@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use super::config::bound::{At, Bound};
 use super::config::{Format, Isolation, Mode, PartSize, TableOptions};
-use super::connection::named::Connections;
+use super::connection::Connections;
 use super::plan::table::KafkaTable;
 use super::read::scan::KafkaScanExec;
 use super::read::spec::ScanSpec;

@@ -34,8 +34,7 @@ use datafusion::error::Result;
 use datafusion::physical_plan::ExecutionPlan;
 
 use self::config::{Format, TableOptions};
-use self::connection::Connection;
-use self::connection::named::Connections;
+use self::connection::{Connection, Connections};
 use self::plan::factory::KafkaTableFactory;
 use self::plan::table::KafkaTable;
 use crate::config::Config;
@@ -59,7 +58,7 @@ impl Kafka {
             ("images", config.topics.images.clone(), Format::Images),
             ("predictions_topic", config.topics.predictions.clone(), Format::Predictions),
         ];
-        Self { connections: Connections::new(config, shared), topics }
+        Self { connections: Connections::new(Connection::new(config), shared), topics }
     }
 
     /// The connection that a plan calls `name`.

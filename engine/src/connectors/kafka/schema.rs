@@ -4,14 +4,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 use super::config::{Format, Mode};
-
-/// The type of times: milliseconds, UTC.
-fn timestamp_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
-}
+use crate::connectors::records::{prediction_fields, timestamp_type};
 
 /// Key and value of a header.
 pub(super) fn header_fields() -> Fields {
@@ -40,10 +36,8 @@ pub(crate) fn table_schema(format: Format, mode: Mode) -> SchemaRef {
             id.into_iter().chain(rest).collect()
         }
         Format::Predictions => {
-            let confidence = Field::new("confidence", DataType::Float64, true);
-            let rest = [text("label"), text("predicted"), confidence, text("model")];
-            let times = [time("produced_at"), time("inferred_at")];
-            id.into_iter().chain(rest).chain(times).collect()
+            // A document's key and whether the model was right follow from the other fields.
+            prediction_fields().filter(|field| !matches!(field.name().as_str(), "_id" | "correct")).collect()
         }
     };
     fields.extend([

@@ -55,7 +55,7 @@ mod tests {
     use firesteel_common::mongodb::Code;
 
     use super::*;
-    use crate::MONGODB_URI_SETTING;
+    use crate::ConfigField;
 
     #[test]
     fn why_no_server_answered_is_one_line() {
@@ -98,12 +98,12 @@ mod tests {
         let lost = Error::Unreachable {
             role: "MongoDB",
             address: "localhost:27017".into(),
-            setting: MONGODB_URI_SETTING,
+            setting: ConfigField::MongodbUri,
             message: "find on `predictions`: Kind: connection reset".into(),
         };
         let told = format!("Job 7 failed: DataFusionError({:?})\n", DataFusionError::from(lost));
         assert!(matches!(Error::from(DataFusionError::Execution(told)),
-            Error::Unreachable { role: "MongoDB", address, setting: MONGODB_URI_SETTING, message }
+            Error::Unreachable { role: "MongoDB", address, setting: ConfigField::MongodbUri, message }
                 if address == "localhost:27017" && message == "find on `predictions`: Kind: connection reset"));
     }
 }

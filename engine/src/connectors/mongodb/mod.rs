@@ -35,8 +35,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use self::config::TableOptions;
 use self::config::location::Location;
-use self::connection::Connection;
-use self::connection::named::Connections;
+use self::connection::{Connection, Connections};
 use self::plan::aggregate::rule::AggregatePushdown;
 use self::plan::factory::{MongoTableFactory, open};
 pub(crate) use self::plan::filter::conjunction;
@@ -63,7 +62,7 @@ pub(crate) struct MongoDb {
 impl MongoDb {
     /// The connector of this configuration. Nothing connects yet.
     pub(crate) fn new(config: &Config, shared: &Shared) -> Self {
-        let connections = Connections::new(config, shared);
+        let connections = Connections::new(Connection::new(config, shared.runtime.clone()), shared);
         Self { connections, scan: config.scan.clone(), write: config.write.clone() }
     }
 

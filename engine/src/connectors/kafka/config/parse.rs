@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::bound::{At, Bound};
 use super::{Format, Isolation, Mode, TableOptions};
 use crate::connectors::options;
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
 /// Every option, by the name that it has in a statement.
 #[derive(Debug, Default, Deserialize)]
@@ -73,27 +73,26 @@ pub(crate) fn table_options(location: &str, given: &HashMap<String, String>) -> 
     Ok(options)
 }
 
-/// Why an option about brokers is refused.
-fn brokers(name: &str) -> Option<String> {
+/// The error for an option about brokers.
+fn brokers(name: &str) -> Option<Error> {
     let lower = name.to_lowercase();
     (lower.starts_with("kafka.") || lower.contains("bootstrap")).then(|| {
-        "brokers and credentials are settings of each process (FIRESTEEL_KAFKA_BOOTSTRAP, \
-         FIRESTEEL_KAFKA_PROPERTIES); a table only names a connection"
-            .to_owned()
+        let fields = [ConfigField::KafkaBootstrap, ConfigField::KafkaProperties];
+        Error::server_in_option(name, "brokers and credentials are configuration of each process", &fields)
     })
 }
 
 fn invalid(option: &str, message: impl Into<String>) -> Error {
-    Error::InvalidOption { option: option.to_owned(), message: message.into() }
+    Error::invalid_option(option, message)
 }
 
 /// Checks that a location is the name of a topic.
 fn topic(location: &str) -> Result<&str> {
     if location.contains([':', '/', ',', '@']) {
-        return Err(invalid(
+        return Err(Error::server_in_option(
             "LOCATION",
-            "it is the name of a topic; where the brokers are is a setting of each process \
-             (FIRESTEEL_KAFKA_BOOTSTRAP), and a table only names a connection",
+            "it is the name of a topic; the address of the brokers is configuration of each process",
+            &[ConfigField::KafkaBootstrap],
         ));
     }
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
@@ -284,9 +283,9 @@ mod tests {
             ("startingOfsets", "earliest", "did you mean `startingOffsets`"),
             ("fail_on_data_loss", "true", "did you mean `failOnDataLoss`"),
             ("colour", "red", "there are connection, value.format"),
-            ("kafka.bootstrap.servers", "broker:9092", "FIRESTEEL_KAFKA_BOOTSTRAP"),
-            ("bootstrap", "broker:9092", "FIRESTEEL_KAFKA_BOOTSTRAP"),
-            ("kafka.sasl.password", "hunter2", "FIRESTEEL_KAFKA_PROPERTIES"),
+            ("kafka.bootstrap.servers", "broker:9092", "(kafka.bootstrap, kafka.properties)"),
+            ("bootstrap", "broker:9092", "(kafka.bootstrap, kafka.properties)"),
+            ("kafka.sasl.password", "hunter2", "(kafka.bootstrap, kafka.properties)"),
             ("value.format", "avro", "`avro` is none of raw, images, predictions"),
             ("mode", "DROPMALFORMED", "none of FAILFAST, PERMISSIVE"),
             ("failOnDataLoss", "maybe", "none of true, false"),
@@ -323,9 +322,9 @@ mod tests {
             assert_eq!(table_options(name, &none).unwrap().topic, name);
         }
         for (location, words) in [
-            ("broker:9092", "FIRESTEEL_KAFKA_BOOTSTRAP"),
-            ("kafka://me:hunter2@broker/events", "FIRESTEEL_KAFKA_BOOTSTRAP"),
-            ("a,b", "FIRESTEEL_KAFKA_BOOTSTRAP"),
+            ("broker:9092", "(kafka.bootstrap)"),
+            ("kafka://me:hunter2@broker/events", "(kafka.bootstrap)"),
+            ("a,b", "(kafka.bootstrap)"),
             ("", "1 to 249"),
             ("..", "1 to 249"),
             ("ünter", "1 to 249"),

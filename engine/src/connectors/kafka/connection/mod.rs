@@ -4,7 +4,6 @@
 //! has a consumer of its own, which belongs to no group that anyone else is in and commits nothing.
 
 pub(crate) mod log;
-pub(crate) mod named;
 pub(crate) mod offsets;
 
 use std::collections::HashMap;
@@ -23,9 +22,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use self::log::Logs;
 use super::config::Isolation;
 use super::error::{is_transient, is_unknown_topic};
-use crate::config::{KAFKA_BOOTSTRAP_SETTING, KAFKA_PROPERTIES_SETTING};
+use crate::connectors::named;
 use crate::connectors::per_query::PerQuery;
-use crate::{Config, Error, Result};
+use crate::{Config, ConfigField, Error, Result};
+
+/// The connections of a process.
+pub(crate) type Connections = named::Connections<Connection>;
 
 /// Properties that decide what a scan reads, besides those that every client reserves.
 const RESERVED: [&str; 4] =
@@ -124,14 +126,14 @@ impl Connection {
         ];
         self.settings.client("firesteel-engine", &defaults, &RESERVED).map_err(|reserved| {
             let message = format!("property {} is decided by the table that is read", reserved.0);
-            Error::InvalidSetting { setting: KAFKA_PROPERTIES_SETTING, message }
+            Error::InvalidSetting { setting: ConfigField::KafkaProperties, message }
         })
     }
 
     fn make(&self, config: &ClientConfig) -> Result<Client> {
         config.create_with_context(Context::default()).map_err(|error| {
             let message = self.settings.properties.redact(&self.settings.client_error(error).to_string());
-            Error::InvalidSetting { setting: KAFKA_PROPERTIES_SETTING, message }
+            Error::InvalidSetting { setting: ConfigField::KafkaProperties, message }
         })
     }
 
@@ -140,7 +142,7 @@ impl Connection {
         Error::Unreachable {
             role: "Kafka",
             address: self.settings.bootstrap.clone(),
-            setting: KAFKA_BOOTSTRAP_SETTING,
+            setting: ConfigField::KafkaBootstrap,
             message: self.settings.properties.redact(message),
         }
     }
@@ -254,7 +256,7 @@ mod tests {
         for name in RESERVED.into_iter().chain(kafka::RESERVED) {
             let error = with(name, "hunter2").planner(Isolation::ReadCommitted).err().expect(name);
             let told = format!("{error} {error:?}");
-            assert!(told.contains(name) && told.contains(KAFKA_PROPERTIES_SETTING.name()), "{told}");
+            assert!(told.contains(name) && told.contains(ConfigField::KafkaProperties.name()), "{told}");
             assert!(!told.contains("hunter2"), "{told}");
         }
         let config = with("fetch.wait.max.ms", "7").client(Isolation::ReadUncommitted).unwrap();

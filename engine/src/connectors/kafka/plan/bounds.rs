@@ -80,7 +80,7 @@ fn check_partitions(
         (true, _) => format!("topic `{topic}` has no partitions {extra}"),
         (false, false) => format!("topic `{topic}` has partitions {missing}, and none of {extra}"),
     };
-    Err(Error::InvalidOption { option: option.to_owned(), message })
+    Err(Error::invalid_option(option, message))
 }
 
 #[cfg(test)]

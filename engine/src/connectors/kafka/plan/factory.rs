@@ -12,7 +12,7 @@ use datafusion::logical_expr::CreateExternalTable;
 use super::table::KafkaTable;
 use crate::Error;
 use crate::connectors::kafka::config::parse::table_options;
-use crate::connectors::kafka::connection::named::Connections;
+use crate::connectors::kafka::connection::Connections;
 
 /// Makes tables over topics.
 #[derive(Debug)]
@@ -30,9 +30,7 @@ impl KafkaTableFactory {
 #[async_trait]
 impl TableProviderFactory for KafkaTableFactory {
     async fn create(&self, _: &dyn Session, table: &CreateExternalTable) -> Result<Arc<dyn TableProvider>> {
-        let refused = |option: &str, message: &str| {
-            Err(Error::InvalidOption { option: option.to_owned(), message: message.to_owned() }.into())
-        };
+        let refused = |option: &str, message: &str| Err(Error::invalid_option(option, message).into());
         let [location] = table.locations.as_slice() else {
             return refused("LOCATION", "a table reads one topic");
         };

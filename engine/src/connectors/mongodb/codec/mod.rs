@@ -17,7 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use prost::Message;
 
 use self::wire::node::Kind;
-use super::connection::named::Connections;
+use super::connection::Connections;
 use super::plan::aggregate::exec::MongoGroupExec;
 use super::plan::table::MongoTable;
 use super::read::scan::MongoScanExec;

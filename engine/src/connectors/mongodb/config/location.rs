@@ -1,5 +1,7 @@
 //! What a `LOCATION` names: a collection, and perhaps its database. Never a server: plans carry a connection's name.
 
+use crate::{ConfigField, Error, Result};
+
 /// A collection, and its database where the location names one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Location {
@@ -14,17 +16,17 @@ impl Location {
     ///
     /// A collection's name may hold dots: with one, the database has to be named too. The message of an error does not
     /// repeat the text, which may hold a password.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let (database, collection) = match text.split_once("://") {
             Some(("mongodb", rest)) => {
                 let Some(path) = rest.strip_prefix('/') else { return Err(names_a_server()) };
                 let Some((database, collection)) = path.split_once('/') else {
-                    return Err(format!("the location names no collection; {FORMS}"));
+                    return Err(invalid("the location names no collection"));
                 };
                 (Some(database), collection)
             }
             Some(("mongodb+srv", _)) => return Err(names_a_server()),
-            Some(_) => return Err(format!("the location is not one of MongoDB; {FORMS}")),
+            Some(_) => return Err(invalid("the location is not one of MongoDB")),
             None if text.contains('@') => return Err(names_a_server()),
             None => match text.split_once('.') {
                 Some((database, collection)) => (Some(database), collection),
@@ -33,17 +35,22 @@ impl Location {
         };
         let usable = |name: &str| !name.is_empty() && !name.contains(['\0', '$', '/', '\\', ' ', '"', '?']);
         if !usable(collection) || database.is_some_and(|name| !usable(name) || name.contains('.')) {
-            return Err(format!("the location names no collection; {FORMS}"));
+            return Err(invalid("the location names no collection"));
         }
         Ok(Self { database: database.map(str::to_owned), collection: collection.to_owned() })
     }
 }
 
-fn names_a_server() -> String {
-    format!(
-        "a location names a collection and never a server or its credentials: the server is that of a connection in \
-         the settings (FIRESTEEL_MONGODB_URI), which the option `connection` names; {FORMS}"
-    )
+fn invalid(what: &str) -> Error {
+    Error::invalid_option("LOCATION", format!("{what}; {FORMS}"))
+}
+
+fn names_a_server() -> Error {
+    let reason = format!(
+        "a location names a collection and never a server or its credentials: {FORMS}; the server is configuration of each \
+         process, which the option `connection` names"
+    );
+    Error::server_in_option("LOCATION", &reason, &[ConfigField::MongodbUri])
 }
 
 #[cfg(test)]
@@ -82,11 +89,10 @@ mod tests {
             "mongodb+srv://me:hunter2@host/shop",
             "me:hunter2@host",
         ] {
-            let message = Location::parse(text).unwrap_err();
-            assert!(
-                message.contains("FIRESTEEL_MONGODB_URI") && message.contains("`connection`"),
-                "{message}"
-            );
+            let error = Location::parse(text).unwrap_err();
+            assert_eq!(error.field(), Some(ConfigField::MongodbUri));
+            let message = error.to_string();
+            assert!(message.contains("(mongodb.uri)") && message.contains("`connection`"), "{message}");
             assert!(!message.contains("hunter2") && !message.contains("host"), "{message}");
         }
     }

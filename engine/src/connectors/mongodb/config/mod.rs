@@ -78,7 +78,7 @@ struct Given {
 /// Reads the options of a table; what they do not say is as in `defaults`.
 pub(crate) fn parse(given: &HashMap<String, String>, defaults: TableOptions) -> Result<TableOptions> {
     let given: Given = options::parse(given)?;
-    let invalid = |option: &str, message: String| Error::InvalidOption { option: option.to_owned(), message };
+    let invalid = |option: &str, message: String| Error::invalid_option(option, message);
     let mut table = defaults;
     set(&mut table.connection, given.connection);
     set(&mut table.sample_size, given.sample_size.map(NonZeroU64::get));

@@ -1,6 +1,5 @@
 //! A MongoDB server behind a name of the registry. Its client is made on first use and shared by all scans.
 
-pub(crate) mod named;
 pub(crate) mod retry;
 
 use std::fmt;
@@ -14,9 +13,13 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::error;
-use crate::config::{MONGODB_URI_SETTING, MongoConnection};
+use crate::config::MongoConnection;
+use crate::connectors::named;
 use crate::connectors::per_query::{PerQuery, QueryKey};
-use crate::{Config, Error, Result};
+use crate::{Config, ConfigField, Error, Result};
+
+/// The connections of a process.
+pub(crate) type Connections = named::Connections<Connection>;
 
 /// One server, or one replica set.
 pub(crate) struct Connection {
@@ -104,7 +107,7 @@ impl Connection {
                 match connect.await {
                     Ok(Ok(Ok(client))) => Ok(client),
                     Ok(Ok(Err(error))) => Err(Error::InvalidSetting {
-                        setting: MONGODB_URI_SETTING,
+                        setting: ConfigField::MongodbUri,
                         message: self.why_invalid(&error::text(&error)),
                     }),
                     Ok(Err(_)) => Err(self.unreachable("its name was not resolved in time".to_owned())),
@@ -118,7 +121,7 @@ impl Connection {
         Error::Unreachable {
             role: "MongoDB",
             address: self.settings.uri.hosts().to_owned(),
-            setting: MONGODB_URI_SETTING,
+            setting: ConfigField::MongodbUri,
             message: self.settings.uri.redact(&message),
         }
     }
@@ -169,7 +172,7 @@ mod tests {
         let connection = Connection::new(&config, Handle::current());
         let error = connection.check().await.unwrap_err();
         let told = format!("{error} {error:?}");
-        assert!(told.contains(MONGODB_URI_SETTING.name()), "{told}");
+        assert!(told.contains(ConfigField::MongodbUri.name()), "{told}");
         assert!(!told.contains("hunter2"), "{told}");
     }
 }

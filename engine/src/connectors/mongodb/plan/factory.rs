@@ -19,7 +19,7 @@ use super::table::MongoTable;
 use crate::config::ReadMode;
 use crate::connectors::mongodb::config::location::Location;
 use crate::connectors::mongodb::config::{self, TableOptions};
-use crate::connectors::mongodb::connection::named::Connections;
+use crate::connectors::mongodb::connection::Connections;
 use crate::connectors::mongodb::connection::{Connection, retry};
 use crate::connectors::mongodb::schema;
 use crate::{Error, Result};
@@ -40,9 +40,7 @@ impl MongoTableFactory {
 
     /// The table that a statement describes.
     async fn table(&self, statement: &CreateExternalTable) -> Result<MongoTable> {
-        let refused = |option: &str, message: &str| {
-            Err(Error::InvalidOption { option: option.to_owned(), message: message.to_owned() })
-        };
+        let refused = |option: &str, message: &str| Err(Error::invalid_option(option, message));
         let [location] = statement.locations.as_slice() else {
             return refused("LOCATION", "a table reads one collection");
         };
@@ -55,8 +53,7 @@ impl MongoTableFactory {
         if statement.unbounded {
             return refused("UNBOUNDED", "a collection is read as of one moment");
         }
-        let location = Location::parse(location)
-            .map_err(|message| Error::InvalidOption { option: "LOCATION".to_owned(), message })?;
+        let location = Location::parse(location)?;
         let options = config::parse(&statement.options, self.defaults.clone())?;
         let declared = Arc::clone(statement.schema.inner());
         let declared = (!declared.fields().is_empty()).then_some(declared);
@@ -94,14 +91,14 @@ pub(crate) async fn open(
                     "collection `{database}.{}` has no documents to infer columns from; declare the columns",
                     location.collection
                 );
-                return Err(Error::InvalidOption { option: "columns".to_owned(), message });
+                return Err(Error::invalid_option("columns", message));
             }
             with_corrupt_record(columns, &options)
         }
     };
     let columns = match &options.schema_hints {
         Some(hints) => {
-            let invalid = |message| Error::InvalidOption { option: "schemaHints".to_owned(), message };
+            let invalid = |message: String| Error::invalid_option("schemaHints", message);
             schema::with_hints(&columns, &schema::hints::hints(hints).map_err(invalid)?)
         }
         None => columns,

@@ -21,7 +21,7 @@ use super::partition::collection::CollectionRef;
 use super::partition::{self, PartitionPlan, ScanRequest};
 use crate::Error;
 use crate::config::{ReadMode, ScanConfig, WriteConfig};
-use crate::connectors::mongodb::connection::named::Connections;
+use crate::connectors::mongodb::connection::Connections;
 use crate::connectors::mongodb::connection::{Connection, retry};
 use crate::connectors::mongodb::read::scan::MongoScanExec;
 use crate::connectors::mongodb::read::spec::ScanSpec;

@@ -35,7 +35,7 @@ pub(crate) type IdRange = Range<Document>;
 pub(crate) enum ScanPartition {
     /// A range of `_id`. The one that is open at both ends reads everything, in the order of storage.
     Ids(IdRange),
-    /// RecordIdRange in the order of storage, at a snapshot.
+    /// A range of records in the order of storage, at a snapshot.
     Records(RecordIdRange),
 }
 

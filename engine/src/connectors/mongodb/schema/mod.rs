@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
+use crate::connectors::records::prediction_fields;
+pub(crate) use crate::connectors::records::timestamp_type;
 use crate::{Error, Result};
 
 /// The key of a text column's metadata that tells what its documents hold, where that is not just strings.
@@ -52,26 +54,13 @@ impl BsonText {
     }
 }
 
-/// The type of BSON dates: milliseconds, UTC.
-pub(crate) fn timestamp_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
-}
-
-/// The columns of the table `predictions`, in the order in which documents store them.
+/// The columns of the table `predictions`, in the order in which documents store them. Only the key is always there.
 pub fn predictions_schema() -> SchemaRef {
-    let text = |name| Field::new(name, DataType::Utf8, true);
-    Arc::new(Schema::new(vec![
-        Field::new("_id", DataType::Utf8, false),
-        text("producer_id"),
-        Field::new("sequence", DataType::Int64, true),
-        text("label"),
-        text("predicted"),
-        Field::new("correct", DataType::Boolean, true),
-        Field::new("confidence", DataType::Float64, true),
-        text("model"),
-        Field::new("produced_at", timestamp_type(), true),
-        Field::new("inferred_at", timestamp_type(), true),
-    ]))
+    let fields = prediction_fields().map(|field| {
+        let is_key = field.name() == "_id";
+        field.with_nullable(!is_key)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Whether MongoDB takes `name` as one field: a dot means a nested field, and a leading dollar an operator.

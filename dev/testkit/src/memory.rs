@@ -1,4 +1,4 @@
-//! Rows from memory as a connector: all that a program has to write for a source of its own.
+//! Rows from memory as a connector: all that a program has to write for a source of its own, and a pattern for others.
 
 use std::any::type_name;
 use std::fmt;
@@ -20,9 +20,9 @@ use firesteel_engine::connectors::{
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 
-/// The table `numbers`: one partition a batch.
+/// The connector `memory` with its one table, `numbers`: one partition a batch. Each process reads the rows of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Memory(pub(crate) Arc<Vec<RecordBatch>>);
+pub struct MemoryConnector(pub Arc<Vec<RecordBatch>>);
 
 /// What all partitions of a scan share.
 #[derive(Debug)]
@@ -33,11 +33,11 @@ struct MemoryScan {
 }
 
 fn damaged() -> DataFusionError {
-    DataFusionError::Internal(format!("not what {} sent", type_name::<Memory>()))
+    DataFusionError::Internal(format!("not what {} sent", type_name::<MemoryConnector>()))
 }
 
 #[async_trait]
-impl Connector for Memory {
+impl Connector for MemoryConnector {
     fn name(&self) -> &'static str {
         "memory"
     }
@@ -80,7 +80,7 @@ impl Connector for Memory {
 }
 
 #[async_trait]
-impl TableProvider for Memory {
+impl TableProvider for MemoryConnector {
     fn schema(&self) -> SchemaRef {
         self.0[0].schema()
     }

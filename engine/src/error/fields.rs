@@ -1,0 +1,101 @@
+//! Which fields of the configuration an error names.
+//!
+//! A library knows the fields of its own configuration and nothing of flags, environment variables or files. An error
+//! that asks its reader to change something has a [`ConfigField`] and names it in its message; a program with a command
+//! line of its own turns the field into what its users type.
+
+use super::{ConfigField, Error};
+
+impl Error {
+    /// The field of the configuration that the message tells to change or to look at: the first, where it names several.
+    pub fn field(&self) -> Option<ConfigField> {
+        self.fields().into_iter().next()
+    }
+
+    /// All fields of the configuration that the message names, by [`ConfigField::name`].
+    pub fn fields(&self) -> Vec<ConfigField> {
+        match self {
+            Self::Unreachable { setting, .. }
+            | Self::InvalidSetting { setting, .. }
+            | Self::CacheFile { setting, .. }
+            | Self::Folder { setting, .. } => vec![*setting],
+            Self::Listen { host, port, .. } => vec![*port, *host],
+            Self::UnknownTopic { .. } => vec![ConfigField::KafkaBootstrap],
+            Self::NoExecutors { .. } => vec![ConfigField::SchedulerNoExecutorsGrace],
+            Self::InvalidOption { fields, .. } => fields.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// An error about an option of a table.
+    pub(crate) fn invalid_option(option: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::InvalidOption { option: option.into(), message: message.into(), fields: Vec::new() }
+    }
+
+    /// An error about an option of a table that names a server. A plan travels and may be read by others, so a table only
+    /// names a connection; the server and its credentials are in `fields` of each process's configuration.
+    pub(crate) fn server_in_option(option: impl Into<String>, reason: &str, fields: &[ConfigField]) -> Self {
+        let names = fields.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
+        Self::InvalidOption {
+            option: option.into(),
+            message: format!("{reason} ({names}); a table only names a connection"),
+            fields: fields.to_vec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_the_fields_that_the_error_has() {
+        let text = || "x".to_owned();
+        for (error, expected) in [
+            (
+                Error::Unreachable {
+                    role: "MongoDB",
+                    address: text(),
+                    setting: ConfigField::MongodbUri,
+                    message: text(),
+                },
+                vec![ConfigField::MongodbUri],
+            ),
+            (
+                Error::InvalidSetting { setting: ConfigField::KafkaProperties, message: text() },
+                vec![ConfigField::KafkaProperties],
+            ),
+            (
+                Error::CacheFile { path: text(), setting: ConfigField::CacheFolder, message: text() },
+                vec![ConfigField::CacheFolder],
+            ),
+            (
+                Error::Folder { setting: ConfigField::ExecutorWorkDir, path: text(), message: text() },
+                vec![ConfigField::ExecutorWorkDir],
+            ),
+            (
+                Error::Listen {
+                    role: "the scheduler",
+                    address: text(),
+                    host: ConfigField::SchedulerBindHost,
+                    port: ConfigField::SchedulerBindPort,
+                    message: text(),
+                },
+                vec![ConfigField::SchedulerBindPort, ConfigField::SchedulerBindHost],
+            ),
+            (Error::UnknownTopic { topic: text(), address: text() }, vec![ConfigField::KafkaBootstrap]),
+            (Error::NoExecutors { seconds: 5 }, vec![ConfigField::SchedulerNoExecutorsGrace]),
+            (
+                Error::server_in_option("bootstrap", "brokers are elsewhere", &[ConfigField::KafkaBootstrap]),
+                vec![ConfigField::KafkaBootstrap],
+            ),
+            (Error::invalid_option("mode", "no"), vec![]),
+            (Error::Cancelled, vec![]),
+        ] {
+            assert_eq!(error.fields(), expected, "{error}");
+            assert_eq!(error.field(), expected.first().copied(), "{error}");
+            let told = error.to_string();
+            assert!(expected.iter().all(|field| told.contains(field.name())), "{told}");
+        }
+    }
+}
