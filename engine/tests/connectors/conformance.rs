@@ -109,13 +109,17 @@ impl Subject {
         let sql = format!(
             "SELECT count(*) FROM {table} a, {table} b, {table} c WHERE a.label || b.label < c.label"
         );
-        let query = self.cluster.session.start(self.cluster.session.sql(&sql).await?, &sql).await?;
+        let mut query = self.cluster.session.start(self.cluster.session.sql(&sql).await?, &sql).await?;
         let watch = query.watch();
-        wait_until("the job runs", SOON, async || {
-            watch.progress().await.is_ok_and(|progress| progress.is_some())
-        })
-        .await;
-        tokio::time::timeout(SOON, query.cancel()).await??;
+        let runs = wait_until("the job runs", SOON, async || {
+            watch.progress().await.is_ok_and(|progress| progress.is_some_and(|progress| progress.running > 0))
+        });
+        // A query runs as long as its rows are waited for.
+        tokio::select! {
+            () = runs => {}
+            rows = query.next() => anyhow::bail!("the query ended before it was cancelled: {rows:?}"),
+        }
+        assert!(tokio::time::timeout(SOON, query.cancel()).await??, "the job was cancelled");
         // Nothing of it holds the slots.
         let idle = async || {
             let activity = self.cluster.session.activity().await;
