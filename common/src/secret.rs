@@ -67,12 +67,17 @@ impl MongoUri {
         let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
         // The last `@` ends the credentials, whatever an unescaped password holds. Options may have one of their own, as
         // Azure's do: `host:1/?appName=@user@`.
+        let whole = rest.rsplit_once('@').unwrap_or(("", rest));
         let (credentials, hosts) = match rest.split_once('?') {
-            Some((before, options)) if !before.contains('@') && is_options_of(before, options) => {
-                ("", before)
+            Some((before, options)) if options.contains('@') => {
+                let (user, hosts) = before.rsplit_once('@').unwrap_or(("", before));
+                if !user.contains(['@', '/']) && is_options_of(hosts, options) {
+                    (user, hosts)
+                } else {
+                    whole
+                }
             }
-            Some((before, _)) if before.contains('@') => before.rsplit_once('@').unwrap_or(("", before)),
-            _ => rest.rsplit_once('@').unwrap_or(("", rest)),
+            _ => whole,
         };
         let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
         Parts { scheme, credentials, hosts }
@@ -221,6 +226,8 @@ mod tests {
                 "host:10255",
             ),
             ("mongodb://host:1/?appName=@user@", "mongodb://host:1", "host:1"),
+            ("mongodb://me:p@cret?word@host/db", "mongodb://host", "host"),
+            ("mongodb://a@example.com:sec?ret@host", "mongodb://host", "host"),
             ("nonsense", "nonsense", "nonsense"),
             ("", "", ""),
         ] {
@@ -238,6 +245,7 @@ mod tests {
             ("mongodb://user:secret@host", true),
             ("mongodb://user:sec?ret@host", true),
             ("mongodb://user:sec/ret@host", true),
+            ("mongodb://a@example.com:sec?ret@host", true),
             ("mongodb://host:1/?appName=@user@", false),
         ] {
             assert_eq!(MongoUri::new(uri).holds_password(), holds, "{uri}");

@@ -25,13 +25,14 @@ const LAYERS: [&str; 6] = [
 ];
 
 /// The beginnings of what Ballista and tonic write, by `Debug`, of a peer that cannot be reached or went away.
-const LOST_PEER: [&str; 6] = [
+const LOST_PEER: [&str; 7] = [
     "GrpcConnectionError(\"",
     "FetchFailed(\"",
     "TonicError(tonic::transport::Error(",
     "tonic::transport::Error(",
     "Status { code: Unavailable",
     "Status { code: Unknown, message: \"transport error\"",
+    "Status { code: Unknown, message: \"Service was not ready: transport error\"",
 ];
 
 /// The same by `Display`: so the client tells the end of the stream of a job's states.
@@ -91,9 +92,20 @@ fn is_lost_stage(text: &str) -> bool {
     })
 }
 
+/// The innermost error, also where Ballista has one of DataFusion's inside of its own, as an executor's stage has.
+pub(super) fn root(error: &DataFusionError) -> &DataFusionError {
+    match error.find_root() {
+        DataFusionError::External(source) => match source.downcast_ref() {
+            Some(BallistaError::DataFusionError(inner)) => root(inner),
+            _ => error.find_root(),
+        },
+        other => other,
+    }
+}
+
 /// Whether an error of Ballista's client, or of a task, says that the process on the other side went away.
 pub(super) fn is_lost_work(error: &DataFusionError) -> bool {
-    match error.find_root() {
+    match root(error) {
         DataFusionError::External(source) => {
             source.downcast_ref::<BallistaError>().is_some_and(is_lost)
                 || source.downcast_ref::<Status>().is_some_and(is_lost_connection)
@@ -103,6 +115,8 @@ pub(super) fn is_lost_work(error: &DataFusionError) -> bool {
             ArrowError::ExternalError(source) => {
                 source.downcast_ref::<Status>().is_some_and(is_lost_connection)
             }
+            // Ballista's own transport makes a text of a stream of shuffled rows that breaks.
+            ArrowError::IpcError(text) => is_lost_peer(text),
             _ => false,
         },
         // Ballista's client makes a text of an error that it gets while it connects or asks.
@@ -140,7 +154,7 @@ fn is_lost_connection(status: &Status) -> bool {
 /// What the executor reports of a task that failed, so that every process understands it: an error of ours or of
 /// DataFusion's becomes data, and what Ballista itself acts on stays as it is.
 pub(crate) fn failed_task(error: DataFusionError) -> DataFusionError {
-    let root = error.find_root();
+    let root = root(&error);
     // By the scheduler.
     let is_tried_again = matches!(root, DataFusionError::IoError(_));
     if let DataFusionError::External(source) = root
@@ -292,6 +306,7 @@ mod tests {
             format!("{:?}", BallistaError::GrpcConnectionError("Error connecting to http://a:1: …".into())),
             format!("{:?}", Status::unavailable("tcp connect error")),
             format!("{:?}", Status::unknown("transport error")),
+            format!("{:?}", Status::unknown("Service was not ready: transport error")),
             Status::unknown("transport error").to_string(),
             "Job 7 failed: Job failed due to stage 2 failed: Stage 2 has failed 4 times, most recent failure reason: \
              \"Status { code: Unavailable }\""
@@ -300,6 +315,8 @@ mod tests {
             let error = Error::from(DataFusionError::Execution(text.clone()));
             assert!(error.is_lost_work(), "{text}");
         }
+        let shuffled = ArrowError::IpcError(Status::unknown("transport error").to_string());
+        assert!(Error::from(DataFusionError::from(shuffled)).is_lost_work());
         let rows = ArrowError::ExternalError(Box::new(broken()));
         assert!(Error::from(DataFusionError::from(rows)).is_lost_work());
         let refused = ArrowError::ExternalError(Box::new(Status::unknown("a server's own words")));
@@ -358,6 +375,21 @@ mod tests {
             let error = Error::from(DataFusionError::Execution(text.clone()));
             assert!(is_unreachable(&error), "{text}");
         }
+    }
+
+    /// A stage that writes shuffle files wraps what its rows failed with into Ballista's error.
+    #[test]
+    fn what_a_stage_fails_with_travels_as_data() {
+        let ours = || DataFusionError::from(Error::UnknownConnection { name: "other".into() });
+        let staged =
+            |error: DataFusionError| BallistaError::DataFusionError(Box::new(error)).into_datafusion();
+        for error in [ours(), staged(ours()), staged(staged(ours()).context("writing"))] {
+            let told = told(on_executor(error));
+            assert!(matches!(&told, Error::UnknownConnection { name } if name == "other"), "{told}");
+        }
+        let failed = on_executor(staged(DataFusionError::from(unreachable())));
+        assert!(matches!(failed.failed_reason, Some(FailedReason::IoError(_))), "it is tried again");
+        assert!(is_unreachable(&told(failed)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ type Boxed = Box<dyn StdError + Send + Sync>;
 impl Error {
     /// The error of ours at the root of one of DataFusion's.
     pub(crate) fn carried(error: &DataFusionError) -> Option<&Self> {
-        let source: &(dyn StdError + 'static) = match error.find_root() {
+        let source: &(dyn StdError + 'static) = match ballista::root(error) {
             DataFusionError::External(source) => source.as_ref(),
             DataFusionError::IoError(error) => error.get_ref()?,
             _ => return None,

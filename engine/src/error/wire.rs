@@ -65,6 +65,18 @@ const fn server(field: ConfigField) -> &'static str {
 
 /// The text without the data of errors in it.
 pub(crate) fn readable(text: &str) -> String {
+    let mut text = text.to_owned();
+    loop {
+        let kept = without_data(&text);
+        // What is left may be data again, where one marker stood inside of another.
+        if kept.len() == text.len() {
+            return kept;
+        }
+        text = kept;
+    }
+}
+
+fn without_data(text: &str) -> String {
     let (mut kept, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(start) = rest.find(MARKER) {
         kept.push_str(&rest[..start]);
@@ -179,6 +191,7 @@ mod tests {
             "[\"'\\\\\n\r\t{}()\\[\\]: a\u{e9}\u{1f98a}]{0,24}",
             Just(MARKER.to_owned()),
             Just(encode(&Error::Cancelled)),
+            Just(encode(&Error::Cancelled).replacen(MARKER, &format!("{MARKER}{MARKER}x]"), 1)),
         ]
     }
 

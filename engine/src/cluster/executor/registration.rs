@@ -67,7 +67,7 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Registers with the scheduler at `url`. The services accept connectors before this returns.
+    /// Registers with the scheduler at `url`. The services accept connections before this returns.
     pub(super) async fn open(
         config: &ExecutorConfig,
         resources: &ExecutorResources,
@@ -266,7 +266,7 @@ impl Registration {
                 let _ = (&mut flight_server).await;
             }
         };
-        // Idle connectors do not end by themselves.
+        // Idle connections do not end by themselves.
         if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             grpc_server.abort();
             flight_server.abort();
