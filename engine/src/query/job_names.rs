@@ -15,7 +15,7 @@ impl JobNames {
         Self { prefix: format!("{NAME_PREFIX}{session}/"), next: std::sync::atomic::AtomicU64::new(1) }
     }
 
-    /// The name of jobs that are started by other means than [`Session::start`].
+    /// The name of jobs that are started by other means than [`Session::start`](crate::Session::start).
     pub(super) fn common(&self) -> String {
         format!("{}0", self.prefix)
     }
