@@ -156,10 +156,12 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 /// Whether the cluster is still choosing who leads a partition, as it does for a moment after a topic was created or a
-/// broker was lost.
+/// broker was lost, or the client has not yet been told of a partition that the cluster has.
 #[must_use]
 pub fn is_settling(error: &KafkaError) -> bool {
-    matches!(error.rdkafka_error_code(), Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable))
+    use Code::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(NotLeaderForPartition | LeaderNotAvailable | UnknownPartition))
 }
 
 /// Whether the cluster refuses what these credentials ask for.
@@ -268,5 +270,7 @@ mod tests {
         assert_eq!(ask_until_settled(patience, is_settling, || Err::<(), _>(settling())), Err(settling()));
         let denied = KafkaError::MetadataFetch(Code::TopicAuthorizationFailed);
         assert!(is_denied(Code::TopicAuthorizationFailed) && !is_settling(&denied));
+        // The client's own word for metadata that lag behind what the cluster has just told.
+        assert!(is_settling(&KafkaError::MetadataFetch(Code::UnknownPartition)));
     }
 }
