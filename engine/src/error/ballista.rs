@@ -94,13 +94,13 @@ fn is_lost_stage(text: &str) -> bool {
 
 /// The innermost error, also where Ballista has one of DataFusion's inside of its own, as an executor's stage has.
 pub(super) fn root(error: &DataFusionError) -> &DataFusionError {
-    match error.find_root() {
-        DataFusionError::External(source) => match source.downcast_ref() {
-            Some(BallistaError::DataFusionError(inner)) => root(inner),
-            _ => error.find_root(),
-        },
-        other => other,
+    let innermost = error.find_root();
+    if let DataFusionError::External(source) = innermost
+        && let Some(BallistaError::DataFusionError(inner)) = source.downcast_ref()
+    {
+        return root(inner);
     }
+    innermost
 }
 
 /// Whether an error of Ballista's client, or of a task, says that the process on the other side went away.
