@@ -1,7 +1,12 @@
 //! The configurations of scheduler and executor: plain data, which the caller fills in.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use firesteel_common::access::Access;
+use firesteel_common::net::Dialer;
+use firesteel_common::tls::ServerTls;
 
 use crate::Config;
 
@@ -116,6 +121,12 @@ pub struct ExecutorConfig {
     pub job_data_ttl: Duration,
     /// The interval of the check for such files. Zero: never.
     pub job_data_clean_up_interval: Duration,
+    /// Who may fetch shuffle files and order tasks: members of the cluster, where it has a secret.
+    pub access: Arc<Access>,
+    /// The certificate of Arrow Flight and of the gRPC service. `None`: no TLS.
+    pub tls: Option<ServerTls>,
+    /// How the scheduler and other executors are reached, and the secret of the cluster.
+    pub dialer: Dialer,
 }
 
 impl ExecutorConfig {
@@ -137,6 +148,9 @@ impl ExecutorConfig {
             grace: Duration::from_secs(30),
             job_data_ttl: Duration::from_secs(24 * 3600),
             job_data_clean_up_interval: Duration::from_secs(600),
+            access: Arc::new(Access::open()),
+            tls: None,
+            dialer: Dialer::default(),
         }
     }
 }
