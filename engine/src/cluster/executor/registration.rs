@@ -289,3 +289,153 @@ fn serve(
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Component { role: ROLE, message: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_flight::Ticket;
+    use arrow_flight::flight_service_client::FlightServiceClient;
+    use ballista_core::serde::protobuf::executor_grpc_client::ExecutorGrpcClient;
+    use ballista_core::serde::protobuf::{
+        LaunchMultiTaskParams, MultiTaskDefinition, RemoveJobDataParams, StopExecutorParams,
+    };
+    use firesteel_common::access::{Access, Principal, Role as UserRole, Secret, Tokens};
+    use firesteel_common::net::Dialer;
+    use tonic::{Code, Status};
+
+    use super::*;
+    use crate::Config;
+    use crate::cluster::{MemoryLimit, Scheduler, SchedulerConfig};
+    use crate::connectors::registry::Connectors;
+
+    struct Cluster {
+        registration: Registration,
+        resources: ExecutorResources,
+        scheduler: CancellationToken,
+    }
+
+    /// An executor whose doors `access` guards, at a scheduler that asks nobody.
+    async fn registered(access: Access) -> Cluster {
+        let loopback = "127.0.0.1".to_owned();
+        let scheduler = Scheduler::bind(SchedulerConfig {
+            bind_host: loopback.clone(),
+            bind_port: 0,
+            ..SchedulerConfig::new(Config::default())
+        });
+        let (scheduler, stop) = (scheduler.await.unwrap(), CancellationToken::new());
+        let url = format!("http://{}", scheduler.address());
+        tokio::spawn(scheduler.run(stop.clone()));
+        let config = ExecutorConfig {
+            bind_port: 0,
+            bind_grpc_port: 0,
+            bind_host: loopback.clone(),
+            external_host: Some(loopback),
+            memory: MemoryLimit::Unlimited,
+            access: Arc::new(access),
+            ..ExecutorConfig::new(Config::default())
+        };
+        let connectors = Arc::new(Connectors::new(&config.engine, tokio::runtime::Handle::current()));
+        let resources = ExecutorResources::create(&config, connectors).unwrap();
+        let registration = resources.register(&config, &url).await.unwrap();
+        Cluster { registration, resources, scheduler: stop }
+    }
+
+    impl Cluster {
+        async fn channel(&self, port: u16, credential: Option<&Secret>) -> Channel {
+            let dialer = Dialer::default().with_credential(credential.cloned());
+            net::connect(&dialer, &format!("http://127.0.0.1:{port}")).await.unwrap()
+        }
+
+        /// What the Flight service answers to a ticket that means nothing.
+        async fn flight(&self, credential: Option<&Secret>) -> Status {
+            let channel = self.channel(self.registration.flight.port(), credential).await;
+            let ticket = Ticket { ticket: "x".into() };
+            FlightServiceClient::new(channel).do_get(ticket).await.unwrap_err()
+        }
+
+        async fn orders(&self, credential: Option<&Secret>) -> ExecutorGrpcClient<Channel> {
+            ExecutorGrpcClient::new(self.channel(self.registration.grpc_port, credential).await)
+        }
+
+        async fn stop(self) {
+            self.registration.close().await;
+            self.scheduler.cancel();
+            drop(self.resources);
+        }
+    }
+
+    fn stop_of_another() -> StopExecutorParams {
+        StopExecutorParams { executor_id: "another".to_owned(), reason: String::new(), force: true }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn only_members_order_tasks_and_fetch_shuffle_files() {
+        let (secret, token) = (Secret::random(), Secret::random());
+        let admin = Principal { name: "root".to_owned(), role: UserRole::Admin };
+        let tokens = Tokens::fixed([(admin, token.clone())]);
+        let cluster =
+            registered(Access::open().with_tokens(tokens).with_cluster_secret(secret.clone())).await;
+        for (credential, flight, order) in [
+            (None, Code::Unauthenticated, Some(Code::Unauthenticated)),
+            (Some(Secret::random()), Code::Unauthenticated, Some(Code::Unauthenticated)),
+            (Some(token), Code::PermissionDenied, Some(Code::PermissionDenied)),
+            (Some(secret), Code::InvalidArgument, None),
+        ] {
+            let status = cluster.flight(credential.as_ref()).await;
+            assert_eq!(status.code(), flight, "{status}");
+            let ordered = cluster.orders(credential.as_ref()).await.stop_executor(stop_of_another()).await;
+            assert_eq!(ordered.err().map(|status| status.code()), order);
+        }
+        cluster.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_order_for_a_path_is_refused_and_removes_nothing() {
+        let cluster = registered(Access::open()).await;
+        assert_eq!(cluster.flight(None).await.code(), Code::InvalidArgument, "nobody is authenticated");
+        let outside = tempfile::tempdir().unwrap();
+        let own = cluster.registration.jobs.join("abc/1");
+        std::fs::create_dir_all(&own).unwrap();
+        let mut orders = cluster.orders(None).await;
+        for job in
+            [outside.path().display().to_string(), "..".to_owned(), "a/../..".to_owned(), String::new()]
+        {
+            let remove = RemoveJobDataParams { job_id: job.clone(), remove_stage_ids: Vec::new() };
+            assert_eq!(
+                orders.remove_job_data(remove).await.unwrap_err().code(),
+                Code::InvalidArgument,
+                "{job}"
+            );
+            let task = MultiTaskDefinition { job_id: job.clone(), ..MultiTaskDefinition::default() };
+            let launch = LaunchMultiTaskParams {
+                multi_tasks: vec![task],
+                scheduler_endpoint: "203.0.113.7:1".to_owned(),
+            };
+            assert_eq!(
+                orders.launch_multi_task(launch).await.unwrap_err().code(),
+                Code::InvalidArgument,
+                "{job}"
+            );
+        }
+        assert!(outside.path().exists() && own.exists());
+        for (stages, left) in [(vec![2], true), (vec![1], false), (vec![], false)] {
+            let remove = RemoveJobDataParams { job_id: "abc".to_owned(), remove_stage_ids: stages };
+            orders.remove_job_data(remove).await.unwrap();
+            assert_eq!(own.exists(), left);
+        }
+        assert!(cluster.registration.jobs.exists());
+        cluster.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_executor_stops_when_it_is_told_and_not_for_another() {
+        let mut cluster = registered(Access::open()).await;
+        let mut orders = cluster.orders(None).await;
+        orders.stop_executor(stop_of_another()).await.unwrap();
+        let still = tokio::time::timeout(Duration::from_millis(200), cluster.registration.stopped()).await;
+        assert!(still.is_err(), "{still:?}");
+        let own = StopExecutorParams { executor_id: cluster.registration.id.clone(), ..stop_of_another() };
+        orders.stop_executor(own).await.unwrap();
+        assert_eq!(cluster.registration.stopped().await, "the scheduler has removed this executor");
+        cluster.stop().await;
+    }
+}
