@@ -8,7 +8,7 @@
 //! On shutdown the executor drains: it takes no more tasks, finishes the running ones, and keeps its shuffle files
 //! until the jobs that read them have ended, for at most its grace period.
 
-mod clients;
+mod fetch;
 mod memory;
 mod metrics;
 mod orders;
@@ -39,7 +39,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use self::clients::Clients;
+use self::fetch::Clients;
 use self::metrics::ExecutorMetrics;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;

@@ -24,7 +24,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::clients::Clients;
+use super::fetch::{Clients, with_checked_readers};
 use super::metrics::{ExecutorMetrics, TaskOutcome};
 use crate::error::failed_task;
 
@@ -45,6 +45,8 @@ pub(super) fn runtime(slots: usize) -> std::io::Result<Runtime> {
 pub(super) struct TaskEngine {
     inner: DefaultExecutionEngine,
     runtime: Handle,
+    /// The connections to other executors.
+    clients: Clients,
     metrics: Arc<ExecutorMetrics>,
     /// Cancels all tasks.
     shutdown: CancellationToken,
@@ -57,9 +59,7 @@ impl TaskEngine {
         metrics: Arc<ExecutorMetrics>,
         shutdown: CancellationToken,
     ) -> Self {
-        // Connections are pooled: without a pool a query with many shuffles exhausts the ports of the machine.
-        let inner = DefaultExecutionEngine::with_client_pool(Arc::new(clients));
-        Self { inner, runtime, metrics, shutdown }
+        Self { inner: DefaultExecutionEngine::new(), runtime, clients, metrics, shutdown }
     }
 }
 
@@ -74,12 +74,13 @@ impl ExecutionEngine for TaskEngine {
         work_dir: &str,
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
+        let plan = with_checked_readers(plan, work_dir, &self.clients).map_err(failed_task)?;
         let inner = self
             .inner
             .create_query_stage_exec(job, stage, task, partitions, Arc::clone(&plan), work_dir, config)
             .map_err(failed_task)?;
-        // Ballista replaces only the nodes that read shuffles and their ancestors, so the scans in `plan` are those
-        // that run, and their metrics can be read from it.
+        // Ballista replaces the node that writes the shuffle alone, so the scans in `plan` are those that run, and their
+        // metrics can be read from it.
         Ok(Arc::new(Task {
             inner,
             plan,
