@@ -109,6 +109,27 @@ async fn slow_peers_take_no_more_places_than_there_are_and_give_them_back() {
 }
 
 #[tokio::test]
+async fn idle_connections_make_place_for_whoever_waits() {
+    let limits = Limits { connections: 3, ..Limits::default() };
+    let router = tonic::service::Routes::default().into_axum_router().merge(hello());
+    let running = run(router, |server| server.with_limits(limits)).await;
+    // Each has asked once, and keeps its connection open for the next time.
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let channel = connect(&Dialer::default(), running.address).await.expect("connected");
+        assert_eq!(call(&channel).await.expect("an answer"), tonic::Code::Unimplemented);
+        idle.push(channel);
+    }
+    let began = Instant::now();
+    assert_eq!(http(running.address, "GET", "/").await.expect("an answer").body, "hello");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // They come back by themselves.
+    assert_eq!(call(&idle[0]).await.expect("an answer"), tonic::Code::Unimplemented);
+    drop(idle);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_slow_peer_does_not_keep_others_out() {
     let limits = Limits { header_timeout: Duration::from_secs(60), ..Limits::default() };
     let running = run(hello(), |server| server.with_limits(limits)).await;

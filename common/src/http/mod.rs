@@ -7,6 +7,7 @@
 //! A [`HealthServer`] serves these three routes from a [`HealthSource`]. A role with routes of its own builds its router
 //! from the handlers here. Every router is served by a [`Server`], which holds the limits of all doors.
 
+mod busy;
 mod server;
 
 use std::io;

@@ -7,7 +7,8 @@
 //!
 //! A peer that is slow or silent holds one place and loses it after the deadline; it does not hold up the next one, because
 //! each connection has a task of its own from its first byte on. A peer of HTTP/2 that has gone without a word is found by
-//! a ping. Once the shutdown begins, no connection is taken any more, and answers under way get some time: a connection
+//! a ping. When all places are taken and somebody waits, connections on which nothing is asked are closed; their peers
+//! connect again when they have something to ask. Once the shutdown begins, no connection is taken any more, and answers under way get some time: a connection
 //! that is kept open for the next request never ends by itself.
 
 use std::io;
@@ -26,13 +27,14 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpConnectInfo;
-use tower::ServiceExt as _;
+use tower::Service as _;
 
+use super::busy::Busy;
 use crate::tls::ServerTls;
 
 /// What a connection of HTTP/2 begins with.
@@ -40,6 +42,12 @@ const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long no connection is taken after the system could not give one, as when it has no file descriptor left.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// How often connections without a request are asked to make place, while somebody waits for one.
+const MAKE_PLACE_EVERY: Duration = Duration::from_millis(100);
+
+/// How long nothing must have been asked on a connection that makes place, and how long it may take to end.
+const IDLE_FOR: Duration = Duration::from_secs(1);
 
 /// What a server allows its peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,14 +110,15 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { listener, router, tls, limits } = self;
         let places = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
-        let door = Arc::new(Door { router, tls, builder: builder(&limits), limits });
+        let crowd = Notify::new();
+        let door = Arc::new(Door { router, tls, builder: builder(&limits), limits, crowd });
         let mut connections = JoinSet::new();
         loop {
             let taken = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
-                taken = take(&listener, &places) => taken,
+                taken = take(&listener, &places, &door.crowd) => taken,
             };
             match taken {
                 Ok(Taken { stream, peer, place }) => {
@@ -142,8 +151,14 @@ struct Taken {
     place: OwnedSemaphorePermit,
 }
 
-async fn take(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Taken> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+async fn take(listener: &TcpListener, places: &Arc<Semaphore>, crowd: &Notify) -> io::Result<Taken> {
+    let place = loop {
+        let free = Arc::clone(places).acquire_owned();
+        match tokio::time::timeout(MAKE_PLACE_EVERY, free).await {
+            Ok(place) => break place.map_err(io::Error::other)?,
+            Err(_) => crowd.notify_waiters(),
+        }
+    };
     let (stream, peer) = listener.accept().await?;
     Ok(Taken { stream, peer, place })
 }
@@ -171,6 +186,8 @@ struct Door {
     tls: Option<ServerTls>,
     builder: Builder<TokioExecutor>,
     limits: Limits,
+    /// Says that places are wanted.
+    crowd: Notify,
 }
 
 impl Door {
@@ -199,14 +216,17 @@ impl Door {
         peer: SocketAddr,
         shutdown: CancellationToken,
     ) {
-        let router = self.router.clone().map_request(move |request: Request<_>| {
+        let (router, busy) = (self.router.clone(), Busy::default());
+        let of_connection = busy.clone();
+        let service = tower::service_fn(move |request: Request<_>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(ends.clone());
-            request
+            let (under_way, answer) = (of_connection.begin(), router.clone().call(request));
+            async move { answer.await.map(|response| response.map(|body| under_way.until_the_end_of(body))) }
         });
         let stream = TokioIo::new(Prompt::new(stream, self.limits.header_timeout));
-        let connection = self.builder.serve_connection(stream, TowerToHyperService::new(router));
+        let connection = self.builder.serve_connection(stream, TowerToHyperService::new(service));
         tokio::pin!(connection);
         let served = tokio::select! {
             served = &mut connection => served,
@@ -214,9 +234,25 @@ impl Door {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = self.makes_place(&busy) => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(IDLE_FOR, connection).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = served {
             tracing::debug!(%peer, %error, "a connection ended early");
+        }
+    }
+}
+
+impl Door {
+    /// Waits until places are wanted and nothing has been asked on this connection for a while.
+    async fn makes_place(&self, busy: &Busy) {
+        loop {
+            self.crowd.notified().await;
+            if busy.is_idle_for(IDLE_FOR) {
+                return;
+            }
         }
     }
 }

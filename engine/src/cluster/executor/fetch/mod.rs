@@ -38,6 +38,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 pub(super) use self::clients::Clients;
+use super::shuffles::check_job_id;
 
 /// Puts a [`CheckedReader`] in the place of each of Ballista's readers.
 pub(super) fn with_checked_readers(
@@ -47,6 +48,11 @@ pub(super) fn with_checked_readers(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let replaced = plan.transform(|node| {
         if let Some(reader) = node.downcast_ref::<ShuffleReaderExec>() {
+            for location in reader.partition.iter().flatten() {
+                // It becomes a part of a path.
+                check_job_id(location.partition_id.job_id.as_str())
+                    .map_err(|status| DataFusionError::Plan(status.message().to_owned()))?;
+            }
             let reader =
                 CheckedReader::new(reader.with_work_dir(work_dir.to_owned()), work_dir, clients.clone());
             return Ok(Transformed::yes(Arc::new(reader) as Arc<dyn ExecutionPlan>));
@@ -200,4 +206,170 @@ fn coalesced(
         }
     })
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use arrow::util::pretty::pretty_format_batches;
+    use arrow_flight::flight_service_server::FlightServiceServer;
+    use arrow_flight::utils::batches_to_flight_data;
+    use axum::Router;
+    use axum::routing::any;
+    use ballista_core::client::BallistaClient;
+    use ballista_core::error::BallistaError;
+    use ballista_core::serde::scheduler::{
+        ExecutorMetadata, ExecutorOperatingSystemSpecification, ExecutorSpecification, PartitionId,
+        PartitionStats, ShuffleLayout,
+    };
+    use datafusion::physical_plan::{Partitioning, collect};
+    use datafusion::prelude::{SessionConfig, SessionContext};
+    use firesteel_common::http;
+    use firesteel_common::net::Dialer;
+    use prost::Message as _;
+    use tempfile::TempDir;
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+    use tonic::service::Routes;
+
+    use super::decode::tests::{batch, broken_file, file};
+    use super::*;
+    use crate::cluster::executor::shuffles::Shuffles;
+
+    async fn serve(router: Router) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(http::serve(listener, router, CancellationToken::new()));
+        address
+    }
+
+    fn put(folder: &TempDir, partition: usize, bytes: &[u8]) {
+        let path = folder.path().join(format!("job/1/{partition}/data.arrow"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// An executor that has the files of a folder.
+    async fn executor(folder: &TempDir) -> SocketAddr {
+        let shuffles = FlightServiceServer::new(Shuffles::new(folder.path().display().to_string()));
+        serve(Routes::new(shuffles).into_axum_router()).await
+    }
+
+    fn location(address: SocketAddr, partition: usize, job: &str) -> PartitionLocation {
+        PartitionLocation {
+            map_partition_id: 0,
+            partition_id: PartitionId::new(&job.into(), 1, partition),
+            executor_meta: ExecutorMetadata {
+                id: "other".to_owned(),
+                host: address.ip().to_string(),
+                port: address.port(),
+                grpc_port: 0,
+                specification: ExecutorSpecification::default(),
+                os_info: ExecutorOperatingSystemSpecification::default(),
+            },
+            partition_stats: PartitionStats::new(Some(2), Some(1), Some(100)),
+            file_id: None,
+            is_sort_shuffle: false,
+        }
+    }
+
+    /// A task that reads these parts, on an executor whose own files lie in `work`.
+    fn reader(locations: Vec<PartitionLocation>, work: &TempDir) -> Result<Arc<dyn ExecutionPlan>> {
+        let partitioning = Partitioning::UnknownPartitioning(1);
+        let reader = ShuffleReaderExec::try_new(1, vec![locations], batch().schema(), partitioning)?;
+        let clients = Clients::new(Dialer::default());
+        with_checked_readers(Arc::new(reader), &work.path().display().to_string(), &clients)
+    }
+
+    async fn read(locations: Vec<PartitionLocation>, work: &TempDir) -> Result<Vec<RecordBatch>> {
+        let config = SessionConfig::new().set_str("ballista.client.io_retry_wait_time_ms", "1");
+        collect(reader(locations, work)?, SessionContext::new_with_config(config).task_ctx()).await
+    }
+
+    #[tokio::test]
+    async fn what_lies_here_and_what_others_have_is_read_together() {
+        let (own, others) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        put(&own, 0, &file());
+        put(&others, 1, &file());
+        put(&others, 2, &file());
+        let address = executor(&others).await;
+        let part = |partition| location(address, partition, "job");
+        let rows = read(vec![part(0), part(1), part(2)], &own).await.unwrap();
+        let text = pretty_format_batches(&rows).unwrap().to_string();
+        assert_eq!(text.matches("aaaa").count(), 3, "{text}");
+        assert_eq!(text.matches("dog").count(), 3, "dictionaries, too: {text}");
+
+        let plan = reader(vec![part(0), part(1)], &own).unwrap();
+        collect(Arc::clone(&plan), SessionContext::new().task_ctx()).await.unwrap();
+        let metrics = plan.metrics().unwrap();
+        assert_eq!(metrics.output_rows(), Some(4));
+        let count = |name| metrics.sum_by_name(name).map(|value| value.as_usize());
+        assert_eq!((count("local_partitions"), count("fetch_requests")), (Some(1), Some(1)));
+    }
+
+    #[tokio::test]
+    async fn broken_data_of_another_executor_is_an_error_that_names_it() {
+        let (own, others) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        put(&others, 0, &broken_file());
+        let address = executor(&others).await;
+        let error = read(vec![location(address, 0, "job")], &own).await.unwrap_err();
+        let DataFusionError::External(inner) = error.find_root() else { panic!("{error:?}") };
+        let failed = inner.downcast_ref::<BallistaError>().unwrap();
+        let BallistaError::FetchFailed(id, 1, 0, words) = failed else { panic!("{failed:?}") };
+        assert_eq!(id, "other");
+        assert!(words.contains("no shuffle file") && words.contains("offset"), "{words}");
+        assert!(words.contains(&address.to_string()), "{words}");
+    }
+
+    #[tokio::test]
+    async fn an_executor_that_is_gone_is_a_failed_fetch() {
+        let own = TempDir::new().unwrap();
+        let gone = { TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
+        let error = read(vec![location(gone, 0, "job")], &own).await.unwrap_err();
+        assert!(error.to_string().contains(&gone.to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_names_a_path_for_a_job_is_refused() {
+        let own = TempDir::new().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let error = reader(vec![location(address, 0, "../job")], &own).unwrap_err().to_string();
+        assert!(error.contains("the id of a job"), "{error}");
+    }
+
+    /// A client fetches results by Flight's `DoGet`, which Ballista decodes with the checks.
+    #[tokio::test]
+    async fn broken_data_is_an_error_for_a_client_too() {
+        // Without the dictionary, which Ballista's client would not understand.
+        let batch = batch().project(&[0, 2]).unwrap();
+        let mut messages = batches_to_flight_data(&batch.schema(), vec![batch.clone()]).unwrap();
+        let last = messages.last_mut().unwrap();
+        let offsets: Vec<u8> = [0_i32, 4, 8].iter().flat_map(|offset| offset.to_le_bytes()).collect();
+        let mut body = last.data_body.to_vec();
+        if let Some(at) = body.windows(offsets.len()).position(|window| window == offsets) {
+            body[at + 8..at + 12].copy_from_slice(&0x7fff_ff00_i32.to_le_bytes());
+        }
+        assert_ne!(body, last.data_body, "it is broken");
+        last.data_body = body.into();
+        let mut answer = Vec::new();
+        for message in &messages {
+            let bytes = message.encode_to_vec();
+            answer.push(0);
+            answer.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
+            answer.extend(bytes);
+        }
+        let rogue = move || async move { ([("content-type", "application/grpc")], answer) };
+        let address = serve(Router::new().fallback(any(rogue))).await;
+
+        let mut client =
+            BallistaClient::try_new("127.0.0.1", address.port(), 1 << 20, false, None, 1, 1, 0, 0)
+                .await
+                .unwrap();
+        let part = PartitionId::new(&"job".into(), 1, 0);
+        let layout = ShuffleLayout::Passthrough;
+        let rows = client.fetch_partition("other", &part, None, layout, true).await.unwrap();
+        let error = rows.try_collect::<Vec<_>>().await.unwrap_err().to_string();
+        assert!(error.contains("offset"), "{error}");
+    }
 }
