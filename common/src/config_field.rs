@@ -100,6 +100,26 @@ fields! {
     ExecutorMemory => "executor.memory",
     /// The folder of cached tables.
     CacheFolder => "cache.folder",
+    /// The file of the users' names, roles and tokens.
+    TokensFile => "security.tokens_file",
+    /// The secret that scheduler and executors share.
+    ClusterSecret => "security.cluster_secret",
+    /// The certificate of a server.
+    TlsCertificate => "security.tls.certificate",
+    /// The key of a server's certificate.
+    TlsKey => "security.tls.key",
+    /// The certificates of the authorities that a client trusts.
+    TlsCa => "security.tls_ca",
+    /// The host names under which a server may be asked.
+    AllowHosts => "security.allow_hosts",
+    /// Whether a server may do without authentication, and credentials without TLS.
+    Insecure => "security.insecure",
+    /// The token of a client.
+    Token => "security.token",
+    /// The port of a scheduler's health server.
+    SchedulerBindHealthPort => "scheduler.bind_health_port",
+    /// The size of the largest request to a scheduler.
+    SchedulerMaxRequest => "scheduler.max_request_bytes",
 }
 
 impl fmt::Display for ConfigField {

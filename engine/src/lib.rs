@@ -34,8 +34,9 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, KafkaConfig, KafkaTopics, MongoConnection,
-    MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
+    Acknowledgement, CacheConfig, ClientSecurity, Config, DEFAULT_CONNECTION, KafkaConfig, KafkaTopics,
+    MongoConnection, MongoUri, Partitioner, ReadMode, ScanConfig, ServerSecurity, TlsFiles, WriteConcern,
+    WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};

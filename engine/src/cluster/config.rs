@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::Config;
+use crate::config::{Config, ServerSecurity};
 
 /// The default port of a scheduler, the same as Ballista's.
 pub const DEFAULT_SCHEDULER_PORT: u16 = 50050;
@@ -17,6 +17,9 @@ pub struct SchedulerConfig {
     pub bind_host: String,
     /// The port of all services.
     pub bind_port: u16,
+    /// A second port for health, metrics and the overview of the cluster alone, for probes and monitoring that should not
+    /// reach SQL. `None`: none.
+    pub bind_health_port: Option<u16>,
     /// The host name under which executors report back. `None`: `bind_host`, or `localhost` where that is a wildcard.
     pub external_host: Option<String>,
     /// How long an executor may be silent before it counts as lost.
@@ -43,6 +46,12 @@ pub struct SchedulerConfig {
     pub cors_allowed_origins: String,
     /// How long running jobs may take to end after shutdown was requested.
     pub grace: Duration,
+    /// Who may ask, and how connections are encrypted.
+    pub security: ServerSecurity,
+    /// Whether `/metrics` on the main port is for everybody. `None`: where only this machine reaches the port.
+    pub open_metrics: Option<bool>,
+    /// The most bytes of a request. A plan with long lists of values is a large one.
+    pub max_request_bytes: usize,
 }
 
 impl SchedulerConfig {
@@ -52,6 +61,7 @@ impl SchedulerConfig {
             engine,
             bind_host: "127.0.0.1".to_owned(),
             bind_port: DEFAULT_SCHEDULER_PORT,
+            bind_health_port: None,
             external_host: None,
             executor_timeout: Duration::from_secs(10),
             expire_interval: Duration::from_secs(1),
@@ -65,6 +75,9 @@ impl SchedulerConfig {
             job_state_clean_up: Duration::from_secs(3600),
             cors_allowed_origins: String::new(),
             grace: Duration::from_secs(10),
+            security: ServerSecurity::default(),
+            open_metrics: None,
+            max_request_bytes: 16 << 20,
         }
     }
 }
@@ -116,6 +129,9 @@ pub struct ExecutorConfig {
     pub job_data_ttl: Duration,
     /// The interval of the check for such files. Zero: never.
     pub job_data_clean_up_interval: Duration,
+    /// Who may ask, and how connections are encrypted. Executors serve members of the cluster alone: they look at no
+    /// tokens.
+    pub security: ServerSecurity,
 }
 
 impl ExecutorConfig {
@@ -137,6 +153,7 @@ impl ExecutorConfig {
             grace: Duration::from_secs(30),
             job_data_ttl: Duration::from_secs(24 * 3600),
             job_data_clean_up_interval: Duration::from_secs(600),
+            security: ServerSecurity::default(),
         }
     }
 }
