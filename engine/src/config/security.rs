@@ -15,6 +15,8 @@ pub struct ServerSecurity {
     pub tokens_file: Option<PathBuf>,
     /// What scheduler and executors of one cluster share, and prove to each other.
     pub cluster_secret: Option<Secret>,
+    /// Secrets that the cluster had before and that are accepted still, while the secret is replaced.
+    pub former_cluster_secrets: Vec<Secret>,
     /// The server's certificate and key. `None`: no TLS.
     pub tls: Option<TlsFiles>,
     /// The certificates of the authorities that sign those of the cluster's other servers. `None`: those of the system.
