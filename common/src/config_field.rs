@@ -100,22 +100,24 @@ fields! {
     ExecutorMemory => "executor.memory",
     /// The folder of cached tables.
     CacheFolder => "cache.folder",
-    /// The file of the users' names, roles and tokens.
-    TokensFile => "security.tokens_file",
-    /// The secret that scheduler and executors share.
-    ClusterSecret => "security.cluster_secret",
-    /// The certificate of a server.
-    TlsCertificate => "security.tls.certificate",
-    /// The key of a server's certificate.
-    TlsKey => "security.tls.key",
-    /// The certificates of the authorities that a client trusts.
-    TlsCa => "security.tls_ca",
-    /// The host names under which a server may be asked.
-    AllowHosts => "security.allow_hosts",
-    /// Whether a server may do without authentication, and credentials without TLS.
-    Insecure => "security.insecure",
-    /// The token of a client.
-    Token => "security.token",
+    /// The token that a client sends.
+    AccessToken => "access.token",
+    /// The file of the tokens that a server accepts.
+    AccessTokens => "access.tokens",
+    /// The secret that the members of a cluster share.
+    AccessClusterSecret => "access.cluster_secret",
+    /// Further names under which a server may be asked.
+    AccessHosts => "access.hosts",
+    /// The web origins whose pages may ask a server.
+    AccessOrigins => "access.origins",
+    /// Whether a port that other machines reach may do without authentication, and a token without TLS.
+    AccessInsecure => "access.insecure",
+    /// The file of a server's certificate.
+    TlsCert => "tls.cert",
+    /// The file of the key of a server's certificate.
+    TlsKey => "tls.key",
+    /// The file of the authorities that a client trusts.
+    TlsCa => "tls.ca",
     /// The port of a scheduler's health server.
     SchedulerBindHealthPort => "scheduler.bind_health_port",
     /// The size of the largest request to a scheduler.

@@ -34,9 +34,8 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CacheConfig, ClientSecurity, Config, DEFAULT_CONNECTION, KafkaConfig, KafkaTopics,
-    MongoConnection, MongoUri, Partitioner, ReadMode, ScanConfig, ServerSecurity, TlsFiles, WriteConcern,
-    WriteConfig,
+    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, Dialer, KafkaConfig, KafkaTopics, MongoConnection,
+    MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};

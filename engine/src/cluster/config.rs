@@ -1,9 +1,14 @@
 //! The configurations of scheduler and executor: plain data, which the caller fills in.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, ServerSecurity};
+use firesteel_common::access::Access;
+use firesteel_common::net::Dialer;
+use firesteel_common::tls::ServerTls;
+
+use crate::Config;
 
 /// The default port of a scheduler, the same as Ballista's.
 pub const DEFAULT_SCHEDULER_PORT: u16 = 50050;
@@ -46,8 +51,14 @@ pub struct SchedulerConfig {
     pub cors_allowed_origins: String,
     /// How long running jobs may take to end after shutdown was requested.
     pub grace: Duration,
-    /// Who may ask, and how connections are encrypted.
-    pub security: ServerSecurity,
+    /// Who may ask: users by their tokens, members of the cluster by its secret.
+    pub access: Arc<Access>,
+    /// The certificate of the port. `None`: no TLS.
+    pub tls: Option<ServerTls>,
+    /// How executors are reached, and the secret of the cluster.
+    pub dialer: Dialer,
+    /// Whether the port may be open to other machines without authentication.
+    pub insecure: bool,
     /// Whether `/metrics` on the main port is for everybody. `None`: where only this machine reaches the port.
     pub open_metrics: Option<bool>,
     /// The most bytes of a request. A plan with long lists of values is a large one.
@@ -75,7 +86,10 @@ impl SchedulerConfig {
             job_state_clean_up: Duration::from_secs(3600),
             cors_allowed_origins: String::new(),
             grace: Duration::from_secs(10),
-            security: ServerSecurity::default(),
+            access: Arc::new(Access::open()),
+            tls: None,
+            dialer: Dialer::default(),
+            insecure: false,
             open_metrics: None,
             max_request_bytes: 16 << 20,
         }
@@ -129,9 +143,14 @@ pub struct ExecutorConfig {
     pub job_data_ttl: Duration,
     /// The interval of the check for such files. Zero: never.
     pub job_data_clean_up_interval: Duration,
-    /// Who may ask, and how connections are encrypted. Executors serve members of the cluster alone: they look at no
-    /// tokens.
-    pub security: ServerSecurity,
+    /// Who may fetch shuffle files and order tasks: members of the cluster, where it has a secret.
+    pub access: Arc<Access>,
+    /// The certificate of Arrow Flight and of the gRPC service. `None`: no TLS.
+    pub tls: Option<ServerTls>,
+    /// How the scheduler and other executors are reached, and the secret of the cluster.
+    pub dialer: Dialer,
+    /// Whether the ports may be open to other machines without authentication.
+    pub insecure: bool,
 }
 
 impl ExecutorConfig {
@@ -153,7 +172,10 @@ impl ExecutorConfig {
             grace: Duration::from_secs(30),
             job_data_ttl: Duration::from_secs(24 * 3600),
             job_data_clean_up_interval: Duration::from_secs(600),
-            security: ServerSecurity::default(),
+            access: Arc::new(Access::open()),
+            tls: None,
+            dialer: Dialer::default(),
+            insecure: false,
         }
     }
 }

@@ -5,7 +5,6 @@
 
 mod partitioner;
 mod read_mode;
-mod security;
 mod write;
 
 use std::path::PathBuf;
@@ -13,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use firesteel_common::kafka::KafkaConfig;
+pub use firesteel_common::net::Dialer;
 pub use firesteel_common::secret::MongoUri;
 
 pub use self::partitioner::Partitioner;
 pub use self::read_mode::ReadMode;
-pub use self::security::{ClientSecurity, ServerSecurity, TlsFiles};
 pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
 use crate::connectors::connector::Connector;
 use crate::functions::Functions;
@@ -53,8 +52,8 @@ pub struct Config {
     /// Connectors of the program, besides those for MongoDB, Kafka and cached tables. Scheduler and executors have to know
     /// the same ones.
     pub connectors: Vec<Arc<dyn Connector>>,
-    /// How a session on a cluster proves who it is.
-    pub security: ClientSecurity,
+    /// How a session reaches its cluster: by TLS or not, and with which token.
+    pub dialer: Dialer,
 }
 
 impl Config {
@@ -98,7 +97,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(5),
             functions: Functions::default(),
             connectors: Vec::new(),
-            security: ClientSecurity::default(),
+            dialer: Dialer::default(),
         }
     }
 }

@@ -206,8 +206,8 @@ impl Executor {
             let serving = tokio::spawn(http::serve(health_listener, router(state), stop.clone()));
             let result = run_registrations(&config, &resources, &shutdown).await;
             stop.cancel();
-            if let Ok(Err(error)) = serving.await {
-                tracing::warn!(%error, "the health service ended");
+            if serving.await.is_err() {
+                tracing::warn!("the health service panicked");
             }
             let ended = tokio::task::spawn_blocking(move || {
                 resources.end_tasks(LAST_FETCH);

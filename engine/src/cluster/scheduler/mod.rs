@@ -167,18 +167,18 @@ impl Scheduler {
             let stop = CancellationToken::new();
             let serve = http::serve(listener, parts.router, stop.clone());
             tokio::pin!(serve);
-            let served = tokio::select! {
-                served = &mut serve => served,
+            tokio::select! {
+                () = &mut serve => {}
                 () = async {
                     shutdown.cancelled().await;
                     drain(&parts.server, parts.grace).await;
                 } => {
                     stop.cancel();
-                    serve.await
+                    serve.await;
                 }
-            };
+            }
             watchers.shutdown().await;
-            served.map_err(failed)
+            Ok(())
         })
     }
 }
