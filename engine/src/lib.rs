@@ -40,4 +40,6 @@ pub use config::{
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
-pub use query::{ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, scheduler_address};
+pub use query::{
+    ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, asks_for_tls, scheduler_address,
+};

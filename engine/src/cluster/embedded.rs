@@ -7,10 +7,15 @@
 //! Scheduler, planning and reads run on one runtime, and the tasks of queries on another. The threads of both have
 //! large stacks, because deep plans are walked recursively. Shutting the runtimes down also ends Ballista's background
 //! tasks, some of which have no other way to end.
+//!
+//! The ports are those of loopback, which every user of the machine reaches. So each engine has a random secret, which its
+//! scheduler, its executor and its session prove to each other, and everybody else is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use firesteel_common::access::{Access, Secret};
+use firesteel_common::net::Dialer;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +37,8 @@ pub(crate) struct Embedded {
     runtime: Option<Runtime>,
     parts: Option<Parts>,
     scheduler_url: String,
+    /// How the session reaches scheduler and executor.
+    dialer: Dialer,
 }
 
 /// The scheduler and the executor of a running engine.
@@ -58,8 +65,11 @@ impl Embedded {
             .build()
             .map_err(failed)?;
         let connectors = Arc::new(Connectors::new(config, runtime.handle().clone()));
-        let start = runtime.spawn(start(config.clone(), Arc::clone(&connectors)));
-        let mut embedded = Self { runtime: Some(runtime), parts: None, scheduler_url: String::new() };
+        let secret = Secret::random();
+        let dialer = Dialer::default().with_credential(Some(secret.clone()));
+        let access = Arc::new(Access::open().with_cluster_secret(secret));
+        let start = runtime.spawn(start(config.clone(), Arc::clone(&connectors), access, dialer.clone()));
+        let mut embedded = Self { runtime: Some(runtime), parts: None, scheduler_url: String::new(), dialer };
         let (parts, scheduler_url) = start.await.map_err(failed)?.map_err(|error| match error {
             // The caller can correct this one, so it keeps its variant.
             named @ Error::InvalidFunction { .. } => named,
@@ -72,6 +82,11 @@ impl Embedded {
 
     pub(crate) fn scheduler_url(&self) -> &str {
         &self.scheduler_url
+    }
+
+    /// How its session reaches it, with its secret.
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     /// Stops the engine and waits until it has ended.
@@ -115,7 +130,12 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Embedded { message: error.to_string() }
 }
 
-async fn start(config: Config, connectors: Arc<Connectors>) -> Result<(Parts, String)> {
+async fn start(
+    config: Config,
+    connectors: Arc<Connectors>,
+    access: Arc<Access>,
+    dialer: Dialer,
+) -> Result<(Parts, String)> {
     let loopback = "127.0.0.1".to_owned();
     let scheduler = SchedulerConfig {
         bind_host: loopback.clone(),
@@ -126,6 +146,9 @@ async fn start(config: Config, connectors: Arc<Connectors>) -> Result<(Parts, St
         expire_interval: NEVER / 2,
         no_executors_grace: NEVER,
         grace: Duration::ZERO,
+        access: Arc::clone(&access),
+        dialer: dialer.clone(),
+        open_metrics: Some(false),
         ..SchedulerConfig::new(config.clone())
     };
     let scheduler = Scheduler::compose(&scheduler, &connectors).await?;
@@ -145,7 +168,9 @@ async fn start(config: Config, connectors: Arc<Connectors>) -> Result<(Parts, St
         bind_host: loopback,
         bind_port: 0,
         bind_grpc_port: 0,
-        memory: MemoryLimit::Unlimited,
+        memory: MemoryLimit::Detect,
+        access,
+        dialer,
         ..ExecutorConfig::new(config)
     };
     let resources = ExecutorResources::create(&executor, connectors)?;
