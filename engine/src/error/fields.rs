@@ -132,11 +132,7 @@ mod tests {
                 vec![ConfigField::TlsCa],
             ),
             (
-                Error::Refused {
-                    role: "the scheduler",
-                    address: text(),
-                    message: Refusal::NoCredential.to_string(),
-                },
+                Error::Refused { role: "the scheduler", message: Refusal::NoCredential.to_string() },
                 vec![ConfigField::AccessToken],
             ),
             (Error::invalid_option("mode", "no"), vec![]),

@@ -370,14 +370,12 @@ pub enum Error {
         source: DialError,
     },
     /// A server does not let this process do what it asks for.
-    #[error("{role} at {address} refuses: {message}")]
+    #[error("{role} refuses: {message}")]
     #[serde(skip)]
     Refused {
         /// The server's name.
         #[serde(skip)]
         role: &'static str,
-        /// Host and port.
-        address: String,
         /// What the server said.
         message: String,
     },

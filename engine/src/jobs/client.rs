@@ -52,10 +52,6 @@ impl JobClient {
         &self.address
     }
 
-    fn refused(&self, message: String) -> Error {
-        Error::Refused { role: SCHEDULER, address: self.address.clone(), message }
-    }
-
     fn unreachable(&self, error: impl std::fmt::Display) -> Error {
         Error::Unreachable {
             role: SCHEDULER,
@@ -92,7 +88,7 @@ impl JobClient {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => {
                 let body = axum::body::to_bytes(axum::body::Body::new(response.into_body()), LARGEST_REFUSAL).await;
                 let words = body.map_err(|error| self.unreachable(error))?;
-                return Err(self.refused(String::from_utf8_lossy(&words).trim().to_owned()));
+                return Err(refused(String::from_utf8_lossy(&words).trim()));
             }
             status => return Err(self.unreachable(format!("it answers {ACTIVITY_PATH} with {status}"))),
         }
@@ -114,11 +110,15 @@ impl JobClient {
         let asked = scheduler.cancel_job(CancelJobParams { job_id: job.id.clone() });
         match tokio::time::timeout(TIMEOUT, asked).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(status)) if is_refusal(&status) => Err(self.refused(status.message().to_owned())),
+            Ok(Err(status)) if is_refusal(&status) => Err(refused(status.message())),
             Ok(Err(status)) => Err(self.unreachable(status)),
             Err(_) => Err(self.unreachable("no answer in time")),
         }
     }
+}
+
+fn refused(message: &str) -> Error {
+    Error::Refused { role: SCHEDULER, message: message.to_owned() }
 }
 
 /// Whether a server refuses who asks.
