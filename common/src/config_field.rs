@@ -92,6 +92,8 @@ fields! {
     ExecutorBindHost => "executor.bind_host",
     /// The port of an executor's Arrow Flight service.
     ExecutorBindPort => "executor.bind_port",
+    /// The port of the gRPC service that the scheduler calls.
+    ExecutorBindGrpcPort => "executor.bind_grpc_port",
     /// The port of an executor's health server.
     ExecutorBindHealthPort => "executor.bind_health_port",
     /// The folder of an executor's shuffle files and spills.

@@ -62,6 +62,7 @@ fn places(field: ConfigField) -> Vec<Place> {
         ],
         ConfigField::ExecutorBindHost => vec![of("executor", "bind_host")],
         ConfigField::ExecutorBindPort => vec![of("executor", "bind_port")],
+        ConfigField::ExecutorBindGrpcPort => vec![of("executor", "bind_grpc_port")],
         ConfigField::ExecutorBindHealthPort => vec![of("executor", "bind_health_port")],
         ConfigField::ExecutorWorkDir => vec![of("executor", "work_dir")],
         ConfigField::ExecutorMemory => vec![of("executor", "memory_pool_size")],

@@ -125,6 +125,9 @@ impl Access {
         hide_credential(&mut parts.headers);
         match caller {
             Ok(caller) => {
+                if doors.is_members_only() && !free {
+                    caller.member()?;
+                }
                 parts.extensions.insert(caller);
                 Ok(())
             }

@@ -26,6 +26,7 @@ const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
 #[derive(Debug, Clone, Default)]
 pub struct Doors {
     free: Vec<String>,
+    members: bool,
 }
 
 impl Doors {
@@ -40,6 +41,17 @@ impl Doors {
     pub fn free(mut self, path: impl Into<String>) -> Self {
         self.free.push(path.into());
         self
+    }
+
+    /// Lets nobody but members of the cluster in, where its members are known.
+    #[must_use]
+    pub fn members_only(mut self) -> Self {
+        self.members = true;
+        self
+    }
+
+    pub(super) fn is_members_only(&self) -> bool {
+        self.members
     }
 
     pub(super) fn is_health(path: &str) -> bool {
@@ -257,6 +269,33 @@ mod tests {
             );
             assert!(!status.message().contains("not-the-token"), "{status}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_door_of_members_lets_no_user_in() {
+        let secret = Secret::random();
+        let access = with_tokens().with_cluster_secret(secret.clone());
+        let who = || async { "in" };
+        let router = |access: Access| {
+            let doors = Doors::new().members_only();
+            Router::new().fallback(any(who)).layer(gate(Arc::new(access), doors))
+        };
+        for (token, status) in [
+            (Some(TOKEN), StatusCode::FORBIDDEN),
+            (Some(secret.expose()), StatusCode::OK),
+            (None, StatusCode::UNAUTHORIZED),
+        ] {
+            let mut request = Request::builder().uri("/");
+            if let Some(token) = token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            let request = request.body(Body::empty()).expect("a request");
+            let response = router(access.clone()).oneshot(request).await.expect("infallible");
+            assert_eq!(response.status(), status);
+        }
+        let request = Request::builder().uri("/").body(Body::empty()).expect("a request");
+        let response = router(Access::open()).oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::OK, "nobody is authenticated");
     }
 
     #[tokio::test]

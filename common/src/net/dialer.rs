@@ -92,6 +92,12 @@ impl Dialer {
         if self.uses_tls() { "https" } else { "http" }
     }
 
+    /// The address of the server at `authority`, a host and a port.
+    #[must_use]
+    pub fn url(&self, authority: &str) -> String {
+        format!("{}://{authority}", self.scheme())
+    }
+
     /// The endpoint of `url`, whose scheme becomes the dialer's.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! removed at the end, also after a failure.
 #![allow(clippy::panic, clippy::expect_used, clippy::missing_panics_doc, reason = "a test support crate")]
 
+pub mod certificates;
 mod cleanup;
 mod cluster;
 mod http;

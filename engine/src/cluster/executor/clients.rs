@@ -12,6 +12,9 @@ use ballista_core::client_pool::{BallistaClientPool, PooledClient};
 use ballista_core::error::Result;
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::utils::GrpcClientConfig;
+use firesteel_common::net::Dialer;
+
+use crate::cluster::net;
 
 /// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,8 +22,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 type Key = (String, u16, GrpcClientConfig);
 
 /// Idle connections by address and settings. Ballista has such a pool too, but it is private.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Clients(Arc<Mutex<HashMap<Key, Vec<Idle>>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Clients {
+    idle: Arc<Mutex<HashMap<Key, Vec<Idle>>>>,
+    use_tls: bool,
+    /// Gives each new connection TLS and the secret of the cluster.
+    customize: Arc<BallistaConfigGrpcEndpoint>,
+}
 
 #[derive(Debug)]
 struct Idle {
@@ -38,8 +46,14 @@ impl std::fmt::Debug for Client {
 }
 
 impl Clients {
+    pub(super) fn new(dialer: Dialer) -> Self {
+        let use_tls = dialer.uses_tls();
+        let customize = Arc::new(BallistaConfigGrpcEndpoint::new(net::customize(dialer)));
+        Self { idle: Arc::default(), use_tls, customize }
+    }
+
     fn with_idle<T>(&self, change: impl FnOnce(&mut HashMap<Key, Vec<Idle>>) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn drop_idle(&self) {
@@ -59,7 +73,8 @@ impl BallistaClientPool for Clients {
         host: &str,
         port: u16,
         config: &GrpcClientConfig,
-        customize: Option<Arc<BallistaConfigGrpcEndpoint>>,
+        // The settings of the query are its client's, and say nothing about the executors of this cluster.
+        _: Option<Arc<BallistaConfigGrpcEndpoint>>,
     ) -> Result<PooledClient> {
         self.drop_idle();
         let key = (host.to_owned(), port, config.clone());
@@ -71,8 +86,8 @@ impl BallistaClientPool for Clients {
                     host,
                     port,
                     config.max_message_size,
-                    config.use_tls,
-                    customize,
+                    self.use_tls,
+                    Some(Arc::clone(&self.customize)),
                     config.io_retries_times,
                     config.io_retry_wait_time_ms,
                     config.initial_connection_window_size,

@@ -1,8 +1,8 @@
 //! Runs tasks on a runtime of their own, whose threads have large stacks.
 //!
-//! Ballista runs tasks on an internal pool with stacks of 2 MiB that cannot be shut down from outside. A deep plan
-//! needs a larger stack, and a pool that cannot be shut down leaves tasks behind. So the task on Ballista's pool only
-//! waits, while the plan is executed on the runtime of this module. Dropping the waiting task drops the execution too.
+//! A deep plan needs a larger stack than a runtime gives by itself, and tasks that are left behind have to end with the
+//! executor. So plans are executed on the runtime of this module, which can be shut down. Dropping the task that waits for
+//! an execution drops the execution, too.
 
 use std::any::Any;
 use std::fmt;
@@ -51,9 +51,14 @@ pub(super) struct TaskEngine {
 }
 
 impl TaskEngine {
-    pub(super) fn new(runtime: Handle, metrics: Arc<ExecutorMetrics>, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(
+        runtime: Handle,
+        clients: Clients,
+        metrics: Arc<ExecutorMetrics>,
+        shutdown: CancellationToken,
+    ) -> Self {
         // Connections are pooled: without a pool a query with many shuffles exhausts the ports of the machine.
-        let inner = DefaultExecutionEngine::with_client_pool(Arc::new(Clients::default()));
+        let inner = DefaultExecutionEngine::with_client_pool(Arc::new(clients));
         Self { inner, runtime, metrics, shutdown }
     }
 }
@@ -146,10 +151,15 @@ impl QueryStageExecutor for Task {
 
 /// The failure of a task that panicked.
 fn panicked(panic: &(dyn Any + Send)) -> DataFusionError {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let text = panic_message(panic);
     tracing::error!(panic = text, "a task panicked");
     DataFusionError::Execution(format!("a task panicked: {text}"))
+}
+
+/// The words of a panic.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// Records the metrics of a task when it is dropped, however the task ended.
