@@ -21,7 +21,6 @@ use ballista_core::JobId;
 use ballista_core::config::{
     BALLISTA_ADAPTIVE_PLANNER_ENABLED, BALLISTA_CLIENT_USE_TLS, TaskSchedulingPolicy,
 };
-use ballista_core::extension::EndpointOverrideFn;
 use ballista_core::ids::new_instance_id;
 use ballista_core::serde::scheduler::ExecutorMetadata;
 use ballista_scheduler::cluster::BallistaCluster;
@@ -32,7 +31,6 @@ use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use firesteel_common::access::{Access, Doors, gate};
 use firesteel_common::http;
-use firesteel_common::net::Dialer;
 use firesteel_common::tls::ServerTls;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
@@ -156,7 +154,7 @@ impl Scheduler {
         server.init().await.map_err(failed)?;
         let server = Arc::new(server);
         metrics.on_submitted(wrap_graphs(&server, &jobs));
-        let dialling = (config.dialer.uses_tls(), dialled_by(&config.dialer));
+        let dialling = (config.dialer.uses_tls(), net::customize(config.dialer.clone()));
         let door = Door::new(
             Arc::clone(&server),
             Arc::clone(&executors),
@@ -332,12 +330,6 @@ fn access(config: &SchedulerConfig, external_host: &str) -> Arc<Access> {
     Arc::new(access)
 }
 
-/// Returns the change that `dialer` makes to the endpoints that Ballista dials.
-fn dialled_by(dialer: &Dialer) -> EndpointOverrideFn {
-    let dialer = dialer.clone();
-    Arc::new(move |endpoint| Ok(dialer.prepare(net::limited(endpoint), net::limited)?))
-}
-
 /// Returns the host name under which executors reach the scheduler.
 fn external_host(config: &SchedulerConfig, address: SocketAddr) -> String {
     let wildcard = config.bind_host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
@@ -395,7 +387,7 @@ fn ballista_config(
         grpc_server_max_decoding_message_size: max_message(),
         grpc_server_max_encoding_message_size: max_message(),
         grpc_client_max_message_size: max_message(),
-        override_create_grpc_client_endpoint: Some(dialled_by(&config.dialer)),
+        override_create_grpc_client_endpoint: Some(net::customize(config.dialer.clone())),
         job_id_generator: Some(Arc::<Owners>::clone(owners)),
         // The settings of a client override these. A client of Flight SQL has none, and gets as many partitions as
         // there are slots.
