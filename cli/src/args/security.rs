@@ -122,8 +122,11 @@ pub(crate) struct ServerSecurity {
 impl ServerSecurityArgs {
     /// Reads the files. `users` are those that a server knows besides the members of the cluster.
     pub(crate) fn read(&self, users: &UsersArgs) -> Result<ServerSecurity> {
-        let secrets =
-            secrets(&self.cluster_secret_file, self.cluster_secret.as_ref(), ConfigField::AccessClusterSecret)?;
+        let secrets = secrets(
+            &self.cluster_secret_file,
+            self.cluster_secret.as_ref(),
+            ConfigField::AccessClusterSecret,
+        )?;
         let own = secrets.first().cloned();
         let mut access = Access::open().with_hosts(self.allow_hosts.iter().map(String::as_str));
         for secret in secrets {
@@ -211,7 +214,8 @@ mod tests {
     #[test]
     fn secrets_come_from_files_and_do_not_print_themselves() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (new, old) = (private(&folder, "new", SECRET), private(&folder, "old", "the-old-secret-of-all\n"));
+        let (new, old) =
+            (private(&folder, "new", SECRET), private(&folder, "old", "the-old-secret-of-all\n"));
         let tokens = private(&folder, "tokens", "ada reader the-token-of-ada-0123\n");
         let files = format!("{new},{old}");
         let server = ["x", "--cluster-secret-file", &files, "--tokens-file", &tokens, "--allow-hosts", "a,b"];
@@ -230,7 +234,10 @@ mod tests {
         let file = private(&folder, "token", "short");
         let client = Client::try_parse_from(["x", "--token-file", &file]).expect("usage is right");
         let error = client.security.dialer().expect_err("too short").to_string();
-        assert!(error.contains(&file) && error.contains("access.token") && !error.contains("short\n"), "{error}");
+        assert!(
+            error.contains(&file) && error.contains("access.token") && !error.contains("short\n"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -65,6 +66,20 @@ impl Default for Limits {
             ping: Duration::from_secs(20),
             last_answers: Duration::from_secs(2),
         }
+    }
+}
+
+/// A connection of this process's servers. No other one is the same, though its peer may have the same address later. It is
+/// in the extensions of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Connection(u64);
+
+impl Connection {
+    /// A connection that is none of those before.
+    #[must_use]
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -199,8 +214,10 @@ impl Door {
         peer: SocketAddr,
         shutdown: CancellationToken,
     ) {
+        let connection = Connection::next();
         let router = self.router.clone().map_request(move |request: Request<_>| {
             let mut request = request.map(Body::new);
+            request.extensions_mut().insert(connection);
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(ends.clone());
             request

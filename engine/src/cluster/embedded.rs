@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::executor::{ExecutorResources, Registration, STACK_BYTES};
 use super::{ExecutorConfig, MemoryLimit, Scheduler, SchedulerConfig};
 use crate::connectors::registry::Connectors;
+use crate::wire::MAX_MESSAGE;
 use crate::{Config, Error, Result};
 
 /// How long the engine may take to end.
@@ -149,6 +150,8 @@ async fn start(
         access: Arc::clone(&access),
         dialer: dialer.clone(),
         open_metrics: Some(false),
+        // Only the session of this process sends any.
+        max_request_bytes: MAX_MESSAGE,
         ..SchedulerConfig::new(config.clone())
     };
     let scheduler = Scheduler::compose(&scheduler, &connectors).await?;
@@ -180,7 +183,56 @@ async fn start(
 
 #[cfg(test)]
 mod tests {
+    use arrow_flight::Ticket;
+    use arrow_flight::flight_service_client::FlightServiceClient;
+    use ballista_core::extension::SessionStateExt as _;
+    use ballista_core::serde::protobuf::execute_query_params::Query;
+    use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+    use ballista_core::serde::protobuf::{CancelJobParams, ExecuteQueryParams, RegisterExecutorParams};
+    use datafusion::execution::SessionState;
+    use datafusion::prelude::SessionContext;
+    use firesteel_testkit::http;
+    use tonic::Code;
+
     use super::*;
+    use crate::jobs::JobClient;
+
+    /// What another user of the machine finds, who reads the ports off the system.
+    #[tokio::test]
+    async fn another_process_is_refused() {
+        let (embedded, _) = Embedded::start(&Config::default()).await.unwrap();
+        let stranger = Dialer::default().with_credential(Some(Secret::random()));
+        for dialer in [Dialer::default(), stranger] {
+            let channel = dialer.endpoint(embedded.scheduler_url()).unwrap().connect().await.unwrap();
+            let mut client = SchedulerGrpcClient::new(channel);
+            let query = ExecuteQueryParams { query: Some(Query::LogicalPlan(Vec::new())), ..Default::default() };
+            let status = client.execute_query(query).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+            let status = client.cancel_job(CancelJobParams { job_id: "x".to_owned() }).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+            let register = RegisterExecutorParams::default();
+            let status = client.register_executor(register).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+        }
+        let address = embedded.scheduler_url().trim_start_matches("http://").parse().unwrap();
+        for path in ["/", "/api/jobs", "/api/executors", "/metrics", "/api/firesteel/activity"] {
+            assert_eq!(http(address, "GET", path).await.unwrap().status, 401, "{path}");
+        }
+        // A stock client of Ballista.
+        let state = SessionState::new_ballista_state(embedded.scheduler_url()).unwrap();
+        let stock = SessionContext::new_with_state(state);
+        let told = stock.sql("SELECT 1").await.unwrap().collect().await.unwrap_err().to_string();
+        assert!(told.contains("Unauthenticated"), "{told}");
+        // The executor's ports, which the engine's own session is told.
+        let jobs = JobClient::new(embedded.scheduler_url(), embedded.dialer()).unwrap();
+        let executors = jobs.activity("").await.unwrap().unwrap().executors;
+        let [executor] = executors.as_slice() else { panic!("{executors:?}") };
+        let url = format!("http://{}:{}", executor.host, executor.port);
+        let channel = Dialer::default().endpoint(&url).unwrap().connect().await.unwrap();
+        let status = FlightServiceClient::new(channel).do_get(Ticket::default()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+        embedded.stop().await;
+    }
 
     #[tokio::test]
     async fn an_engine_that_ends_leaves_no_files() {

@@ -16,12 +16,19 @@ fn a_port_for_other_machines_without_authentication_is_refused() {
     let free = ["--bind-port", "0"];
     let scheduler = [["scheduler"].as_slice(), &anywhere, &free].concat();
     let executor =
-        [["executor", "--bind-grpc-port", "0", "--bind-health-port", "0"].as_slice(), &anywhere, &free].concat();
+        [["executor", "--bind-grpc-port", "0", "--bind-health-port", "0"].as_slice(), &anywhere, &free]
+            .concat();
     for arguments in [scheduler, executor] {
         let ended = firesteel(&arguments).output().expect("the binary starts");
         let told = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(1), "{told}");
-        for setting in ["--insecure", "--cluster-secret-file", "FIRESTEEL_CLUSTER_SECRET", "--tokens-file", "--bind-host"] {
+        for setting in [
+            "--insecure",
+            "--cluster-secret-file",
+            "FIRESTEEL_CLUSTER_SECRET",
+            "--tokens-file",
+            "--bind-host",
+        ] {
             assert!(told.contains(setting), "{setting}: {told}");
         }
     }
@@ -36,7 +43,8 @@ fn a_port_for_other_machines_without_authentication_is_refused() {
 fn users_without_a_secret_of_the_cluster_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let users = private(folder.path(), "users", &format!("bob reader {BOB}\n"));
-    let ended = firesteel(&["scheduler", "--bind-port", "0", "--tokens-file", &users]).output().expect("it starts");
+    let ended =
+        firesteel(&["scheduler", "--bind-port", "0", "--tokens-file", &users]).output().expect("it starts");
     let told = String::from_utf8_lossy(&ended.stderr);
     assert!(!ended.status.success() && told.contains("--cluster-secret-file"), "{told}");
 }
@@ -63,8 +71,12 @@ fn a_secret_in_an_argument_is_refused() {
 async fn monitoring_has_a_port_of_its_own() {
     let folder = tempfile::tempdir().expect("a folder");
     let users = private(folder.path(), "users", &format!("bob reader {BOB}\n"));
-    let mut command = firesteel(&["scheduler", "--bind-port", "0", "--bind-health-port", "0", "--tokens-file", &users]);
-    command.args(["--open-metrics=false"]).env("FIRESTEEL_CLUSTER_SECRET", SECRET).env("FIRESTEEL_LOG_FORMAT", "json");
+    let mut command =
+        firesteel(&["scheduler", "--bind-port", "0", "--bind-health-port", "0", "--tokens-file", &users]);
+    command
+        .args(["--open-metrics=false"])
+        .env("FIRESTEEL_CLUSTER_SECRET", SECRET)
+        .env("FIRESTEEL_LOG_FORMAT", "json");
     let mut role = Role::start(command);
     let fields = role.wait_for_fields("scheduler is ready");
     let address = |name: &str| fields[name].as_str().and_then(|text| text.parse().ok()).expect("an address");
@@ -81,12 +93,20 @@ async fn monitoring_has_a_port_of_its_own() {
     assert_eq!(rebound.expect("an answer").status, 421);
 
     assert_eq!(http(main, "GET", "/healthz").await.expect("an answer").status, 200);
-    for path in ["/metrics", "/", "/api/jobs", "/api/firesteel/cluster", "/api/firesteel/version", "/api/openapi.json"] {
+    for path in [
+        "/metrics",
+        "/",
+        "/api/jobs",
+        "/api/firesteel/cluster",
+        "/api/firesteel/version",
+        "/api/openapi.json",
+    ] {
         let answer = http(main, "GET", path).await.expect("an answer");
         assert_eq!(answer.status, 401, "{path}");
         assert!(answer.body.contains("access.token"), "{answer:?}");
         let bearer = format!("Bearer {BOB}");
-        let answer = http_with(main, "GET", path, &[("Authorization", &bearer)], &[]).await.expect("an answer");
+        let answer =
+            http_with(main, "GET", path, &[("Authorization", &bearer)], &[]).await.expect("an answer");
         assert_eq!(answer.status, 200, "{path}");
     }
 }

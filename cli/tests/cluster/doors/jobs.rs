@@ -37,7 +37,10 @@ async fn a_user_neither_reads_nor_ends_the_job_of_another() {
         for path in &routes {
             let answer = guarded.get(path, token).await;
             assert_eq!(answer.status == 200, sees, "{token} {path}: {answer:?}");
-            assert!(sees || answer.status == 403 && answer.body.contains("admin"), "{token} {path}: {answer:?}");
+            assert!(
+                sees || answer.status == 403 && answer.body.contains("admin"),
+                "{token} {path}: {answer:?}"
+            );
         }
     }
     let cancelled = guarded.ask("PATCH", &format!("/api/job/{job}"), BOB).await;

@@ -49,11 +49,17 @@ async fn knock(guarded: &Guarded, token: Option<&'static str>) -> Vec<(&'static 
         told("ExecuteQuery", client.execute_query(query()).await.map(drop)),
         told("ExecuteQueryPush", client.execute_query_push(query()).await.map(drop)),
         told("GetJobStatus", client.get_job_status(GetJobStatusParams { job_id: job_id() }).await.map(drop)),
-        told("GetJobMetrics", client.get_job_metrics(GetJobMetricsParams { job_id: job_id() }).await.map(drop)),
+        told(
+            "GetJobMetrics",
+            client.get_job_metrics(GetJobMetricsParams { job_id: job_id() }).await.map(drop),
+        ),
         told("CancelJob", client.cancel_job(CancelJobParams { job_id: job_id() }).await.map(drop)),
         told(
             "CleanJobData",
-            client.clean_job_data(CleanJobDataParams { job_id: job_id(), ..Default::default() }).await.map(drop),
+            client
+                .clean_job_data(CleanJobDataParams { job_id: job_id(), ..Default::default() })
+                .await
+                .map(drop),
         ),
         told(
             "CreateUpdateSession",
@@ -78,7 +84,10 @@ async fn knock(guarded: &Guarded, token: Option<&'static str>) -> Vec<(&'static 
         told(
             "UpdateTaskStatus",
             client
-                .update_task_status(UpdateTaskStatusParams { executor_id: executor_id(), ..Default::default() })
+                .update_task_status(UpdateTaskStatusParams {
+                    executor_id: executor_id(),
+                    ..Default::default()
+                })
                 .await
                 .map(drop),
         ),
@@ -106,7 +115,8 @@ async fn every_method_asks_who_is_there_and_what_they_may() {
             assert!(status.message().contains("access.token"), "{method}: {status}");
         }
     }
-    for (token, is_admin, is_member) in [(BOB, false, false), (ADA, false, false), (ROOT, true, false), (SECRET, true, true)]
+    for (token, is_admin, is_member) in
+        [(BOB, false, false), (ADA, false, false), (ROOT, true, false), (SECRET, true, true)]
     {
         for (method, status) in knock(&guarded, Some(token)).await {
             let denied = status.code() == Code::PermissionDenied;
@@ -174,7 +184,8 @@ async fn a_user_signs_in_by_handshake_or_bearer_and_does_what_the_role_says() {
                 assert_eq!(told.is_none(), writes, "{user}: {sql}: {told:?}");
                 assert!(told.is_none_or(|told| told.contains("writer") && told.contains("reader")));
             }
-            let told = client.execute_update("CREATE OR REPLACE VIEW w AS SELECT 1 AS n".to_owned(), None).await;
+            let told =
+                client.execute_update("CREATE OR REPLACE VIEW w AS SELECT 1 AS n".to_owned(), None).await;
             assert_eq!(told.is_ok(), writes, "{user}: {told:?}");
             let told = client.prepare("CREATE OR REPLACE VIEW w AS SELECT 1 AS n".to_owned(), None).await;
             assert_eq!(told.is_ok(), writes, "{user}");
@@ -187,14 +198,18 @@ async fn a_user_signs_in_by_handshake_or_bearer_and_does_what_the_role_says() {
 async fn plans_that_write_take_a_writer() {
     let guarded = Guarded::start(1).await;
     let target = guarded.cluster.folder().join("copied");
-    let copy = format!("COPY (SELECT column1 FROM (VALUES (1), (2))) TO '{}/' STORED AS CSV", target.display());
+    let copy =
+        format!("COPY (SELECT column1 FROM (VALUES (1), (2))) TO '{}/' STORED AS CSV", target.display());
     let dialer = |token: Option<&str>| {
         let token = token.map(|token| firesteel_common::access::Secret::new(token).expect("usable"));
         Dialer::default().with_credential(token)
     };
-    for (token, reads, writes) in
-        [(None, false, false), (Some("nobody-has-this-token"), false, false), (Some(BOB), true, false), (Some(ADA), true, true)]
-    {
+    for (token, reads, writes) in [
+        (None, false, false),
+        (Some("nobody-has-this-token"), false, false),
+        (Some(BOB), true, false),
+        (Some(ADA), true, true),
+    ] {
         let config = Config { dialer: dialer(token), ..Config::default() };
         let session = Session::connect(&guarded.cluster.url(), config).await.expect("a session");
         let read = async {
@@ -220,15 +235,13 @@ async fn plans_that_write_take_a_writer() {
     // The stock client has a hook for headers, and fetches results with what its endpoints carry.
     for (token, reads) in [(None, false), (Some(BOB), true)] {
         let dialer = dialer(token);
-        let config = SessionConfig::new_with_ballista()
-            .with_ballista_override_create_grpc_client_endpoint(Arc::new(move |endpoint| {
-                Ok(dialer.prepare(endpoint, |endpoint| endpoint)?)
-            }));
+        let config = SessionConfig::new_with_ballista().with_ballista_override_create_grpc_client_endpoint(
+            Arc::new(move |endpoint| Ok(dialer.prepare(endpoint, |endpoint| endpoint)?)),
+        );
         let url = format!("http://{}", guarded.address());
         let state = SessionState::new_ballista_state(url).expect("a state");
-        let state = datafusion::execution::SessionStateBuilder::new_from_existing(state)
-            .with_config(config)
-            .build();
+        let state =
+            datafusion::execution::SessionStateBuilder::new_from_existing(state).with_config(config).build();
         let stock = SessionContext::new_with_state(state);
         let rows = async { stock.sql("SELECT sum(column1) FROM (VALUES (1), (2))").await?.collect().await };
         let rows = rows.await;

@@ -12,9 +12,11 @@ async fn connections_share_no_session_though_nobody_is_authenticated() {
     run(&mut one, "SET datafusion.execution.batch_size = 17").await.expect("a setting");
     let rows = run(&mut one, "SELECT label FROM predictions").await.expect("its own");
     assert!(rows.contains("pwned"), "{rows}");
-    let shown = "SELECT value FROM information_schema.df_settings WHERE name = 'datafusion.execution.batch_size'";
+    let shown =
+        "SELECT value FROM information_schema.df_settings WHERE name = 'datafusion.execution.batch_size'";
     assert!(run(&mut one, shown).await.expect("rows").contains("| 17"));
-    let tables = "SELECT table_name, table_type FROM information_schema.tables WHERE table_name = 'predictions'";
+    let tables =
+        "SELECT table_name, table_type FROM information_schema.tables WHERE table_name = 'predictions'";
     for attempt in ["before", "behind"] {
         let told = run(&mut other, tables).await.expect("rows");
         assert!(told.contains("BASE TABLE") && !told.contains("VIEW"), "{attempt}: {told}");
@@ -39,7 +41,9 @@ async fn users_share_no_session() {
     run(&mut ada, "CREATE VIEW v AS SELECT 'of ada' AS label").await.expect("a view");
     assert!(run(&mut root, "SELECT label FROM v").await.expect_err("another session").contains('v'));
     let mut again = guarded.client(ADA).await;
-    assert!(run(&mut again, "SELECT label FROM v").await.expect("the session of the user").contains("of ada"));
+    assert!(
+        run(&mut again, "SELECT label FROM v").await.expect("the session of the user").contains("of ada")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

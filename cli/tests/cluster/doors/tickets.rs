@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use arrow_flight::sql::{Any, ProstMessageExt as _, TicketStatementQuery};
 use arrow_flight::Ticket;
+use arrow_flight::sql::{Any, ProstMessageExt as _, TicketStatementQuery};
 use ballista_core::JobId;
 use ballista_core::serde::protobuf;
 use ballista_core::serde::scheduler::{Action, ShuffleFileKind, ShuffleLayout};
@@ -48,7 +48,8 @@ async fn a_ticket_leads_to_registered_executors_alone() {
     assert!(dialled.is_err(), "the scheduler has dialled {dialled:?}");
     // A path in place of a job leads nowhere either.
     let executors = cluster.get("/api/executors").await.expect("executors").json();
-    let executor = (executors[0]["host"].as_str().expect("a host"), executors[0]["port"].as_u64().expect("a port"));
+    let executor =
+        (executors[0]["host"].as_str().expect("a host"), executors[0]["port"].as_u64().expect("a port"));
     for job in ["/etc", "../..", "x/../../y"] {
         for ticket in tickets(job, executor.0, u16::try_from(executor.1).expect("a port")) {
             let told = client.do_get(ticket).await.err().map(|error| error.to_string());

@@ -66,7 +66,10 @@ impl Owners {
             return Ok(());
         }
         let user = caller.user().unwrap_or_default();
-        Err(Refusal::Denied(format!("this is no job of {user}; jobs of others take the role {}", Role::Admin)))
+        Err(Refusal::Denied(format!(
+            "this is no job of {user}; jobs of others take the role {}",
+            Role::Admin
+        )))
     }
 
     fn note(&self, job: &str, owner: String) {

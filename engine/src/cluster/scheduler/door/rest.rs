@@ -44,7 +44,8 @@ pub(in crate::cluster::scheduler) async fn guard(
     };
     let path = request.uri().path();
     let job = JOBS.iter().find_map(|prefix| path.strip_prefix(prefix)).map(first_part);
-    let allowed = caller.needs(Role::Reader).and_then(|()| job.map_or(Ok(()), |job| owners.check(&caller, job)));
+    let allowed =
+        caller.needs(Role::Reader).and_then(|()| job.map_or(Ok(()), |job| owners.check(&caller, job)));
     if let Err(refusal) = allowed {
         return refusal.into_response();
     }

@@ -15,7 +15,6 @@
 mod session;
 mod sessions;
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -28,11 +27,11 @@ use arrow_flight::sql::{
     CommandStatementQuery, CommandStatementUpdate, SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{Action, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse, Ticket};
-use axum::extract::ConnectInfo;
 use ballista_core::serde::decode_protobuf;
 use ballista_core::serde::scheduler::Action as Fetch;
 use ballista_scheduler::cluster::ClusterState as _;
 use firesteel_common::access::{Caller, Role, Secret};
+use firesteel_common::http::Connection;
 use futures::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -67,21 +66,23 @@ impl FlightDoor {
         }
         let caller = caller(request)?;
         caller.needs(Role::Reader)?;
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+        let connection = request.extensions().get::<Connection>().copied();
         let token = bearer(request.metadata());
         request.metadata_mut().remove(AUTHORIZATION);
         let key = match &caller {
             Caller::User(user) => Key::User(user.name.clone()),
             Caller::Member => Key::Member,
-            Caller::Open => match (token, peer) {
+            Caller::Open => match (token, connection) {
                 (Some(token), _) => {
                     let session = self.sessions.find(&Key::Handshake(token)).ok_or_else(|| {
                         Status::unauthenticated("unknown or expired session token: make the handshake again")
                     })?;
                     return Ok((caller, session));
                 }
-                (None, Some(peer)) => Key::Connection(peer),
-                (None, None) => return Err(Status::unauthenticated("make the handshake of Arrow Flight first")),
+                (None, Some(connection)) => Key::Connection(connection),
+                (None, None) => {
+                    return Err(Status::unauthenticated("make the handshake of Arrow Flight first"));
+                }
             },
         };
         let session = self.sessions.open(key, || Session::new(&self.door, caller.clone()));
@@ -142,13 +143,16 @@ impl FlightSqlService for FlightDoor {
             self.sessions.open(Key::Handshake(token.clone()), || Session::new(&self.door, Caller::Open));
             token
         } else {
-            let refused = || Status::unauthenticated("a handshake sends a token as the password or as a bearer token");
+            let refused =
+                || Status::unauthenticated("a handshake sends a token as the password or as a bearer token");
             let (name, token) = sent.ok_or_else(refused)?;
             let holder = access.holder_of(&token)?;
             if let (Some(name), Some(user)) = (name, holder.user())
                 && name != user
             {
-                return Err(Status::unauthenticated("this token is that of another user (security.tokens_file)"));
+                return Err(Status::unauthenticated(
+                    "this token is that of another user (security.tokens_file)",
+                ));
             }
             token
         };
@@ -162,7 +166,11 @@ impl FlightSqlService for FlightDoor {
     }
 
     /// Ballista's own client fetches results with tickets that are no commands of Flight SQL.
-    async fn do_get_fallback(&self, request: Request<Ticket>, _: Any) -> Result<Response<DoGetStream>, Status> {
+    async fn do_get_fallback(
+        &self,
+        request: Request<Ticket>,
+        _: Any,
+    ) -> Result<Response<DoGetStream>, Status> {
         let caller = caller(&request)?;
         self.fetch(&caller, request.into_inner()).await
     }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_flight::FlightInfo;
+use arrow_flight::Ticket;
 use arrow_flight::sql::server::FlightSqlService as _;
 use arrow_flight::sql::{Any, TicketStatementQuery};
-use arrow_flight::Ticket;
 use async_trait::async_trait;
 use ballista_core::error::Result;
 use ballista_core::ids::new_instance_id;
@@ -155,7 +155,12 @@ impl QueryBackend for Backend {
         self.door.server.close_session(&self.id).await
     }
 
-    async fn execute(&self, job: &str, context: Arc<SessionContext>, plan: LogicalPlan) -> Result<QueryResult> {
+    async fn execute(
+        &self,
+        job: &str,
+        context: Arc<SessionContext>,
+        plan: LogicalPlan,
+    ) -> Result<QueryResult> {
         Owners::submitting(&self.caller, self.door.server.execute(job, context, plan)).await
     }
 }

@@ -4,9 +4,10 @@
 //! bounded: the one that was not used for longest makes room for the next, and one that is idle for half an hour goes.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use firesteel_common::http::Connection;
 
 /// The most sessions at a time. Each holds the functions, settings and tables of its client.
 const MOST: usize = 256;
@@ -26,8 +27,8 @@ pub(super) enum Key {
     Member,
     /// That of a handshake, by the token that it gave out.
     Handshake(String),
-    /// That of a connection, by the client's end of it.
-    Connection(SocketAddr),
+    /// That of a connection.
+    Connection(Connection),
 }
 
 /// Sessions by their keys.
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn a_session_that_is_idle_goes() {
         let sessions = Sessions::default();
-        let connection = Key::Connection(SocketAddr::from(([127, 0, 0, 1], 7)));
+        let connection = Key::Connection(Connection::next());
         sessions.open(connection.clone(), || 1);
         sessions.open(key(2), || 2);
         {
