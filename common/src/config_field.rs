@@ -120,6 +120,10 @@ fields! {
     TlsKey => "tls.key",
     /// The file of the authorities that a client trusts.
     TlsCa => "tls.ca",
+    /// The port of a scheduler's health server.
+    SchedulerBindHealthPort => "scheduler.bind_health_port",
+    /// The size of the largest request to a scheduler.
+    SchedulerMaxRequest => "scheduler.max_request_bytes",
 }
 
 impl fmt::Display for ConfigField {

@@ -57,6 +57,12 @@ impl Access {
         self
     }
 
+    /// The same names and origins, for a port that asks nobody who they are.
+    #[must_use]
+    pub fn without_credentials(&self) -> Self {
+        Self { hosts: self.hosts.clone(), origins: self.origins.clone(), ..Self::default() }
+    }
+
     /// Whether nobody is authenticated.
     #[must_use]
     pub fn is_open(&self) -> bool {

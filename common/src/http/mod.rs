@@ -24,7 +24,7 @@ use prometheus::proto::MetricFamily;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use server::{Limits, Server};
+pub use server::{Connection, Limits, Server};
 
 /// Whether a role can do its work.
 #[derive(Debug, Clone, PartialEq, Eq)]

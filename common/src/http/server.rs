@@ -15,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -73,6 +74,20 @@ impl Default for Limits {
             ping: Duration::from_secs(20),
             last_answers: Duration::from_secs(2),
         }
+    }
+}
+
+/// A connection of this process's servers. No other one is the same, though its peer may have the same address later. It is
+/// in the extensions of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Connection(u64);
+
+impl Connection {
+    /// A connection that is none of those before.
+    #[must_use]
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -216,10 +231,11 @@ impl Door {
         peer: SocketAddr,
         shutdown: CancellationToken,
     ) {
-        let (router, busy) = (self.router.clone(), Busy::default());
+        let (router, busy, id) = (self.router.clone(), Busy::default(), Connection::next());
         let of_connection = busy.clone();
         let service = tower::service_fn(move |request: Request<_>| {
             let mut request = request.map(Body::new);
+            request.extensions_mut().insert(id);
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(ends.clone());
             let (under_way, answer) = (of_connection.begin(), router.clone().call(request));

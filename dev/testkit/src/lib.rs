@@ -21,7 +21,7 @@ mod tcp;
 
 pub use cleanup::{TempDatabase, TempTopics, create_collection, fill_collection};
 pub use cluster::{Cluster, ClusterSettings};
-pub use http::{Answer, http};
+pub use http::{Answer, http, http_with};
 #[cfg(feature = "engine")]
 pub use in_process::InProcessCluster;
 pub use kafka::publish;

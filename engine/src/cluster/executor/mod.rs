@@ -43,7 +43,7 @@ use self::fetch::Clients;
 use self::metrics::ExecutorMetrics;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
-use super::{ExecutorConfig, Served, net};
+use super::{ExecutorConfig, Served, exposure, net};
 use crate::connectors::registry::Connectors;
 use crate::{Config, ConfigField, Error, Result};
 
@@ -186,6 +186,7 @@ impl Executor {
             let fields = (ConfigField::ExecutorBindHost, ConfigField::ExecutorBindHealthPort);
             let (health_listener, health_address) =
                 net::listen(&config.bind_host, config.bind_health_port, ROLE, fields).await?;
+            exposure::check(ROLE, health_address, fields.0, &config.access, config.insecure)?;
             let resources = ExecutorResources::create(&config, connectors)?;
             Ok(Self { config, health_listener, health_address, resources })
         })
