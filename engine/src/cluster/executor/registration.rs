@@ -15,7 +15,6 @@ use axum::Router;
 use ballista_core::BALLISTA_PROTOCOL_VERSION;
 use ballista_core::ids::new_instance_id;
 use ballista_core::serde::protobuf::executor_grpc_server::ExecutorGrpcServer;
-use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_core::serde::protobuf::{
     ExecutorRegistration, ExecutorStoppedParams, GetJobStatusParams, RegisterExecutorParams, job_status,
 };
@@ -30,10 +29,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 
 use super::orders::Orders;
-use super::reports::{self, Draining};
+use super::reports::{self, Client, Draining};
 use super::shuffles::Shuffles;
 use super::{ExecutorResources, ROLE};
 use crate::cluster::ExecutorConfig;
@@ -51,9 +49,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The shortest interval of heartbeats.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The scheduler, as an executor knows it.
-pub(super) type Client = SchedulerGrpcClient<Channel>;
 
 /// A registered executor.
 pub(crate) struct Registration {
@@ -300,6 +295,7 @@ mod tests {
     };
     use firesteel_common::access::{Access, Principal, Role as UserRole, Secret, Tokens};
     use firesteel_common::net::Dialer;
+    use tonic::transport::Channel;
     use tonic::{Code, Status};
 
     use super::*;

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ballista_core::serde::protobuf::executor_metric::Metric;
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_core::serde::protobuf::{
     ExecutorMetric, ExecutorRegistration, ExecutorStatus, HeartBeatParams, TaskStatus,
     UpdateTaskStatusParams, executor_status,
 };
 use ballista_executor::health::ExecutorHealth;
 use tokio::sync::mpsc;
+use tonic::transport::Channel;
 
-use super::registration::Client;
+/// The scheduler, as an executor knows it.
+pub(super) type Client = SchedulerGrpcClient<Channel>;
 
 /// The number of heartbeats without an answer after which an executor gives its registration up.
 const MISSED: u32 = 5;
