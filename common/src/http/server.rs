@@ -147,6 +147,7 @@ impl Server {
                 Err(error) if is_of_peer(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot take a connection");
+                    door.crowd.notify_waiters();
                     tokio::time::sleep(AFTER_FAILURE).await;
                 }
             }
