@@ -220,7 +220,7 @@ mod tests {
             assert_eq!(http(address, "GET", path).await.unwrap().status, 401, "{path}");
         }
         // A stock client of Ballista.
-        let state = SessionState::new_ballista_state(embedded.scheduler_url()).unwrap();
+        let state = SessionState::new_ballista_state(embedded.scheduler_url().to_owned()).unwrap();
         let stock = SessionContext::new_with_state(state);
         let told = stock.sql("SELECT 1").await.unwrap().collect().await.unwrap_err().to_string();
         assert!(told.contains("Unauthenticated"), "{told}");
