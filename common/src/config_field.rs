@@ -100,6 +100,10 @@ fields! {
     ExecutorMemory => "executor.memory",
     /// The folder of cached tables.
     CacheFolder => "cache.folder",
+    /// The folders below which SQL may read files.
+    FilesRead => "files.read",
+    /// The folders below which SQL may write files.
+    FilesWrite => "files.write",
 }
 
 impl fmt::Display for ConfigField {

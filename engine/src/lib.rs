@@ -34,7 +34,7 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, KafkaConfig, KafkaTopics, MongoConnection,
+    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, FileAccess, KafkaConfig, KafkaTopics, MongoConnection,
     MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;

@@ -6,12 +6,13 @@ use clap::Args;
 use firesteel_engine::Config;
 
 use super::fields::Settings;
+use super::files::FileArgs;
 use super::kafka::KafkaArgs;
 use super::model::ModelArgs;
 use super::mongodb::MongoArgs;
 use crate::classify;
 
-/// The model behind `classify`, and where the tables are. Plans carry no address and no password, so each process has its own.
+/// The model behind `classify`, where the tables are, and which files SQL may have. Plans carry no address and no password, so each process has its own.
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
     #[command(flatten)]
@@ -20,6 +21,8 @@ pub(crate) struct EngineArgs {
     pub(crate) kafka: KafkaArgs,
     #[command(flatten)]
     pub(crate) mongo: MongoArgs,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
 }
 
 impl EngineArgs {
@@ -28,6 +31,7 @@ impl EngineArgs {
         Ok(Config {
             kafka: self.kafka.config()?,
             topics: self.kafka.topics(),
+            files: self.files.config(),
             functions: classify::functions(self.model.config(), Arc::clone(settings)),
             ..self.mongo.engine()
         })

@@ -66,6 +66,8 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::ExecutorWorkDir => vec![of("executor", "work_dir")],
         ConfigField::ExecutorMemory => vec![of("executor", "memory_pool_size")],
         ConfigField::CacheFolder => vec![shared("cache_dir")],
+        ConfigField::FilesRead => vec![shared("allow_read")],
+        ConfigField::FilesWrite => vec![shared("allow_write")],
     }
 }
 

@@ -4,6 +4,7 @@
 mod cache;
 mod engine;
 pub(crate) mod fields;
+mod files;
 mod health;
 mod kafka;
 mod load;
@@ -15,6 +16,7 @@ mod size;
 
 pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::engine::EngineArgs;
+pub(crate) use self::files::FileArgs;
 pub(crate) use self::health::HealthListenArgs;
 pub(crate) use self::kafka::KafkaArgs;
 pub(crate) use self::load::LoadArgs;

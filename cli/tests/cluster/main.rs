@@ -5,6 +5,7 @@ mod basics;
 mod caching;
 mod classify;
 mod equality;
+mod files;
 mod foreign;
 mod history;
 mod kills;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::executor::{ExecutorResources, Registration, STACK_BYTES};
 use super::{ExecutorConfig, MemoryLimit, Scheduler, SchedulerConfig};
 use crate::connectors::registry::Connectors;
-use crate::{Config, Error, Result};
+use crate::{Config, Error, FileAccess, Result};
 
 /// How long the engine may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +57,8 @@ impl Embedded {
             .enable_all()
             .build()
             .map_err(failed)?;
+        let files = config.files.clone().or(FileAccess::current_folder());
+        let config = &Config { files, ..config.clone() };
         let connectors = Arc::new(Connectors::new(config, runtime.handle().clone()));
         let start = runtime.spawn(start(config.clone(), Arc::clone(&connectors)));
         let mut embedded = Self { runtime: Some(runtime), parts: None, scheduler_url: String::new() };

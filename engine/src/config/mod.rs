@@ -3,6 +3,7 @@
 //! Credentials stay here. A plan or a session setting carries only the *name* of a connection; each process
 //! looks the name up in the registry that it built from its own [`Config`].
 
+mod files;
 mod partitioner;
 mod read_mode;
 mod write;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use firesteel_common::kafka::KafkaConfig;
 pub use firesteel_common::secret::MongoUri;
 
+pub use self::files::FileAccess;
 pub use self::partitioner::Partitioner;
 pub use self::read_mode::ReadMode;
 pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
@@ -41,6 +43,8 @@ pub struct Config {
     pub scan: ScanConfig,
     /// Where cached tables are kept.
     pub cache: CacheConfig,
+    /// Which files of the machine SQL may read and write.
+    pub files: FileAccess,
     /// How MongoDB collections are written.
     pub write: WriteConfig,
     /// How long a server may take to answer at first before it counts as unreachable.
@@ -90,6 +94,7 @@ impl Default for Config {
             partitions: None,
             scan: ScanConfig::default(),
             cache: CacheConfig::default(),
+            files: FileAccess::default(),
             write: WriteConfig::default(),
             connect_timeout: Duration::from_secs(5),
             functions: Functions::default(),

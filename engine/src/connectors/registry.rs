@@ -10,6 +10,7 @@ use datafusion::logical_expr::LogicalPlan;
 use tokio::runtime::Handle;
 
 use super::connector::Connector;
+use super::files::FileStores;
 use crate::functions::Functions;
 use crate::slots::Slots;
 use crate::{Error, Result};
@@ -29,6 +30,7 @@ pub(crate) struct Connectors {
     pub(super) list: Vec<Arc<dyn Connector>>,
     pub(super) functions: Functions,
     pub(super) slots: Slots,
+    pub(super) files: Arc<FileStores>,
 }
 
 /// A connection that a plan reads through.
@@ -64,6 +66,11 @@ impl Connectors {
     /// How many tasks the cluster runs at once: set by who watches the executors, asked by who plans a scan.
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// The files that plans may have in this process.
+    pub(crate) fn files(&self) -> &Arc<FileStores> {
+        &self.files
     }
 
     /// The functions that the program registered.

@@ -286,6 +286,17 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A statement or a plan names a file that this process may not read or write. Whether it exists is not told.
+    #[error(
+        "the file {path} may not be {} here: {setting}, of the process that does, names no folder above it",
+        messages::done(.setting)
+    )]
+    FileRefused {
+        /// The file, as it was named.
+        path: String,
+        /// The field of the configuration that names the folders.
+        setting: ConfigField,
+    },
     /// A statement needs a table that is cached, and this one is not.
     #[error("table `{table}` is not cached")]
     NotCached {

@@ -15,12 +15,14 @@ use ballista_core::extension::{
 use ballista_core::optimizer::ballista_default_optimizer_rules;
 use ballista_core::planner::BallistaQueryPlanner;
 use datafusion::error::Result;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
 use super::planner::Planner;
 use crate::Config;
+use crate::connectors::file_tables::{FILE_FORMATS, FileTables};
 use crate::connectors::registry::Connectors;
 use crate::plan::codec;
 use crate::wire::MAX_MESSAGE;
@@ -70,10 +72,14 @@ pub(crate) fn session_state(
         .with_default_features()
         // A table that is scanned may ask for the connectors, as that of a cache job does.
         .with_config(config.with_extension(Arc::clone(connectors)))
+        .with_runtime_env(connectors.files().serve(RuntimeEnvBuilder::new()).build_arc()?)
         .with_optimizer_rules(ballista_default_optimizer_rules())
         .with_scalar_functions(ballista_scalar_functions())
         .with_aggregate_functions(ballista_aggregate_functions())
         .with_window_functions(ballista_window_functions());
+    for format in FILE_FORMATS {
+        builder = builder.with_table_factory(format.to_owned(), Arc::new(FileTables::default()));
+    }
     for (stored_as, factory) in connectors.iter().flat_map(|connector| connector.factories()) {
         builder = builder.with_table_factory(stored_as.to_owned(), factory);
     }
