@@ -100,6 +100,16 @@ fields! {
     ExecutorMemory => "executor.memory",
     /// The folder of cached tables.
     CacheFolder => "cache.folder",
+    /// The most bytes of a statement of SQL.
+    LimitsSqlBytes => "limits.sql_bytes",
+    /// The most tokens of a statement of SQL.
+    LimitsSqlTokens => "limits.sql_tokens",
+    /// How deep a statement of SQL may be.
+    LimitsSqlDepth => "limits.sql_depth",
+    /// The most nodes of a plan.
+    LimitsPlanNodes => "limits.plan_nodes",
+    /// The most bytes of a value that a function makes of smaller ones.
+    LimitsValueBytes => "limits.value_bytes",
     /// The folders below which SQL may read files.
     FilesRead => "files.read",
     /// The folders below which SQL may write files.

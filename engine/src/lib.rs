@@ -24,6 +24,7 @@ pub mod documents;
 mod error;
 pub mod functions;
 mod jobs;
+mod limits;
 mod plan;
 pub mod prelude;
 mod query;
@@ -40,4 +41,5 @@ pub use config::{
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
+pub use limits::SqlLimits;
 pub use query::{ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, scheduler_address};

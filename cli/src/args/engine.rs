@@ -8,6 +8,7 @@ use firesteel_engine::Config;
 use super::fields::Settings;
 use super::files::FileArgs;
 use super::kafka::KafkaArgs;
+use super::limits::LimitArgs;
 use super::model::ModelArgs;
 use super::mongodb::MongoArgs;
 use crate::classify;
@@ -23,6 +24,8 @@ pub(crate) struct EngineArgs {
     pub(crate) mongo: MongoArgs,
     #[command(flatten)]
     pub(crate) files: FileArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 }
 
 impl EngineArgs {
@@ -32,6 +35,7 @@ impl EngineArgs {
             kafka: self.kafka.config()?,
             topics: self.kafka.topics(),
             files: self.files.config(),
+            limits: self.limits.config(),
             functions: classify::functions(self.model.config(), Arc::clone(settings)),
             ..self.mongo.engine()
         })

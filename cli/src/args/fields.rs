@@ -66,6 +66,11 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::ExecutorWorkDir => vec![of("executor", "work_dir")],
         ConfigField::ExecutorMemory => vec![of("executor", "memory_pool_size")],
         ConfigField::CacheFolder => vec![shared("cache_dir")],
+        ConfigField::LimitsSqlBytes => vec![shared("max_sql_size")],
+        ConfigField::LimitsSqlTokens => vec![shared("max_sql_tokens")],
+        ConfigField::LimitsSqlDepth => vec![shared("max_sql_depth")],
+        ConfigField::LimitsPlanNodes => vec![shared("max_plan_nodes")],
+        ConfigField::LimitsValueBytes => vec![shared("max_value_size")],
         ConfigField::FilesRead => vec![shared("allow_read")],
         ConfigField::FilesWrite => vec![shared("allow_write")],
     }

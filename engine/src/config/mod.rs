@@ -21,6 +21,7 @@ pub use self::read_mode::ReadMode;
 pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
 use crate::connectors::connector::Connector;
 use crate::functions::Functions;
+use crate::limits::SqlLimits;
 
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
 pub const DEFAULT_CONNECTION: &str = "default";
@@ -45,6 +46,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// Which files of the machine SQL may read and write.
     pub files: FileAccess,
+    /// How much one statement may ask for.
+    pub limits: SqlLimits,
     /// How MongoDB collections are written.
     pub write: WriteConfig,
     /// How long a server may take to answer at first before it counts as unreachable.
@@ -95,6 +98,7 @@ impl Default for Config {
             scan: ScanConfig::default(),
             cache: CacheConfig::default(),
             files: FileAccess::default(),
+            limits: SqlLimits::default(),
             write: WriteConfig::default(),
             connect_timeout: Duration::from_secs(5),
             functions: Functions::default(),

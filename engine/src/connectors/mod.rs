@@ -62,6 +62,7 @@ impl Connectors {
             functions: config.functions.clone(),
             slots: shared.slots,
             files: Arc::new(FileStores::new(&config.files)),
+            limits: config.limits,
         }
     }
 }

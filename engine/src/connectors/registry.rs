@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use super::connector::Connector;
 use super::files::FileStores;
 use crate::functions::Functions;
+use crate::limits::SqlLimits;
 use crate::slots::Slots;
 use crate::{Error, Result};
 
@@ -31,6 +32,7 @@ pub(crate) struct Connectors {
     pub(super) functions: Functions,
     pub(super) slots: Slots,
     pub(super) files: Arc<FileStores>,
+    pub(super) limits: SqlLimits,
 }
 
 /// A connection that a plan reads through.
@@ -71,6 +73,11 @@ impl Connectors {
     /// The files that plans may have in this process.
     pub(crate) fn files(&self) -> &Arc<FileStores> {
         &self.files
+    }
+
+    /// How much one request may ask this process for.
+    pub(crate) fn limits(&self) -> &SqlLimits {
+        &self.limits
     }
 
     /// The functions that the program registered.

@@ -19,6 +19,7 @@ impl Error {
             | Self::InvalidSetting { setting, .. }
             | Self::CacheFile { setting, .. }
             | Self::FileRefused { setting, .. }
+            | Self::OverLimit { setting, .. }
             | Self::Folder { setting, .. } => vec![*setting],
             Self::Listen { host, port, .. } => vec![*port, *host],
             Self::UnknownTopic { .. } => vec![ConfigField::KafkaBootstrap],
@@ -73,6 +74,10 @@ mod tests {
             (
                 Error::FileRefused { path: text(), setting: ConfigField::FilesWrite },
                 vec![ConfigField::FilesWrite],
+            ),
+            (
+                Error::OverLimit { what: text(), most: 7, setting: ConfigField::LimitsSqlDepth },
+                vec![ConfigField::LimitsSqlDepth],
             ),
             (
                 Error::Folder { setting: ConfigField::ExecutorWorkDir, path: text(), message: text() },

@@ -297,6 +297,16 @@ pub enum Error {
         /// The field of the configuration that names the folders.
         setting: ConfigField,
     },
+    /// A statement, or a plan, asks for more than one request may.
+    #[error("{what} is over the limit of {most}, which {setting} sets")]
+    OverLimit {
+        /// What is too much of.
+        what: String,
+        /// The limit.
+        most: u64,
+        /// The field of the configuration that sets it.
+        setting: ConfigField,
+    },
     /// A statement needs a table that is cached, and this one is not.
     #[error("table `{table}` is not cached")]
     NotCached {

@@ -6,6 +6,7 @@
 
 pub(crate) mod codec;
 mod empty;
+mod guard;
 mod planner;
 mod run;
 pub(crate) mod state;

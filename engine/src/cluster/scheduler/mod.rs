@@ -309,7 +309,7 @@ fn ballista_config(
         override_session_builder: Some(Arc::new(move |config| {
             // Overrides the client: a job of the adaptive planner does not survive the loss of an executor.
             let config = config.set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false);
-            let state = session_state(Role::Server, config, &builders)?;
+            let state = session_state(Role::Scheduler, config, &builders)?;
             // Queries of Flight SQL are planned in the scheduler, so their sessions need the tables.
             tables::register(&state, &builders)?;
             Ok(state)
