@@ -46,6 +46,8 @@ fields! {
     MongodbUri => "mongodb.uri",
     /// The MongoDB database.
     MongodbDatabase => "mongodb.database",
+    /// The databases that tables may be in, besides the one.
+    MongodbDatabases => "mongodb.databases",
     /// The URL of the inference server that a consumer asks.
     InferenceUrl => "inference.url",
     /// The address that the inference server listens on.

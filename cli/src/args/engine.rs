@@ -22,6 +22,9 @@ pub(crate) struct EngineArgs {
     pub(crate) kafka: KafkaArgs,
     #[command(flatten)]
     pub(crate) mongo: MongoArgs,
+    /// The databases that tables may be in besides --mongodb-database, with commas in between
+    #[arg(long, value_name = "NAME,…", env = "FIRESTEEL_MONGODB_DATABASES", value_delimiter = ',', help_heading = "MongoDB")]
+    pub(crate) mongodb_databases: Vec<String>,
     #[command(flatten)]
     pub(crate) files: FileArgs,
     #[command(flatten)]
@@ -34,6 +37,7 @@ impl EngineArgs {
         Ok(Config {
             kafka: self.kafka.config()?,
             topics: self.kafka.topics(),
+            databases: self.mongodb_databases.iter().filter(|name| !name.is_empty()).cloned().collect(),
             files: self.files.config(),
             limits: self.limits.config(),
             functions: classify::functions(self.model.config(), Arc::clone(settings)),

@@ -34,6 +34,7 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::KafkaProperties => vec![shared("kafka_properties")],
         ConfigField::MongodbUri => vec![shared("mongodb_uri")],
         ConfigField::MongodbDatabase => vec![shared("mongodb_database")],
+        ConfigField::MongodbDatabases => vec![shared("mongodb_databases")],
         ConfigField::InferenceUrl => vec![of("consume-images", "inference_url")],
         ConfigField::InferenceListen => vec![of("inference-server", "listen")],
         ConfigField::InferenceDevice => vec![shared("device")],

@@ -31,6 +31,8 @@ pub const DEFAULT_CONNECTION: &str = "default";
 pub struct Config {
     /// The MongoDB server behind the table `predictions`.
     pub mongodb: MongoConnection,
+    /// The databases of that server that tables may be in, besides its own.
+    pub databases: Vec<String>,
     /// The Kafka brokers behind the tables `images` and `predictions_topic`.
     pub kafka: KafkaConfig,
     /// The topics behind these tables.
@@ -91,6 +93,7 @@ impl Default for Config {
                 uri: "mongodb://localhost:27017".into(),
                 database: "firesteel".to_owned(),
             },
+            databases: Vec::new(),
             kafka: KafkaConfig::default(),
             topics: KafkaTopics::default(),
             vcores: None,
@@ -130,6 +133,9 @@ impl Default for KafkaTopics {
         Self { images: "images".to_owned(), predictions: "predictions".to_owned() }
     }
 }
+
+/// The most partitions of a scan.
+pub(crate) const MOST_PARTS: u64 = 10_000;
 
 /// How a MongoDB collection is read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ impl Error {
             | Self::CacheFile { setting, .. }
             | Self::FileRefused { setting, .. }
             | Self::OverLimit { setting, .. }
+            | Self::DatabaseRefused { setting, .. }
             | Self::Folder { setting, .. } => vec![*setting],
             Self::Listen { host, port, .. } => vec![*port, *host],
             Self::UnknownTopic { .. } => vec![ConfigField::KafkaBootstrap],
@@ -74,6 +75,10 @@ mod tests {
             (
                 Error::FileRefused { path: text(), setting: ConfigField::FilesWrite },
                 vec![ConfigField::FilesWrite],
+            ),
+            (
+                Error::DatabaseRefused { database: text(), setting: ConfigField::MongodbDatabases },
+                vec![ConfigField::MongodbDatabases],
             ),
             (
                 Error::OverLimit { what: text(), most: 7, setting: ConfigField::LimitsSqlDepth },

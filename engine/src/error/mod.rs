@@ -297,6 +297,14 @@ pub enum Error {
         /// The field of the configuration that names the folders.
         setting: ConfigField,
     },
+    /// A table would be in a database that this process does not offer.
+    #[error("database `{database}` is not on the list of databases that tables may be in ({setting})")]
+    DatabaseRefused {
+        /// The database.
+        database: String,
+        /// The field of the configuration with the list.
+        setting: ConfigField,
+    },
     /// A statement, or a plan, asks for more than one request may.
     #[error("{what} is over the limit of {most}, which {setting} sets")]
     OverLimit {

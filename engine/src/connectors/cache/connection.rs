@@ -8,16 +8,14 @@ use std::time::SystemTime;
 
 use arrow::array::{Array, ArrayRef};
 
-use super::config::{MARK_EVERY, STALE};
+use super::config::{MARK_EVERY, SESSION_PREFIX, STALE};
 use super::error::unusable;
 use crate::config::CacheConfig;
 use crate::{Error, Result};
 
-/// The name of a session's folder starts with this; nothing else in the cache folder is ever removed.
-const SESSION_PREFIX: &str = "session-";
-
-/// Where the files of one cached table are: a session, and a number in it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Where the files of one cached table are: a session, and a number in it. Whoever knows the session's name can read and
+/// remove its files, so it is printed nowhere.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Folder {
     session: String,
     /// 0 is the whole session.
@@ -45,7 +43,13 @@ impl Folder {
 
 impl std::fmt::Display for Folder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.session, self.number)
+        write!(f, "{SESSION_PREFIX}…/{}", self.number)
+    }
+}
+
+impl std::fmt::Debug for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Folder({self})")
     }
 }
 
