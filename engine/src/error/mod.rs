@@ -315,6 +315,14 @@ pub enum Error {
         /// The field of the configuration that sets it.
         setting: ConfigField,
     },
+    /// A session chooses a setting that it may not choose, or a value outside of its range.
+    #[error("the setting `{name}` of a session cannot be used: {message}")]
+    SessionSetting {
+        /// The setting.
+        name: String,
+        /// What is wrong with it, and the range where it has one.
+        message: String,
+    },
     /// A statement needs a table that is cached, and this one is not.
     #[error("table `{table}` is not cached")]
     NotCached {

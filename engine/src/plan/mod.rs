@@ -9,6 +9,7 @@ mod empty;
 mod guard;
 mod planner;
 mod run;
+pub(crate) mod settings;
 pub(crate) mod state;
 pub(crate) mod tables;
 

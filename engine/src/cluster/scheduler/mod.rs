@@ -40,6 +40,7 @@ use self::state::{Executors, Jobs};
 use super::{SchedulerConfig, net};
 use crate::connectors::registry::Connectors;
 use crate::plan::codec;
+use crate::plan::settings;
 use crate::plan::state::{Role, session_config, session_state};
 use crate::plan::tables;
 use crate::slots::Slots;
@@ -268,7 +269,7 @@ fn ballista_config(
 ) -> Result<BallistaConfig> {
     let defaults = session_config(&config.engine, connectors);
     let (own_partitions, slots) = (config.engine.partitions, slots.clone());
-    let builders = Arc::clone(connectors);
+    let (builders, own_settings) = (Arc::clone(connectors), defaults.clone());
     let external_host = external_host(config, address);
     let own_origin = format!("http://{}", net::authority(&external_host, address.port()));
     let cors =
@@ -307,6 +308,7 @@ fn ballista_config(
             _ => defaults.clone(),
         })),
         override_session_builder: Some(Arc::new(move |config| {
+            settings::check(&config, &own_settings)?;
             // Overrides the client: a job of the adaptive planner does not survive the loss of an executor.
             let config = config.set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false);
             let state = session_state(Role::Scheduler, config, &builders)?;

@@ -28,6 +28,7 @@ use futures::future::BoxFuture;
 pub(crate) use self::parse::CacheStatement;
 use crate::dataflow::Dataset;
 use crate::limits::{Deep, check_sql};
+use crate::plan::settings;
 use crate::{Error, Result, Session};
 
 /// The result of a statement.
@@ -94,6 +95,9 @@ impl Session {
                 self.rows(frame.logical_plan().clone()).await
             }
             LogicalPlan::Statement(statement) => {
+                if let Statement::SetVariable(set) = &statement {
+                    settings::check_one(&set.variable, &set.value)?;
+                }
                 let done = match &statement {
                     Statement::SetVariable(_) => "SET",
                     Statement::ResetVariable(_) => "RESET",
