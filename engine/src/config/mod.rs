@@ -185,9 +185,21 @@ pub struct CacheConfig {
 }
 
 impl Default for CacheConfig {
+    /// A folder of this user's own in the system's folder for temporary files.
     fn default() -> Self {
-        Self { folder: std::env::temp_dir().join("firesteel-cache"), memory_bytes: 1 << 30 }
+        Self { folder: std::env::temp_dir().join(own_folder()), memory_bytes: 1 << 30 }
     }
+}
+
+/// The name of this user's folder: that of another one could not be written, and is not trusted.
+#[cfg(unix)]
+fn own_folder() -> String {
+    format!("firesteel-cache-{}", rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn own_folder() -> String {
+    "firesteel-cache".to_owned()
 }
 
 #[cfg(test)]
