@@ -3,6 +3,7 @@
 
 mod cache;
 mod files;
+mod limits;
 mod servers;
 mod speed;
 mod statements;
