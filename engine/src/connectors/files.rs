@@ -193,12 +193,10 @@ impl Files {
     }
 }
 
-/// What the file system has at `real`, under the name that was asked for.
-fn renamed(mut meta: ObjectMeta, real: &Location, asked: Option<&Location>) -> ObjectMeta {
-    if let Some(rest) = meta.location.prefix_match(real) {
-        meta.location = asked.cloned().unwrap_or_default().parts().chain(rest).collect();
-    }
-    meta
+/// The name of what was found below `real`, below the name that was asked for.
+fn renamed(found: &Location, real: &Location, asked: Option<&Location>) -> Location {
+    let Some(rest) = found.prefix_match(real) else { return found.clone() };
+    rest.fold(asked.cloned().unwrap_or_default(), |path, part| path.join(part))
 }
 
 #[async_trait]
@@ -250,8 +248,9 @@ impl ObjectStore for Files {
             .and_then(move |meta| {
                 // A link in the folder may lead out of it.
                 let inside = allowed.resolve(&path_of(&meta.location), Access::Read).map_err(refusal);
-                let meta = inside.map(|_| renamed(meta, &real, asked.as_ref()));
-                async { meta }
+                let location = renamed(&meta.location, &real, asked.as_ref());
+                let meta = inside.map(|_| ObjectMeta { location, ..meta });
+                async move { meta }
             })
             .boxed()
     }
@@ -263,13 +262,11 @@ impl ObjectStore for Files {
         for name in names {
             self.resolve(name, Access::Read)?;
         }
-        let folder = |name: Location| match name.prefix_match(&real) {
-            Some(rest) => prefix.cloned().unwrap_or_default().parts().chain(rest).collect(),
-            None => name.clone(),
-        };
+        let name = |found: &Location| renamed(found, &real, prefix);
+        let object = |meta: ObjectMeta| ObjectMeta { location: name(&meta.location), ..meta };
         Ok(ListResult {
-            common_prefixes: found.common_prefixes.into_iter().map(folder).collect(),
-            objects: found.objects.into_iter().map(|meta| renamed(meta, &real, prefix)).collect(),
+            common_prefixes: found.common_prefixes.iter().map(name).collect(),
+            objects: found.objects.into_iter().map(object).collect(),
         })
     }
 

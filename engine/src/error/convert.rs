@@ -43,7 +43,7 @@ fn ours<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
 
 /// The error of ours that one of another library's comes from.
 fn in_layers<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
-    std::iter::successors(Some(error), |error| error.source()).find_map(ours)
+    std::iter::successors(Some(error), |error| (*error).source()).find_map(ours)
 }
 
 /// The error of ours in a box, or the box.

@@ -40,7 +40,7 @@ const FUNCTIONS: [(&str, Growth); 11] = [
     ("regexp_replace", Growth::RegexpReplace),
     ("concat", Growth::Concat),
     ("concat_ws", Growth::ConcatWithSeparator),
-    ("array_repeat", Growth::Repeat),
+    ("array_repeat", Growth::RepeatElement),
     ("array_resize", Growth::Resize),
     ("range", Growth::Range),
     ("generate_series", Growth::Range),
@@ -63,6 +63,8 @@ pub(crate) fn register(state: &mut SessionState, most: usize, planning: bool) ->
 enum Growth {
     /// As often as the second argument says.
     Repeat,
+    /// The same, of a list.
+    RepeatElement,
     /// As many characters as the second argument says.
     Pad,
     /// As many elements as the second argument says.
@@ -96,11 +98,12 @@ impl Bounded {
             let bytes = self.growth.bytes(&columns, row);
             all = all.saturating_add(bytes);
             if bytes > most || all > most * BATCH {
-                let what = match self.growth {
-                    _ if bytes <= most => format!("the size in bytes of the values of {} in a batch", self.name()),
-                    _ => format!("the size in bytes of a value of {}", self.name()),
+                let (of, most) = if bytes > most {
+                    ("a value of {}", most)
+                } else {
+                    ("the values of {} in a batch", most * BATCH)
                 };
-                let most = if bytes > most { most } else { most * BATCH };
+                let what = format!("the size in bytes of {}", of.replace("{}", self.name()));
                 let most = u64::try_from(most).unwrap_or(u64::MAX);
                 return Err(Error::OverLimit { what, most, setting: ConfigField::LimitsValueBytes }.into());
             }
@@ -180,10 +183,8 @@ impl Growth {
         let bytes = |index: usize| columns.get(index).map_or(0, |column| column.bytes(row));
         let times = |index: usize| columns.get(index).map_or(0, |column| column.times(row));
         match self {
-            Self::Repeat => {
-                let is_list = columns.first().is_some_and(|column| column.text(row).is_none());
-                bytes(0).max(if is_list { ELEMENT } else { 0 }).saturating_mul(times(1))
-            }
+            Self::Repeat => bytes(0).saturating_mul(times(1)),
+            Self::RepeatElement => bytes(0).max(ELEMENT).saturating_mul(times(1)),
             Self::Pad => {
                 let fill = columns.get(2).and_then(|column| column.text(row));
                 let width = if fill.is_none_or(str::is_ascii) { 1 } else { 4 };
@@ -204,9 +205,9 @@ impl Growth {
                 }
             }
             Self::RegexpReplace => {
-                // A group may be named as often as there is place for its name, and all groups together are the text.
+                // Each character may be a place, and a group that is named there is no longer than the whole.
                 let (whole, by) = (bytes(0), bytes(2));
-                whole + (whole + 1).saturating_mul(by).max(whole.saturating_mul(by / 2))
+                whole + (whole + 1).saturating_mul(by)
             }
             Self::Concat => (0..columns.len()).map(bytes).sum(),
             Self::ConcatWithSeparator => {

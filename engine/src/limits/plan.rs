@@ -61,9 +61,7 @@ fn fields(mut bytes: &[u8]) -> Option<Vec<(u32, &[u8])>> {
             WireType::LengthDelimited => {
                 let length = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
                 let (content, _) = bytes.split_at_checked(length)?;
-                if !content.is_empty() {
-                    found.push((tag, content));
-                }
+                found.push((tag, content));
                 length
             }
             WireType::StartGroup | WireType::EndGroup => return None,

@@ -147,7 +147,6 @@ fn word(keyword: Keyword, levels: &mut Vec<Level>, level: &mut Level) {
         | Keyword::XOR
         | Keyword::NOT
         | Keyword::IS
-        | Keyword::ISNULL
         | Keyword::NOTNULL
         | Keyword::IN
         | Keyword::BETWEEN

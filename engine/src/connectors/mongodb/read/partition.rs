@@ -13,6 +13,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bson::{Bson, Document, doc};
 use datafusion::error::{DataFusionError, Result};
 
+use crate::connectors::mongodb::codec::checked;
+
 /// From `lower`, inclusive, to `upper`, exclusive. `None` is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Range<T> {
