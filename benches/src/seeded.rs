@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_secret_in_an_argument_is_refused_and_not_repeated() {
-        let check = |arguments: &[&str]| refuse_secrets(arguments.iter().map(|&argument| argument.to_owned()));
+        let check =
+            |arguments: &[&str]| refuse_secrets(arguments.iter().map(|&argument| argument.to_owned()));
         for uri in ["mongodb://me:hunter2@host", "mongodb://h/?tlsCertificateKeyFilePassword=hunter2"] {
             for arguments in [vec!["report", "--mongodb-uri", uri], vec![&format!("--mongodb-uri={uri}")]] {
                 let told = check(&arguments).expect_err("a secret").to_string();

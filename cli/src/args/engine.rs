@@ -23,7 +23,13 @@ pub(crate) struct EngineArgs {
     #[command(flatten)]
     pub(crate) mongo: MongoArgs,
     /// The databases that tables may be in besides --mongodb-database, with commas in between
-    #[arg(long, value_name = "NAME,…", env = "FIRESTEEL_MONGODB_DATABASES", value_delimiter = ',', help_heading = "MongoDB")]
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        env = "FIRESTEEL_MONGODB_DATABASES",
+        value_delimiter = ',',
+        help_heading = "MongoDB"
+    )]
     pub(crate) mongodb_databases: Vec<String>,
     #[command(flatten)]
     pub(crate) files: FileArgs,

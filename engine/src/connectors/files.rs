@@ -55,7 +55,10 @@ impl FileStores {
     pub(crate) fn new(access: &FileAccess) -> Self {
         let folders = |folders: &Option<Vec<PathBuf>>| {
             let folders = folders.iter().flatten();
-            folders.filter_map(|folder| std::path::absolute(folder).ok()).map(|folder| tidy(&folder)).collect()
+            folders
+                .filter_map(|folder| std::path::absolute(folder).ok())
+                .map(|folder| tidy(&folder))
+                .collect()
         };
         let allowed = Allowed { read: folders(&access.read), write: folders(&access.write) };
         let files = Files { allowed: Arc::new(allowed), system: LocalFileSystem::new() };
@@ -201,7 +204,12 @@ fn renamed(found: &Location, real: &Location, asked: Option<&Location>) -> Locat
 
 #[async_trait]
 impl ObjectStore for Files {
-    async fn put_opts(&self, location: &Location, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Location,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
         self.system.put_opts(&self.resolve(location, Access::Write)?, payload, opts).await
     }
 

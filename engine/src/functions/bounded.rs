@@ -20,7 +20,8 @@ use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry as _;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature,
 };
 
 use crate::{ConfigField, Error};
@@ -263,7 +264,8 @@ fn interval(column: &Column, row: usize) -> u128 {
         return u128::MAX;
     }
     let value = values.value(row);
-    let parts = [i64::from(value.months).signum(), i64::from(value.days).signum(), value.nanoseconds.signum()];
+    let parts =
+        [i64::from(value.months).signum(), i64::from(value.days).signum(), value.nanoseconds.signum()];
     if parts.contains(&1) && parts.contains(&-1) {
         return 1;
     }
@@ -295,10 +297,6 @@ impl ScalarUDFImpl for Bounded {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         self.inner.inner().coerce_types(arg_types)
-    }
-
-    fn display_name(&self, args: &[Expr]) -> Result<String> {
-        self.inner.inner().display_name(args)
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {

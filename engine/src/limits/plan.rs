@@ -119,7 +119,9 @@ mod tests {
     /// The message of a chain whose first operand is `first`.
     fn chain(first: LogicalExprNode, terms: usize) -> LogicalExprNode {
         let operands = std::iter::once(first).chain(vec![LogicalExprNode::default(); terms]).collect();
-        LogicalExprNode { expr_type: Some(ExprType::BinaryExpr(BinaryExprNode { operands, op: "Plus".into() })) }
+        LogicalExprNode {
+            expr_type: Some(ExprType::BinaryExpr(BinaryExprNode { operands, op: "Plus".into() })),
+        }
     }
 
     #[test]

@@ -36,9 +36,9 @@ mod tests {
             let frame = std::hint::black_box([levels; 64]);
             if levels == 0 { 0 } else { 1 + deep(levels - 1) + frame[0] - levels }
         }
-        let small = std::thread::Builder::new().stack_size(256 * 1024).spawn(|| {
-            futures::executor::block_on(Deep::new(async { deep(10_000) }))
-        });
+        let small = std::thread::Builder::new()
+            .stack_size(256 * 1024)
+            .spawn(|| futures::executor::block_on(Deep::new(async { deep(10_000) })));
         assert_eq!(small.unwrap().join().unwrap(), 10_000);
     }
 }

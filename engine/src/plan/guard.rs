@@ -90,7 +90,11 @@ mod tests {
         for (step, names, setting) in [
             ("SELECT a.x FROM LAST a, LAST b", 40, ConfigField::LimitsPlanNodes),
             ("SELECT x FROM LAST UNION ALL SELECT x FROM LAST", 40, ConfigField::LimitsPlanNodes),
-            ("SELECT (SELECT max(x) FROM LAST) + (SELECT min(x) FROM LAST) AS x", 40, ConfigField::LimitsPlanNodes),
+            (
+                "SELECT (SELECT max(x) FROM LAST) + (SELECT min(x) FROM LAST) AS x",
+                40,
+                ConfigField::LimitsPlanNodes,
+            ),
             ("SELECT x FROM LAST", 600, ConfigField::LimitsSqlDepth),
         ] {
             let error = checked(&chain(step, names)).await.unwrap_err();

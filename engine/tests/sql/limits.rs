@@ -80,10 +80,7 @@ async fn a_cluster_survives_what_is_over_a_limit() -> anyhow::Result<()> {
     nothing_is_over_a_limit(&cluster.session).await;
     what_is_below_is_run(&cluster.session, &SqlLimits::default()).await;
     for (sql, name) in [
-        (
-            "SET datafusion.execution.target_partitions = 1000000000",
-            "datafusion.execution.target_partitions",
-        ),
+        ("SET datafusion.execution.target_partitions = 1000000000", "datafusion.execution.target_partitions"),
         ("SET datafusion.catalog.location = '/etc'", "datafusion.catalog.location"),
         ("SET ballista.testing.chaos_execution.enabled = true", "ballista.testing.chaos_execution.enabled"),
     ] {

@@ -17,9 +17,5 @@ fn shown(path: &Path) -> String {
 
 /// An error for a file or folder that cannot be used.
 pub(crate) fn unusable(path: &Path, error: &dyn Display) -> Error {
-    Error::CacheFile {
-        path: shown(path),
-        setting: ConfigField::CacheFolder,
-        message: error.to_string(),
-    }
+    Error::CacheFile { path: shown(path), setting: ConfigField::CacheFolder, message: error.to_string() }
 }

@@ -94,7 +94,9 @@ fn check_condition(value: &Bson) -> Result<()> {
             ("$in" | "$nin", Bson::Array(values)) => values.iter().try_for_each(check_scalar)?,
             ("$regex", Bson::String(_)) => {}
             ("$options", Bson::String(options)) if options == "s" => {}
-            ("$not", Bson::Document(inner)) if inner.keys().all(|key| key == "$regex" || key == "$options") => {
+            ("$not", Bson::Document(inner))
+                if inner.keys().all(|key| key == "$regex" || key == "$options") =>
+            {
                 check_condition(value)?;
             }
             (operator, _) => return Err(refused(&format!("`{}`", operator.escape_default()))),
@@ -153,7 +155,9 @@ mod tests {
         ];
         let mut pushed = 0;
         for filter in &filters {
-            let Some(query) = conjunction(std::slice::from_ref(filter), &predictions_schema()) else { continue };
+            let Some(query) = conjunction(std::slice::from_ref(filter), &predictions_schema()) else {
+                continue;
+            };
             assert_eq!(checked(&query).unwrap().to_string(), query.to_string(), "{filter}");
             pushed += 1;
         }

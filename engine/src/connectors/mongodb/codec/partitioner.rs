@@ -27,7 +27,8 @@ pub(super) fn decode(partitioner: Option<wire::Partitioner>) -> Result<Partition
     let zero = || Error::PlanDecode { message: "a partitioner holds a zero".to_owned() };
     Ok(match partitioner.kind {
         Some(Kind::SamplePerPartition(ids)) if ids > MOST_SAMPLES => {
-            let message = format!("a partitioner takes {ids} ids for each partition, more than {MOST_SAMPLES}");
+            let message =
+                format!("a partitioner takes {ids} ids for each partition, more than {MOST_SAMPLES}");
             return Err(Error::PlanDecode { message });
         }
         Some(Kind::SamplePerPartition(ids)) => {
@@ -70,15 +71,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_zero_or_an_unknown_kind_is_refused() {
-        for kind in
-            [
-                Some(Kind::Count(0)),
-                Some(Kind::SizeMegabytes(0)),
-                Some(Kind::SamplePerPartition(0)),
-                Some(Kind::SamplePerPartition(u32::MAX)),
-                None,
-            ]
-        {
+        for kind in [
+            Some(Kind::Count(0)),
+            Some(Kind::SizeMegabytes(0)),
+            Some(Kind::SamplePerPartition(0)),
+            Some(Kind::SamplePerPartition(u32::MAX)),
+            None,
+        ] {
             let decoded = decode(Some(wire::Partitioner { kind }));
             assert!(matches!(decoded, Err(Error::PlanDecode { .. })), "{decoded:?}");
         }

@@ -3,8 +3,6 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
-
 use super::scan::batch_rows;
 use super::wire;
 use super::wire::write_options::W;
@@ -85,21 +83,17 @@ impl TryFrom<&WriteSpec> for wire::Write {
     }
 }
 
-fn validated(write: &wire::Write) -> Result<SchemaRef> {
-    let columns = decode_schema(&write.schema)?;
-    schema::validate(&write.collection, &columns)?;
-    Ok(columns)
-}
-
 impl TryFrom<wire::Write> for WriteSpec {
     type Error = Error;
 
     fn try_from(write: wire::Write) -> Result<Self> {
+        let columns = decode_schema(&write.schema)?;
+        schema::validate(&write.collection, &columns)?;
         Ok(Self {
             connection: write.connection,
             database: write.database,
             collection: write.collection,
-            schema: validated(&write)?,
+            schema: columns,
             config: write.options.unwrap_or_default().try_into()?,
         })
     }

@@ -10,9 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::partitioner::PartitionerOptions;
-use crate::config::{
-    Acknowledgement, DEFAULT_CONNECTION, MOST_PARTS, ReadMode, ScanConfig, WriteConfig,
-};
+use crate::config::{Acknowledgement, DEFAULT_CONNECTION, MOST_PARTS, ReadMode, ScanConfig, WriteConfig};
 use crate::connectors::options::{self, from_text};
 use crate::{Error, Result};
 

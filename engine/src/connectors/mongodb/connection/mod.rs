@@ -205,7 +205,11 @@ mod tests {
             ("shop.orders", "x"),
         ] {
             let error = connection.check_place(database, collection).unwrap_err();
-            assert_eq!(error.field(), Some(ConfigField::MongodbDatabases), "{database}.{collection}: {error}");
+            assert_eq!(
+                error.field(),
+                Some(ConfigField::MongodbDatabases),
+                "{database}.{collection}: {error}"
+            );
         }
         for collection in ["system.users", "$cmd", "a$b", "", "a\0b"] {
             let error = connection.check_place("shop", collection).unwrap_err();

@@ -76,7 +76,9 @@ impl ScanPartition {
         if let Some(bound) =
             [&lower, &upper].into_iter().flatten().find(|bound| !names(bound, RECORD) && !names(bound, "_id"))
         {
-            return Err(DataFusionError::Internal(format!("a descriptor has a bound of something else: {bound}")));
+            return Err(DataFusionError::Internal(format!(
+                "a descriptor has a bound of something else: {bound}"
+            )));
         }
         if [&lower, &upper].into_iter().flatten().any(|bound| bound.contains_key(RECORD)) {
             return Ok(Self::Records(RecordIdRange { after: record(&lower)?, through: record(&upper)? }));
