@@ -20,7 +20,8 @@ use crate::connectors::{kafka, mongodb};
 use crate::plan::codec;
 use crate::plan::state::{Role, session_config, session_state};
 use crate::query::sql::cache_statement;
-use crate::{Config, Result, predictions_schema};
+use crate::limits::{check_plan, check_sql};
+use crate::{Config, Result, SqlLimits, predictions_schema};
 
 /// A process that decodes, as a scheduler and an executor do.
 pub struct Reader {
@@ -28,6 +29,7 @@ pub struct Reader {
     physical: Arc<dyn PhysicalExtensionCodec>,
     state: SessionState,
     context: Arc<TaskContext>,
+    limits: SqlLimits,
     /// Connectors keep a handle to it.
     _runtime: Runtime,
 }
@@ -47,11 +49,12 @@ impl Reader {
         let runtime = Runtime::new().map_err(|error| datafusion::error::DataFusionError::IoError(error))?;
         let config = Config::default();
         let connectors = Arc::new(Connectors::new(&config, runtime.handle().clone()));
-        let state = session_state(Role::Server, session_config(&config, &connectors), &connectors)?;
+        let state = session_state(Role::Scheduler, session_config(&config, &connectors), &connectors)?;
         Ok(Self {
             logical: codec::logical(&connectors),
             physical: codec::physical(&connectors),
             context: state.task_ctx(),
+            limits: *connectors.limits(),
             state,
             _runtime: runtime,
         })
@@ -59,6 +62,9 @@ impl Reader {
 
     /// A plan as a client sends it, and then what a plan holds of a connector's.
     pub fn logical_plan(&self, bytes: &[u8]) {
+        if check_plan(bytes, &self.limits).is_err() {
+            return;
+        }
         if let Ok(node) = LogicalPlanNode::try_decode(bytes) {
             let _ = node.try_into_logical_plan(&self.context, self.logical.as_ref());
         }
@@ -103,6 +109,9 @@ impl Reader {
 
     /// A statement, up to its syntax tree.
     pub fn sql(&self, text: &str) {
+        if check_sql(text, &self.limits).is_err() {
+            return;
+        }
         let _ = cache_statement(text);
         let dialect = self.state.config().options().sql_parser.dialect;
         let _ = self.state.sql_to_statement(text, &dialect);

@@ -39,10 +39,10 @@ pub enum Refusal {
         name: String,
     },
     /// A name under which the server is not known.
-    #[error("the server is not known under the name {0:?} ({})", ConfigField::AccessHosts)]
+    #[error("the server is not known under the name {0:?} ({setting})", setting = ConfigField::AccessHosts)]
     Host(String),
     /// A web page of another origin.
-    #[error("pages of {0:?} may not ask this server ({})", ConfigField::AccessOrigins)]
+    #[error("pages of {0:?} may not ask this server ({setting})", setting = ConfigField::AccessOrigins)]
     Origin(String),
     /// A call of gRPC that does not say that it is one.
     #[error("a gRPC call has the content type application/grpc")]

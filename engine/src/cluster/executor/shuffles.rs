@@ -134,7 +134,8 @@ mod tests {
             file_kind: ShuffleFileKind::Data,
             byte_ranges: Vec::new(),
         };
-        protobuf::Action::try_from(fetch).unwrap().encode_to_vec()
+        let fetch: protobuf::Action = fetch.try_into().unwrap();
+        fetch.encode_to_vec()
     }
 
     async fn asked(shuffles: &Shuffles, job: &str) -> [Status; 2] {

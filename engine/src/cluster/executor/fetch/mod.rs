@@ -23,7 +23,6 @@ use arrow::datatypes::SchemaRef;
 use ballista_core::execution_plans::{RangeShuffleReaderExec, ShuffleReaderExec};
 use ballista_core::extension::SessionConfigExt as _;
 use ballista_core::serde::scheduler::PartitionLocation;
-use datafusion::common::Statistics;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -170,10 +169,6 @@ impl ExecutionPlan for CheckedReader {
             all.push(Arc::clone(metric));
         }
         Some(all)
-    }
-
-    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        self.local.partition_statistics(partition)
     }
 }
 

@@ -202,5 +202,6 @@ fn request(location: &PartitionLocation) -> Result<Vec<u8>, BallistaError> {
         file_kind: ShuffleFileKind::Data,
         byte_ranges: Vec::new(),
     };
-    Ok(protobuf::Action::try_from(fetch)?.encode_to_vec())
+    let fetch: protobuf::Action = fetch.try_into()?;
+    Ok(fetch.encode_to_vec())
 }

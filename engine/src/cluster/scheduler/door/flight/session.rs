@@ -10,7 +10,7 @@ use arrow_flight::Ticket;
 use arrow_flight::sql::server::FlightSqlService as _;
 use arrow_flight::sql::{Any, TicketStatementQuery};
 use async_trait::async_trait;
-use ballista_core::error::Result;
+use ballista_core::error::Result as BallistaResult;
 use ballista_core::ids::new_instance_id;
 use ballista_flight_sql::BallistaFlightSqlService;
 use ballista_flight_sql::backend::{QueryBackend, QueryResult};
@@ -133,7 +133,7 @@ fn handle(ticket: &Ticket) -> Option<Vec<u8>> {
 }
 
 impl Backend {
-    async fn context(&self) -> Result<&Arc<SessionContext>> {
+    async fn context(&self) -> BallistaResult<&Arc<SessionContext>> {
         self.context.get_or_try_init(|| self.door.server.session(&self.id)).await
     }
 }
@@ -147,11 +147,11 @@ impl Drop for Backend {
 #[async_trait]
 impl QueryBackend for Backend {
     /// The one session of this backend: every service has a backend of its own.
-    async fn session(&self, _: &str) -> Result<Arc<SessionContext>> {
+    async fn session(&self, _: &str) -> BallistaResult<Arc<SessionContext>> {
         Ok(Arc::clone(self.context().await?))
     }
 
-    async fn close_session(&self, _: &str) -> Result<()> {
+    async fn close_session(&self, _: &str) -> BallistaResult<()> {
         self.door.server.close_session(&self.id).await
     }
 
@@ -160,7 +160,7 @@ impl QueryBackend for Backend {
         job: &str,
         context: Arc<SessionContext>,
         plan: LogicalPlan,
-    ) -> Result<QueryResult> {
+    ) -> BallistaResult<QueryResult> {
         Owners::submitting(&self.caller, self.door.server.execute(job, context, plan)).await
     }
 }
