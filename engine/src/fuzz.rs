@@ -17,10 +17,10 @@ use crate::config::ReadMode;
 use crate::connectors::mongodb::{DecodeOptions, Decoder};
 use crate::connectors::registry::Connectors;
 use crate::connectors::{kafka, mongodb};
+use crate::limits::{check_plan, check_sql};
 use crate::plan::codec;
 use crate::plan::state::{Role, session_config, session_state};
 use crate::query::sql::cache_statement;
-use crate::limits::{check_plan, check_sql};
 use crate::{Config, Result, SqlLimits, predictions_schema};
 
 /// A process that decodes, as a scheduler and an executor do.

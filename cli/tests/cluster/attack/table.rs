@@ -140,7 +140,8 @@ fn every_test_that_is_named_exists() {
     let (before, _) = text.split_once(BEGIN).expect("the beginning of the table");
     // Names of tests are in backquotes and hold more than one word; those of settings and files are not like that.
     let named = before.split('`').skip(1).step_by(2).filter(|name| {
-        name.matches('_').count() > 1 && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+        name.matches('_').count() > 1
+            && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
     });
     let missing: Vec<&str> = named.filter(|name| !found.contains(*name)).collect();
     assert!(missing.is_empty(), "THREATS.md names tests that are not there: {missing:#?}");

@@ -162,7 +162,7 @@ impl Scheduler {
             Arc::clone(&executors),
             &jobs,
             Arc::clone(&owners),
-            Arc::clone(&access),
+            (Arc::clone(&access), *connectors.limits()),
             dialling,
         );
         let door = door.await?;

@@ -28,8 +28,9 @@ use firesteel_common::access::{Caller, Role};
 use tonic::{Request, Response, Status};
 
 use super::owners::Owners;
-use super::{Door, caller, plan};
+use super::{Door, caller, plan, refused};
 use crate::cluster::scheduler::Server;
+use crate::limits::check_plan;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -56,6 +57,10 @@ impl GrpcDoor {
     fn submitter(&self, request: &Request<ExecuteQueryParams>) -> Result<Caller, Status> {
         let caller = caller(request)?;
         caller.needs(Role::Reader)?;
+        // Before anybody decodes it: a plan is taken apart by recursion.
+        if let Some(Query::LogicalPlan(bytes)) = &request.get_ref().query {
+            check_plan(bytes, &self.0.limits).map_err(|error| refused(&error))?;
+        }
         match &request.get_ref().query {
             // Decoded a second time for those alone whom the answer keeps from something.
             Some(Query::LogicalPlan(bytes)) if caller.needs(Role::Writer).is_err() => {

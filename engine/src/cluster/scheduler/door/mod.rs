@@ -34,8 +34,9 @@ pub(super) use self::rest::guard;
 use super::Server;
 use super::failed;
 use super::state::{Executors, Jobs};
-use crate::Result;
+use crate::error::encode;
 use crate::wire::MAX_MESSAGE;
+use crate::{Error, Result, SqlLimits};
 
 /// What the doors share.
 pub(super) struct Door {
@@ -44,6 +45,8 @@ pub(super) struct Door {
     owners: Arc<Owners>,
     /// Who may ask, for handshakes: the gate lets them through.
     access: Arc<Access>,
+    /// How much one statement or plan may ask for.
+    limits: SqlLimits,
     /// The functions that plans are decoded with when their role is asked for.
     decoding: Arc<TaskContext>,
     /// Forwards what clients fetch to the executors.
@@ -57,14 +60,15 @@ impl Door {
         executors: Arc<Executors>,
         jobs: &Jobs,
         owners: Arc<Owners>,
-        access: Arc<Access>,
+        (access, limits): (Arc<Access>, SqlLimits),
         (tls, dial): (bool, EndpointOverrideFn),
     ) -> Result<Arc<Self>> {
         let config = jobs.produce_config();
         let context = jobs.create_or_update_session("firesteel-door", &config).await.map_err(failed)?;
         let dial = Arc::new(BallistaConfigGrpcEndpoint::new(dial));
         let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, tls, Some(dial));
-        Ok(Arc::new(Self { server, executors, owners, access, decoding: context.task_ctx(), proxy }))
+        let decoding = context.task_ctx();
+        Ok(Arc::new(Self { server, executors, owners, access, limits, decoding, proxy }))
     }
 
     /// The door of Ballista's gRPC.
@@ -81,4 +85,9 @@ impl Door {
 /// Who sent `request`, as the gate has found.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     Ok(Caller::of(request.extensions())?.clone())
+}
+
+/// The answer to what is over a limit, or no setting of a client's. Our client reads the error out of it.
+fn refused(error: &Error) -> Status {
+    Status::invalid_argument(encode(error))
 }
