@@ -174,7 +174,8 @@ async fn knock(peer: &Peer, targets: &[Target], (_, _, manner): Who) -> Vec<(Tar
 /// Whether a stranger may be let in here: health is for everybody, and what is watched at its own port.
 fn is_free(door: &str, target: &Target) -> bool {
     match target.kind {
-        HEALTH | "health of gRPC" => true,
+        HEALTH => true,
+        "health of gRPC" => target.path.ends_with("/Check"),
         MONITORING => door.ends_with(", health"),
         _ => false,
     }
