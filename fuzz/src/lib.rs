@@ -2,126 +2,23 @@
 //!
 //! ```text
 //!  fuzz/fuzz_targets/*.rs ── libFuzzer, dev/fuzz ──┐
-//!                                                  ├─▶ TARGETS
+//!                                                  ├─▶ records.rs, images.rs, engine.rs
 //!  cli/tests/cluster/attack/fuzz.rs ── make test ──┘
 //! ```
 //!
-//! This file is compiled in both places, so that a target that does not build any more fails the tests.
+//! The files are compiled in both places, so that a target that does not build any more fails the tests. A feature a crate,
+//! because whoever fuzzes one should not wait for the others to be built.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::{LazyLock, OnceLock};
-use std::time::Duration;
+#[cfg(feature = "engine")]
+mod engine;
+#[cfg(feature = "pipeline")]
+mod images;
+#[cfg(feature = "proto")]
+mod records;
 
-use firesteel_engine::cluster::{Scheduler, SchedulerConfig};
-use firesteel_engine::fuzz::Reader;
-use firesteel_pipeline::inference::decode::Decoder;
-use firesteel_proto::{Encoding, ImageRecord, PredictionRecord};
-
-/// A target: its name, and what reads the bytes.
-pub type Target = (&'static str, fn(&[u8]));
-
-/// All targets.
-pub const TARGETS: [Target; 8] = [
-    ("records", records),
-    ("images", images),
-    ("documents", documents),
-    ("logical_plans", logical_plans),
-    ("physical_plans", physical_plans),
-    ("options", options),
-    ("sql", sql),
-    ("routes", routes),
-];
-
-/// The longest text of SQL that is tried.
-const SQL: usize = 4096;
-
-static READER: LazyLock<Reader> = LazyLock::new(|| Reader::new().expect("a session"));
-
-/// Messages of Kafka: what is read is written as it was, and is a document.
-pub fn records(bytes: &[u8]) {
-    if let Ok(record) = PredictionRecord::decode(bytes) {
-        let again = PredictionRecord::decode(&record.encode()).expect("a record that was read");
-        // Bytes, because a confidence that is no number is not equal to itself.
-        assert_eq!(again.encode(), record.encode());
-        let _ = record.to_document();
-    }
-    if let Ok(record) = ImageRecord::decode(bytes) {
-        let again = ImageRecord::decode(&record.encode()).expect("a record that was read");
-        assert_eq!(again.encode(), record.encode());
-    }
-}
-
-/// Images of strangers: pixels of exactly the size that the model takes, or a reason.
-pub fn images(bytes: &[u8]) {
-    let decoder = Decoder { width: 32, height: 32, max_bytes: 1 << 20 };
-    for pixels in [
-        decoder.decode_any(bytes),
-        decoder.decode(Encoding::Jpeg, bytes),
-        decoder.decode(Encoding::Png, bytes),
-        decoder.decode(Encoding::Rgb8, bytes),
-    ]
-    .into_iter()
-    .flatten()
-    {
-        assert_eq!(pixels.len(), 32 * 32 * 3);
-    }
-}
-
-/// BSON into Arrow.
-pub fn documents(bytes: &[u8]) {
-    READER.documents(bytes);
-}
-
-/// Plans of clients, and the tables and nodes in them.
-pub fn logical_plans(bytes: &[u8]) {
-    READER.logical_plan(bytes);
-}
-
-/// Plans of schedulers, and the nodes in them.
-pub fn physical_plans(bytes: &[u8]) {
-    READER.physical_plan(bytes);
-}
-
-/// The options of a table.
-pub fn options(bytes: &[u8]) {
-    READER.options(&String::from_utf8_lossy(bytes));
-}
-
-/// A statement.
-pub fn sql(bytes: &[u8]) {
-    READER.sql(&String::from_utf8_lossy(bytes.get(..SQL).unwrap_or(bytes)));
-}
-
-/// A request to a scheduler in this process: the bytes are its path. No answer says that the server has failed.
-pub fn routes(bytes: &[u8]) {
-    static SCHEDULER: OnceLock<SocketAddr> = OnceLock::new();
-    let address = SCHEDULER.get_or_init(start);
-    let method: &[u8] = if bytes.first().is_some_and(|byte| byte % 4 == 3) { b"PATCH" } else { b"GET" };
-    let head = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let path = bytes.get(1..).unwrap_or_default();
-    let request = [method, b" /api/".as_slice(), path, head.as_slice()].concat();
-    let mut stream = TcpStream::connect(address).expect("the scheduler is there");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    let mut answer = Vec::new();
-    // Whoever is cut off while still writing has an answer all the same.
-    let _ = stream.write_all(&request);
-    let _ = stream.read_to_end(&mut answer);
-    let status = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.first());
-    assert_ne!(status, Some(&b'5'), "{}", String::from_utf8_lossy(&answer));
-}
-
-/// Starts a scheduler without executors; where it listens.
-fn start() -> SocketAddr {
-    let (send, receive) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        runtime.block_on(async {
-            let config = SchedulerConfig { bind_port: 0, ..SchedulerConfig::new(Default::default()) };
-            let scheduler = Scheduler::bind(config).await.expect("a scheduler");
-            send.send(scheduler.address()).expect("somebody waits");
-            let _ = scheduler.run(tokio_util::sync::CancellationToken::new()).await;
-        });
-    });
-    receive.recv().expect("an address")
-}
+#[cfg(feature = "engine")]
+pub use engine::{documents, logical_plans, options, physical_plans, routes, sql};
+#[cfg(feature = "pipeline")]
+pub use images::images;
+#[cfg(feature = "proto")]
+pub use records::records;

@@ -128,7 +128,7 @@ impl Fortress {
         }
         wait_until("the executor is registered", SOON, async || {
             let executors = self.peer(&self.doors[0]).get("/api/executors", Some(ROOT)).await;
-            executors.is_some_and(|(status, body)| status == 200 && body.contains("\"id\""))
+            executors.is_some_and(|(status, body)| status == 200 && body.contains("\"host\""))
         })
         .await;
         wait_until("the model is loaded", SOON, async || {

@@ -15,8 +15,24 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::bytes::{deep, field, mutate, noise};
 
-#[path = "../../../../fuzz/src/lib.rs"]
-mod targets;
+#[path = "../../../../fuzz/src/engine.rs"]
+mod engine;
+#[path = "../../../../fuzz/src/images.rs"]
+mod images;
+#[path = "../../../../fuzz/src/records.rs"]
+mod records;
+
+/// The targets: a name, and what reads the bytes.
+const TARGETS: [(&str, fn(&[u8])); 8] = [
+    ("records", records::records),
+    ("images", images::images),
+    ("documents", engine::documents),
+    ("logical_plans", engine::logical_plans),
+    ("physical_plans", engine::physical_plans),
+    ("options", engine::options),
+    ("sql", engine::sql),
+    ("routes", engine::routes),
+];
 
 /// Inputs a target.
 const INPUTS: usize = 300;
@@ -71,7 +87,7 @@ fn framed(connector: &str) -> Vec<u8> {
 fn targets_take_any_bytes() {
     let seconds = std::env::var("FIRESTEEL_TEST_FUZZ_SECONDS").ok().and_then(|value| value.parse().ok());
     let seed = std::env::var("FIRESTEEL_TEST_SEED").ok().and_then(|value| value.parse().ok()).unwrap_or(1);
-    for (name, target) in targets::TARGETS {
+    for (name, target) in TARGETS {
         let (good, mut random) = (good(name), StdRng::seed_from_u64(seed));
         let (began, mut tried) = (Instant::now(), 0);
         let goes_on = |tried: usize| match seconds {

@@ -35,8 +35,9 @@ fn token(door: &Door) -> &'static str {
 
 async fn attack(fortress: &Fortress, door: &Door, number: u64, seed: u64) {
     let (tls, plain) = (fortress.peer(door), Peer::new(door.address, None));
+    let of_door = door.name.bytes().map(u64::from).sum::<u64>() << 48;
     let requests = (0..number).map(|index| {
-        let mut random = StdRng::seed_from_u64(seed ^ u64::from(door.address.port() % 7) << 48 ^ index);
+        let mut random = StdRng::seed_from_u64(seed ^ of_door ^ index);
         let token = (index % 2 == 1).then(|| token(door));
         let broken = broken(&mut random, token);
         let (tls, plain) = (&tls, &plain);
