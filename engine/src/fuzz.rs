@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use bson::RawDocument;
 use datafusion::common::TableReference;
+use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion_proto::logical_plan::{AsLogicalPlan as _, LogicalExtensionCodec};
-use datafusion_proto::physical_plan::{AsExecutionPlan as _, PhysicalExtensionCodec};
+use datafusion_proto::physical_plan::{
+    AsExecutionPlan as _, DefaultPhysicalProtoConverter, PhysicalExtensionCodec,
+};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::runtime::Runtime;
 
@@ -46,7 +49,7 @@ impl Reader {
     /// # Errors
     /// Without a runtime or a session.
     pub fn new() -> Result<Self> {
-        let runtime = Runtime::new().map_err(|error| datafusion::error::DataFusionError::IoError(error))?;
+        let runtime = Runtime::new().map_err(DataFusionError::IoError)?;
         let config = Config::default();
         let connectors = Arc::new(Connectors::new(&config, runtime.handle().clone()));
         let state = session_state(Role::Scheduler, session_config(&config, &connectors), &connectors)?;
@@ -78,7 +81,7 @@ impl Reader {
         if let Ok(node) = PhysicalPlanNode::try_decode(bytes) {
             let _ = node.try_into_physical_plan(&self.context, self.physical.as_ref());
         }
-        let _ = self.physical.try_decode(bytes, &[], &self.context);
+        let _ = self.physical.try_decode(bytes, &[], &self.context, &DefaultPhysicalProtoConverter {});
     }
 
     /// Documents of a server of MongoDB, in each mode of reading.

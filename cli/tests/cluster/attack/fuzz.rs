@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::bytes::{deep, field, mutate, noise};
+use super::broken::{deep, field, mutate, noise};
 
 #[path = "../../../../fuzz/src/engine.rs"]
 mod engine;

@@ -10,7 +10,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::io::AsyncWriteExt as _;
 
-use super::bytes::{Broken, broken};
+use super::broken::{Broken, broken};
 use super::fortress::{Door, Fortress};
 use super::wire::{Called, Manner, Peer};
 use crate::doors::support::{BOB, ROOT, SECRET};

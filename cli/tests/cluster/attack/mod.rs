@@ -1,6 +1,6 @@
 //! Every door of every role, all of them at once with everything on: who is let in, and what broken requests do.
 
-mod bytes;
+mod broken;
 mod fortress;
 mod fuzz;
 mod malformed;

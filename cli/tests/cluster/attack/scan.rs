@@ -164,7 +164,7 @@ async fn answer(peer: &Peer, target: &Target, manner: Manner<'_>) -> String {
 
 /// Asks for everything and adds it to the table; the answers.
 async fn knock(peer: &Peer, targets: &[Target], (_, _, manner): Who) -> Vec<(Target, String)> {
-    let asked = targets.iter().map(|target| async {
+    let asked = targets.iter().map(|target| async move {
         let found = answer(peer, target, manner).await;
         (target.clone(), found)
     });
