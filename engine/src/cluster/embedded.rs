@@ -23,7 +23,7 @@ use super::executor::{ExecutorResources, Registration, STACK_BYTES};
 use super::{ExecutorConfig, MemoryLimit, Scheduler, SchedulerConfig};
 use crate::connectors::registry::Connectors;
 use crate::wire::MAX_MESSAGE;
-use crate::{Config, Error, Result};
+use crate::{Config, Error, FileAccess, Result};
 
 /// How long the engine may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,6 +65,8 @@ impl Embedded {
             .enable_all()
             .build()
             .map_err(failed)?;
+        let files = config.files.clone().or(FileAccess::current_folder());
+        let config = &Config { files, ..config.clone() };
         let connectors = Arc::new(Connectors::new(config, runtime.handle().clone()));
         let secret = Secret::random();
         let dialer = Dialer::default().with_credential(Some(secret.clone()));
