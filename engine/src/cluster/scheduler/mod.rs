@@ -158,7 +158,7 @@ impl Scheduler {
         metrics.on_submitted(wrap_graphs(&server, &jobs));
         let dialling = (config.dialer.uses_tls(), net::customize(config.dialer.clone()));
         let door = Door::new(
-            Arc::clone(&server),
+            (Arc::clone(&server), Arc::clone(connectors)),
             Arc::clone(&executors),
             &jobs,
             Arc::clone(&owners),
