@@ -36,8 +36,8 @@ use super::failed;
 use super::state::{Executors, Jobs};
 use crate::connectors::registry::Connectors;
 use crate::error::encode;
-use crate::{Error, Result};
 use crate::wire::MAX_MESSAGE;
+use crate::{Error, Result};
 
 /// What the doors share.
 pub(super) struct Door {
@@ -68,7 +68,15 @@ impl Door {
         let context = jobs.create_or_update_session("firesteel-door", &config).await.map_err(failed)?;
         let dial = Arc::new(BallistaConfigGrpcEndpoint::new(dial));
         let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, tls, Some(dial));
-        Ok(Arc::new(Self { server, executors, owners, connectors, access, decoding: context.task_ctx(), proxy }))
+        Ok(Arc::new(Self {
+            server,
+            executors,
+            owners,
+            connectors,
+            access,
+            decoding: context.task_ctx(),
+            proxy,
+        }))
     }
 
     /// The door of Ballista's gRPC.
