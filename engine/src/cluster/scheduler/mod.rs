@@ -164,6 +164,7 @@ impl Scheduler {
             Arc::clone(&owners),
             Arc::clone(&access),
             dialling,
+            config.engine.limits,
         );
         let door = door.await?;
         let state = routes::AppState {

@@ -56,6 +56,9 @@ impl GrpcDoor {
     fn submitter(&self, request: &Request<ExecuteQueryParams>) -> Result<Caller, Status> {
         let caller = caller(request)?;
         caller.needs(Role::Reader)?;
+        if let Some(Query::LogicalPlan(bytes)) = &request.get_ref().query {
+            self.0.check_plan(bytes)?;
+        }
         match &request.get_ref().query {
             // Decoded a second time for those alone whom the answer keeps from something.
             Some(Query::LogicalPlan(bytes)) if caller.needs(Role::Writer).is_err() => {

@@ -34,8 +34,11 @@ pub(super) use self::rest::guard;
 use super::Server;
 use super::failed;
 use super::state::{Executors, Jobs};
-use crate::Result;
+use crate::error::encode;
+use crate::limits::{check_plan, check_sql};
+use crate::plan::settings;
 use crate::wire::MAX_MESSAGE;
+use crate::{Result, SqlLimits};
 
 /// What the doors share.
 pub(super) struct Door {
@@ -48,6 +51,8 @@ pub(super) struct Door {
     decoding: Arc<TaskContext>,
     /// Forwards what clients fetch to the executors.
     proxy: BallistaFlightProxyService,
+    /// How much one statement or plan may ask for.
+    limits: SqlLimits,
 }
 
 impl Door {
@@ -59,12 +64,26 @@ impl Door {
         owners: Arc<Owners>,
         access: Arc<Access>,
         (tls, dial): (bool, EndpointOverrideFn),
+        limits: SqlLimits,
     ) -> Result<Arc<Self>> {
         let config = jobs.produce_config();
         let context = jobs.create_or_update_session("firesteel-door", &config).await.map_err(failed)?;
         let dial = Arc::new(BallistaConfigGrpcEndpoint::new(dial));
         let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, tls, Some(dial));
-        Ok(Arc::new(Self { server, executors, owners, access, decoding: context.task_ctx(), proxy }))
+        let decoding = context.task_ctx();
+        Ok(Arc::new(Self { server, executors, owners, access, decoding, proxy, limits }))
+    }
+
+    /// Checks that a text of SQL, which is planned here, asks for no more than one statement may, before it is parsed.
+    fn check_sql(&self, sql: &str) -> Result<(), Status> {
+        let checked = check_sql(sql, &self.limits).and_then(|()| settings::check_statements(sql));
+        checked.map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+
+    /// Checks the same of a plan, before it is decoded.
+    fn check_plan(&self, bytes: &[u8]) -> Result<(), Status> {
+        // As data, for clients of ours.
+        check_plan(bytes, &self.limits).map_err(|error| Status::invalid_argument(encode(&error)))
     }
 
     /// The door of Ballista's gRPC.

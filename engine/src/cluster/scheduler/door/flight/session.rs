@@ -71,6 +71,7 @@ impl Session {
     /// Checks that the caller may run a statement. Who may write may run all; for others it is planned first.
     pub(super) async fn may_run(&self, caller: &Caller, sql: &str) -> Result<(), Status> {
         caller.needs(Role::Reader)?;
+        self.backend.door.check_sql(sql)?;
         if caller.needs(Role::Writer).is_ok() {
             return Ok(());
         }
