@@ -17,7 +17,7 @@ use ballista_core::serde::protobuf::{
     ExecutorRegistration, ExecutorStatus, ExecutorStoppedParams, GetJobStatusParams, HeartBeatParams,
     executor_status, job_status,
 };
-use ballista_core::serde::scheduler::{ExecutorOperatingSystemSpecification, ExecutorSpecification};
+use ballista_core::serde::scheduler::ExecutorSpecification;
 use ballista_core::utils::{GrpcServerConfig, create_grpc_server};
 use ballista_executor::executor::Executor as BallistaExecutor;
 use ballista_executor::executor_process::ExecutorProcessConfig;
@@ -33,6 +33,7 @@ use tonic::transport::Channel;
 
 use super::{ExecutorResources, ROLE};
 use crate::cluster::ExecutorConfig;
+use crate::cluster::identity::Identity;
 use crate::cluster::net;
 use crate::plan::codec;
 use crate::plan::state::{Role, session_config, session_state};
@@ -120,7 +121,7 @@ impl Registration {
                     .with_vcores(u32::try_from(vcores).unwrap_or(u32::MAX))
                     .into(),
             ),
-            os_info: Some(ExecutorOperatingSystemSpecification::default().into()),
+            os_info: Some(Identity::of(&config.engine).to_os_info().into()),
             ballista_protocol_version: BALLISTA_PROTOCOL_VERSION,
         };
         let tasks = CancellationToken::new();
