@@ -50,10 +50,12 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::SeedLayout => vec![of("seed", "plain")],
         ConfigField::SeedExisting => vec![of("seed", "drop"), of("seed", "append")],
         ConfigField::Scheduler => vec![shared("scheduler")],
+        ConfigField::Reconnect => vec![shared("reconnect_seconds")],
         ConfigField::SchedulerBindHost => vec![of("scheduler", "bind_host")],
         ConfigField::SchedulerBindPort => vec![of("scheduler", "bind_port")],
         ConfigField::SchedulerExternalHost => vec![of("scheduler", "external_host")],
         ConfigField::SchedulerEventLogDir => vec![of("scheduler", "event_log_dir")],
+        ConfigField::SchedulerMismatchedExecutors => vec![of("scheduler", "mismatched_executors")],
         ConfigField::SchedulerNoExecutorsGrace => vec![of("scheduler", "no_executors_grace_period_seconds")],
         ConfigField::ExecutorSchedulerHost => vec![
             of("executor", "scheduler_host"),
@@ -65,7 +67,9 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::ExecutorBindHealthPort => vec![of("executor", "bind_health_port")],
         ConfigField::ExecutorWorkDir => vec![of("executor", "work_dir")],
         ConfigField::ExecutorMemory => vec![of("executor", "memory_pool_size")],
+        ConfigField::ExecutorScratch => vec![of("executor", "scratch_size")],
         ConfigField::CacheFolder => vec![shared("cache_dir")],
+        ConfigField::CacheSize => vec![shared("cache_size")],
     }
 }
 
