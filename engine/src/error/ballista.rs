@@ -12,7 +12,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use tonic::{Code, Status};
 
-use super::{Error, messages, wire};
+use super::{ConfigField, Error, disk, messages, wire};
 
 /// What Ballista writes before the cause of a failed job.
 const LAYERS: [&str; 6] = [
@@ -35,8 +35,9 @@ const LOST_PEER: [&str; 7] = [
     "Status { code: Unknown, message: \"Service was not ready: transport error\"",
 ];
 
-/// The same by `Display`: so the client tells the end of the stream of a job's states.
-const LOST_STREAM: &str = "code: 'Unknown error', message: \"transport error\"";
+/// The same by `Display`, and in words: so the client tells the end of the stream of a job's states.
+const LOST_STREAM: [&str; 2] =
+    ["code: 'Unknown error', message: \"transport error\"", "Stream closed without job completing"];
 
 /// The error in the text by which Ballista's client reports a failed job, `Job ID failed: …`.
 pub(super) fn failed_job(text: &str) -> Error {
@@ -76,7 +77,7 @@ fn cause(text: &str) -> &str {
 }
 
 fn is_lost_peer(text: &str) -> bool {
-    text.starts_with(LOST_STREAM)
+    LOST_STREAM.iter().any(|start| text.starts_with(start))
         || LOST_PEER.iter().any(|start| text.starts_with(start))
         || text.strip_prefix("GrpcError(").is_some_and(is_lost_peer)
 }
@@ -155,6 +156,11 @@ fn is_lost_connection(status: &Status) -> bool {
 /// DataFusion's becomes data, and what Ballista itself acts on stays as it is.
 pub(crate) fn failed_task(error: DataFusionError) -> DataFusionError {
     let root = root(&error);
+    if Error::carried(&error).is_none() && disk::is_full(root) {
+        let message = root.strip_backtrace();
+        let full = Error::ScratchFull { setting: ConfigField::ExecutorScratch, message };
+        return DataFusionError::External(Box::new(wire::Carried(full)));
+    }
     // By the scheduler.
     let is_tried_again = matches!(root, DataFusionError::IoError(_));
     if let DataFusionError::External(source) = root
@@ -187,7 +193,6 @@ mod tests {
     use datafusion::sql::sqlparser::parser::ParserError;
 
     use super::*;
-    use crate::ConfigField;
 
     /// How a task's failure is told to the client: by the executor, the scheduler, and Ballista's client.
     fn told(failed: FailedTask) -> Error {
@@ -301,6 +306,27 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_the_error_of_the_query_and_names_the_setting() {
+        let full = || std::io::Error::from_raw_os_error(28);
+        let arrow = || ArrowError::from(full());
+        for error in [
+            DataFusionError::IoError(full()),
+            DataFusionError::from(arrow()).context("spilling"),
+            BallistaError::IoError(full()).into_datafusion(),
+            BallistaError::ArrowError(Box::new(arrow())).into_datafusion(),
+            DataFusionError::Execution(format!("{:?}", BallistaError::IoError(full()))),
+            DataFusionError::ResourcesExhausted(format!("{} of 1 MB.", disk::SPILLS_FULL)),
+        ] {
+            let text = error.to_string();
+            let failed = on_executor(error);
+            assert!(!failed.retryable, "{text}");
+            let told = told(failed);
+            assert!(matches!(told, Error::ScratchFull { .. }) && !told.is_lost_work(), "{text}: {told}");
+            assert!(told.to_string().contains("executor.scratch"), "{told}");
+        }
+    }
+
+    #[test]
     fn texts_of_the_client_about_a_lost_peer_are_lost_work() {
         for text in [
             format!("{:?}", BallistaError::GrpcConnectionError("Error connecting to http://a:1: …".into())),
@@ -308,6 +334,7 @@ mod tests {
             format!("{:?}", Status::unknown("transport error")),
             format!("{:?}", Status::unknown("Service was not ready: transport error")),
             Status::unknown("transport error").to_string(),
+            "Stream closed without job completing".to_owned(),
             "Job 7 failed: Job failed due to stage 2 failed: Stage 2 has failed 4 times, most recent failure reason: \
              \"Status { code: Unavailable }\""
                 .to_owned(),

@@ -18,6 +18,7 @@ impl Error {
             Self::Unreachable { setting, .. }
             | Self::InvalidSetting { setting, .. }
             | Self::CacheFile { setting, .. }
+            | Self::ScratchFull { setting, .. }
             | Self::Folder { setting, .. } => vec![*setting],
             Self::Listen { host, port, .. } => vec![*port, *host],
             Self::UnknownTopic { .. } => vec![ConfigField::KafkaBootstrap],
@@ -68,6 +69,10 @@ mod tests {
             (
                 Error::CacheFile { path: text(), setting: ConfigField::CacheFolder, message: text() },
                 vec![ConfigField::CacheFolder],
+            ),
+            (
+                Error::ScratchFull { setting: ConfigField::ExecutorScratch, message: text() },
+                vec![ConfigField::ExecutorScratch],
             ),
             (
                 Error::Folder { setting: ConfigField::ExecutorWorkDir, path: text(), message: text() },

@@ -10,6 +10,7 @@
 
 mod ballista;
 mod convert;
+mod disk;
 mod fields;
 mod messages;
 mod wire;
@@ -309,6 +310,16 @@ pub enum Error {
         /// The field of the configuration that names the folder.
         setting: ConfigField,
         /// What went wrong.
+        message: String,
+    },
+    /// A query needs more room on the disk of an executor than there is.
+    #[error(
+        "the disk of an executor is full: {message}; give it more room ({setting}), or have the query keep less"
+    )]
+    ScratchFull {
+        /// The field of the configuration that limits it.
+        setting: ConfigField,
+        /// How full it is, or the system's words.
         message: String,
     },
     /// Two datasets cannot be joined, because their keys have not the same parts.

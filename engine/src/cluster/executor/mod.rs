@@ -12,6 +12,7 @@ mod clients;
 mod memory;
 mod metrics;
 mod registration;
+mod scratch;
 mod tasks;
 mod workdir;
 
@@ -36,6 +37,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use self::metrics::ExecutorMetrics;
+use self::scratch::Scratch;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
 use super::{ExecutorConfig, Served, net};
@@ -79,6 +81,7 @@ pub(crate) struct ExecutorResources {
     work: WorkDir,
     runtime_env: Arc<RuntimeEnv>,
     memory_limit: Option<usize>,
+    scratch: Scratch,
     metrics: Arc<ExecutorMetrics>,
     /// Whether the scheduler answers heartbeats.
     health: ExecutorHealth,
@@ -99,14 +102,18 @@ impl ExecutorResources {
         let work = WorkDir::create(config.work_dir.as_deref())?;
         let (pool, memory_limit) = memory::pool(config.memory);
         connectors.functions().charge(&pool);
-        let runtime_env =
-            RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill()).build_arc()?;
+        let mut builder = RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill());
+        if let Some(bytes) = config.scratch {
+            builder = builder.with_max_temp_directory_size(bytes);
+        }
+        let runtime_env = builder.build_arc()?;
         let metrics = ExecutorMetrics::new(&connectors);
         Ok(Self {
             connectors,
             work,
             runtime_env,
             memory_limit,
+            scratch: Scratch::new(config.scratch),
             metrics: Arc::new(metrics),
             health: ExecutorHealth::new(),
             runtime: Some(tasks::runtime(config.engine.resolved_vcores()).map_err(failed)?),
@@ -134,7 +141,7 @@ impl ExecutorResources {
     fn engine(&self, until: CancellationToken) -> Arc<dyn ExecutionEngine> {
         // Nothing registers after the runtime has ended.
         let handle = self.runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
-        Arc::new(TaskEngine::new(handle, Arc::clone(&self.metrics), until))
+        Arc::new(TaskEngine::new(handle, Arc::clone(&self.metrics), self.scratch.clone(), until))
     }
 
     /// Counts a registration and returns its number, from 1.
@@ -203,6 +210,8 @@ impl Executor {
                 "executor starts"
             );
             let stop = CancellationToken::new();
+            let scratch = resources.scratch.clone();
+            tokio::spawn(scratch.watch(resources.work_dir().to_owned(), resources.work.jobs(), stop.clone()));
             let serving = tokio::spawn(http::serve(health_listener, router(state), stop.clone()));
             let result = run_registrations(&config, &resources, &shutdown).await;
             stop.cancel();

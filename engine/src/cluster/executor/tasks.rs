@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Clients;
 use super::metrics::{ExecutorMetrics, TaskOutcome};
+use super::scratch::Scratch;
 use crate::error::failed_task;
 
 /// The stack size of every thread that plans or runs queries, equal to that of Ballista's scheduler.
@@ -46,15 +47,21 @@ pub(super) struct TaskEngine {
     inner: DefaultExecutionEngine,
     runtime: Handle,
     metrics: Arc<ExecutorMetrics>,
+    scratch: Scratch,
     /// Cancels all tasks.
     shutdown: CancellationToken,
 }
 
 impl TaskEngine {
-    pub(super) fn new(runtime: Handle, metrics: Arc<ExecutorMetrics>, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(
+        runtime: Handle,
+        metrics: Arc<ExecutorMetrics>,
+        scratch: Scratch,
+        shutdown: CancellationToken,
+    ) -> Self {
         // Connections are pooled: without a pool a query with many shuffles exhausts the ports of the machine.
         let inner = DefaultExecutionEngine::with_client_pool(Arc::new(Clients::default()));
-        Self { inner, runtime, metrics, shutdown }
+        Self { inner, runtime, metrics, scratch, shutdown }
     }
 }
 
@@ -71,15 +78,25 @@ impl ExecutionEngine for TaskEngine {
     ) -> Result<Arc<dyn QueryStageExecutor>> {
         let inner = self
             .inner
-            .create_query_stage_exec(job, stage, task, partitions, Arc::clone(&plan), work_dir, config)
+            .create_query_stage_exec(
+                job.clone(),
+                stage,
+                task,
+                partitions,
+                Arc::clone(&plan),
+                work_dir,
+                config,
+            )
             .map_err(failed_task)?;
         // Ballista replaces only the nodes that read shuffles and their ancestors, so the scans in `plan` are those
         // that run, and their metrics can be read from it.
         Ok(Arc::new(Task {
             inner,
+            job,
             plan,
             runtime: self.runtime.clone(),
             metrics: Arc::clone(&self.metrics),
+            scratch: self.scratch.clone(),
             shutdown: self.shutdown.clone(),
         }))
     }
@@ -89,9 +106,11 @@ impl ExecutionEngine for TaskEngine {
 #[derive(Debug)]
 struct Task {
     inner: Arc<dyn QueryStageExecutor>,
+    job: JobId,
     plan: Arc<dyn ExecutionPlan>,
     runtime: Handle,
     metrics: Arc<ExecutorMetrics>,
+    scratch: Scratch,
     shutdown: CancellationToken,
 }
 
@@ -109,12 +128,14 @@ impl QueryStageExecutor for Task {
         context: Arc<TaskContext>,
     ) -> Result<Vec<ShuffleWritePartition>> {
         let mut guard = TaskGuard::begin(&self.metrics, &self.plan);
+        let writing = self.scratch.begin(&self.job);
         let inner = Arc::clone(&self.inner);
         // When the job is cancelled, this future is dropped, and dropping the set aborts the execution.
         let mut running = JoinSet::new();
         running.spawn_on(async move { inner.execute_query_stage(task, context).await }, &self.runtime);
         let ended = tokio::select! {
             ended = running.join_next() => ended,
+            full = writing.full() => Some(Ok(Err(full))),
             () = self.shutdown.cancelled() => None,
         };
         let result = match ended {
