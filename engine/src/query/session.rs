@@ -19,7 +19,7 @@ use crate::connectors::registry::Connectors;
 use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
 use crate::jobs::JobClient;
-use crate::plan::{state, tables};
+use crate::plan::{Reconnect, state, tables};
 use crate::{Config, ConfigField, Error, Result};
 
 /// A handle to the engine. Clones are cheap and share everything.
@@ -102,7 +102,12 @@ impl Session {
         let role = state::Role::Client { scheduler_url };
         let mut state = state::session_state(role, state::session_config(&config, &connectors), &connectors)?;
         let job_names = JobNames::new(state.session_id());
-        let named = state.config().clone().with_ballista_job_name(&job_names.common());
+        let jobs = JobClient::new(scheduler_url)?;
+        let mut named = state.config().clone().with_ballista_job_name(&job_names.common());
+        if embedded.is_none() {
+            // A scheduler in this process does not come back.
+            named = named.with_extension(Arc::new(Reconnect::new(jobs.clone(), config.reconnect)));
+        }
         *state.config_mut() = named;
         let context = SessionContext::new_with_state(state);
         let reads_here = embedded.is_some();
@@ -112,7 +117,7 @@ impl Session {
             embedded: tokio::sync::Mutex::new(embedded),
             reads_here,
             cached: Registry::default(),
-            jobs: JobClient::new(scheduler_url)?,
+            jobs,
             job_names,
         };
         tables::register(&inner.context.0.state(), &inner.connectors)?;
