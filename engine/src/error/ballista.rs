@@ -25,7 +25,7 @@ const LAYERS: [&str; 6] = [
 ];
 
 /// The beginnings of what Ballista and tonic write, by `Debug`, of a peer that cannot be reached or went away.
-const LOST_PEER: [&str; 7] = [
+const LOST_PEER: [&str; 9] = [
     "GrpcConnectionError(\"",
     "FetchFailed(\"",
     "TonicError(tonic::transport::Error(",
@@ -33,11 +33,17 @@ const LOST_PEER: [&str; 7] = [
     "Status { code: Unavailable",
     "Status { code: Unknown, message: \"transport error\"",
     "Status { code: Unknown, message: \"Service was not ready: transport error\"",
+    "Status { code: Unknown, message: \"h2 protocol error: ",
+    "Status { code: Internal, message: \"h2 protocol error: ",
 ];
 
 /// The same by `Display`, and in words: so the client tells the end of the stream of a job's states.
-const LOST_STREAM: [&str; 2] =
-    ["code: 'Unknown error', message: \"transport error\"", "Stream closed without job completing"];
+const LOST_STREAM: [&str; 4] = [
+    "code: 'Unknown error', message: \"transport error\"",
+    "code: 'Unknown error', message: \"h2 protocol error: ",
+    "code: 'Internal error', message: \"h2 protocol error: ",
+    "Stream closed without job completing",
+];
 
 /// The error in the text by which Ballista's client reports a failed job, `Job ID failed: …`.
 pub(super) fn failed_job(text: &str) -> Error {
@@ -335,6 +341,9 @@ mod tests {
             format!("{:?}", Status::unknown("Service was not ready: transport error")),
             Status::unknown("transport error").to_string(),
             "Stream closed without job completing".to_owned(),
+            // A scheduler that was killed.
+            Status::unknown("h2 protocol error: error reading a body from connection").to_string(),
+            format!("{:?}", Status::internal("h2 protocol error: http2 error")),
             "Job 7 failed: Job failed due to stage 2 failed: Stage 2 has failed 4 times, most recent failure reason: \
              \"Status { code: Unavailable }\""
                 .to_owned(),

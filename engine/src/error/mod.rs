@@ -377,7 +377,7 @@ pub enum Error {
     Cancelled,
     /// An executor, or the scheduler, was lost with a part of a job that the cluster cannot compute again by itself.
     /// Running the query again cures it.
-    #[error("the job failed: an executor was lost with a part of the work: {message}")]
+    #[error("the job failed: an executor or the scheduler was lost with a part of the work: {message}")]
     LostWork {
         /// What was lost.
         message: String,

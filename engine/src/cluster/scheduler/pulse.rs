@@ -21,7 +21,7 @@ use ballista_core::serde::protobuf::UpdateTaskStatusParams;
 use tokio::sync::Notify;
 
 /// The interval of the beats.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(1) };
 
 /// How long a beat may take before the event loop counts as stalled. A loop that is busy with ten thousand reports takes
 /// a fraction of it.
@@ -141,27 +141,27 @@ mod tests {
         (pulse, events)
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_loop_that_panics_is_noticed() {
         let (pulse, events) = running();
         let sender = events.get_sender().unwrap();
         let watched = watch(&pulse, || sender.post_event(Event::Beat));
         tokio::pin!(watched);
-        let long = Duration::from_secs(60);
-        assert!(tokio::time::timeout(long, &mut watched).await.is_err(), "a loop that works is left alone");
+        let some_beats = tokio::time::timeout(BEAT * 10, &mut watched).await;
+        assert!(some_beats.is_err(), "a loop that works is left alone");
         assert_eq!(pulse.stalled(Instant::now()), None);
         events.get_sender().unwrap().post_event(Event::Panic).await.unwrap();
-        let reason = tokio::time::timeout(long, watched).await.unwrap();
+        let reason = tokio::time::timeout(Duration::from_secs(60), watched).await.unwrap();
         assert!(reason.to_string().contains("channel closed"), "{reason}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_loop_that_hangs_is_stalled() {
         let (pulse, events) = running();
         events.get_sender().unwrap().post_event(Event::Hang).await.unwrap();
         let sender = events.get_sender().unwrap();
         let watched = watch(&pulse, || sender.post_event(Event::Beat));
-        assert!(tokio::time::timeout(Duration::from_secs(60), watched).await.is_err(), "it has not ended");
+        assert!(tokio::time::timeout(BEAT * 10, watched).await.is_err(), "it has not ended");
         assert_eq!(pulse.stalled(Instant::now()), None, "not for long enough");
         assert!(pulse.stalled(Instant::now() + STALLED).is_some());
         pulse.answer();
