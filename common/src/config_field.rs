@@ -46,6 +46,8 @@ fields! {
     MongodbUri => "mongodb.uri",
     /// The MongoDB database.
     MongodbDatabase => "mongodb.database",
+    /// The databases that tables may be in, besides the one.
+    MongodbDatabases => "mongodb.databases",
     /// The URL of the inference server that a consumer asks.
     InferenceUrl => "inference.url",
     /// The address that the inference server listens on.
@@ -96,6 +98,8 @@ fields! {
     ExecutorBindHost => "executor.bind_host",
     /// The port of an executor's Arrow Flight service.
     ExecutorBindPort => "executor.bind_port",
+    /// The port of the gRPC service that the scheduler calls.
+    ExecutorBindGrpcPort => "executor.bind_grpc_port",
     /// The port of an executor's health server.
     ExecutorBindHealthPort => "executor.bind_health_port",
     /// The folder of an executor's shuffle files and spills.
@@ -108,6 +112,42 @@ fields! {
     CacheFolder => "cache.folder",
     /// How many bytes the cached tables of a session may have on disk.
     CacheSize => "cache.session_bytes",
+    /// The token that a client sends.
+    AccessToken => "access.token",
+    /// The file of the tokens that a server accepts.
+    AccessTokens => "access.tokens",
+    /// The secret that the members of a cluster share.
+    AccessClusterSecret => "access.cluster_secret",
+    /// Further names under which a server may be asked.
+    AccessHosts => "access.hosts",
+    /// The web origins whose pages may ask a server.
+    AccessOrigins => "access.origins",
+    /// Whether a port that other machines reach may do without authentication, and a token without TLS.
+    AccessInsecure => "access.insecure",
+    /// The file of a server's certificate.
+    TlsCert => "tls.cert",
+    /// The file of the key of a server's certificate.
+    TlsKey => "tls.key",
+    /// The file of the authorities that a client trusts.
+    TlsCa => "tls.ca",
+    /// The port of a scheduler's health server.
+    SchedulerBindHealthPort => "scheduler.bind_health_port",
+    /// The size of the largest request to a scheduler.
+    SchedulerMaxRequest => "scheduler.max_request_bytes",
+    /// The most bytes of a statement of SQL.
+    LimitsSqlBytes => "limits.sql_bytes",
+    /// The most tokens of a statement of SQL.
+    LimitsSqlTokens => "limits.sql_tokens",
+    /// How deep a statement of SQL may be.
+    LimitsSqlDepth => "limits.sql_depth",
+    /// The most nodes of a plan.
+    LimitsPlanNodes => "limits.plan_nodes",
+    /// The most bytes of a value that a function makes of smaller ones.
+    LimitsValueBytes => "limits.value_bytes",
+    /// The folders below which SQL may read files.
+    FilesRead => "files.read",
+    /// The folders below which SQL may write files.
+    FilesWrite => "files.write",
 }
 
 impl fmt::Display for ConfigField {

@@ -24,6 +24,7 @@ pub mod documents;
 mod error;
 pub mod functions;
 mod jobs;
+mod limits;
 mod plan;
 pub mod prelude;
 mod query;
@@ -34,10 +35,13 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, KafkaConfig, KafkaTopics, MongoConnection,
-    MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
+    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, Dialer, FileAccess, KafkaConfig, KafkaTopics,
+    MongoConnection, MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
-pub use query::{ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, scheduler_address};
+pub use limits::SqlLimits;
+pub use query::{
+    ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, asks_for_tls, scheduler_address,
+};

@@ -37,6 +37,10 @@ const LOST_PEER: [&str; 9] = [
     "Status { code: Internal, message: \"h2 protocol error: ",
 ];
 
+/// The beginnings of what tonic writes, by `Debug`, of a server that does not accept who asks.
+const REFUSALS: [&str; 2] =
+    ["Status { code: Unauthenticated, message: \"", "Status { code: PermissionDenied, message: \""];
+
 /// The same by `Display`, and in words: so the client tells the end of the stream of a job's states.
 const LOST_STREAM: [&str; 4] = [
     "code: 'Unknown error', message: \"transport error\"",
@@ -57,6 +61,20 @@ pub(super) fn failed_job(text: &str) -> Error {
         _ if is_lost_peer(cause) || is_lost_stage(cause) => Error::LostWork { message: cause.to_owned() },
         _ => Error::Job { message: wire::readable(cause) },
     }
+}
+
+/// The refusal in the text by which Ballista's client reports that the scheduler does not do what it was asked to.
+pub(super) fn refusal(text: &str) -> Option<Error> {
+    let quoted = REFUSALS.iter().find_map(|start| text.strip_prefix(start))?;
+    let (mut message, mut characters) = (String::new(), quoted.chars());
+    while let Some(next) = characters.next() {
+        match next {
+            '"' => return Some(Error::Refused { role: "the scheduler", message }),
+            '\\' => message.extend(characters.next()),
+            other => message.push(other),
+        }
+    }
+    None
 }
 
 /// The text behind the words that Ballista puts before it.
@@ -206,6 +224,19 @@ mod tests {
         Error::from(DataFusionError::Execution(text))
     }
 
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_scheduler() {
+        let status = Status::permission_denied("this takes \"writer\" (access.tokens)");
+        let told = Error::from(DataFusionError::Execution(format!("{status:?}")));
+        assert!(matches!(&told, Error::Refused { message, .. } if message == status.message()), "{told}");
+        assert_eq!(told.fields(), [ConfigField::AccessTokens]);
+        for other in
+            [Status::internal("no"), Status::not_found("Status { code: PermissionDenied, message: \"")]
+        {
+            assert!(refusal(&format!("{other:?}")).is_none(), "{other}");
+        }
+    }
+
     /// The same where the scheduler has given up a task that failed too often.
     fn told_at_last(failed: FailedTask) -> Error {
         let text = format!(
@@ -308,27 +339,6 @@ mod tests {
             {
                 assert_eq!(told(failed).is_lost_work(), lost, "{text}");
             }
-        }
-    }
-
-    #[test]
-    fn a_full_disk_is_the_error_of_the_query_and_names_the_setting() {
-        let full = || std::io::Error::from_raw_os_error(28);
-        let arrow = || ArrowError::from(full());
-        for error in [
-            DataFusionError::IoError(full()),
-            DataFusionError::from(arrow()).context("spilling"),
-            BallistaError::IoError(full()).into_datafusion(),
-            BallistaError::ArrowError(Box::new(arrow())).into_datafusion(),
-            DataFusionError::Execution(format!("{:?}", BallistaError::IoError(full()))),
-            DataFusionError::ResourcesExhausted(format!("{} of 1 MB.", disk::SPILLS_FULL)),
-        ] {
-            let text = error.to_string();
-            let failed = on_executor(error);
-            assert!(!failed.retryable, "{text}");
-            let told = told(failed);
-            assert!(matches!(told, Error::ScratchFull { .. }) && !told.is_lost_work(), "{text}: {told}");
-            assert!(told.to_string().contains("executor.scratch"), "{told}");
         }
     }
 

@@ -10,8 +10,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
 /// What DataFusion says when its spills have reached their limit.
-pub(super) const SPILLS_FULL: &str =
-    "The used disk space during the spilling process has exceeded the allowable limit";
+const SPILLS_FULL: &str = "The used disk space during the spilling process has exceeded the allowable limit";
 
 /// How `Debug` begins where Ballista makes a text of an error of its shuffle writer.
 const WRITER: [&str; 4] = ["IoError(", "ArrowError(", "DataFusionError(", "Custom {"];
@@ -48,7 +47,33 @@ fn says_full(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ballista_core::serde::protobuf::FailedTask;
+
     use super::*;
+    use crate::Error;
+    use crate::error::failed_task;
+
+    #[test]
+    fn a_full_disk_is_the_error_of_the_query_and_names_the_setting() {
+        let full = || io::Error::from_raw_os_error(28);
+        let arrow = || ArrowError::from(full());
+        for error in [
+            DataFusionError::IoError(full()),
+            DataFusionError::from(arrow()).context("spilling"),
+            BallistaError::IoError(full()).into_datafusion(),
+            BallistaError::ArrowError(Box::new(arrow())).into_datafusion(),
+            DataFusionError::Execution(format!("{:?}", BallistaError::IoError(full()))),
+            DataFusionError::ResourcesExhausted(format!("{SPILLS_FULL} of 1 MB.")),
+        ] {
+            let text = error.to_string();
+            let failed = FailedTask::from(BallistaError::from(failed_task(error)));
+            assert!(!failed.retryable, "{text}");
+            let told = format!("Job 4fYz failed: Job failed due to stage 2 failed: {}\n", failed.error);
+            let told = Error::from(DataFusionError::Execution(told));
+            assert!(matches!(told, Error::ScratchFull { .. }) && !told.is_lost_work(), "{text}: {told}");
+            assert!(told.to_string().contains("executor.scratch"), "{told}");
+        }
+    }
 
     #[test]
     fn words_of_others_are_no_full_disk() {

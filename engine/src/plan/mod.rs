@@ -7,9 +7,11 @@
 pub(crate) mod caught;
 pub(crate) mod codec;
 mod empty;
+mod guard;
 mod planner;
 mod reconnect;
 mod run;
+pub(crate) mod settings;
 pub(crate) mod state;
 pub(crate) mod tables;
 

@@ -37,7 +37,13 @@ impl Reconnect {
                 "the scheduler went away: the query is submitted again as soon as it is back"
             );
         };
-        let answers = || async { self.jobs.activity("").await.map(drop) };
+        let answers = || async {
+            match self.jobs.activity("").await {
+                // It is there. Why it refuses, the query is told.
+                Ok(_) | Err(Error::Refused { .. }) => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
         until_back(ASK, self.grace, gone, answers).await.map_err(|error| Error::Unreachable {
             role: "the scheduler",
             address: self.jobs.address().to_owned(),

@@ -17,6 +17,7 @@ use futures::StreamExt as _;
 
 use super::reconnect::Reconnect;
 use crate::functions::{calls_vectorized, vectorized_settings};
+use crate::limits::Deep;
 use crate::{Error, Result};
 
 /// The maximal number of runs of a plan that only reads, the first one included.
@@ -44,7 +45,7 @@ impl Run {
         if calls_vectorized(&plan) {
             *state.config_mut() = vectorized_settings(state.config().clone())?;
         }
-        let stream = Box::pin(stream(&state, &plan)).await?;
+        let stream = Deep::new(stream(&state, &plan)).await?;
         let runs = if only_reads(&plan) { RUNS } else { 1 };
         let schema = stream.schema();
         Ok(Self {
@@ -138,7 +139,7 @@ impl Run {
             }
             self.lost = None;
         }
-        self.stream = Some(stream(&self.state, &self.plan).await?);
+        self.stream = Some(Deep::new(stream(&self.state, &self.plan)).await?);
         Ok(())
     }
 }

@@ -220,14 +220,9 @@ struct LogFile {
 }
 
 impl Folder {
-    /// Creates the folder where it is missing. `age` of zero: no limit.
-    pub(super) fn create(path: &Path, bytes: u64, age: Duration) -> io::Result<Self> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path)?;
-        Ok(Self { path: path.to_owned(), bytes, age: (!age.is_zero()).then_some(age) })
+    /// A folder that exists. `age` of zero: no limit.
+    pub(super) fn new(path: &Path, bytes: u64, age: Duration) -> Self {
+        Self { path: path.to_owned(), bytes, age: (!age.is_zero()).then_some(age) }
     }
 
     /// Writes a file, which has its name once it is complete.
@@ -318,7 +313,7 @@ mod tests {
     use super::*;
 
     fn folder(dir: &Path, bytes: u64, age: Duration) -> Folder {
-        Folder::create(&dir.join("events"), bytes, age).unwrap()
+        Folder::new(dir, bytes, age)
     }
 
     fn names(folder: &Folder) -> Vec<String> {
@@ -364,7 +359,6 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
             assert_eq!(mode(&folder.path.join("a.eventlog")), 0o600);
-            assert_eq!(mode(&folder.path), 0o700);
         }
     }
 
