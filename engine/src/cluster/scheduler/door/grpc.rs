@@ -31,6 +31,7 @@ use super::owners::Owners;
 use super::{Door, caller, invalid, plan};
 use crate::cluster::scheduler::Server;
 use crate::limits::check_plan;
+use crate::cluster::scheduler::reports::keep_usable;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -168,7 +169,12 @@ impl SchedulerGrpc for GrpcDoor {
         request: Request<UpdateTaskStatusParams>,
     ) -> Answer<UpdateTaskStatusResult> {
         Self::member(&request)?;
-        SchedulerGrpc::update_task_status(self.server(), request).await
+        let mut params = request.into_inner();
+        let refused = keep_usable(self.server(), &params.executor_id, &mut params.task_status).await;
+        if !params.task_status.is_empty() {
+            SchedulerGrpc::update_task_status(self.server(), Request::new(params)).await?;
+        }
+        refused.map(|()| Response::new(UpdateTaskStatusResult { success: true }))
     }
 
     async fn executor_stopped(
