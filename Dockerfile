@@ -38,10 +38,13 @@ RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package firesteel --bin firesteel --features "${FEATURES}" \
     && mkdir -p /out \
     && cp target/release/firesteel Cargo.lock LICENSE /out/
+# The parts of the binary, as CycloneDX: of the same Cargo.lock and features.
+ARG REVISION=unknown
+RUN REVISION=${REVISION} python3 dev/sbom --features "${FEATURES}" --output /out/sbom.cdx.json
 
 FROM ${BASE}
-# What is in it, for whoever lists the parts of images: the crates by Cargo.lock, the packages by the base's own records.
-COPY --from=builder /out/Cargo.lock /out/LICENSE /usr/share/doc/firesteel/
+# What is in it, for whoever lists the parts of images: the crates by a list and by Cargo.lock, the packages by the base's own records.
+COPY --from=builder /out/Cargo.lock /out/LICENSE /out/sbom.cdx.json /usr/share/doc/firesteel/
 COPY --from=builder /out/firesteel /usr/local/bin/firesteel
 ARG VERSION=0.1.0
 ARG REVISION=unknown
