@@ -37,6 +37,7 @@ RIGHTS: Dict[str, List[Tuple[str, str, str]]] = {
         ("WRITE", "TOPIC", "predictions.dead-letter"),
         ("READ", "GROUP", "firesteel-predictions"),
     ],
+    "sql": [*(("READ", "TOPIC", topic) for topic in TOPICS), ("READ", "GROUP", "firesteel-scan-")],
 }
 
 
