@@ -92,6 +92,8 @@ fields! {
     ExecutorBindHost => "executor.bind_host",
     /// The port of an executor's Arrow Flight service.
     ExecutorBindPort => "executor.bind_port",
+    /// The port of the gRPC service that the scheduler calls.
+    ExecutorBindGrpcPort => "executor.bind_grpc_port",
     /// The port of an executor's health server.
     ExecutorBindHealthPort => "executor.bind_health_port",
     /// The folder of an executor's shuffle files and spills.
@@ -100,6 +102,28 @@ fields! {
     ExecutorMemory => "executor.memory",
     /// The folder of cached tables.
     CacheFolder => "cache.folder",
+    /// The token that a client sends.
+    AccessToken => "access.token",
+    /// The file of the tokens that a server accepts.
+    AccessTokens => "access.tokens",
+    /// The secret that the members of a cluster share.
+    AccessClusterSecret => "access.cluster_secret",
+    /// Further names under which a server may be asked.
+    AccessHosts => "access.hosts",
+    /// The web origins whose pages may ask a server.
+    AccessOrigins => "access.origins",
+    /// Whether a port that other machines reach may do without authentication, and a token without TLS.
+    AccessInsecure => "access.insecure",
+    /// The file of a server's certificate.
+    TlsCert => "tls.cert",
+    /// The file of the key of a server's certificate.
+    TlsKey => "tls.key",
+    /// The file of the authorities that a client trusts.
+    TlsCa => "tls.ca",
+    /// The port of a scheduler's health server.
+    SchedulerBindHealthPort => "scheduler.bind_health_port",
+    /// The size of the largest request to a scheduler.
+    SchedulerMaxRequest => "scheduler.max_request_bytes",
 }
 
 impl fmt::Display for ConfigField {

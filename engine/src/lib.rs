@@ -34,10 +34,12 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, KafkaConfig, KafkaTopics, MongoConnection,
-    MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
+    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, Dialer, KafkaConfig, KafkaTopics,
+    MongoConnection, MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
-pub use query::{ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, scheduler_address};
+pub use query::{
+    ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, asks_for_tls, scheduler_address,
+};

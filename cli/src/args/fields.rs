@@ -62,10 +62,22 @@ fn places(field: ConfigField) -> Vec<Place> {
         ],
         ConfigField::ExecutorBindHost => vec![of("executor", "bind_host")],
         ConfigField::ExecutorBindPort => vec![of("executor", "bind_port")],
+        ConfigField::ExecutorBindGrpcPort => vec![of("executor", "bind_grpc_port")],
         ConfigField::ExecutorBindHealthPort => vec![of("executor", "bind_health_port")],
         ConfigField::ExecutorWorkDir => vec![of("executor", "work_dir")],
         ConfigField::ExecutorMemory => vec![of("executor", "memory_pool_size")],
         ConfigField::CacheFolder => vec![shared("cache_dir")],
+        ConfigField::AccessToken => vec![shared("token_file"), shared("token")],
+        ConfigField::AccessTokens => vec![shared("tokens_file")],
+        ConfigField::AccessClusterSecret => vec![shared("cluster_secret_file"), shared("cluster_secret")],
+        ConfigField::AccessHosts => vec![shared("allow_hosts")],
+        ConfigField::AccessOrigins => vec![shared("cors_allowed_origins")],
+        ConfigField::AccessInsecure => vec![shared("insecure")],
+        ConfigField::TlsCert => vec![shared("tls_cert")],
+        ConfigField::TlsKey => vec![shared("tls_key")],
+        ConfigField::TlsCa => vec![shared("tls_ca")],
+        ConfigField::SchedulerBindHealthPort => vec![of("scheduler", "bind_health_port")],
+        ConfigField::SchedulerMaxRequest => vec![of("scheduler", "max_request_size")],
     }
 }
 

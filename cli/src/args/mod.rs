@@ -10,6 +10,7 @@ mod load;
 mod model;
 mod mongodb;
 pub(crate) mod secrets;
+mod security;
 mod session;
 mod size;
 
@@ -20,5 +21,6 @@ pub(crate) use self::kafka::KafkaArgs;
 pub(crate) use self::load::LoadArgs;
 pub(crate) use self::model::{DeviceArgs, InferenceArgs, precision};
 pub(crate) use self::mongodb::MongoArgs;
+pub(crate) use self::security::{ClientSecurityArgs, ServerSecurityArgs, UsersArgs};
 pub(crate) use self::session::SessionArgs;
 pub(crate) use self::size::size;

@@ -21,6 +21,15 @@ pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
             );
         }
     }
+    for (id, variable) in [("token", "FIRESTEEL_TOKEN"), ("cluster_secret", "FIRESTEEL_CLUSTER_SECRET")] {
+        if by_flag(id) {
+            let flag = id.replace('_', "-");
+            bail!(
+                "--{flag} is a secret, which every user of this machine can read in the process list; name a file with \
+                 --{flag}-file, or set {variable}"
+            );
+        }
+    }
     if by_flag("kafka_properties") {
         let pairs = matches.get_many::<String>("kafka_properties").into_iter().flatten();
         for name in pairs.filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.trim()) {
@@ -38,12 +47,13 @@ pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{KafkaArgs, MongoArgs};
+    use crate::args::{ClientSecurityArgs, KafkaArgs, MongoArgs};
     use clap::{Args as _, Command};
 
     /// A program with one subcommand that connects to both servers.
     fn program() -> Command {
         let role = MongoArgs::augment_args(KafkaArgs::augment_args(Command::new("role")));
+        let role = ClientSecurityArgs::augment_args(role);
         Command::new("firesteel").subcommand(role)
     }
 
@@ -56,6 +66,8 @@ mod tests {
     fn a_secret_in_an_argument_is_refused_and_not_repeated() {
         let text = refused(&["firesteel", "role", "--mongodb-uri", "mongodb://me:hunter2@host"]);
         assert!(text.contains("FIRESTEEL_MONGODB_URI") && !text.contains("hunter2"), "{text}");
+        let text = refused(&["firesteel", "role", "--token", "hunter2hunter2hunter2"]);
+        assert!(text.contains("FIRESTEEL_TOKEN") && !text.contains("hunter2"), "{text}");
         let text = refused(&["firesteel", "role", "--kafka-property", "sasl.password=hunter2"]);
         assert!(text.contains("sasl.password") && !text.contains("hunter2"), "{text}");
     }

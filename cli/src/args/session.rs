@@ -3,11 +3,13 @@
 use clap::Args;
 use firesteel_engine::{Config, Session};
 
+use super::security::ClientSecurityArgs;
+
 /// Which engine answers, and how it reads MongoDB.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
 pub(crate) struct SessionArgs {
-    /// The engine: unset, one inside this process; df://HOST:PORT, that cluster
+    /// The engine: unset, one inside this process; df://HOST:PORT, that cluster; dfs://HOST:PORT, by TLS
     #[arg(long, value_name = "URL", env = "FIRESTEEL_SCHEDULER")]
     pub(crate) scheduler: Option<String>,
     /// Partitions of a scan of MongoDB [default: one a core, fewer for a small collection]
@@ -17,6 +19,8 @@ pub(crate) struct SessionArgs {
     /// Whether MongoDB itself computes aggregates where that gives what the engine would
     #[arg(long, value_name = "SWITCH", env = "FIRESTEEL_AGGREGATE_PUSHDOWN", default_value = "on")]
     pub(crate) aggregate_pushdown: Switch,
+    #[command(flatten)]
+    pub(crate) security: ClientSecurityArgs,
 }
 
 impl SessionArgs {
@@ -25,7 +29,10 @@ impl SessionArgs {
         config.scan.max_partitions = self.scan_partitions.map(|n| n as usize);
         config.scan.aggregate_pushdown = self.aggregate_pushdown == Switch::On;
         match self.scheduler.as_deref() {
-            Some(url) => Session::connect(url, config).await,
+            Some(url) => {
+                config.dialer = self.security.dialer()?;
+                Session::connect(url, config).await
+            }
             None => Session::embedded(config).await,
         }
     }

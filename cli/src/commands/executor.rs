@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_engine::cluster::{DEFAULT_SCHEDULER_PORT, Executor, ExecutorConfig, MemoryLimit};
-use firesteel_engine::scheduler_address;
+use firesteel_engine::{asks_for_tls, scheduler_address};
 
 use crate::args::fields::Settings;
-use crate::args::{CacheArgs, EngineArgs, size};
+use crate::args::{CacheArgs, EngineArgs, ServerSecurityArgs, UsersArgs, size};
 use crate::context::{Context, Outcome};
 
 /// The examples at the end of `--help`.
@@ -20,7 +20,8 @@ Examples:
     firesteel executor --bind-port 0 --bind-grpc-port 0 --bind-health-port 0 --vcores 2 --memory-pool-size 4GiB
 
     # on another machine, for the scheduler on `head`
-    firesteel executor --scheduler-host head --bind-host 0.0.0.0
+    firesteel executor --scheduler-host head --bind-host 0.0.0.0 --cluster-secret-file secret \
+        --tls-cert worker.pem --tls-key worker.key --tls-ca ca.pem
 
     # is it ready?
     curl localhost:50053/readyz
@@ -147,6 +148,8 @@ pub(crate) struct ExecutorArgs {
     )]
     grace_seconds: u64,
     #[command(flatten)]
+    security: ServerSecurityArgs,
+    #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
     engine: EngineArgs,
@@ -165,10 +168,22 @@ impl ExecutorArgs {
             bail!("--scheduler-host is a host name; an address such as df://{host} goes into --scheduler");
         }
         host = host.trim_matches(['[', ']']).to_owned();
+        if asks_for_tls(&self.scheduler) && !self.security.trusts() {
+            bail!(
+                "--scheduler {} asks for TLS: name the authority of its certificate with --tls-ca",
+                self.scheduler
+            );
+        }
+        // Executors serve members of the cluster alone.
+        let security = self.security.read(&UsersArgs::default())?;
         let mut config = self.engine.config(settings)?;
         config.vcores = (self.vcores > 0).then_some(self.vcores);
         config.cache = self.cache.config();
         Ok(ExecutorConfig {
+            access: security.access,
+            tls: security.tls,
+            dialer: security.dialer,
+            insecure: security.insecure,
             id: self.id,
             scheduler_host: host,
             scheduler_port: port,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use firesteel_engine::cluster::{Scheduler, SchedulerConfig};
 
-use crate::args::EngineArgs;
 use crate::args::fields::Settings;
+use crate::args::{EngineArgs, ServerSecurityArgs, UsersArgs, size};
 use crate::context::{Context, Outcome};
 
 /// The examples at the end of `--help`.
@@ -20,14 +20,16 @@ Examples:
     firesteel executor --bind-port 0 --bind-grpc-port 0 --bind-health-port 0
     firesteel report --scheduler df://localhost:50050
 
-    # reachable from other machines, where it is known as `head`
-    firesteel scheduler --bind-host 0.0.0.0 --external-host head
+    # reachable from other machines, where it is known as `head`, for users and executors that say who they are
+    firesteel scheduler --bind-host 0.0.0.0 --external-host head --tokens-file users --cluster-secret-file secret \
+        --tls-cert head.pem --tls-key head.key --tls-ca ca.pem
 
     # what it is doing
     curl localhost:50050/
     curl localhost:50050/api/firesteel/cluster
 
-Whoever reaches the port can run queries: it asks for no password. By default only this machine can.";
+Without tokens and a secret, whoever reaches the port can do everything, so only this machine can. docs/security.md says
+more.";
 
 /// The arguments are named as those of Ballista's own scheduler.
 #[derive(Debug, Args)]
@@ -52,6 +54,31 @@ pub(crate) struct SchedulerArgs {
         help_heading = "Network"
     )]
     bind_port: u16,
+    /// A port for /healthz, /readyz, /metrics and /api/firesteel/cluster alone, for probes and monitoring that should not
+    /// reach the rest; 0 = any free one [default: none]
+    #[arg(long, value_name = "PORT", env = "FIRESTEEL_SCHEDULER_BIND_HEALTH_PORT", help_heading = "Network")]
+    bind_health_port: Option<u16>,
+    /// Whether /metrics on --bind-port is for everybody, not for those with a token alone [default: where only this machine
+    /// reaches the port]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "FIRESTEEL_SCHEDULER_OPEN_METRICS",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        help_heading = "Network"
+    )]
+    open_metrics: Option<bool>,
+    /// The largest request, such as a plan with long lists of values
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "FIRESTEEL_SCHEDULER_MAX_REQUEST_SIZE",
+        default_value = "16MiB",
+        value_parser = size,
+        help_heading = "Network"
+    )]
+    max_request_size: usize,
     /// The name under which executors reach this scheduler [default: --bind-host, or localhost for 0.0.0.0]
     #[arg(long, value_name = "HOST", env = "FIRESTEEL_SCHEDULER_EXTERNAL_HOST", help_heading = "Network")]
     external_host: Option<String>,
@@ -143,14 +170,26 @@ pub(crate) struct SchedulerArgs {
     )]
     grace_seconds: u64,
     #[command(flatten)]
+    users: UsersArgs,
+    #[command(flatten)]
+    security: ServerSecurityArgs,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
 impl SchedulerArgs {
     fn config(self, settings: &Arc<Settings>) -> anyhow::Result<SchedulerConfig> {
+        let security = self.security.read(&self.users)?;
         Ok(SchedulerConfig {
+            access: security.access,
+            tls: security.tls,
+            dialer: security.dialer,
+            insecure: security.insecure,
             bind_host: self.bind_host,
             bind_port: self.bind_port,
+            bind_health_port: self.bind_health_port,
+            open_metrics: self.open_metrics,
+            max_request_bytes: self.max_request_size,
             external_host: self.external_host,
             executor_timeout: Duration::from_secs(self.executor_timeout_seconds),
             expire_interval: Duration::from_secs(self.expire_dead_executor_interval_seconds),

@@ -4,6 +4,7 @@
 mod basics;
 mod caching;
 mod classify;
+mod doors;
 mod equality;
 mod foreign;
 mod history;

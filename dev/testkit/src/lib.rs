@@ -6,6 +6,7 @@
 //! removed at the end, also after a failure.
 #![allow(clippy::panic, clippy::expect_used, clippy::missing_panics_doc, reason = "a test support crate")]
 
+pub mod certificates;
 mod cleanup;
 mod cluster;
 mod http;
@@ -21,7 +22,7 @@ mod tcp;
 
 pub use cleanup::{TempDatabase, TempTopics, create_collection, fill_collection};
 pub use cluster::{Cluster, ClusterSettings};
-pub use http::{Answer, http};
+pub use http::{Answer, http, http_with};
 #[cfg(feature = "engine")]
 pub use in_process::InProcessCluster;
 pub use kafka::publish;

@@ -1,7 +1,12 @@
 //! The configurations of scheduler and executor: plain data, which the caller fills in.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use firesteel_common::access::Access;
+use firesteel_common::net::Dialer;
+use firesteel_common::tls::ServerTls;
 
 use crate::Config;
 
@@ -17,6 +22,9 @@ pub struct SchedulerConfig {
     pub bind_host: String,
     /// The port of all services.
     pub bind_port: u16,
+    /// A second port for health, metrics and the overview of the cluster alone, for probes and monitoring that should not
+    /// reach SQL. `None`: none.
+    pub bind_health_port: Option<u16>,
     /// The host name under which executors report back. `None`: `bind_host`, or `localhost` where that is a wildcard.
     pub external_host: Option<String>,
     /// How long an executor may be silent before it counts as lost.
@@ -43,6 +51,18 @@ pub struct SchedulerConfig {
     pub cors_allowed_origins: String,
     /// How long running jobs may take to end after shutdown was requested.
     pub grace: Duration,
+    /// Who may ask: users by their tokens, members of the cluster by its secret.
+    pub access: Arc<Access>,
+    /// The certificate of the port. `None`: no TLS.
+    pub tls: Option<ServerTls>,
+    /// How executors are reached, and the secret of the cluster.
+    pub dialer: Dialer,
+    /// Whether the port may be open to other machines without authentication.
+    pub insecure: bool,
+    /// Whether `/metrics` on the main port is for everybody. `None`: where only this machine reaches the port.
+    pub open_metrics: Option<bool>,
+    /// The most bytes of a request. A plan with long lists of values is a large one.
+    pub max_request_bytes: usize,
 }
 
 impl SchedulerConfig {
@@ -52,6 +72,7 @@ impl SchedulerConfig {
             engine,
             bind_host: "127.0.0.1".to_owned(),
             bind_port: DEFAULT_SCHEDULER_PORT,
+            bind_health_port: None,
             external_host: None,
             executor_timeout: Duration::from_secs(10),
             expire_interval: Duration::from_secs(1),
@@ -65,6 +86,12 @@ impl SchedulerConfig {
             job_state_clean_up: Duration::from_secs(3600),
             cors_allowed_origins: String::new(),
             grace: Duration::from_secs(10),
+            access: Arc::new(Access::open()),
+            tls: None,
+            dialer: Dialer::default(),
+            insecure: false,
+            open_metrics: None,
+            max_request_bytes: 16 << 20,
         }
     }
 }
@@ -116,6 +143,14 @@ pub struct ExecutorConfig {
     pub job_data_ttl: Duration,
     /// The interval of the check for such files. Zero: never.
     pub job_data_clean_up_interval: Duration,
+    /// Who may fetch shuffle files and order tasks: members of the cluster, where it has a secret.
+    pub access: Arc<Access>,
+    /// The certificate of Arrow Flight and of the gRPC service. `None`: no TLS.
+    pub tls: Option<ServerTls>,
+    /// How the scheduler and other executors are reached, and the secret of the cluster.
+    pub dialer: Dialer,
+    /// Whether the ports may be open to other machines without authentication.
+    pub insecure: bool,
 }
 
 impl ExecutorConfig {
@@ -137,6 +172,10 @@ impl ExecutorConfig {
             grace: Duration::from_secs(30),
             job_data_ttl: Duration::from_secs(24 * 3600),
             job_data_clean_up_interval: Duration::from_secs(600),
+            access: Arc::new(Access::open()),
+            tls: None,
+            dialer: Dialer::default(),
+            insecure: false,
         }
     }
 }

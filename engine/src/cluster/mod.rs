@@ -15,6 +15,7 @@
 mod config;
 mod embedded;
 mod executor;
+mod exposure;
 mod net;
 mod scheduler;
 mod served;

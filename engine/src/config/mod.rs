@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use firesteel_common::kafka::KafkaConfig;
+pub use firesteel_common::net::Dialer;
 pub use firesteel_common::secret::MongoUri;
 
 pub use self::partitioner::Partitioner;
@@ -51,6 +52,8 @@ pub struct Config {
     /// Connectors of the program, besides those for MongoDB, Kafka and cached tables. Scheduler and executors have to know
     /// the same ones.
     pub connectors: Vec<Arc<dyn Connector>>,
+    /// How a session reaches its cluster: by TLS or not, and with which token.
+    pub dialer: Dialer,
 }
 
 impl Config {
@@ -94,6 +97,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(5),
             functions: Functions::default(),
             connectors: Vec::new(),
+            dialer: Dialer::default(),
         }
     }
 }

@@ -35,6 +35,10 @@ const LOST_PEER: [&str; 7] = [
     "Status { code: Unknown, message: \"Service was not ready: transport error\"",
 ];
 
+/// The beginnings of what tonic writes, by `Debug`, of a server that does not accept who asks.
+const REFUSALS: [&str; 2] =
+    ["Status { code: Unauthenticated, message: \"", "Status { code: PermissionDenied, message: \""];
+
 /// The same by `Display`: so the client tells the end of the stream of a job's states.
 const LOST_STREAM: &str = "code: 'Unknown error', message: \"transport error\"";
 
@@ -50,6 +54,20 @@ pub(super) fn failed_job(text: &str) -> Error {
         _ if is_lost_peer(cause) || is_lost_stage(cause) => Error::LostWork { message: cause.to_owned() },
         _ => Error::Job { message: wire::readable(cause) },
     }
+}
+
+/// The refusal in the text by which Ballista's client reports that the scheduler does not do what it was asked to.
+pub(super) fn refusal(text: &str) -> Option<Error> {
+    let quoted = REFUSALS.iter().find_map(|start| text.strip_prefix(start))?;
+    let (mut message, mut characters) = (String::new(), quoted.chars());
+    while let Some(next) = characters.next() {
+        match next {
+            '"' => return Some(Error::Refused { role: "the scheduler", message }),
+            '\\' => message.extend(characters.next()),
+            other => message.push(other),
+        }
+    }
+    None
 }
 
 /// The text behind the words that Ballista puts before it.
@@ -193,6 +211,19 @@ mod tests {
     fn told(failed: FailedTask) -> Error {
         let text = format!("Job 4fYz failed: Job failed due to stage 2 failed: {}\n", failed.error);
         Error::from(DataFusionError::Execution(text))
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_scheduler() {
+        let status = Status::permission_denied("this takes \"writer\" (access.tokens)");
+        let told = Error::from(DataFusionError::Execution(format!("{status:?}")));
+        assert!(matches!(&told, Error::Refused { message, .. } if message == status.message()), "{told}");
+        assert_eq!(told.fields(), [ConfigField::AccessTokens]);
+        for other in
+            [Status::internal("no"), Status::not_found("Status { code: PermissionDenied, message: \"")]
+        {
+            assert!(refusal(&format!("{other:?}")).is_none(), "{other}");
+        }
     }
 
     /// The same where the scheduler has given up a task that failed too often.

@@ -15,9 +15,11 @@ mod messages;
 mod wire;
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use datafusion::error::DataFusionError;
 pub use firesteel_common::ConfigField;
+use firesteel_common::net::DialError;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::ballista::failed_task;
@@ -339,6 +341,44 @@ pub enum Error {
         /// The field of the configuration that holds the port.
         port: ConfigField,
         /// The system's reason.
+        message: String,
+    },
+    /// A part of the cluster would be open to other machines and ask nobody who they are.
+    #[error(
+        "{role} would listen on {address}, where other machines reach it, and ask nobody who they are: give it tokens and \
+         the secret of the cluster ({}, {}), keep it on this machine ({host}), or allow it ({})",
+        ConfigField::AccessTokens,
+        ConfigField::AccessClusterSecret,
+        ConfigField::AccessInsecure
+    )]
+    #[serde(skip)]
+    Exposed {
+        /// Which part.
+        #[serde(skip)]
+        role: &'static str,
+        /// Where it would listen.
+        address: SocketAddr,
+        /// The field of the configuration that holds the host.
+        host: ConfigField,
+    },
+    /// A server cannot be reached in the way that the configuration says.
+    #[error("cannot reach {role}: {source}")]
+    #[serde(skip)]
+    Dial {
+        /// The server's name.
+        #[serde(skip)]
+        role: &'static str,
+        /// The reason.
+        source: DialError,
+    },
+    /// A server does not let this process do what it asks for.
+    #[error("{role} refuses: {message}")]
+    #[serde(skip)]
+    Refused {
+        /// The server's name.
+        #[serde(skip)]
+        role: &'static str,
+        /// What the server said.
         message: String,
     },
     /// A folder cannot be used.

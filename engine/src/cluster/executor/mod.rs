@@ -8,10 +8,13 @@
 //! On shutdown the executor drains: it takes no more tasks, finishes the running ones, and keeps its shuffle files
 //! until the jobs that read them have ended, for at most its grace period.
 
-mod clients;
+mod fetch;
 mod memory;
 mod metrics;
+mod orders;
 mod registration;
+mod reports;
+mod shuffles;
 mod tasks;
 mod workdir;
 
@@ -29,16 +32,18 @@ use ballista_executor::execution_engine::ExecutionEngine;
 use ballista_executor::health::ExecutorHealth;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use firesteel_common::http;
+use firesteel_common::net::Dialer;
 use firesteel_common::retry::RetryPolicy;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use self::fetch::Clients;
 use self::metrics::ExecutorMetrics;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
-use super::{ExecutorConfig, Served, net};
+use super::{ExecutorConfig, Served, exposure, net};
 use crate::connectors::registry::Connectors;
 use crate::{Config, ConfigField, Error, Result};
 
@@ -86,6 +91,8 @@ pub(crate) struct ExecutorResources {
     runtime: Option<Runtime>,
     /// The number of registrations so far.
     registrations: AtomicU64,
+    /// How other executors are reached.
+    dialer: Dialer,
 }
 
 impl std::fmt::Debug for ExecutorResources {
@@ -111,6 +118,7 @@ impl ExecutorResources {
             health: ExecutorHealth::new(),
             runtime: Some(tasks::runtime(config.engine.resolved_vcores()).map_err(failed)?),
             registrations: AtomicU64::new(0),
+            dialer: config.dialer.clone(),
         })
     }
 
@@ -132,9 +140,13 @@ impl ExecutorResources {
     }
 
     fn engine(&self, until: CancellationToken) -> Arc<dyn ExecutionEngine> {
-        // Nothing registers after the runtime has ended.
-        let handle = self.runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
-        Arc::new(TaskEngine::new(handle, Arc::clone(&self.metrics), until))
+        let clients = Clients::new(self.dialer.clone());
+        Arc::new(TaskEngine::new(self.task_runtime(), clients, Arc::clone(&self.metrics), until))
+    }
+
+    /// Returns the runtime of the tasks. Nothing registers after it has ended.
+    fn task_runtime(&self) -> Handle {
+        self.runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
     }
 
     /// Counts a registration and returns its number, from 1.
@@ -174,6 +186,7 @@ impl Executor {
             let fields = (ConfigField::ExecutorBindHost, ConfigField::ExecutorBindHealthPort);
             let (health_listener, health_address) =
                 net::listen(&config.bind_host, config.bind_health_port, ROLE, fields).await?;
+            exposure::check(ROLE, health_address, fields.0, &config.access, config.insecure)?;
             let resources = ExecutorResources::create(&config, connectors)?;
             Ok(Self { config, health_listener, health_address, resources })
         })
@@ -206,8 +219,8 @@ impl Executor {
             let serving = tokio::spawn(http::serve(health_listener, router(state), stop.clone()));
             let result = run_registrations(&config, &resources, &shutdown).await;
             stop.cancel();
-            if let Ok(Err(error)) = serving.await {
-                tracing::warn!(%error, "the health service ended");
+            if serving.await.is_err() {
+                tracing::warn!("the health service panicked");
             }
             let ended = tokio::task::spawn_blocking(move || {
                 resources.end_tasks(LAST_FETCH);
@@ -227,7 +240,7 @@ async fn run_registrations(
     resources: &ExecutorResources,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let url = format!("http://{}", net::authority(&config.scheduler_host, config.scheduler_port));
+    let url = config.dialer.url(&net::authority(&config.scheduler_host, config.scheduler_port));
     loop {
         let registered = tokio::select! {
             registered = register_with_retry(config, resources, &url) => registered,

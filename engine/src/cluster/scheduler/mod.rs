@@ -3,6 +3,7 @@
 //! Its state is in memory. When it dies, the running jobs are lost and their clients get an error; executors register
 //! again with the next scheduler by themselves. With an event log, finished jobs can be listed after a restart.
 
+mod door;
 mod metrics;
 mod overview;
 mod recovery;
@@ -17,7 +18,9 @@ use std::time::Duration;
 
 use axum::Router;
 use ballista_core::JobId;
-use ballista_core::config::{BALLISTA_ADAPTIVE_PLANNER_ENABLED, TaskSchedulingPolicy};
+use ballista_core::config::{
+    BALLISTA_ADAPTIVE_PLANNER_ENABLED, BALLISTA_CLIENT_USE_TLS, TaskSchedulingPolicy,
+};
 use ballista_core::ids::new_instance_id;
 use ballista_core::serde::scheduler::ExecutorMetadata;
 use ballista_scheduler::cluster::BallistaCluster;
@@ -26,7 +29,9 @@ use ballista_scheduler::history::HistoryStore;
 use ballista_scheduler::metrics::SchedulerMetricsCollector;
 use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use firesteel_common::access::{Access, Doors, gate};
 use firesteel_common::http;
+use firesteel_common::tls::ServerTls;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -34,10 +39,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::door::{Door, Owners};
 use self::metrics::SchedulerMetrics;
 use self::recovery::{JobAborter, StageCommitGraph};
 use self::state::{Executors, Jobs};
-use super::{SchedulerConfig, net};
+use super::{SchedulerConfig, exposure, net};
 use crate::connectors::registry::Connectors;
 use crate::plan::codec;
 use crate::plan::state::{Role, session_config, session_state};
@@ -61,6 +67,8 @@ type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 pub struct Scheduler {
     listener: TcpListener,
     address: SocketAddr,
+    /// The port of health and metrics alone.
+    health: Option<(TcpListener, SocketAddr)>,
     parts: Parts,
 }
 
@@ -71,6 +79,8 @@ struct Parts {
     jobs: Arc<Jobs>,
     registered: mpsc::UnboundedReceiver<ExecutorMetadata>,
     router: Router,
+    health_router: Router,
+    tls: Option<ServerTls>,
     no_executors_grace: Duration,
     grace: Duration,
 }
@@ -83,37 +93,56 @@ impl std::fmt::Debug for Parts {
 
 impl Scheduler {
     /// Binds the port and composes the services. The clients of MongoDB use the current runtime.
-    pub fn bind(config: SchedulerConfig) -> BoxFuture<'static, Result<Self>> {
+    ///
+    /// With authentication clients fetch results through the scheduler, which knows whose they are: executors serve members
+    /// of the cluster alone.
+    ///
+    /// # Errors
+    /// A port or a folder that cannot be used, users without a secret that lets executors register, and an address of other
+    /// machines without authentication.
+    pub fn bind(mut config: SchedulerConfig) -> BoxFuture<'static, Result<Self>> {
         Box::pin(async move {
-            let connectors = Arc::new(Connectors::new(&config.engine, Handle::current()));
-            let scheduler = Self::compose(&config, &connectors).await?;
-            if config.flight_sql && !scheduler.address.ip().is_loopback() {
-                tracing::warn!(
-                    address = %scheduler.address,
-                    "this port asks for no password, so whoever reaches it can run queries and cancel jobs; keep it within a \
-                     trusted network"
-                );
+            if !config.access.is_open() && !config.access.knows_members() {
+                return Err(Error::InvalidSetting {
+                    setting: ConfigField::AccessClusterSecret,
+                    message: "there are tokens, and executors register with the secret of the cluster alone"
+                        .to_owned(),
+                });
             }
-            Ok(scheduler)
+            config.flight_proxy |= !config.access.is_open();
+            let connectors = Arc::new(Connectors::new(&config.engine, Handle::current()));
+            Self::compose(&config, &connectors).await
         })
     }
 
     pub(crate) async fn compose(config: &SchedulerConfig, connectors: &Arc<Connectors>) -> Result<Self> {
         let fields = (ConfigField::SchedulerBindHost, ConfigField::SchedulerBindPort);
         let (listener, address) = net::listen(&config.bind_host, config.bind_port, ROLE, fields).await?;
+        exposure::check(ROLE, address, fields.0, &config.access, config.insecure)?;
+        let health = match config.bind_health_port {
+            None => None,
+            Some(port) => {
+                let fields = (fields.0, ConfigField::SchedulerBindHealthPort);
+                Some(net::listen(&config.bind_host, port, ROLE, fields).await?)
+            }
+        };
         // The number of scan partitions follows the slots, unless a setting of this process fixes it.
         let slots = match config.engine.partitions {
             None => connectors.slots().clone(),
             Some(_) => Slots::default(),
         };
-        let ballista = Arc::new(ballista_config(config, address, connectors, &slots)?);
+        let owners = Arc::new(Owners::default());
+        let external_host = external_host(config, address);
+        let access = access(config, &external_host);
+        let ballista = ballista_config(config, (external_host, address.port()), connectors, &slots, &owners)?;
+        let ballista = Arc::new(ballista);
         let history = config.event_log_dir.as_deref().map(open_history).transpose()?;
 
         let cluster = BallistaCluster::new_from_config(&ballista).await.map_err(failed)?;
         let (sender, registered) = mpsc::unbounded_channel();
         let executors =
             Arc::new(Executors::new(cluster.cluster_state(), config.executor_timeout, sender, slots));
-        let jobs = Arc::new(Jobs::new(cluster.job_state()));
+        let jobs = Arc::new(Jobs::new(cluster.job_state(), Arc::clone(&owners)));
         let metrics = Arc::new(SchedulerMetrics::new());
         let cluster = BallistaCluster::new(Arc::clone(&executors) as _, Arc::clone(&jobs) as _);
         let mut server = Server::new(
@@ -126,14 +155,33 @@ impl Scheduler {
         server.init().await.map_err(failed)?;
         let server = Arc::new(server);
         metrics.on_submitted(wrap_graphs(&server, &jobs));
+        let dialling = (config.dialer.uses_tls(), net::customize(config.dialer.clone()));
+        let door = Door::new(
+            Arc::clone(&server),
+            Arc::clone(&executors),
+            &jobs,
+            Arc::clone(&owners),
+            Arc::clone(&access),
+            dialling,
+        );
+        let door = door.await?;
         let state = routes::AppState {
             server: Arc::clone(&server),
             executors: Arc::clone(&executors),
             metrics,
             min_ready_executors: config.min_ready_executors,
         };
+        // A handshake may have its token where the gate does not look.
+        let mut doors = Doors::new().free(routes::HANDSHAKE);
+        if config.open_metrics.unwrap_or(address.ip().is_loopback()) {
+            doors = doors.free(routes::METRICS);
+        }
+        // Nobody is asked for a credential there; a page of the web gets in nowhere.
+        let watched = Arc::new(access.without_credentials());
         let parts = Parts {
-            router: routes::router(config, state, history),
+            health_router: routes::health(state.clone()).layer(gate(watched, Doors::new())),
+            router: routes::router(config, state, &door, owners, history).layer(gate(access, doors)),
+            tls: config.tls.clone(),
             server,
             executors,
             jobs,
@@ -141,7 +189,12 @@ impl Scheduler {
             no_executors_grace: config.no_executors_grace,
             grace: config.grace,
         };
-        Ok(Self { listener, address, parts })
+        Ok(Self { listener, address, health, parts })
+    }
+
+    /// Returns the address of the port of health and metrics alone, if there is one.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health.as_ref().map(|(_, address)| *address)
     }
 
     /// Returns the address of the port.
@@ -154,8 +207,9 @@ impl Scheduler {
     /// Ballista's own background tasks run until the runtime ends.
     pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<()>> {
         Box::pin(async move {
-            let Self { listener, address, parts } = self;
-            tracing::info!(%address, "scheduler is ready");
+            let Self { listener, address, health, parts } = self;
+            let health_address = health.as_ref().map(|(_, address)| tracing::field::display(*address));
+            tracing::info!(%address, health_address, "scheduler is ready");
             let mut watchers = JoinSet::new();
             watchers.spawn(watch::follow_executors(Arc::clone(&parts.server), parts.registered));
             watchers.spawn(watch::cancel_waiting_jobs(
@@ -165,20 +219,28 @@ impl Scheduler {
                 parts.no_executors_grace,
             ));
             let stop = CancellationToken::new();
-            let serve = http::serve(listener, parts.router, stop.clone());
+            let watched = health
+                .map(|(listener, _)| tokio::spawn(http::serve(listener, parts.health_router, stop.clone())));
+            let serve = http::Server::new(listener, parts.router).with_tls(parts.tls).run(stop.clone());
             tokio::pin!(serve);
-            let served = tokio::select! {
-                served = &mut serve => served,
+            tokio::select! {
+                () = &mut serve => {}
                 () = async {
                     shutdown.cancelled().await;
                     drain(&parts.server, parts.grace).await;
                 } => {
                     stop.cancel();
-                    serve.await
+                    serve.await;
                 }
-            };
+            }
             watchers.shutdown().await;
-            served.map_err(failed)
+            stop.cancel();
+            if let Some(watched) = watched
+                && watched.await.is_err()
+            {
+                tracing::warn!("the health service panicked");
+            }
+            Ok(())
         })
     }
 }
@@ -236,12 +298,37 @@ fn failed(error: impl std::fmt::Display) -> Error {
 }
 
 fn open_history(dir: &Path) -> Result<Arc<HistoryStore>> {
-    let opened = std::fs::create_dir_all(dir).and_then(|()| HistoryStore::load(dir));
+    let opened = create_private(dir).and_then(|()| HistoryStore::load(dir));
     opened.map(Arc::new).map_err(|error| Error::Folder {
         setting: ConfigField::SchedulerEventLogDir,
         path: dir.display().to_string(),
         message: error.to_string(),
     })
+}
+
+/// Creates a folder that its owner alone can enter. One that exists stays as it is, with a warning if others can.
+fn create_private(dir: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir)?;
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&dir.metadata()?.permissions()) & 0o007 != 0 {
+        tracing::warn!(
+            folder = %dir.display(),
+            field = %ConfigField::SchedulerEventLogDir,
+            "every user of this machine can enter the folder of the event log, which holds the statements of all jobs"
+        );
+    }
+    Ok(())
+}
+
+/// Returns what the configuration accepts, under the names that the scheduler has.
+fn access(config: &SchedulerConfig, external_host: &str) -> Arc<Access> {
+    let origins = config.cors_allowed_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    let access =
+        Access::clone(&config.access).with_hosts([external_host, &config.bind_host]).with_origins(origins);
+    Arc::new(access)
 }
 
 /// Returns the host name under which executors reach the scheduler.
@@ -262,15 +349,17 @@ fn external_host(config: &SchedulerConfig, address: SocketAddr) -> String {
 
 fn ballista_config(
     config: &SchedulerConfig,
-    address: SocketAddr,
+    (external_host, port): (String, u16),
     connectors: &Arc<Connectors>,
     slots: &Slots,
+    owners: &Arc<Owners>,
 ) -> Result<BallistaConfig> {
     let defaults = session_config(&config.engine, connectors);
     let (own_partitions, slots) = (config.engine.partitions, slots.clone());
     let builders = Arc::clone(connectors);
-    let external_host = external_host(config, address);
-    let own_origin = format!("http://{}", net::authority(&external_host, address.port()));
+    let by_tls = config.dialer.uses_tls();
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let own_origin = format!("{scheme}://{}", net::authority(&external_host, port));
     let cors =
         if config.cors_allowed_origins.is_empty() { own_origin } else { config.cors_allowed_origins.clone() };
     let seconds = |duration: Duration| duration.as_secs();
@@ -279,7 +368,7 @@ fn ballista_config(
         // Ballista appends the port without adding brackets.
         external_host: if external_host.contains(':') { format!("[{external_host}]") } else { external_host },
         bind_host: config.bind_host.clone(),
-        bind_port: address.port(),
+        bind_port: port,
         scheduling_policy: TaskSchedulingPolicy::PushStaged,
         executor_timeout_seconds: seconds(config.executor_timeout).max(1),
         expire_dead_executor_interval_seconds: seconds(config.expire_interval).max(1),
@@ -299,7 +388,8 @@ fn ballista_config(
         grpc_server_max_decoding_message_size: max_message(),
         grpc_server_max_encoding_message_size: max_message(),
         grpc_client_max_message_size: max_message(),
-        override_create_grpc_client_endpoint: Some(Arc::new(|endpoint| Ok(net::limited(endpoint)))),
+        override_create_grpc_client_endpoint: Some(net::customize(config.dialer.clone())),
+        job_id_generator: Some(Arc::<Owners>::clone(owners)),
         // The settings of a client override these. A client of Flight SQL has none, and gets as many partitions as
         // there are slots.
         override_config_producer: Some(Arc::new(move || match (own_partitions, slots.get()) {
@@ -309,6 +399,8 @@ fn ballista_config(
         override_session_builder: Some(Arc::new(move |config| {
             // Overrides the client: a job of the adaptive planner does not survive the loss of an executor.
             let config = config.set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false);
+            // How executors reach each other is the cluster's to say.
+            let config = config.set_bool(BALLISTA_CLIENT_USE_TLS, by_tls);
             let state = session_state(Role::Server, config, &builders)?;
             // Queries of Flight SQL are planned in the scheduler, so their sessions need the tables.
             tables::register(&state, &builders)?;

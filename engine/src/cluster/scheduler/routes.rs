@@ -1,5 +1,6 @@
-//! The routes of the scheduler's one port: Ballista's gRPC service and REST API, Arrow Flight SQL, and Firesteel's own
-//! routes.
+//! The routes of the scheduler's port: Ballista's gRPC service and REST API, Arrow Flight SQL, and Firesteel's own routes.
+//! Behind them are the doors, which decide what a caller may do. A second port, if there is one, has the routes for
+//! whoever watches the scheduler, and nothing else.
 //!
 //! | route | answers |
 //! |---|---|
@@ -20,9 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
-use ballista_core::flight_proxy_service::BallistaFlightProxyService;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
-use ballista_flight_sql::BallistaFlightSqlService;
 use ballista_scheduler::api::get_routes;
 use ballista_scheduler::history::{HistoryStore, history_router};
 use firesteel_common::http;
@@ -31,6 +30,7 @@ use tonic::Status;
 use tonic::service::RoutesBuilder;
 
 use super::Server;
+use super::door::{Door, Owners, guard};
 use super::metrics::SchedulerMetrics;
 use super::overview::Overview;
 use super::state::Executors;
@@ -39,6 +39,12 @@ use crate::cluster::{SchedulerConfig, Served};
 use crate::error::readable;
 use crate::jobs::ACTIVITY_PATH;
 use crate::wire::MAX_MESSAGE;
+
+/// The method by which a client of Arrow Flight tells its token.
+pub(super) const HANDSHAKE: &str = "/arrow.flight.protocol.FlightService/Handshake";
+
+/// The route of the metrics.
+pub(super) const METRICS: &str = "/metrics";
 
 /// How the paths of Arrow Flight's methods begin.
 const FLIGHT: &str = "/arrow.flight.protocol.FlightService/";
@@ -56,38 +62,43 @@ pub(super) struct AppState {
 pub(super) fn router(
     config: &SchedulerConfig,
     state: AppState,
+    door: &Arc<Door>,
+    owners: Arc<Owners>,
     history: Option<Arc<HistoryStore>>,
 ) -> Router {
     let server = Arc::clone(&state.server);
-    let mut router = get_routes(Arc::clone(&server))
-        .merge(grpc(config, &server))
-        .merge(crate::jobs::routes(Arc::clone(&server)))
-        .merge(firesteel_routes(state));
+    let mut jobs = get_routes(Arc::clone(&server)).merge(crate::jobs::routes(server));
     if let Some(history) = history {
         let refreshed =
             history_router(Arc::clone(&history)).layer(middleware::from_fn_with_state(history, refresh));
-        router = router.nest("/history", refreshed);
+        jobs = jobs.nest("/history", refreshed);
     }
-    router
+    jobs.layer(middleware::from_fn_with_state(owners, guard))
+        .merge(grpc(config, door))
+        .merge(firesteel_routes(state))
 }
 
-/// Builds the gRPC services. Flight SQL replaces the proxy, because it also forwards what clients fetch from executors.
-fn grpc(config: &SchedulerConfig, server: &Arc<Server>) -> Router {
+/// Builds the router of the port for health and metrics.
+pub(super) fn health(state: AppState) -> Router {
+    let [_, health, ready, numbers, _, overview] = ROUTES;
+    Router::new()
+        .route(health, get(http::healthz))
+        .route(ready, get(readyz))
+        .route(numbers, get(metrics))
+        .route(overview, get(cluster))
+        .with_state(state)
+}
+
+/// Builds the gRPC services. What is sent to the scheduler has a limit; batches of results, which it sends, are larger.
+fn grpc(config: &SchedulerConfig, door: &Arc<Door>) -> Router {
     let mut services = RoutesBuilder::default();
-    let scheduler = SchedulerGrpcServer::from_arc(Arc::clone(server))
-        .max_decoding_message_size(MAX_MESSAGE)
+    let scheduler = SchedulerGrpcServer::new(door.grpc())
+        .max_decoding_message_size(config.max_request_bytes)
         .max_encoding_message_size(MAX_MESSAGE);
     services.add_service(scheduler);
-    let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, false, None);
-    if config.flight_sql {
-        let flight_sql = BallistaFlightSqlService::new(Arc::clone(server), proxy);
-        let service = FlightServiceServer::new(flight_sql)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
-        services.add_service(service);
-    } else if config.flight_proxy {
-        let service = FlightServiceServer::new(proxy)
-            .max_decoding_message_size(MAX_MESSAGE)
+    if config.flight_sql || config.flight_proxy {
+        let service = FlightServiceServer::new(door.flight(config.flight_sql))
+            .max_decoding_message_size(config.max_request_bytes)
             .max_encoding_message_size(MAX_MESSAGE);
         services.add_service(service);
     }
@@ -113,7 +124,7 @@ async fn tell_in_words(request: Request, next: Next) -> Response {
 
 /// Firesteel's own routes, beside [`ACTIVITY_PATH`].
 const ROUTES: [&str; 6] =
-    ["/", "/healthz", "/readyz", "/metrics", "/api/firesteel/version", "/api/firesteel/cluster"];
+    ["/", "/healthz", "/readyz", METRICS, "/api/firesteel/version", "/api/firesteel/cluster"];
 
 impl super::Scheduler {
     /// Returns what every scheduler answers over HTTP, beside Ballista's own routes.
@@ -126,6 +137,15 @@ impl super::Scheduler {
         let [.., overview] = ROUTES;
         let served = Served::new(ROUTES.into_iter().chain([ACTIVITY_PATH]), &metrics.registry);
         Ok(Served { answers: vec![(overview, idle)], ..served })
+    }
+
+    /// Returns what every scheduler answers on its port for health and metrics.
+    ///
+    /// # Errors
+    /// An overview that cannot be written as JSON.
+    pub fn health_served() -> Result<Served> {
+        let [_, health, ready, numbers, _, overview] = ROUTES;
+        Ok(Served { routes: vec![health, ready, numbers, overview], ..Self::served()? })
     }
 }
 

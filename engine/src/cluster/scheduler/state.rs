@@ -27,6 +27,7 @@ use ballista_scheduler::state::task_manager::JobInfoCache;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::mpsc;
 
+use super::door::Owners;
 use crate::Error;
 use crate::error::{encode, readable};
 use crate::jobs::NAME_PREFIX;
@@ -186,11 +187,13 @@ pub(super) struct Jobs {
     inner: Arc<dyn JobState>,
     /// The reasons of jobs that this scheduler cancels, and which therefore fail.
     reasons: Mutex<HashMap<JobId, String>>,
+    /// Whose jobs they are.
+    owners: Arc<Owners>,
 }
 
 impl Jobs {
-    pub(super) fn new(inner: Arc<dyn JobState>) -> Self {
-        Self { inner, reasons: Mutex::default() }
+    pub(super) fn new(inner: Arc<dyn JobState>, owners: Arc<Owners>) -> Self {
+        Self { inner, reasons: Mutex::default(), owners }
     }
 
     /// Sets the error with which a job fails once it is cancelled. It takes the place of Ballista's message.
@@ -263,6 +266,7 @@ impl JobState for Jobs {
 
     async fn remove_job(&self, job: &JobId) -> Result<()> {
         self.take_reason(job);
+        self.owners.forget(job.as_str());
         self.inner.remove_job(job).await
     }
 

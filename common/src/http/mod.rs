@@ -5,27 +5,26 @@
 //! * `/metrics`: Prometheus' text format.
 //!
 //! A [`HealthServer`] serves these three routes from a [`HealthSource`]. A role with routes of its own builds its router
-//! from the handlers here and serves it with [`serve`]. Both end the same way: once the shutdown begins, answers under
-//! way get a short time, because a connection that is kept open for the next request never ends by itself.
+//! from the handlers here. Every router is served by a [`Server`], which holds the limits of all doors.
+
+mod busy;
+mod server;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// How long answers under way may take once a server is to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+pub use server::{Connection, Limits, Server};
 
 /// Whether a role can do its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,17 +72,14 @@ impl HealthServer {
     }
 
     /// Reports on `source` until `shutdown`.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub async fn run(self, source: Arc<dyn HealthSource>, shutdown: CancellationToken) -> io::Result<()> {
+    pub async fn run(self, source: Arc<dyn HealthSource>, shutdown: CancellationToken) {
         let [health, ready, numbers] = ROUTES;
         let router = Router::new()
             .route(health, get(healthz))
             .route(ready, get(readyz_of))
             .route(numbers, get(metrics_of))
             .with_state(source);
-        serve(self.listener, router, shutdown).await
+        serve(self.listener, router, shutdown).await;
     }
 }
 
@@ -98,28 +94,9 @@ async fn metrics_of(State(source): State<Arc<dyn HealthSource>>) -> Response {
     metrics(source.families())
 }
 
-/// Serves `router` until `shutdown`. Handlers may ask for the peer's address.
-///
-/// # Errors
-/// When the socket fails.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot switch Nagle's algorithm off");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service)
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned())
-        .into_future();
-    let last_answers = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
-    };
-    tokio::select! {
-        served = server => served,
-        () = last_answers => Ok(()),
-    }
+/// Serves `router` without TLS until `shutdown`. Handlers may ask for the peer's address.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    Server::new(listener, router).run(shutdown).await;
 }
 
 /// The handler of `GET /healthz`.
@@ -202,7 +179,7 @@ mod tests {
 
         assert!(HealthServer::bind(address).await.is_err(), "a port is one's own");
         shutdown.cancel();
-        running.await.expect("no panic").expect("no error");
+        running.await.expect("no panic");
         assert!(http(address, "GET", "/healthz").await.is_err());
     }
 }
