@@ -125,7 +125,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.config().update(FIRESTEEL_KAFKA_BOOTSTRAP="kafka:9094"), "kafka:9094 leads nowhere"),
             ("local", lambda b: b.env("consume-images", "FIRESTEEL_INFERENCE_URL").update(value="http://inferenz:50060"), "inferenz:50060 leads nowhere"),
             ("local", lambda b: b.config().update(FIRESTEEL_MONGODB_URI="mongodb://mongodb-1.mongodb:27017"), "mongodb-1.mongodb:27017"),
-            ("local", lambda b: replace(b.box("executor")["args"], "--scheduler=df://scheduler-registration:50050", "--scheduler=df://head:50050"), "head:50050"),
+            ("local", lambda b: replace(b.box("executor")["args"], "--scheduler=dfs://scheduler-registration:50050", "--scheduler=dfs://head:50050"), "head:50050"),
             ("local", lambda b: b.env("kafka", "KAFKA_CONTROLLER_QUORUM_VOTERS").update(value="0@kafka-0.kafka:9093"), "kafka-0.kafka:9093"),
             (("local", "inference-beside"), lambda b: b.env("consume-images", "FIRESTEEL_INFERENCE_URL").update(value="http://localhost:1234"), "localhost:1234"),
             ("keda", lambda b: b.at("ScaledObject", "executor")["spec"]["triggers"][0]["metadata"].update(url="http://scheduler.other.svc:50050"), "scheduler.other.svc"),
