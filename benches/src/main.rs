@@ -62,6 +62,7 @@ enum Args {
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
+    seeded::refuse_secrets(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()))?;
     let filter = std::env::var("FIRESTEEL_LOG").unwrap_or_else(|_| LOG.to_owned());
     let filter = EnvFilter::try_new(&filter).context("FIRESTEEL_LOG is not a log filter")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -60,7 +60,7 @@ pub(crate) struct GlobalArgs {
     )]
     pub(crate) config: Option<PathBuf>,
     /// What to log to standard error: error, warn, info, debug, trace, or directives such as
-    /// `info,firesteel_pipeline=debug` [default: info; warn for demo, produce, seed, evaluate, report and sql]
+    /// `info,firesteel_pipeline=debug` [default: info for servers and consumers, warn for commands that end by themselves]
     #[arg(
         long,
         global = true,

@@ -46,6 +46,8 @@ fields! {
     MongodbUri => "mongodb.uri",
     /// The MongoDB database.
     MongodbDatabase => "mongodb.database",
+    /// The databases that tables may be in, besides the one.
+    MongodbDatabases => "mongodb.databases",
     /// The URL of the inference server that a consumer asks.
     InferenceUrl => "inference.url",
     /// The address that the inference server listens on.
@@ -124,6 +126,20 @@ fields! {
     SchedulerBindHealthPort => "scheduler.bind_health_port",
     /// The size of the largest request to a scheduler.
     SchedulerMaxRequest => "scheduler.max_request_bytes",
+    /// The most bytes of a statement of SQL.
+    LimitsSqlBytes => "limits.sql_bytes",
+    /// The most tokens of a statement of SQL.
+    LimitsSqlTokens => "limits.sql_tokens",
+    /// How deep a statement of SQL may be.
+    LimitsSqlDepth => "limits.sql_depth",
+    /// The most nodes of a plan.
+    LimitsPlanNodes => "limits.plan_nodes",
+    /// The most bytes of a value that a function makes of smaller ones.
+    LimitsValueBytes => "limits.value_bytes",
+    /// The folders below which SQL may read files.
+    FilesRead => "files.read",
+    /// The folders below which SQL may write files.
+    FilesWrite => "files.write",
 }
 
 impl fmt::Display for ConfigField {

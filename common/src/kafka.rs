@@ -16,6 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use tokio::task::JoinError;
 
+use crate::properties;
 use crate::secret::{self, KafkaProperties};
 
 /// Properties that no user sets: each has a setting of its own, or decides which records are read.
@@ -48,10 +49,15 @@ impl Default for KafkaConfig {
     }
 }
 
-/// A property that a user set and that is [`RESERVED`], or reserved by the component that makes the client.
+/// A property that a user set and that is [`RESERVED`], or reserved by the component that makes the client, or loads code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Kafka property {0} is reserved")]
-pub struct ReservedProperty(pub String);
+#[error("Kafka property {name} is reserved")]
+pub struct ReservedProperty {
+    /// Its name.
+    pub name: String,
+    /// Why nobody may set it, whatever the component.
+    pub danger: Option<&'static str>,
+}
 
 /// Why a client could not be made. No value of a property is repeated.
 #[derive(Debug)]
@@ -109,7 +115,10 @@ impl KafkaConfig {
         }
         for (name, value) in self.properties.iter() {
             if RESERVED.contains(&name) || also_reserved.contains(&name) {
-                return Err(ReservedProperty(name.to_owned()));
+                return Err(ReservedProperty { name: name.to_owned(), danger: None });
+            }
+            if let Some(danger) = properties::danger(name, value) {
+                return Err(ReservedProperty { name: name.to_owned(), danger: Some(danger) });
             }
             client.set(name, value);
         }
@@ -296,7 +305,7 @@ mod tests {
     fn reserved_properties_cannot_be_set_and_defaults_can_be_overridden() {
         for name in RESERVED.iter().chain(&["acks"]) {
             let refused = with(name, "0").client("test", &[], &["acks"]).expect_err(name);
-            assert_eq!(refused, ReservedProperty((*name).to_owned()));
+            assert_eq!(refused, ReservedProperty { name: (*name).to_owned(), danger: None });
         }
         let wait = |config: KafkaConfig| {
             let client = config.client("test", &[("fetch.wait.max.ms", "50")], &[]).expect("allowed");
@@ -336,6 +345,15 @@ mod tests {
         let made: KafkaResult<BaseConsumer<AskingContext>> =
             config.client("test", &[], &[]).expect("allowed").create_with_context(AskingContext::default());
         assert!(made.is_ok(), "{:?}", made.err());
+    }
+
+    #[test]
+    fn no_client_is_made_with_a_property_that_loads_code() {
+        for name in ["plugin.library.paths", "ssl.engine.location", "sasl.kerberos.kinit.cmd"] {
+            let refused = with(name, "/tmp/evil.so").client("test", &[], &[]).expect_err(name);
+            assert_eq!(refused.name, name);
+            assert!(refused.danger.is_some());
+        }
     }
 
     #[test]

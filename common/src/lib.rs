@@ -22,6 +22,7 @@ pub mod kafka;
 pub mod metrics;
 pub mod mongodb;
 pub mod net;
+mod properties;
 pub mod retry;
 pub mod secret;
 pub mod suggest;

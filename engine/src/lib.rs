@@ -24,6 +24,7 @@ pub mod documents;
 mod error;
 pub mod functions;
 mod jobs;
+mod limits;
 mod plan;
 pub mod prelude;
 mod query;
@@ -34,12 +35,13 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, Dialer, KafkaConfig, KafkaTopics,
+    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, Dialer, FileAccess, KafkaConfig, KafkaTopics,
     MongoConnection, MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
+pub use limits::SqlLimits;
 pub use query::{
     ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, asks_for_tls, scheduler_address,
 };

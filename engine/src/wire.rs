@@ -30,7 +30,7 @@ pub(crate) fn max_message() -> u32 {
 pub(crate) const WIRE_VERSION: u32 = 3;
 
 /// The tag of a protobuf field is never `F`: that would be wire type 6, which does not exist.
-const MAGIC: &[u8; 4] = b"FSTL";
+pub(crate) const MAGIC: &[u8; 4] = b"FSTL";
 
 /// The message behind the magic bytes.
 #[derive(Clone, PartialEq, Message)]

@@ -11,8 +11,8 @@ use super::size::size;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cached tables")]
 pub(crate) struct CacheArgs {
-    /// Where cached tables are kept; all executors of a cluster have to share it [default: firesteel-cache in the system's
-    /// folder for temporary files]
+    /// Where cached tables are kept; all executors of a cluster have to share it [default: one of this user in the
+    /// system's folder for temporary files]
     #[arg(long, value_name = "FOLDER", env = "FIRESTEEL_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// How much of cached tables this process keeps in memory, such as 512MiB; 0 = nothing

@@ -34,6 +34,7 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::KafkaProperties => vec![shared("kafka_properties")],
         ConfigField::MongodbUri => vec![shared("mongodb_uri")],
         ConfigField::MongodbDatabase => vec![shared("mongodb_database")],
+        ConfigField::MongodbDatabases => vec![shared("mongodb_databases")],
         ConfigField::InferenceUrl => vec![of("consume-images", "inference_url")],
         ConfigField::InferenceListen => vec![of("inference-server", "listen")],
         ConfigField::InferenceDevice => vec![shared("device")],
@@ -78,6 +79,13 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::TlsCa => vec![shared("tls_ca")],
         ConfigField::SchedulerBindHealthPort => vec![of("scheduler", "bind_health_port")],
         ConfigField::SchedulerMaxRequest => vec![of("scheduler", "max_request_size")],
+        ConfigField::LimitsSqlBytes => vec![shared("max_sql_size")],
+        ConfigField::LimitsSqlTokens => vec![shared("max_sql_tokens")],
+        ConfigField::LimitsSqlDepth => vec![shared("max_sql_depth")],
+        ConfigField::LimitsPlanNodes => vec![shared("max_plan_nodes")],
+        ConfigField::LimitsValueBytes => vec![shared("max_value_size")],
+        ConfigField::FilesRead => vec![shared("allow_read")],
+        ConfigField::FilesWrite => vec![shared("allow_write")],
     }
 }
 

@@ -4,8 +4,10 @@
 mod cache;
 mod engine;
 pub(crate) mod fields;
+mod files;
 mod health;
 mod kafka;
+mod limits;
 mod load;
 mod model;
 mod mongodb;
@@ -16,8 +18,10 @@ mod size;
 
 pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::engine::EngineArgs;
+pub(crate) use self::files::FileArgs;
 pub(crate) use self::health::HealthListenArgs;
 pub(crate) use self::kafka::KafkaArgs;
+pub(crate) use self::limits::LimitArgs;
 pub(crate) use self::load::LoadArgs;
 pub(crate) use self::model::{DeviceArgs, InferenceArgs, precision};
 pub(crate) use self::mongodb::MongoArgs;

@@ -6,6 +6,7 @@ mod caching;
 mod classify;
 mod doors;
 mod equality;
+mod files;
 mod foreign;
 mod history;
 mod kills;

@@ -23,7 +23,7 @@ use super::executor::{ExecutorResources, Registration, STACK_BYTES};
 use super::{ExecutorConfig, MemoryLimit, Scheduler, SchedulerConfig};
 use crate::connectors::registry::Connectors;
 use crate::wire::MAX_MESSAGE;
-use crate::{Config, Error, Result};
+use crate::{Config, Error, FileAccess, Result};
 
 /// How long the engine may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,6 +65,8 @@ impl Embedded {
             .enable_all()
             .build()
             .map_err(failed)?;
+        let files = config.files.clone().or(FileAccess::current_folder());
+        let config = &Config { files, ..config.clone() };
         let connectors = Arc::new(Connectors::new(config, runtime.handle().clone()));
         let secret = Secret::random();
         let dialer = Dialer::default().with_credential(Some(secret.clone()));
@@ -220,7 +222,7 @@ mod tests {
             assert_eq!(http(address, "GET", path).await.unwrap().status, 401, "{path}");
         }
         // A stock client of Ballista.
-        let state = SessionState::new_ballista_state(embedded.scheduler_url()).unwrap();
+        let state = SessionState::new_ballista_state(embedded.scheduler_url().to_owned()).unwrap();
         let stock = SessionContext::new_with_state(state);
         let told = stock.sql("SELECT 1").await.unwrap().collect().await.unwrap_err().to_string();
         assert!(told.contains("Unauthenticated"), "{told}");

@@ -20,6 +20,9 @@ impl Error {
             Self::Unreachable { setting, .. }
             | Self::InvalidSetting { setting, .. }
             | Self::CacheFile { setting, .. }
+            | Self::FileRefused { setting, .. }
+            | Self::OverLimit { setting, .. }
+            | Self::DatabaseRefused { setting, .. }
             | Self::Folder { setting, .. } => vec![*setting],
             Self::Listen { host, port, .. } => vec![*port, *host],
             Self::UnknownTopic { .. } => vec![ConfigField::KafkaBootstrap],
@@ -89,6 +92,18 @@ mod tests {
             (
                 Error::CacheFile { path: text(), setting: ConfigField::CacheFolder, message: text() },
                 vec![ConfigField::CacheFolder],
+            ),
+            (
+                Error::FileRefused { path: text(), setting: ConfigField::FilesWrite },
+                vec![ConfigField::FilesWrite],
+            ),
+            (
+                Error::DatabaseRefused { database: text(), setting: ConfigField::MongodbDatabases },
+                vec![ConfigField::MongodbDatabases],
+            ),
+            (
+                Error::OverLimit { what: text(), most: 7, setting: ConfigField::LimitsSqlDepth },
+                vec![ConfigField::LimitsSqlDepth],
             ),
             (
                 Error::Folder { setting: ConfigField::ExecutorWorkDir, path: text(), message: text() },

@@ -288,6 +288,43 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A statement or a plan names a file that this process may not read or write. Whether it exists is not told.
+    #[error(
+        "the file {path} may not be {} here: {setting}, of the process that does, names no folder above it",
+        messages::done(.setting)
+    )]
+    FileRefused {
+        /// The file, as it was named.
+        path: String,
+        /// The field of the configuration that names the folders.
+        setting: ConfigField,
+    },
+    /// A table would be in a database that this process does not offer.
+    #[error("database `{database}` is not on the list of databases that tables may be in ({setting})")]
+    DatabaseRefused {
+        /// The database.
+        database: String,
+        /// The field of the configuration with the list.
+        setting: ConfigField,
+    },
+    /// A statement, or a plan, asks for more than one request may.
+    #[error("{what} is over the limit of {most}, which {setting} sets")]
+    OverLimit {
+        /// What is too much of.
+        what: String,
+        /// The limit.
+        most: u64,
+        /// The field of the configuration that sets it.
+        setting: ConfigField,
+    },
+    /// A session chooses a setting that it may not choose, or a value outside of its range.
+    #[error("the setting `{name}` of a session cannot be used: {message}")]
+    SessionSetting {
+        /// The setting.
+        name: String,
+        /// What is wrong with it, and the range where it has one.
+        message: String,
+    },
     /// A statement needs a table that is cached, and this one is not.
     #[error("table `{table}` is not cached")]
     NotCached {

@@ -42,6 +42,7 @@
 
 mod aggregate;
 mod argument;
+pub(crate) mod bounded;
 mod memory;
 mod missing;
 mod output;

@@ -6,8 +6,10 @@
 
 pub(crate) mod codec;
 mod empty;
+mod guard;
 mod planner;
 mod run;
+pub(crate) mod settings;
 pub(crate) mod state;
 pub(crate) mod tables;
 

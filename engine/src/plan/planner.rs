@@ -12,6 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use crate::connectors::registry::Connectors;
+use crate::error::failed_task;
 
 /// DataFusion's planner with the rules of the connectors behind those of the session.
 ///
@@ -37,6 +38,7 @@ impl QueryPlanner for Planner {
         let builder = builder.with_session_id(state.session_id().to_owned());
         let rules = self.connectors.iter().flat_map(|connector| connector.rules());
         let state = rules.fold(builder, SessionStateBuilder::with_physical_optimizer_rule).build();
-        planner.create_physical_plan(plan, &state).await
+        // The scheduler makes a text of an error, which may quote the query: as data it cannot be taken for something else.
+        planner.create_physical_plan(plan, &state).await.map_err(failed_task)
     }
 }

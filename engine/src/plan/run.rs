@@ -15,6 +15,7 @@ use datafusion::physical_plan::execute_stream;
 use futures::StreamExt as _;
 
 use crate::functions::{calls_vectorized, vectorized_settings};
+use crate::limits::Deep;
 use crate::{Error, Result};
 
 /// The maximal number of runs of a plan that only reads, the first one included.
@@ -40,7 +41,7 @@ impl Run {
         if calls_vectorized(&plan) {
             *state.config_mut() = vectorized_settings(state.config().clone())?;
         }
-        let stream = Box::pin(stream(&state, &plan)).await?;
+        let stream = Deep::new(stream(&state, &plan)).await?;
         let runs = if only_reads(&plan) { RUNS } else { 1 };
         let schema = stream.schema();
         Ok(Self { state, plan, schema, stream: Some(stream), answered: false, runs_left: runs - 1 })
@@ -64,7 +65,7 @@ impl Run {
     pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch>> {
         loop {
             let Some(rows) = &mut self.stream else {
-                match Box::pin(stream(&self.state, &self.plan)).await {
+                match Deep::new(stream(&self.state, &self.plan)).await {
                     Ok(stream) => self.stream = Some(stream),
                     Err(error) => return Some(Err(error)),
                 }

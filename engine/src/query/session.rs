@@ -20,7 +20,7 @@ use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
 use crate::jobs::JobClient;
 use crate::plan::{state, tables};
-use crate::{Config, ConfigField, Error, Result};
+use crate::{Config, ConfigField, Error, FileAccess, Result};
 
 /// A handle to the engine. Clones are cheap and share everything.
 ///
@@ -90,6 +90,8 @@ impl Session {
                     message,
                 });
             }
+            let files = config.files.clone().or(FileAccess::client());
+            let config = Config { files, ..config };
             let connectors = Arc::new(Connectors::new(&config, Handle::current()));
             // An IPv6 address needs its brackets back.
             let host = if host.contains(':') { format!("[{host}]") } else { host };

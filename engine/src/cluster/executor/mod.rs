@@ -106,8 +106,8 @@ impl ExecutorResources {
         let work = WorkDir::create(config.work_dir.as_deref())?;
         let (pool, memory_limit) = memory::pool(config.memory);
         connectors.functions().charge(&pool);
-        let runtime_env =
-            RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill()).build_arc()?;
+        let environment = RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill());
+        let runtime_env = connectors.files().serve(environment).build_arc()?;
         let metrics = ExecutorMetrics::new(&connectors);
         Ok(Self {
             connectors,

@@ -46,6 +46,7 @@ use self::state::{Executors, Jobs};
 use super::{SchedulerConfig, exposure, net};
 use crate::connectors::registry::Connectors;
 use crate::plan::codec;
+use crate::plan::settings;
 use crate::plan::state::{Role, session_config, session_state};
 use crate::plan::tables;
 use crate::slots::Slots;
@@ -356,7 +357,7 @@ fn ballista_config(
 ) -> Result<BallistaConfig> {
     let defaults = session_config(&config.engine, connectors);
     let (own_partitions, slots) = (config.engine.partitions, slots.clone());
-    let builders = Arc::clone(connectors);
+    let (builders, own_settings) = (Arc::clone(connectors), defaults.clone());
     let by_tls = config.dialer.uses_tls();
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let own_origin = format!("{scheme}://{}", net::authority(&external_host, port));
@@ -397,11 +398,12 @@ fn ballista_config(
             _ => defaults.clone(),
         })),
         override_session_builder: Some(Arc::new(move |config| {
+            settings::check(&config, &own_settings)?;
             // Overrides the client: a job of the adaptive planner does not survive the loss of an executor.
             let config = config.set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false);
             // How executors reach each other is the cluster's to say.
             let config = config.set_bool(BALLISTA_CLIENT_USE_TLS, by_tls);
-            let state = session_state(Role::Server, config, &builders)?;
+            let state = session_state(Role::Scheduler, config, &builders)?;
             // Queries of Flight SQL are planned in the scheduler, so their sessions need the tables.
             tables::register(&state, &builders)?;
             Ok(state)

@@ -3,21 +3,19 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use arrow::array::{Array, ArrayRef};
 
-use super::config::{MARK_EVERY, STALE};
+use super::config::{MARK_EVERY, SESSION_PREFIX, STALE};
 use super::error::unusable;
 use crate::config::CacheConfig;
 use crate::{Error, Result};
 
-/// The name of a session's folder starts with this; nothing else in the cache folder is ever removed.
-const SESSION_PREFIX: &str = "session-";
-
-/// Where the files of one cached table are: a session, and a number in it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Where the files of one cached table are: a session, and a number in it. Whoever knows the session's name can read and
+/// remove its files, so it is printed nowhere.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Folder {
     session: String,
     /// 0 is the whole session.
@@ -45,7 +43,13 @@ impl Folder {
 
 impl std::fmt::Display for Folder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.session, self.number)
+        write!(f, "{SESSION_PREFIX}…/{}", self.number)
+    }
+}
+
+impl std::fmt::Debug for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Folder({self})")
     }
 }
 
@@ -68,6 +72,8 @@ pub(crate) struct ColumnKey {
 #[derive(Debug)]
 pub(crate) struct CacheStore {
     folder: PathBuf,
+    /// Whether the folder has been looked at, see [`Self::check`].
+    checked: OnceLock<()>,
     memory: Mutex<Memory>,
     marked: Mutex<HashMap<String, SystemTime>>,
 }
@@ -82,6 +88,7 @@ impl CacheStore {
     pub(crate) fn new(config: &CacheConfig) -> Self {
         Self {
             folder: config.folder.clone(),
+            checked: OnceLock::new(),
             memory: Mutex::new(Memory::new(config.memory_bytes)),
             marked: Mutex::default(),
         }
@@ -97,12 +104,25 @@ impl CacheStore {
         if !plain(file) {
             return Err(Error::PlanDecode { message: "a cached table names no file".to_owned() });
         }
+        self.check()?;
         self.mark(folder);
         Ok(self.path(folder).join(file))
     }
 
+    /// Makes the folder in the system's folder for temporary files, which all users share, this user's own: whoever owns it
+    /// could put files of their own in the place of a session's. A folder that the settings name is what they say.
+    fn check(&self) -> Result<()> {
+        if self.checked.get().is_some() || self.folder != CacheConfig::default().folder {
+            return Ok(());
+        }
+        own(&self.folder).map_err(|error| unusable(&self.folder, &error))?;
+        let _ = self.checked.set(());
+        Ok(())
+    }
+
     /// Makes `folder`, which other users of the machine may not read, and removes what dead sessions left.
     pub(crate) fn create(&self, folder: &Folder) -> Result<PathBuf> {
+        self.check()?;
         let path = self.path(folder);
         let made = fs::create_dir_all(&self.folder).and_then(|()| create_private(&path));
         made.map_err(|error| unusable(&path, &error))?;
@@ -171,6 +191,29 @@ impl CacheStore {
 fn create_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes a folder that no other user can enter, or sees to it that it is one.
+#[cfg(unix)]
+fn own(folder: &Path) -> std::io::Result<()> {
+    use std::io::{Error, ErrorKind};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    create_private(folder)?;
+    // Not of what a link leads to: another user may have put one here.
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Error::new(ErrorKind::PermissionDenied, "another user has made it"));
+    }
+    if found.mode() & 0o077 != 0 {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn own(folder: &Path) -> std::io::Result<()> {
+    create_private(folder)
 }
 
 #[cfg(not(unix))]
@@ -289,6 +332,29 @@ mod tests {
         assert!(memory.get(&key(1, 1)).is_some() && memory.get(&key(1, 3)).is_some());
         memory.forget(|key| key.column == 1);
         assert!(memory.get(&key(1, 1)).is_none() && memory.get(&key(1, 3)).is_some());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_folder_that_all_users_could_share_is_this_users_own() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("cache");
+        own(&folder).unwrap();
+        let mode = || fs::metadata(&folder).unwrap().mode() & 0o777;
+        assert_eq!(mode(), 0o700);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        own(&folder).unwrap();
+        assert_eq!(mode(), 0o700);
+        let link = temporary.path().join("link");
+        symlink(&folder, &link).unwrap();
+        assert!(own(&link).is_err(), "a link may lead anywhere");
+        fs::write(temporary.path().join("file"), "").unwrap();
+        assert!(own(&temporary.path().join("file")).is_err());
+        let name = CacheConfig::default().folder;
+        let user = rustix::process::geteuid().as_raw().to_string();
+        assert!(name.to_string_lossy().ends_with(&user), "{}", name.display());
     }
 
     #[test]

@@ -125,7 +125,8 @@ impl Connection {
             ("fetch.wait.max.ms", "50"),
         ];
         self.settings.client("firesteel-engine", &defaults, &RESERVED).map_err(|reserved| {
-            let message = format!("property {} is decided by the table that is read", reserved.0);
+            let reason = reserved.danger.unwrap_or("it is decided by the table that is read");
+            let message = format!("property {}: {reason}", reserved.name);
             Error::InvalidSetting { setting: ConfigField::KafkaProperties, message }
         })
     }

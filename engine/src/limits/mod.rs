@@ -1,0 +1,46 @@
+//! How much one request may ask for, checked before it costs anything.
+//!
+//! ```text
+//!  text of SQL ──▶ check_sql: its length, its tokens, how deep it nests ──▶ parser, planner
+//!  plan from a client ──▶ check_plan: how deep it nests, by its bytes ──▶ decoder
+//! ```
+//!
+//! The parser reads a chain such as `1 + 1 + …` in a loop, so its own limit of nesting does not see it; the tree that comes of
+//! it is as deep as the chain is long, and is walked, copied and dropped by recursion. Where a stack ends, the process ends,
+//! with everybody's queries. So both checks here are loops, and say no before there is a tree.
+//!
+//! What is left to recursion fits [`Deep`]'s stack, whatever stack the caller's thread has.
+
+mod plan;
+mod sql;
+mod stack;
+
+pub(crate) use self::plan::check_plan;
+pub(crate) use self::sql::check_sql;
+pub(crate) use self::stack::Deep;
+
+/// How much one statement of SQL, or one plan from a client, may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqlLimits {
+    /// The most bytes of a statement's text.
+    pub bytes: usize,
+    /// The most tokens of a statement: words, literals and signs.
+    pub tokens: usize,
+    /// How deep the tree of a statement may be: operators in a row, joins, set operations and parentheses count.
+    pub depth: usize,
+    /// The most nodes of a plan. Each use of a view or of a name in `WITH` counts all of it.
+    pub plan_nodes: usize,
+    /// The most bytes of one value that a function makes of smaller ones, such as `repeat`.
+    pub value_bytes: usize,
+}
+
+impl SqlLimits {
+    /// The largest `depth` that the stacks of an engine's threads are large enough for.
+    pub const DEEPEST: usize = 5_000;
+}
+
+impl Default for SqlLimits {
+    fn default() -> Self {
+        Self { bytes: 1 << 20, tokens: 200_000, depth: 1_000, plan_nodes: 20_000, value_bytes: 256 << 20 }
+    }
+}

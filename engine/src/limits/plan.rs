@@ -1,0 +1,162 @@
+//! The limits of a plan that a client sends, by its bytes.
+//!
+//! A plan is a protobuf message. How deep messages may lie in each other is limited by the decoder, but not how deep the tree
+//! is that comes of them: a chain of operators travels as one list (`BinaryExprNode`), and a table may carry a plan of its own
+//! as bytes. So the bytes are walked before anything is decoded, in a loop, without the schema: whatever could be a message
+//! is looked into.
+
+use prost::bytes::Buf;
+use prost::encoding::{WireType, decode_key, decode_varint};
+
+use super::SqlLimits;
+use super::sql::over;
+use crate::wire::{MAGIC, damaged};
+use crate::{ConfigField, Result};
+
+/// How deep messages may lie in each other, over all plans within plans. The decoder allows 100 for each.
+const NESTING: usize = 300;
+
+/// The fields of DataFusion's `BinaryExprNode`.
+const OPERANDS: u32 = 1;
+const OPERATOR: u32 = 3;
+
+/// Checks that a plan's bytes are within the limits. The error names the limit and its setting.
+pub(crate) fn check_plan(bytes: &[u8], limits: &SqlLimits) -> Result<()> {
+    let mut left = vec![(bytes, 0, 0)];
+    while let Some((bytes, depth, nesting)) = left.pop() {
+        let bytes = bytes.strip_prefix(MAGIC).unwrap_or(bytes);
+        let Some(fields) = fields(bytes) else { continue };
+        let depth = depth + operators(&fields);
+        if depth > limits.depth {
+            return Err(over("the depth of the plan", limits.depth, ConfigField::LimitsSqlDepth));
+        }
+        if nesting > NESTING {
+            return Err(damaged(format!("its messages lie in each other more than {NESTING} deep")));
+        }
+        left.extend(fields.into_iter().map(|(_, bytes)| (bytes, depth, nesting + 1)));
+    }
+    Ok(())
+}
+
+/// The operators of a message that may be a chain of them.
+fn operators(fields: &[(u32, &[u8])]) -> usize {
+    let operator = |(tag, text): &(u32, &[u8])| *tag == OPERATOR && text.iter().all(u8::is_ascii_alphabetic);
+    let is_chain = fields.iter().all(|field| field.0 == OPERANDS || operator(field))
+        && fields.iter().any(|(tag, _)| *tag == OPERATOR);
+    if is_chain { fields.len().saturating_sub(2) } else { 0 }
+}
+
+/// The fields of a message that have a length, with their numbers; `None` where the bytes are no message.
+fn fields(mut bytes: &[u8]) -> Option<Vec<(u32, &[u8])>> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let (tag, kind) = decode_key(&mut bytes).ok()?;
+        let skip = match kind {
+            WireType::Varint => {
+                decode_varint(&mut bytes).ok()?;
+                0
+            }
+            WireType::SixtyFourBit => 8,
+            WireType::ThirtyTwoBit => 4,
+            WireType::LengthDelimited => {
+                let length = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
+                let (content, _) = bytes.split_at_checked(length)?;
+                found.push((tag, content));
+                length
+            }
+            WireType::StartGroup | WireType::EndGroup => return None,
+        };
+        if skip > bytes.remaining() {
+            return None;
+        }
+        bytes.advance(skip);
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::Result as DataFusionResult;
+    use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
+    use datafusion_proto::protobuf::logical_expr_node::ExprType;
+    use datafusion_proto::protobuf::{BinaryExprNode, LogicalExprNode};
+    use prost::Message as _;
+
+    use super::*;
+    use crate::Error;
+
+    fn encoded(plan: &LogicalPlan) -> Vec<u8> {
+        datafusion_proto::bytes::logical_plan_to_bytes(plan).unwrap().to_vec()
+    }
+
+    fn sum(terms: usize) -> Expr {
+        (1..terms).fold(lit(1), |sum, _| sum + col("a"))
+    }
+
+    fn plan(exprs: Vec<Expr>) -> DataFusionResult<LogicalPlan> {
+        LogicalPlanBuilder::values(vec![vec![lit(1)]])?
+            .project(vec![col("column1").alias("a")])?
+            .project(exprs)?
+            .build()
+    }
+
+    #[test]
+    fn a_plan_is_as_deep_as_its_longest_chain() {
+        let limits = SqlLimits { depth: 40, ..SqlLimits::default() };
+        let fits = encoded(&plan(vec![sum(40), sum(39).alias("b")]).unwrap());
+        check_plan(&fits, &limits).unwrap();
+        let error = check_plan(&encoded(&plan(vec![sum(60)]).unwrap()), &limits).unwrap_err();
+        assert!(
+            matches!(error, Error::OverLimit { setting: ConfigField::LimitsSqlDepth, most: 40, .. }),
+            "{error}"
+        );
+        // Many columns, and a long list, are no chain.
+        let wide = (0..500).map(|n| (sum(3) * lit(n)).alias(format!("c{n}")));
+        let list = col("a").in_list((0..500).map(lit).collect(), false);
+        check_plan(&encoded(&plan(wide.chain([list]).collect()).unwrap()), &limits).unwrap();
+    }
+
+    /// The message of a chain whose first operand is `first`.
+    fn chain(first: LogicalExprNode, terms: usize) -> LogicalExprNode {
+        let operands = std::iter::once(first).chain(vec![LogicalExprNode::default(); terms]).collect();
+        LogicalExprNode {
+            expr_type: Some(ExprType::BinaryExpr(BinaryExprNode { operands, op: "Plus".into() })),
+        }
+    }
+
+    #[test]
+    fn a_chain_of_a_million_operators_and_chains_in_chains_are_refused() {
+        let limits = SqlLimits::default();
+        let one = |bytes: &[u8]| [&[0x0a], prost_length(bytes.len()).as_slice(), bytes].concat();
+        // A million operands of one byte each, with their lengths.
+        let operands: Vec<u8> = one(&[0x08]).repeat(1_000_000);
+        let bytes = [operands.as_slice(), b"\x1a\x04Plus"].concat();
+        check_plan(&bytes, &limits).unwrap_err();
+        let mut nested = LogicalExprNode::default();
+        for _ in 0..4 {
+            nested = chain(nested, 400);
+        }
+        check_plan(&nested.encode_to_vec(), &limits).unwrap_err();
+        let mut deep = vec![0x08, 0x01];
+        for _ in 0..100_000 {
+            deep = one(&deep);
+            if deep.len() > 1 << 14 {
+                break;
+            }
+        }
+        assert!(matches!(check_plan(&deep, &limits), Err(Error::PlanDecode { .. })));
+    }
+
+    fn prost_length(length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        prost::encoding::encode_varint(length as u64, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn what_is_no_message_is_left_to_the_decoder() {
+        for bytes in [&b""[..], b"\xff\xff", b"FSTL", b"FSTL\x0a", b"plain text", &[0x0a; 64]] {
+            check_plan(bytes, &SqlLimits::default()).unwrap();
+        }
+    }
+}
