@@ -59,8 +59,8 @@ LABEL org.opencontainers.image.title="firesteel" \
 # may be read-only where /tmp is a volume.
 USER 65532:65532
 WORKDIR /
-# Scheduler; executor: Flight, orders, health; inference, its health, and that of consumers.
-EXPOSE 50050 50051 50052 50053 50060 50061 50062
+# Scheduler; executor: Flight, orders, health; the scheduler's health; inference, its health, and that of consumers.
+EXPOSE 50050 50051 50052 50053 50054 50060 50061 50062
 # For engines of containers that look for themselves; Kubernetes has its own probes. It asks a scheduler; for another role
 # set FIRESTEEL_HEALTH_URL, such as http://127.0.0.1:50053/healthz for an executor.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/usr/local/bin/firesteel", "health"]
