@@ -39,7 +39,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::door::{Door, Owners};
 use self::metrics::SchedulerMetrics;
 use self::recovery::{JobAborter, StageCommitGraph};
 use self::state::{Executors, Jobs};
@@ -132,7 +131,7 @@ impl Scheduler {
             None => connectors.slots().clone(),
             Some(_) => Slots::default(),
         };
-        let owners = Arc::new(Owners::default());
+        let owners = Arc::new(door::Owners::default());
         let external_host = external_host(config, address);
         let access = access(config, &external_host);
         let ballista = ballista_config(config, (external_host, address.port()), connectors, &slots, &owners)?;
@@ -157,8 +156,8 @@ impl Scheduler {
         let server = Arc::new(server);
         metrics.on_submitted(wrap_graphs(&server, &jobs));
         let dialling = (config.dialer.uses_tls(), net::customize(config.dialer.clone()));
-        let door = Door::new(
-            Arc::clone(&server),
+        let door = door::Door::new(
+            (Arc::clone(&server), Arc::clone(connectors)),
             Arc::clone(&executors),
             &jobs,
             Arc::clone(&owners),
@@ -353,7 +352,7 @@ fn ballista_config(
     (external_host, port): (String, u16),
     connectors: &Arc<Connectors>,
     slots: &Slots,
-    owners: &Arc<Owners>,
+    owners: &Arc<door::Owners>,
 ) -> Result<BallistaConfig> {
     let defaults = session_config(&config.engine, connectors);
     let (own_partitions, slots) = (config.engine.partitions, slots.clone());
@@ -390,7 +389,7 @@ fn ballista_config(
         grpc_server_max_encoding_message_size: max_message(),
         grpc_client_max_message_size: max_message(),
         override_create_grpc_client_endpoint: Some(net::customize(config.dialer.clone())),
-        job_id_generator: Some(Arc::<Owners>::clone(owners)),
+        job_id_generator: Some(Arc::<door::Owners>::clone(owners)),
         // The settings of a client override these. A client of Flight SQL has none, and gets as many partitions as
         // there are slots.
         override_config_producer: Some(Arc::new(move || match (own_partitions, slots.get()) {

@@ -28,8 +28,9 @@ use firesteel_common::access::{Caller, Role};
 use tonic::{Request, Response, Status};
 
 use super::owners::Owners;
-use super::{Door, caller, plan};
+use super::{Door, caller, invalid, plan};
 use crate::cluster::scheduler::Server;
+use crate::limits::check_plan;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -56,6 +57,9 @@ impl GrpcDoor {
     fn submitter(&self, request: &Request<ExecuteQueryParams>) -> Result<Caller, Status> {
         let caller = caller(request)?;
         caller.needs(Role::Reader)?;
+        if let Some(Query::LogicalPlan(bytes)) = &request.get_ref().query {
+            check_plan(bytes, self.0.connectors.limits()).map_err(|error| invalid(&error))?;
+        }
         match &request.get_ref().query {
             // Decoded a second time for those alone whom the answer keeps from something.
             Some(Query::LogicalPlan(bytes)) if caller.needs(Role::Writer).is_err() => {

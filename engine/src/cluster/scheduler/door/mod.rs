@@ -34,14 +34,18 @@ pub(super) use self::rest::guard;
 use super::Server;
 use super::failed;
 use super::state::{Executors, Jobs};
-use crate::Result;
+use crate::connectors::registry::Connectors;
+use crate::error::encode;
 use crate::wire::MAX_MESSAGE;
+use crate::{Error, Result};
 
 /// What the doors share.
 pub(super) struct Door {
     server: Arc<Server>,
     executors: Arc<Executors>,
     owners: Arc<Owners>,
+    /// How much a statement or a plan may ask for.
+    connectors: Arc<Connectors>,
     /// Who may ask, for handshakes: the gate lets them through.
     access: Arc<Access>,
     /// The functions that plans are decoded with when their role is asked for.
@@ -53,7 +57,7 @@ pub(super) struct Door {
 impl Door {
     /// Creates the doors of `server`. Executors are dialled over TLS where `tls` says so, and as `dial` adds.
     pub(super) async fn new(
-        server: Arc<Server>,
+        (server, connectors): (Arc<Server>, Arc<Connectors>),
         executors: Arc<Executors>,
         jobs: &Jobs,
         owners: Arc<Owners>,
@@ -64,7 +68,15 @@ impl Door {
         let context = jobs.create_or_update_session("firesteel-door", &config).await.map_err(failed)?;
         let dial = Arc::new(BallistaConfigGrpcEndpoint::new(dial));
         let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, tls, Some(dial));
-        Ok(Arc::new(Self { server, executors, owners, access, decoding: context.task_ctx(), proxy }))
+        Ok(Arc::new(Self {
+            server,
+            executors,
+            owners,
+            connectors,
+            access,
+            decoding: context.task_ctx(),
+            proxy,
+        }))
     }
 
     /// The door of Ballista's gRPC.
@@ -76,6 +88,11 @@ impl Door {
     pub(super) fn flight(self: &Arc<Self>, sql: bool) -> FlightDoor {
         FlightDoor::new(Arc::clone(self), sql)
     }
+}
+
+/// What a caller gets who asks for more than is allowed: a sentence, with the error behind it for clients of ours.
+fn invalid(error: &Error) -> Status {
+    Status::invalid_argument(encode(error))
 }
 
 /// Who sent `request`, as the gate has found.
