@@ -21,7 +21,6 @@ pub(crate) use self::engine::EngineArgs;
 pub(crate) use self::files::FileArgs;
 pub(crate) use self::health::HealthListenArgs;
 pub(crate) use self::kafka::KafkaArgs;
-pub(crate) use self::limits::LimitArgs;
 pub(crate) use self::load::LoadArgs;
 pub(crate) use self::model::{DeviceArgs, InferenceArgs, precision};
 pub(crate) use self::mongodb::MongoArgs;

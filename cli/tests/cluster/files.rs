@@ -37,6 +37,34 @@ async fn a_flight_sql_client_has_the_schedulers_files_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flight_sql_client_meets_limits_and_the_scheduler_lives() {
+    let cluster = Cluster::start(settings(), 1).await;
+    let mut client = flight_sql(&cluster).await;
+    let sum = |terms: usize| format!("SELECT {} AS s", vec!["1"; terms].join("+"));
+    let terms: Vec<String> = (0..20_000).map(|n| format!("a={n}")).collect();
+    let either = format!("SELECT count(*) FROM (VALUES (1)) AS t(a) WHERE {}", terms.join(" OR "));
+    let doubling: String =
+        (1..40).map(|n| format!(", t{n} AS (SELECT a.x FROM t{0} a, t{0} b)", n - 1)).collect();
+    for (sql, words) in [
+        (sum(500_000), "limits.sql_depth"),
+        (either, "limits.sql_depth"),
+        (format!("SELECT '{}'", "x".repeat(2 << 20)), "limits.sql_bytes"),
+        ("SELECT length(repeat('x', 2000000000)) AS n".to_owned(), "limits.value_bytes"),
+        (format!("WITH t0 AS (SELECT 1 AS x){doubling} SELECT * FROM t39"), "limits.plan_nodes"),
+        ("SET datafusion.execution.target_partitions = 1000000000".to_owned(), "from 1 to 10000"),
+        ("SET datafusion.catalog.location = '/etc'".to_owned(), "datafusion.catalog.location"),
+    ] {
+        let asked = in_time("the refusal", client.execute(sql.clone(), None)).await;
+        let told = asked.expect_err(&sql[..sql.len().min(60)]).to_string();
+        assert!(told.contains(words), "{words}: {told}");
+        in_time("a query behind it", client.execute("SELECT 41 + 1".to_owned(), None))
+            .await
+            .expect("an answer");
+    }
+    in_time("a deep query", client.execute(sum(900), None)).await.expect("it is within the limits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_executor_has_its_own_files_whatever_the_scheduler_has() {
     let cluster = Cluster::start(settings().executor(&["--allow-read", "", "--allow-write", ""]), 1).await;
     std::fs::write(cluster.folder().join("key.csv"), "a,b\n1,2\n").expect("a file");

@@ -3,6 +3,7 @@
 
 mod attack;
 mod basics;
+mod broken;
 mod caching;
 mod classify;
 mod doors;
@@ -12,6 +13,7 @@ mod foreign;
 mod history;
 mod kills;
 mod leaving;
+mod reconnect;
 mod rows;
 mod shell;
 mod support;

@@ -18,6 +18,7 @@ mod memory;
 pub mod ports;
 mod role;
 pub mod samples;
+mod secured;
 mod tcp;
 
 pub use cleanup::{TempDatabase, TempTopics, create_collection, fill_collection};
@@ -29,6 +30,7 @@ pub use kafka::publish;
 #[cfg(feature = "engine")]
 pub use memory::MemoryConnector;
 pub use role::{Role, binary};
+pub use secured::{Authorized, SecuredKafka};
 pub use tcp::Proxy;
 
 use std::time::{Duration, Instant};

@@ -102,6 +102,9 @@ fn listed(name: &str) -> Option<Values> {
     found.or_else(|| name.starts_with(FORMATS).then_some(Values::Text(64)))
 }
 
+/// Settings that the scheduler sets itself, whatever a client sends.
+const OVERRIDDEN: [&str; 2] = ["ballista.client.use_tls", "ballista.planner.adaptive.enabled"];
+
 /// Checks a setting that a user chooses.
 pub(crate) fn check_one(name: &str, value: &str) -> Result<()> {
     let refused = |message: String| Err(Error::SessionSetting { name: name.to_owned(), message });
@@ -132,7 +135,8 @@ pub(crate) fn check(session: &SessionConfig, own: &SessionConfig) -> Result<()> 
     };
     let defaults = [own, &SessionConfig::new_with_ballista(), &SessionConfig::new()].map(values);
     for entry in session.options().entries() {
-        let is_default = defaults.iter().any(|values| values.get(&entry.key) == Some(&entry.value));
+        let is_default = OVERRIDDEN.contains(&entry.key.as_str())
+            || defaults.iter().any(|values| values.get(&entry.key) == Some(&entry.value));
         match &entry.value {
             _ if is_default => {}
             // A text that is not there.
@@ -238,6 +242,7 @@ mod tests {
     #[test]
     fn settings_that_came_with_a_query_are_checked() {
         let with = |name: &str, value: &str| own().set_str(name, value);
+        check(&with("ballista.client.use_tls", "true"), &own()).unwrap();
         check(&with("datafusion.execution.target_partitions", "32"), &own()).unwrap();
         for (name, value) in [
             ("datafusion.execution.target_partitions", "1000000000"),

@@ -34,19 +34,20 @@ pub(super) use self::rest::guard;
 use super::Server;
 use super::failed;
 use super::state::{Executors, Jobs};
+use crate::connectors::registry::Connectors;
 use crate::error::encode;
 use crate::wire::MAX_MESSAGE;
-use crate::{Error, Result, SqlLimits};
+use crate::{Error, Result};
 
 /// What the doors share.
 pub(super) struct Door {
     server: Arc<Server>,
     executors: Arc<Executors>,
     owners: Arc<Owners>,
+    /// How much a statement or a plan may ask for.
+    connectors: Arc<Connectors>,
     /// Who may ask, for handshakes: the gate lets them through.
     access: Arc<Access>,
-    /// How much one statement or plan may ask for.
-    limits: SqlLimits,
     /// The functions that plans are decoded with when their role is asked for.
     decoding: Arc<TaskContext>,
     /// Forwards what clients fetch to the executors.
@@ -56,19 +57,26 @@ pub(super) struct Door {
 impl Door {
     /// Creates the doors of `server`. Executors are dialled over TLS where `tls` says so, and as `dial` adds.
     pub(super) async fn new(
-        server: Arc<Server>,
+        (server, connectors): (Arc<Server>, Arc<Connectors>),
         executors: Arc<Executors>,
         jobs: &Jobs,
         owners: Arc<Owners>,
-        (access, limits): (Arc<Access>, SqlLimits),
+        access: Arc<Access>,
         (tls, dial): (bool, EndpointOverrideFn),
     ) -> Result<Arc<Self>> {
         let config = jobs.produce_config();
         let context = jobs.create_or_update_session("firesteel-door", &config).await.map_err(failed)?;
         let dial = Arc::new(BallistaConfigGrpcEndpoint::new(dial));
         let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, tls, Some(dial));
-        let decoding = context.task_ctx();
-        Ok(Arc::new(Self { server, executors, owners, access, limits, decoding, proxy }))
+        Ok(Arc::new(Self {
+            server,
+            executors,
+            owners,
+            connectors,
+            access,
+            decoding: context.task_ctx(),
+            proxy,
+        }))
     }
 
     /// The door of Ballista's gRPC.
@@ -82,12 +90,12 @@ impl Door {
     }
 }
 
+/// What a caller gets who asks for more than is allowed: a sentence, with the error behind it for clients of ours.
+fn invalid(error: &Error) -> Status {
+    Status::invalid_argument(encode(error))
+}
+
 /// Who sent `request`, as the gate has found.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     Ok(Caller::of(request.extensions())?.clone())
-}
-
-/// The answer to what is over a limit, or no setting of a client's. Our client reads the error out of it.
-fn refused(error: &Error) -> Status {
-    Status::invalid_argument(encode(error))
 }

@@ -22,9 +22,9 @@ use tokio::sync::OnceCell;
 use tonic::{Request, Status};
 
 use crate::cluster::scheduler::door::owners::Owners;
-use crate::cluster::scheduler::door::{Door, plan, refused};
+use crate::cluster::scheduler::door::{Door, invalid, plan};
 use crate::limits::check_sql;
-use crate::plan::settings;
+use crate::plan::settings::check_statements;
 
 /// The most prepared statements of a session.
 const MOST_PREPARED: usize = 256;
@@ -70,13 +70,12 @@ impl Session {
         }
     }
 
-    /// Checks that the caller may run a statement: that it is within the limits, and chooses no setting that is not a
-    /// client's. Who may write may run all; for others it is planned first.
+    /// Checks that a statement is within the limits and that the caller may run it. Who may write may run all; for others
+    /// it is planned first.
     pub(super) async fn may_run(&self, caller: &Caller, sql: &str) -> Result<(), Status> {
         caller.needs(Role::Reader)?;
-        let limits = &self.backend.door.limits;
-        let allowed = check_sql(sql, limits).and_then(|()| settings::check_statements(sql));
-        allowed.map_err(|error| refused(&error))?;
+        let limits = self.backend.door.connectors.limits();
+        check_sql(sql, limits).and_then(|()| check_statements(sql)).map_err(|error| invalid(&error))?;
         if caller.needs(Role::Writer).is_ok() {
             return Ok(());
         }
