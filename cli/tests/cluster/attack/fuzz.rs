@@ -16,10 +16,13 @@ use rand::{Rng as _, SeedableRng as _};
 use super::broken::{deep, field, mutate, noise};
 
 #[path = "../../../../fuzz/src/engine.rs"]
+#[allow(unreachable_pub, reason = "public in fuzz/")]
 mod engine;
 #[path = "../../../../fuzz/src/images.rs"]
+#[allow(unreachable_pub, reason = "public in fuzz/")]
 mod images;
 #[path = "../../../../fuzz/src/records.rs"]
+#[allow(unreachable_pub, reason = "public in fuzz/")]
 mod records;
 
 /// The targets: a name, and what reads the bytes.

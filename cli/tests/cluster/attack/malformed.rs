@@ -109,8 +109,9 @@ async fn broken_requests_end_nothing_and_leave_nothing() {
             .all(|(before, after)| after.unwrap_or(u64::MAX) <= before.unwrap_or(0) + MORE)
     })
     .await;
+    let after = resident(&fortress);
     let mib = |bytes: Option<u64>| bytes.unwrap_or_default() >> 20;
-    for (((name, role), before), after) in fortress.roles.iter_mut().zip(&before).zip(resident(&fortress)) {
+    for (((name, role), before), after) in fortress.roles.iter_mut().zip(&before).zip(after) {
         println!("{name}: {} MiB before, {} MiB after {number} requests a door", mib(*before), mib(after));
         assert!(!role.said().contains("panicked"), "{name} has panicked:\n{}", role.said());
     }

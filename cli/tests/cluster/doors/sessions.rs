@@ -77,7 +77,7 @@ async fn a_session_keeps_a_limited_number_of_statements() {
 async fn a_statement_of_flight_sql_is_within_the_limits() {
     let cluster = Cluster::start(settings(), 1).await;
     let mut client = connect(cluster.address()).await;
-    let deep = format!("SELECT {}1", "1 + ".repeat(100_000));
+    let deep = format!("SELECT {}1", "1 + ".repeat(5_000));
     let long = format!("SELECT '{}'", "x".repeat(2 << 20));
     for (sql, setting) in [
         (deep.as_str(), "limits.sql_depth"),
