@@ -61,6 +61,15 @@ async fn a_page_of_the_web_gets_in_nowhere() {
     let told = run(&mut client, "SELECT * FROM pwned").await.expect_err("no such table");
     assert!(told.contains("pwned"), "{told}");
     assert_eq!(ask("GET", "/api/jobs", &[], &[]).await, 200);
+    // A page that is allowed asks whether it may, and then does.
+    let listed =
+        Cluster::start(settings().scheduler(&["--cors-allowed-origins", "https://console.example"]), 0).await;
+    let console = ("Origin", "https://console.example");
+    let asks = [console, ("Access-Control-Request-Method", "PATCH")];
+    for (method, headers) in [("OPTIONS", asks.as_slice()), ("GET", &[console])] {
+        let answer = http_with(listed.address(), method, "/api/jobs", headers, &[]).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{method}");
+    }
     let own = format!("http://{address}");
     assert_eq!(ask("GET", "/api/jobs", &[("Origin", &own)], &[]).await, 200);
 }

@@ -1,20 +1,27 @@
 //! The scheduler: plans queries, pushes tasks to executors as soon as they can run, and tracks jobs and executors.
 //!
-//! Its state is in memory. When it dies, the running jobs are lost and their clients get an error; executors register
-//! again with the next scheduler by themselves. With an event log, finished jobs can be listed after a restart.
+//! Its state is in memory. When it dies, the running jobs are lost; executors register again with the next scheduler by
+//! themselves, and our clients run a query that only reads again. With an event log, finished jobs can be listed after a
+//! restart. A scheduler whose event loop has ended cannot go on and ends, see [`pulse`].
 
 mod door;
+mod event_log;
+mod jobs;
 mod metrics;
 mod overview;
+mod pulse;
 mod recovery;
+mod reports;
 mod routes;
 mod state;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use ballista_core::JobId;
@@ -22,6 +29,7 @@ use ballista_core::config::{
     BALLISTA_ADAPTIVE_PLANNER_ENABLED, BALLISTA_CLIENT_USE_TLS, TaskSchedulingPolicy,
 };
 use ballista_core::ids::new_instance_id;
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::scheduler::ExecutorMetadata;
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::SchedulerConfig as BallistaConfig;
@@ -38,11 +46,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::Request;
 
-use self::door::{Door, Owners};
+use self::event_log::{Folder, event_log};
+use self::jobs::Limits;
 use self::metrics::SchedulerMetrics;
+use self::pulse::Pulse;
 use self::recovery::{JobAborter, StageCommitGraph};
-use self::state::{Executors, Jobs};
+use self::state::{Executors, Jobs, Rules};
+use super::identity::Identity;
 use super::{SchedulerConfig, exposure, net};
 use crate::connectors::registry::Connectors;
 use crate::plan::codec;
@@ -54,9 +66,6 @@ use crate::wire::max_message;
 use crate::{ConfigField, Error, Result};
 
 const ROLE: &str = "the scheduler";
-
-/// Why a job is ended that would count rows twice.
-const LOST_WITH_INPUT: &str = "it cannot be recovered within the job, run the query again";
 
 /// The interval at which a draining scheduler checks whether jobs have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -79,6 +88,8 @@ struct Parts {
     executors: Arc<Executors>,
     jobs: Arc<Jobs>,
     registered: mpsc::UnboundedReceiver<ExecutorMetadata>,
+    pulse: Arc<Pulse>,
+    event_log: Option<event_log::Writer>,
     router: Router,
     health_router: Router,
     tls: Option<ServerTls>,
@@ -132,18 +143,29 @@ impl Scheduler {
             None => connectors.slots().clone(),
             Some(_) => Slots::default(),
         };
-        let owners = Arc::new(Owners::default());
+        let owners = Arc::new(door::Owners::default());
         let external_host = external_host(config, address);
         let access = access(config, &external_host);
         let ballista = ballista_config(config, (external_host, address.port()), connectors, &slots, &owners)?;
         let ballista = Arc::new(ballista);
+        let log = config.event_log_dir.as_deref().map(|dir| open_log(dir, config)).transpose()?;
         let history = config.event_log_dir.as_deref().map(open_history).transpose()?;
+        let (log, writer) = log.map(event_log).unzip();
 
         let cluster = BallistaCluster::new_from_config(&ballista).await.map_err(failed)?;
         let (sender, registered) = mpsc::unbounded_channel();
-        let executors =
-            Arc::new(Executors::new(cluster.cluster_state(), config.executor_timeout, sender, slots));
-        let jobs = Arc::new(Jobs::new(cluster.job_state(), Arc::clone(&owners)));
+        let rules = Rules {
+            timeout: config.executor_timeout,
+            clock: Instant::now,
+            identity: Identity::of(&config.engine),
+            mismatch: config.mismatched_executors,
+        };
+        let pulse = Arc::new(Pulse::new());
+        let executors = Executors::new(cluster.cluster_state(), rules, sender, slots, Arc::clone(&pulse));
+        let executors = Arc::new(executors);
+        let age = (!config.job_state_clean_up.is_zero()).then_some(config.job_state_clean_up);
+        let limits = Limits { jobs: config.finished_jobs, age };
+        let jobs = Arc::new(Jobs::new(cluster.job_state(), limits, Arc::clone(&owners), log));
         let metrics = Arc::new(SchedulerMetrics::new());
         let cluster = BallistaCluster::new(Arc::clone(&executors) as _, Arc::clone(&jobs) as _);
         let mut server = Server::new(
@@ -157,20 +179,20 @@ impl Scheduler {
         let server = Arc::new(server);
         metrics.on_submitted(wrap_graphs(&server, &jobs));
         let dialling = (config.dialer.uses_tls(), net::customize(config.dialer.clone()));
-        let door = Door::new(
-            Arc::clone(&server),
+        let door = door::Door::new(
+            (Arc::clone(&server), Arc::clone(connectors)),
             Arc::clone(&executors),
             &jobs,
             Arc::clone(&owners),
             Arc::clone(&access),
             dialling,
-            config.engine.limits,
         );
         let door = door.await?;
         let state = routes::AppState {
             server: Arc::clone(&server),
             executors: Arc::clone(&executors),
             metrics,
+            pulse: Arc::clone(&pulse),
             min_ready_executors: config.min_ready_executors,
         };
         // A handshake may have its token where the gate does not look.
@@ -188,6 +210,8 @@ impl Scheduler {
             executors,
             jobs,
             registered,
+            pulse,
+            event_log: writer,
             no_executors_grace: config.no_executors_grace,
             grace: config.grace,
         };
@@ -207,6 +231,9 @@ impl Scheduler {
     /// Serves until `shutdown` is cancelled, and then waits for running jobs, for at most the grace period.
     ///
     /// Ballista's own background tasks run until the runtime ends.
+    ///
+    /// # Errors
+    /// A scheduler that cannot go on: its socket fails, or its event loop has ended. The process has to be started again.
     pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<()>> {
         Box::pin(async move {
             let Self { listener, address, health, parts } = self;
@@ -223,26 +250,46 @@ impl Scheduler {
             let stop = CancellationToken::new();
             let watched = health
                 .map(|(listener, _)| tokio::spawn(http::serve(listener, parts.health_router, stop.clone())));
+            let log_stop = CancellationToken::new();
+            let log = parts.event_log.map(|log| {
+                let api = ballista_scheduler::api::get_routes(Arc::clone(&parts.server));
+                tokio::spawn(log.run(api, log_stop.clone()))
+            });
             let serve = http::Server::new(listener, parts.router).with_tls(parts.tls).run(stop.clone());
             tokio::pin!(serve);
-            tokio::select! {
-                () = &mut serve => {}
+            let beats = pulse::watch(&parts.pulse, || {
+                let (server, beat) = (Arc::clone(&parts.server), Request::new(parts.pulse.beat()));
+                async move { SchedulerGrpc::update_task_status(server.as_ref(), beat).await.map(drop) }
+            });
+            let served = tokio::select! {
+                () = &mut serve => Ok(()),
+                status = beats => {
+                    tracing::error!(%status, "the event loop has ended");
+                    Err(failed("its event loop has ended, after a panic that its log shows; it has to be started again"))
+                }
                 () = async {
                     shutdown.cancelled().await;
                     drain(&parts.server, parts.grace).await;
                 } => {
                     stop.cancel();
                     serve.await;
+                    Ok(())
                 }
-            }
+            };
             watchers.shutdown().await;
             stop.cancel();
+            log_stop.cancel();
+            if let Some(log) = log
+                && tokio::time::timeout(event_log::LAST, log).await.is_err()
+            {
+                tracing::warn!("the folder of the event log does not answer");
+            }
             if let Some(watched) = watched
                 && watched.await.is_err()
             {
                 tracing::warn!("the health service panicked");
             }
-            Ok(())
+            served
         })
     }
 }
@@ -257,10 +304,10 @@ fn wrap_graphs(server: &Arc<Server>, jobs: &Arc<Jobs>) -> impl Fn(&JobId) + Send
         let running = strong.state.task_manager.get_running_job_cache();
         let Some(cached) = running.get(job) else { return };
         let (server, jobs, runtime) = (Weak::clone(&server), Arc::clone(&jobs), runtime.clone());
-        let aborter: JobAborter = Arc::new(move |job| {
+        let aborter: JobAborter = Arc::new(move |job, reason| {
             let Some(server) = server.upgrade() else { return };
-            jobs.set_reason(&job, &Error::LostWork { message: LOST_WITH_INPUT.to_owned() });
-            tracing::warn!(%job, "aborting a job that cannot recover from the loss of an executor");
+            jobs.set_reason(&job, &reason);
+            tracing::warn!(%job, %reason, "aborting a job");
             runtime.spawn(async move {
                 if let Err(error) = server.cancel_job(job).await {
                     tracing::error!(%error, "cannot abort a job");
@@ -299,13 +346,21 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Component { role: ROLE, message: error.to_string() }
 }
 
-fn open_history(dir: &Path) -> Result<Arc<HistoryStore>> {
-    let opened = create_private(dir).and_then(|()| HistoryStore::load(dir));
-    opened.map(Arc::new).map_err(|error| Error::Folder {
+fn open_log(dir: &Path, config: &SchedulerConfig) -> Result<Folder> {
+    let (bytes, age) = (config.event_log_bytes, config.event_log_age);
+    create_private(dir).map(|()| Folder::new(dir, bytes, age)).map_err(|error| unusable(dir, &error))
+}
+
+fn unusable(dir: &Path, error: &std::io::Error) -> Error {
+    Error::Folder {
         setting: ConfigField::SchedulerEventLogDir,
         path: dir.display().to_string(),
         message: error.to_string(),
-    })
+    }
+}
+
+fn open_history(dir: &Path) -> Result<Arc<HistoryStore>> {
+    HistoryStore::load(dir).map(Arc::new).map_err(|error| unusable(dir, &error))
 }
 
 /// Creates a folder that its owner alone can enter. One that exists stays as it is, with a warning if others can.
@@ -354,7 +409,7 @@ fn ballista_config(
     (external_host, port): (String, u16),
     connectors: &Arc<Connectors>,
     slots: &Slots,
-    owners: &Arc<Owners>,
+    owners: &Arc<door::Owners>,
 ) -> Result<BallistaConfig> {
     let defaults = session_config(&config.engine, connectors);
     let (own_partitions, slots) = (config.engine.partitions, slots.clone());
@@ -379,11 +434,13 @@ fn ballista_config(
         no_executors_grace_period_seconds: seconds(config.no_executors_grace),
         min_ready_executors: config.min_ready_executors,
         finished_job_data_clean_up_interval_seconds: seconds(config.job_data_clean_up),
-        finished_job_state_clean_up_interval_seconds: seconds(config.job_state_clean_up),
+        // See `jobs`: finished jobs are forgotten there.
+        finished_job_state_clean_up_interval_seconds: 0,
         advertise_flight_endpoint: config.advertise_flight_endpoint.clone(),
         enable_embedded_flight_proxy: config.flight_proxy,
         flight_sql: config.flight_sql,
-        event_log_dir: config.event_log_dir.as_deref().map(|dir| dir.to_string_lossy().into_owned()),
+        // See `event_log`: Ballista's event loop would wait for the disk.
+        event_log_dir: None,
         cors_allowed_origins: cors,
         // `/` lists the routes; Ballista's page there would redirect to another host.
         web_tui_route: "/tui".to_owned(),
@@ -391,7 +448,7 @@ fn ballista_config(
         grpc_server_max_encoding_message_size: max_message(),
         grpc_client_max_message_size: max_message(),
         override_create_grpc_client_endpoint: Some(net::customize(config.dialer.clone())),
-        job_id_generator: Some(Arc::<Owners>::clone(owners)),
+        job_id_generator: Some(Arc::<door::Owners>::clone(owners)),
         // The settings of a client override these. A client of Flight SQL has none, and gets as many partitions as
         // there are slots.
         override_config_producer: Some(Arc::new(move || match (own_partitions, slots.get()) {

@@ -278,7 +278,7 @@ mod tests {
     }
 
     async fn read(locations: Vec<PartitionLocation>, work: &TempDir) -> Result<Vec<RecordBatch>> {
-        let config = SessionConfig::new().set_str("ballista.client.io_retry_wait_time_ms", "1");
+        let config = SessionConfig::new_with_ballista().set_str("ballista.client.io_retry_wait_time_ms", "1");
         collect(reader(locations, work)?, SessionContext::new_with_config(config).task_ctx()).await
     }
 

@@ -28,8 +28,10 @@ use firesteel_common::access::{Caller, Role};
 use tonic::{Request, Response, Status};
 
 use super::owners::Owners;
-use super::{Door, caller, plan};
+use super::{Door, caller, invalid, plan};
 use crate::cluster::scheduler::Server;
+use crate::limits::check_plan;
+use crate::cluster::scheduler::reports::keep_usable;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -57,7 +59,7 @@ impl GrpcDoor {
         let caller = caller(request)?;
         caller.needs(Role::Reader)?;
         if let Some(Query::LogicalPlan(bytes)) = &request.get_ref().query {
-            self.0.check_plan(bytes)?;
+            check_plan(bytes, self.0.connectors.limits()).map_err(|error| invalid(&error))?;
         }
         match &request.get_ref().query {
             // Decoded a second time for those alone whom the answer keeps from something.
@@ -167,7 +169,12 @@ impl SchedulerGrpc for GrpcDoor {
         request: Request<UpdateTaskStatusParams>,
     ) -> Answer<UpdateTaskStatusResult> {
         Self::member(&request)?;
-        SchedulerGrpc::update_task_status(self.server(), request).await
+        let mut params = request.into_inner();
+        let refused = keep_usable(self.server(), &params.executor_id, &mut params.task_status).await;
+        if !params.task_status.is_empty() {
+            SchedulerGrpc::update_task_status(self.server(), Request::new(params)).await?;
+        }
+        refused.map(|()| Response::new(UpdateTaskStatusResult { success: true }))
     }
 
     async fn executor_stopped(

@@ -34,56 +34,49 @@ pub(super) use self::rest::guard;
 use super::Server;
 use super::failed;
 use super::state::{Executors, Jobs};
+use crate::connectors::registry::Connectors;
 use crate::error::encode;
-use crate::limits::{check_plan, check_sql};
-use crate::plan::settings;
 use crate::wire::MAX_MESSAGE;
-use crate::{Result, SqlLimits};
+use crate::{Error, Result};
 
 /// What the doors share.
 pub(super) struct Door {
     server: Arc<Server>,
     executors: Arc<Executors>,
     owners: Arc<Owners>,
+    /// How much a statement or a plan may ask for.
+    connectors: Arc<Connectors>,
     /// Who may ask, for handshakes: the gate lets them through.
     access: Arc<Access>,
     /// The functions that plans are decoded with when their role is asked for.
     decoding: Arc<TaskContext>,
     /// Forwards what clients fetch to the executors.
     proxy: BallistaFlightProxyService,
-    /// How much one statement or plan may ask for.
-    limits: SqlLimits,
 }
 
 impl Door {
     /// Creates the doors of `server`. Executors are dialled over TLS where `tls` says so, and as `dial` adds.
     pub(super) async fn new(
-        server: Arc<Server>,
+        (server, connectors): (Arc<Server>, Arc<Connectors>),
         executors: Arc<Executors>,
         jobs: &Jobs,
         owners: Arc<Owners>,
         access: Arc<Access>,
         (tls, dial): (bool, EndpointOverrideFn),
-        limits: SqlLimits,
     ) -> Result<Arc<Self>> {
         let config = jobs.produce_config();
         let context = jobs.create_or_update_session("firesteel-door", &config).await.map_err(failed)?;
         let dial = Arc::new(BallistaConfigGrpcEndpoint::new(dial));
         let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, tls, Some(dial));
-        let decoding = context.task_ctx();
-        Ok(Arc::new(Self { server, executors, owners, access, decoding, proxy, limits }))
-    }
-
-    /// Checks that a text of SQL, which is planned here, asks for no more than one statement may, before it is parsed.
-    fn check_sql(&self, sql: &str) -> Result<(), Status> {
-        let checked = check_sql(sql, &self.limits).and_then(|()| settings::check_statements(sql));
-        checked.map_err(|error| Status::invalid_argument(error.to_string()))
-    }
-
-    /// Checks the same of a plan, before it is decoded.
-    fn check_plan(&self, bytes: &[u8]) -> Result<(), Status> {
-        // As data, for clients of ours.
-        check_plan(bytes, &self.limits).map_err(|error| Status::invalid_argument(encode(&error)))
+        Ok(Arc::new(Self {
+            server,
+            executors,
+            owners,
+            connectors,
+            access,
+            decoding: context.task_ctx(),
+            proxy,
+        }))
     }
 
     /// The door of Ballista's gRPC.
@@ -95,6 +88,11 @@ impl Door {
     pub(super) fn flight(self: &Arc<Self>, sql: bool) -> FlightDoor {
         FlightDoor::new(Arc::clone(self), sql)
     }
+}
+
+/// What a caller gets who asks for more than is allowed: a sentence, with the error behind it for clients of ours.
+fn invalid(error: &Error) -> Status {
+    Status::invalid_argument(encode(error))
 }
 
 /// Who sent `request`, as the gate has found.

@@ -22,7 +22,9 @@ use tokio::sync::OnceCell;
 use tonic::{Request, Status};
 
 use crate::cluster::scheduler::door::owners::Owners;
-use crate::cluster::scheduler::door::{Door, plan};
+use crate::cluster::scheduler::door::{Door, invalid, plan};
+use crate::limits::check_sql;
+use crate::plan::settings::check_statements;
 
 /// The most prepared statements of a session.
 const MOST_PREPARED: usize = 256;
@@ -68,10 +70,12 @@ impl Session {
         }
     }
 
-    /// Checks that the caller may run a statement. Who may write may run all; for others it is planned first.
+    /// Checks that a statement is within the limits and that the caller may run it. Who may write may run all; for others
+    /// it is planned first.
     pub(super) async fn may_run(&self, caller: &Caller, sql: &str) -> Result<(), Status> {
         caller.needs(Role::Reader)?;
-        self.backend.door.check_sql(sql)?;
+        let limits = self.backend.door.connectors.limits();
+        check_sql(sql, limits).and_then(|()| check_statements(sql)).map_err(|error| invalid(&error))?;
         if caller.needs(Role::Writer).is_ok() {
             return Ok(());
         }
