@@ -2,11 +2,13 @@
 //! `engine` and `pipeline` keep apart. Nothing else in the project reads the environment or handles a signal.
 
 mod args;
+mod certificates;
 mod classify;
 mod cli;
 mod commands;
 mod context;
 mod failure;
+mod kubernetes;
 mod output;
 mod progress;
 mod role;

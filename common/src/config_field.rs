@@ -78,6 +78,8 @@ fields! {
     SeedExisting => "seed.existing",
     /// The address of the cluster's scheduler, for a client.
     Scheduler => "scheduler",
+    /// How long a query waits for a scheduler that went away.
+    Reconnect => "reconnect",
     /// The host that the scheduler listens on.
     SchedulerBindHost => "scheduler.bind_host",
     /// The port that the scheduler listens on.
@@ -86,6 +88,8 @@ fields! {
     SchedulerExternalHost => "scheduler.external_host",
     /// The folder of the scheduler's event log.
     SchedulerEventLogDir => "scheduler.event_log_dir",
+    /// What becomes of an executor that may give other answers than the scheduler expects.
+    SchedulerMismatchedExecutors => "scheduler.mismatched_executors",
     /// How long a job waits for a first executor.
     SchedulerNoExecutorsGrace => "scheduler.no_executors_grace",
     /// The scheduler that an executor registers with: host and port.
@@ -102,8 +106,12 @@ fields! {
     ExecutorWorkDir => "executor.work_dir",
     /// The memory of an executor's pool.
     ExecutorMemory => "executor.memory",
+    /// How many bytes of shuffle files and spills an executor may have.
+    ExecutorScratch => "executor.scratch",
     /// The folder of cached tables.
     CacheFolder => "cache.folder",
+    /// How many bytes the cached tables of a session may have on disk.
+    CacheSize => "cache.session_bytes",
     /// The token that a client sends.
     AccessToken => "access.token",
     /// The file of the tokens that a server accepts.

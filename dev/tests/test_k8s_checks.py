@@ -11,7 +11,7 @@ from unittest import mock
 
 import fakes
 import k8s_cases
-from k8s_cases import SECRETS, need_binary, rendered
+from k8s_cases import MADE, SECRETS, need_binary, rendered
 
 from manifests import monitoring, network, program, references, schemas, serving
 from manifests.objects import find, matches, pods
@@ -125,7 +125,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.config().update(FIRESTEEL_KAFKA_BOOTSTRAP="kafka:9094"), "kafka:9094 leads nowhere"),
             ("local", lambda b: b.env("consume-images", "FIRESTEEL_INFERENCE_URL").update(value="http://inferenz:50060"), "inferenz:50060 leads nowhere"),
             ("local", lambda b: b.config().update(FIRESTEEL_MONGODB_URI="mongodb://mongodb-1.mongodb:27017"), "mongodb-1.mongodb:27017"),
-            ("local", lambda b: replace(b.box("executor")["args"], "--scheduler=df://scheduler-registration:50050", "--scheduler=df://head:50050"), "head:50050"),
+            ("local", lambda b: replace(b.box("executor")["args"], "--scheduler=dfs://scheduler-registration:50050", "--scheduler=dfs://head:50050"), "head:50050"),
             ("local", lambda b: b.env("kafka", "KAFKA_CONTROLLER_QUORUM_VOTERS").update(value="0@kafka-0.kafka:9093"), "kafka-0.kafka:9093"),
             (("local", "inference-beside"), lambda b: b.env("consume-images", "FIRESTEEL_INFERENCE_URL").update(value="http://localhost:1234"), "localhost:1234"),
             ("keda", lambda b: b.at("ScaledObject", "executor")["spec"]["triggers"][0]["metadata"].update(url="http://scheduler.other.svc:50050"), "scheduler.other.svc"),
@@ -139,7 +139,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.env("mongodb-initiate", "MONGODB_MEMBERS")["valueFrom"]["configMapKeyRef"].update(key="x"), "has no x"),
             ("production", lambda b: b.env("executor", "FIRESTEEL_MONGODB_URI")["valueFrom"]["secretKeyRef"].update(key="x"), "the Secret mongodb has no x"),
             ("production", lambda b: next(v for v in b.spec("mongodb")["volumes"] if v["name"] == "secret")["secret"].update(secretName="x"), "the Secret x is nowhere"),
-        ], SECRETS)  # fmt: skip
+        ], {**SECRETS, **MADE})  # fmt: skip
 
     def test_restricted(self):
         def security(broken):
@@ -209,6 +209,13 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.config().update(FIRESTEEL_MONGODB_URI="mongodb://me:hunter2@mongodb"), "holds a secret"),
             ("local", lambda b: b.config().update(password="x"), "has a key that belongs into a Secret"),
             ("local", lambda b: b.box("executor")["args"].append("--mongodb-uri=mongodb://me:hunter2@mongodb"), "holds a secret"),
+            # In an argument, of whichever container, and with the value behind it as well as in it.
+            ("local", lambda b: b.box("executor")["args"].append("--kafka-property=sasl.password=hunter2"), "executor/executor command line: holds a secret's value"),
+            ("local", lambda b: b.box("mongodb")["args"].extend(["--tlsCertificateKeyFilePassword", "hunter2"]), "mongodb/mongodb command line: holds a secret's value"),
+            ("local", lambda b: b.spec("scheduler")["initContainers"][0]["args"].append("--token=Hunter2"), "scheduler/certificate command line: holds a secret's value"),
+            ("local", lambda b: b.box("kafka").update(command=["sh", "-c", "PASSWORD=hunter2 run"]), "kafka/kafka command line: holds a secret's value"),
+            ("production", lambda b: b.env("executor", "FIRESTEEL_KAFKA_PROPERTIES").update(value="sasl.password=hunter2"), "holds a secret's value"),
+            ("local", lambda b: scripts(b).update({"initiate.js": 'const password = "hunter2";'}), "holds a secret's value"),
         ])  # fmt: skip
 
     def test_ports(self):
@@ -409,7 +416,7 @@ class CommandLine(unittest.TestCase):
             said = log.read_text().splitlines()
             self.assertIn("kafka:9092  --check produce --producers=4 --images=1000 --rate=0", said)
             self.assertTrue(any(line.startswith("kafka:9092 10.0.0.1 --check executor --bind-host=0.0.0.0 ") for line in said))
-            self.assertEqual(len(said), 7)
+            self.assertEqual(len(said), 11)
 
     def test_the_binary_is_looked_for_where_cargo_puts_it(self):
         with TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"CARGO_TARGET_DIR": folder}):

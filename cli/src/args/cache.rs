@@ -19,6 +19,9 @@ pub(crate) struct CacheArgs {
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_CACHE_MEMORY", default_value = "1GiB",
           value_parser = size)]
     pub(crate) cache_memory: usize,
+    /// How large the cached tables of one session may be on disk, such as 20GiB [default: no limit]
+    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_CACHE_SIZE", value_parser = size)]
+    pub(crate) cache_size: Option<usize>,
 }
 
 impl CacheArgs {
@@ -28,6 +31,7 @@ impl CacheArgs {
         CacheConfig {
             folder: self.cache_dir.clone().unwrap_or(defaults.folder),
             memory_bytes: self.cache_memory,
+            session_bytes: self.cache_size.filter(|bytes| *bytes > 0).map(|bytes| bytes as u64),
         }
     }
 }

@@ -180,6 +180,8 @@ async fn roles() -> anyhow::Result<Vec<Role>> {
         Role { command: "consume-predictions", bind: None, ports: vec![watched(&predictions)] },
         Role { command: "produce", bind: None, ports: Vec::new() },
         Role { command: "report", bind: None, ports: Vec::new() },
+        Role { command: "make-credentials", bind: None, ports: Vec::new() },
+        Role { command: "make-certificate", bind: None, ports: Vec::new() },
     ])
 }
 

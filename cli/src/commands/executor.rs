@@ -120,6 +120,10 @@ pub(crate) struct ExecutorArgs {
     /// temporary files]
     #[arg(long, value_name = "FOLDER", env = "FIRESTEEL_EXECUTOR_WORK_DIR", help_heading = "Resources")]
     work_dir: Option<PathBuf>,
+    /// How many bytes of shuffle files and spills there may be, such as 30GiB: beyond it the query with the most fails. They are
+    /// counted twice a second, so leave some room on the disk [default: no limit]
+    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_EXECUTOR_SCRATCH_SIZE", value_parser = size, help_heading = "Resources")]
+    scratch_size: Option<usize>,
     /// How long the files of a job stay after their last change
     #[arg(
         long,
@@ -198,6 +202,7 @@ impl ExecutorArgs {
                 Some(0) => MemoryLimit::Unlimited,
                 Some(bytes) => MemoryLimit::Bytes(bytes),
             },
+            scratch: self.scratch_size.filter(|bytes| *bytes > 0).map(|bytes| bytes as u64),
             heartbeat_interval: Duration::from_secs(self.executor_heartbeat_interval_seconds),
             grace: Duration::from_secs(self.grace_seconds),
             job_data_ttl: Duration::from_secs(self.job_data_ttl_seconds),

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
-use firesteel_engine::cluster::{Scheduler, SchedulerConfig};
+use clap::{Args, ValueEnum};
+use firesteel_engine::cluster::{Mismatch, Scheduler, SchedulerConfig};
 
 use crate::args::fields::Settings;
 use crate::args::{EngineArgs, ServerSecurityArgs, UsersArgs, size};
@@ -30,6 +30,24 @@ Examples:
 
 Without tokens and a secret, whoever reaches the port can do everything, so only this machine can. docs/security.md says
 more.";
+
+/// What becomes of an executor that may give other answers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MismatchedExecutors {
+    /// It gets tasks, and the log says how it differs
+    Warn,
+    /// It gets none
+    Refuse,
+}
+
+impl From<MismatchedExecutors> for Mismatch {
+    fn from(action: MismatchedExecutors) -> Self {
+        match action {
+            MismatchedExecutors::Warn => Self::Warn,
+            MismatchedExecutors::Refuse => Self::Refuse,
+        }
+    }
+}
 
 /// The arguments are named as those of Ballista's own scheduler.
 #[derive(Debug, Args)]
@@ -139,9 +157,35 @@ pub(crate) struct SchedulerArgs {
         help_heading = "Executors"
     )]
     min_ready_executors: usize,
+    /// What becomes of an executor whose model, MongoDB or Kafka are not those of this scheduler
+    #[arg(
+        long,
+        value_name = "ACTION",
+        env = "FIRESTEEL_SCHEDULER_MISMATCHED_EXECUTORS",
+        default_value = "warn",
+        help_heading = "Executors"
+    )]
+    mismatched_executors: MismatchedExecutors,
     /// Keeps finished jobs in this folder, also for the schedulers to come: /history/api/jobs
     #[arg(long, value_name = "FOLDER", env = "FIRESTEEL_SCHEDULER_EVENT_LOG_DIR", help_heading = "Jobs")]
     event_log_dir: Option<PathBuf>,
+    /// How large this folder may become: the oldest jobs are removed
+    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_SCHEDULER_EVENT_LOG_SIZE", default_value = "128MiB",
+          value_parser = size, help_heading = "Jobs")]
+    event_log_size: usize,
+    /// How long jobs stay in this folder; 0 = until there are too many
+    #[arg(
+        long,
+        value_name = "S",
+        env = "FIRESTEEL_SCHEDULER_EVENT_LOG_AGE_SECONDS",
+        default_value_t = 604_800,
+        help_heading = "Jobs"
+    )]
+    event_log_age_seconds: u64,
+    /// How many finished jobs this scheduler remembers; one with many tasks counts as several
+    #[arg(long, value_name = "N", env = "FIRESTEEL_SCHEDULER_FINISHED_JOBS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(10..=1_000_000), help_heading = "Jobs")]
+    finished_jobs: u32,
     /// How long executors keep the result of a finished job; 0 = until their own limit
     #[arg(
         long,
@@ -151,7 +195,7 @@ pub(crate) struct SchedulerArgs {
         help_heading = "Jobs"
     )]
     finished_job_data_clean_up_interval_seconds: u64,
-    /// How long this scheduler remembers a finished job; 0 = for ever
+    /// How long this scheduler remembers a finished job; 0 = until there are too many
     #[arg(
         long,
         value_name = "S",
@@ -198,7 +242,11 @@ impl SchedulerArgs {
             flight_sql: self.flight_sql,
             flight_proxy: self.enable_embedded_flight_proxy,
             advertise_flight_endpoint: self.advertise_flight_endpoint,
+            mismatched_executors: self.mismatched_executors.into(),
             event_log_dir: self.event_log_dir,
+            event_log_bytes: self.event_log_size as u64,
+            event_log_age: Duration::from_secs(self.event_log_age_seconds),
+            finished_jobs: self.finished_jobs as usize,
             job_data_clean_up: Duration::from_secs(self.finished_job_data_clean_up_interval_seconds),
             job_state_clean_up: Duration::from_secs(self.finished_job_state_clean_up_interval_seconds),
             cors_allowed_origins: self.cors_allowed_origins,

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod basics;
+mod broken;
 mod caching;
 mod classify;
 mod doors;
@@ -11,6 +12,7 @@ mod foreign;
 mod history;
 mod kills;
 mod leaving;
+mod reconnect;
 mod rows;
 mod shell;
 mod support;

@@ -17,6 +17,7 @@ mod kafka;
 mod memory;
 mod role;
 pub mod samples;
+mod secured;
 mod tcp;
 
 pub use cleanup::{TempDatabase, TempTopics, create_collection, fill_collection};
@@ -28,6 +29,7 @@ pub use kafka::publish;
 #[cfg(feature = "engine")]
 pub use memory::MemoryConnector;
 pub use role::{Role, binary};
+pub use secured::{Authorized, SecuredKafka};
 pub use tcp::Proxy;
 
 use std::time::{Duration, Instant};

@@ -197,7 +197,7 @@ def _texts(objects: List[Object]) -> Iterator[Tuple[str, str, List[int]]]:
                 if "LISTENERS" not in variable:
                     yield f"{who} {variable}", value, own
             for argument in container.get("args", []):
-                if argument.startswith("--") and "packages" not in argument and "image" not in argument:
+                if argument.startswith("--") and "image" not in argument:
                     yield who, argument, own
     for item in of_kind(objects, "ScaledObject"):
         for trigger in item["spec"]["triggers"]:

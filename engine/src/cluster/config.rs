@@ -41,12 +41,20 @@ pub struct SchedulerConfig {
     pub flight_proxy: bool,
     /// The `host:port` from which clients fetch results instead, such as that of a load balancer.
     pub advertise_flight_endpoint: Option<String>,
+    /// What becomes of an executor that may give other answers than this scheduler expects.
+    pub mismatched_executors: Mismatch,
     /// The folder of the event log, from which finished jobs can be read after the scheduler has ended. `None`: no log.
     pub event_log_dir: Option<PathBuf>,
+    /// How many bytes the files of the event log may have together; the oldest are removed.
+    pub event_log_bytes: u64,
+    /// How old a file of the event log may become. Zero: no limit.
+    pub event_log_age: Duration,
     /// How long executors keep the results of a finished job. Zero: until their own limit, `job_data_ttl`.
     pub job_data_clean_up: Duration,
-    /// How long the scheduler remembers a finished job. Zero: forever.
+    /// How long the scheduler remembers a finished job. Zero: until there are too many.
     pub job_state_clean_up: Duration,
+    /// How many finished jobs the scheduler remembers. One with many tasks counts as several.
+    pub finished_jobs: usize,
     /// The web origins, separated by commas, that may use the REST API from a browser. Empty: only its own.
     pub cors_allowed_origins: String,
     /// How long running jobs may take to end after shutdown was requested.
@@ -81,9 +89,13 @@ impl SchedulerConfig {
             flight_sql: true,
             flight_proxy: false,
             advertise_flight_endpoint: None,
+            mismatched_executors: Mismatch::Warn,
             event_log_dir: None,
+            event_log_bytes: 128 << 20,
+            event_log_age: Duration::from_secs(7 * 24 * 3600),
             job_data_clean_up: Duration::from_secs(300),
             job_state_clean_up: Duration::from_secs(3600),
+            finished_jobs: 1000,
             cors_allowed_origins: String::new(),
             grace: Duration::from_secs(10),
             access: Arc::new(Access::open()),
@@ -94,6 +106,17 @@ impl SchedulerConfig {
             max_request_bytes: 16 << 20,
         }
     }
+}
+
+/// What becomes of an executor whose functions, MongoDB or Kafka are not those of the scheduler, so that it may give other
+/// answers. One of another version is always refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The scheduler warns, and the executor gets tasks.
+    #[default]
+    Warn,
+    /// The executor is refused.
+    Refuse,
 }
 
 /// How much memory the tasks of an executor may use together, as far as DataFusion accounts for it. It accounts for
@@ -135,6 +158,8 @@ pub struct ExecutorConfig {
     pub work_dir: Option<PathBuf>,
     /// How much memory the tasks may use.
     pub memory: MemoryLimit,
+    /// How many bytes of spills and shuffle files there may be. `None`: no limit, but for DataFusion's of 100 GB of spills.
+    pub scratch: Option<u64>,
     /// The interval of the heartbeats to the scheduler.
     pub heartbeat_interval: Duration,
     /// How long draining may take after shutdown was requested.
@@ -168,6 +193,7 @@ impl ExecutorConfig {
             external_host: None,
             work_dir: None,
             memory: MemoryLimit::Detect,
+            scratch: None,
             heartbeat_interval: Duration::from_secs(2),
             grace: Duration::from_secs(30),
             job_data_ttl: Duration::from_secs(24 * 3600),

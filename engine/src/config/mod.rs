@@ -55,6 +55,8 @@ pub struct Config {
     pub write: WriteConfig,
     /// How long a server may take to answer at first before it counts as unreachable.
     pub connect_timeout: Duration,
+    /// How long a query that only reads waits for a scheduler that went away while it ran.
+    pub reconnect: Duration,
     /// Functions of the program, which scheduler and executors have to know as well: those of the embedded engine do, and
     /// those of a cluster do where they run with the same configuration.
     pub functions: Functions,
@@ -107,6 +109,7 @@ impl Default for Config {
             limits: SqlLimits::default(),
             write: WriteConfig::default(),
             connect_timeout: Duration::from_secs(5),
+            reconnect: Duration::from_secs(30),
             functions: Functions::default(),
             connectors: Vec::new(),
             dialer: Dialer::default(),
@@ -186,12 +189,14 @@ pub struct CacheConfig {
     pub folder: PathBuf,
     /// How many bytes of cached columns a process keeps in memory; 0: none.
     pub memory_bytes: usize,
+    /// How many bytes the files of one session may have. `None`: no limit.
+    pub session_bytes: Option<u64>,
 }
 
 impl Default for CacheConfig {
     /// A folder of this user's own in the system's folder for temporary files.
     fn default() -> Self {
-        Self { folder: std::env::temp_dir().join(own_folder()), memory_bytes: 1 << 30 }
+        Self { folder: std::env::temp_dir().join(own_folder()), memory_bytes: 1 << 30, session_bytes: None }
     }
 }
 

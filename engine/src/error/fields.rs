@@ -20,6 +20,7 @@ impl Error {
             Self::Unreachable { setting, .. }
             | Self::InvalidSetting { setting, .. }
             | Self::CacheFile { setting, .. }
+            | Self::ScratchFull { setting, .. }
             | Self::FileRefused { setting, .. }
             | Self::OverLimit { setting, .. }
             | Self::DatabaseRefused { setting, .. }
@@ -92,6 +93,10 @@ mod tests {
             (
                 Error::CacheFile { path: text(), setting: ConfigField::CacheFolder, message: text() },
                 vec![ConfigField::CacheFolder],
+            ),
+            (
+                Error::ScratchFull { setting: ConfigField::ExecutorScratch, message: text() },
+                vec![ConfigField::ExecutorScratch],
             ),
             (
                 Error::FileRefused { path: text(), setting: ConfigField::FilesWrite },

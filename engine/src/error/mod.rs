@@ -10,6 +10,7 @@
 
 mod ballista;
 mod convert;
+mod disk;
 mod fields;
 mod messages;
 mod wire;
@@ -350,6 +351,16 @@ pub enum Error {
         /// What went wrong.
         message: String,
     },
+    /// A query needs more room on the disk of an executor than there is.
+    #[error(
+        "the disk of an executor is full: {message}; give it more room ({setting}), or have the query keep less"
+    )]
+    ScratchFull {
+        /// The field of the configuration that limits it.
+        setting: ConfigField,
+        /// How full it is, or the system's words.
+        message: String,
+    },
     /// Two datasets cannot be joined, because their keys have not the same parts.
     #[error("the keys of a join have {left} and {right} parts")]
     Keys {
@@ -443,7 +454,7 @@ pub enum Error {
     Cancelled,
     /// An executor, or the scheduler, was lost with a part of a job that the cluster cannot compute again by itself.
     /// Running the query again cures it.
-    #[error("the job failed: an executor was lost with a part of the work: {message}")]
+    #[error("the job failed: an executor or the scheduler was lost with a part of the work: {message}")]
     LostWork {
         /// What was lost.
         message: String,

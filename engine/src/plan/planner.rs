@@ -11,6 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
+use super::caught;
 use crate::connectors::registry::Connectors;
 use crate::error::failed_task;
 
@@ -32,13 +33,13 @@ impl QueryPlanner for Planner {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::default();
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
-            return planner.create_physical_plan(plan, session).await;
+            return caught::planning(planner.create_physical_plan(plan, session)).await;
         };
         let builder = SessionStateBuilder::new_from_existing(state.clone());
         let builder = builder.with_session_id(state.session_id().to_owned());
         let rules = self.connectors.iter().flat_map(|connector| connector.rules());
         let state = rules.fold(builder, SessionStateBuilder::with_physical_optimizer_rule).build();
         // The scheduler makes a text of an error, which may quote the query: as data it cannot be taken for something else.
-        planner.create_physical_plan(plan, &state).await.map_err(failed_task)
+        caught::planning(planner.create_physical_plan(plan, &state)).await.map_err(failed_task)
     }
 }

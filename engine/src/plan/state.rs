@@ -21,6 +21,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
+use super::caught;
 use super::guard::PlanGuard;
 use super::planner::Planner;
 use crate::Config;
@@ -78,7 +79,8 @@ pub(crate) fn session_state(
         // A table that is scanned may ask for the connectors, as that of a cache job does.
         .with_config(config.with_extension(Arc::clone(connectors)))
         .with_runtime_env(connectors.files().serve(RuntimeEnvBuilder::new()).build_arc()?)
-        .with_optimizer_rules(ballista_default_optimizer_rules())
+        .with_analyzer_rules(caught::analyzer_rules())
+        .with_optimizer_rules(ballista_default_optimizer_rules().into_iter().map(caught::rule).collect())
         .with_scalar_functions(ballista_scalar_functions())
         .with_aggregate_functions(ballista_aggregate_functions())
         .with_window_functions(ballista_window_functions());
@@ -99,7 +101,7 @@ pub(crate) fn session_state(
         );
         builder = builder
             .with_query_planner(Arc::new(planner))
-            .with_optimizer_rule(Arc::new(super::empty::KeepEmptyColumns));
+            .with_optimizer_rule(caught::rule(Arc::new(super::empty::KeepEmptyColumns)));
     }
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
         vec![Arc::new(PlanGuard { limits: *connectors.limits() })];

@@ -19,7 +19,7 @@ use crate::connectors::registry::Connectors;
 use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
 use crate::jobs::JobClient;
-use crate::plan::{state, tables};
+use crate::plan::{Reconnect, state, tables};
 use crate::{Config, ConfigField, Error, FileAccess, Result};
 
 /// A handle to the engine. Clones are cheap and share everything.
@@ -108,8 +108,9 @@ impl Session {
         let role = state::Role::Client { scheduler_url };
         let mut state = state::session_state(role, state::session_config(&config, &connectors), &connectors)?;
         let job_names = JobNames::new(state.session_id());
+        let jobs = JobClient::new(scheduler_url, &config.dialer)?;
         let dialer = config.dialer.clone();
-        let named = state
+        let mut named = state
             .config()
             .clone()
             .with_ballista_job_name(&job_names.common())
@@ -117,6 +118,10 @@ impl Session {
             .with_ballista_override_create_grpc_client_endpoint(Arc::new(move |endpoint| {
                 Ok(dialer.prepare(endpoint, |endpoint| endpoint)?)
             }));
+        if embedded.is_none() {
+            // A scheduler in this process does not come back.
+            named = named.with_extension(Arc::new(Reconnect::new(jobs.clone(), config.reconnect)));
+        }
         *state.config_mut() = named;
         let context = SessionContext::new_with_state(state);
         let reads_here = embedded.is_some();
@@ -126,7 +131,7 @@ impl Session {
             embedded: tokio::sync::Mutex::new(embedded),
             reads_here,
             cached: Registry::default(),
-            jobs: JobClient::new(scheduler_url, &config.dialer)?,
+            jobs,
             job_names,
         };
         tables::register(&inner.context.0.state(), &inner.connectors)?;

@@ -14,6 +14,7 @@ mod metrics;
 mod orders;
 mod registration;
 mod reports;
+mod scratch;
 mod shuffles;
 mod tasks;
 mod workdir;
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::fetch::Clients;
 use self::metrics::ExecutorMetrics;
+use self::scratch::Scratch;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
 use super::{ExecutorConfig, Served, exposure, net};
@@ -84,6 +86,7 @@ pub(crate) struct ExecutorResources {
     work: WorkDir,
     runtime_env: Arc<RuntimeEnv>,
     memory_limit: Option<usize>,
+    scratch: Scratch,
     metrics: Arc<ExecutorMetrics>,
     /// Whether the scheduler answers heartbeats.
     health: ExecutorHealth,
@@ -106,7 +109,11 @@ impl ExecutorResources {
         let work = WorkDir::create(config.work_dir.as_deref())?;
         let (pool, memory_limit) = memory::pool(config.memory);
         connectors.functions().charge(&pool);
-        let environment = RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill());
+        let mut environment =
+            RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill());
+        if let Some(bytes) = config.scratch {
+            environment = environment.with_max_temp_directory_size(bytes);
+        }
         let runtime_env = connectors.files().serve(environment).build_arc()?;
         let metrics = ExecutorMetrics::new(&connectors);
         Ok(Self {
@@ -114,6 +121,7 @@ impl ExecutorResources {
             work,
             runtime_env,
             memory_limit,
+            scratch: Scratch::new(config.scratch),
             metrics: Arc::new(metrics),
             health: ExecutorHealth::new(),
             runtime: Some(tasks::runtime(config.engine.resolved_vcores()).map_err(failed)?),
@@ -141,7 +149,8 @@ impl ExecutorResources {
 
     fn engine(&self, until: CancellationToken) -> Arc<dyn ExecutionEngine> {
         let clients = Clients::new(self.dialer.clone());
-        Arc::new(TaskEngine::new(self.task_runtime(), clients, Arc::clone(&self.metrics), until))
+        let (runtime, metrics) = (self.task_runtime(), Arc::clone(&self.metrics));
+        Arc::new(TaskEngine::new(runtime, clients, metrics, self.scratch.clone(), until))
     }
 
     /// Returns the runtime of the tasks. Nothing registers after it has ended.
@@ -216,6 +225,8 @@ impl Executor {
                 "executor starts"
             );
             let stop = CancellationToken::new();
+            let scratch = resources.scratch.clone();
+            tokio::spawn(scratch.watch(resources.work_dir().to_owned(), resources.work.jobs(), stop.clone()));
             let serving = tokio::spawn(http::serve(health_listener, router(state), stop.clone()));
             let result = run_registrations(&config, &resources, &shutdown).await;
             stop.cancel();

@@ -18,7 +18,7 @@ use ballista_core::serde::protobuf::executor_grpc_server::ExecutorGrpcServer;
 use ballista_core::serde::protobuf::{
     ExecutorRegistration, ExecutorStoppedParams, GetJobStatusParams, RegisterExecutorParams, job_status,
 };
-use ballista_core::serde::scheduler::{ExecutorOperatingSystemSpecification, ExecutorSpecification};
+use ballista_core::serde::scheduler::ExecutorSpecification;
 use ballista_executor::executor::Executor as BallistaExecutor;
 use ballista_executor::metrics::LoggingMetricsCollector;
 use firesteel_common::access::{Doors, gate};
@@ -35,6 +35,7 @@ use super::reports::{self, Client, Draining};
 use super::shuffles::Shuffles;
 use super::{ExecutorResources, ROLE};
 use crate::cluster::ExecutorConfig;
+use crate::cluster::identity::Identity;
 use crate::cluster::net;
 use crate::plan::codec;
 use crate::plan::state::{Role, session_config, session_state};
@@ -123,7 +124,7 @@ impl Registration {
                     .with_vcores(u32::try_from(vcores).unwrap_or(u32::MAX))
                     .into(),
             ),
-            os_info: Some(ExecutorOperatingSystemSpecification::default().into()),
+            os_info: Some(Identity::of(&config.engine).to_os_info().into()),
             ballista_protocol_version: BALLISTA_PROTOCOL_VERSION,
         };
         let tasks = CancellationToken::new();

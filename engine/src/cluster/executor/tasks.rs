@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fetch::{Clients, with_checked_readers};
 use super::metrics::{ExecutorMetrics, TaskOutcome};
+use super::scratch::Scratch;
 use crate::error::failed_task;
 
 /// The stack size of every thread that plans or runs queries, equal to that of Ballista's scheduler.
@@ -48,6 +49,7 @@ pub(super) struct TaskEngine {
     /// The connections to other executors.
     clients: Clients,
     metrics: Arc<ExecutorMetrics>,
+    scratch: Scratch,
     /// Cancels all tasks.
     shutdown: CancellationToken,
 }
@@ -57,9 +59,10 @@ impl TaskEngine {
         runtime: Handle,
         clients: Clients,
         metrics: Arc<ExecutorMetrics>,
+        scratch: Scratch,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { inner: DefaultExecutionEngine::new(), runtime, clients, metrics, shutdown }
+        Self { inner: DefaultExecutionEngine::new(), runtime, clients, metrics, scratch, shutdown }
     }
 }
 
@@ -77,15 +80,25 @@ impl ExecutionEngine for TaskEngine {
         let plan = with_checked_readers(plan, work_dir, &self.clients).map_err(failed_task)?;
         let inner = self
             .inner
-            .create_query_stage_exec(job, stage, task, partitions, Arc::clone(&plan), work_dir, config)
+            .create_query_stage_exec(
+                job.clone(),
+                stage,
+                task,
+                partitions,
+                Arc::clone(&plan),
+                work_dir,
+                config,
+            )
             .map_err(failed_task)?;
         // Ballista replaces the node that writes the shuffle alone, so the scans in `plan` are those that run, and their
         // metrics can be read from it.
         Ok(Arc::new(Task {
             inner,
+            job,
             plan,
             runtime: self.runtime.clone(),
             metrics: Arc::clone(&self.metrics),
+            scratch: self.scratch.clone(),
             shutdown: self.shutdown.clone(),
         }))
     }
@@ -95,9 +108,11 @@ impl ExecutionEngine for TaskEngine {
 #[derive(Debug)]
 struct Task {
     inner: Arc<dyn QueryStageExecutor>,
+    job: JobId,
     plan: Arc<dyn ExecutionPlan>,
     runtime: Handle,
     metrics: Arc<ExecutorMetrics>,
+    scratch: Scratch,
     shutdown: CancellationToken,
 }
 
@@ -115,12 +130,14 @@ impl QueryStageExecutor for Task {
         context: Arc<TaskContext>,
     ) -> Result<Vec<ShuffleWritePartition>> {
         let mut guard = TaskGuard::begin(&self.metrics, &self.plan);
+        let writing = self.scratch.begin(&self.job);
         let inner = Arc::clone(&self.inner);
         // When the job is cancelled, this future is dropped, and dropping the set aborts the execution.
         let mut running = JoinSet::new();
         running.spawn_on(async move { inner.execute_query_stage(task, context).await }, &self.runtime);
         let ended = tokio::select! {
             ended = running.join_next() => ended,
+            full = writing.full() => Some(Ok(Err(full))),
             () = self.shutdown.cancelled() => None,
         };
         let result = match ended {

@@ -5,7 +5,7 @@
 //! | route | answers |
 //! |---|---|
 //! | `/` | the list of routes |
-//! | `/healthz`, `/readyz`, `/metrics` | whether the process runs; whether enough executors are registered; Prometheus |
+//! | `/healthz`, `/readyz`, `/metrics` | whether the event loop works; whether enough executors are registered; Prometheus |
 //! | `/api/…` | Ballista's REST API: `/api/jobs`, `/api/job/{id}` (`PATCH` cancels), `/api/executors`, … |
 //! | `/api/firesteel/version` | the versions of Firesteel, Ballista and DataFusion |
 //! | `/api/firesteel/cluster` | the current slots, tasks, jobs and executors |
@@ -13,12 +13,13 @@
 //! | `/history/api/…` | finished jobs from the event log, also those of earlier schedulers |
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
@@ -33,6 +34,7 @@ use super::Server;
 use super::door::{Door, Owners, guard};
 use super::metrics::SchedulerMetrics;
 use super::overview::Overview;
+use super::pulse::Pulse;
 use super::state::Executors;
 use crate::Result;
 use crate::cluster::{SchedulerConfig, Served};
@@ -55,6 +57,7 @@ pub(super) struct AppState {
     pub(super) server: Arc<Server>,
     pub(super) executors: Arc<Executors>,
     pub(super) metrics: Arc<SchedulerMetrics>,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) min_ready_executors: usize,
 }
 
@@ -82,7 +85,7 @@ pub(super) fn router(
 pub(super) fn health(state: AppState) -> Router {
     let [_, health, ready, numbers, _, overview] = ROUTES;
     Router::new()
-        .route(health, get(http::healthz))
+        .route(health, get(healthz))
         .route(ready, get(readyz))
         .route(numbers, get(metrics))
         .route(overview, get(cluster))
@@ -153,7 +156,7 @@ fn firesteel_routes(state: AppState) -> Router {
     let [root, health, ready, numbers, versions, overview] = ROUTES;
     Router::new()
         .route(root, get(index))
-        .route(health, get(http::healthz))
+        .route(health, get(healthz))
         .route(ready, get(readyz))
         .route(numbers, get(metrics))
         .route(versions, get(version))
@@ -163,7 +166,7 @@ fn firesteel_routes(state: AppState) -> Router {
 
 async fn index() -> &'static str {
     "firesteel scheduler\n\n\
-     GET   /healthz                  the process answers\n\
+     GET   /healthz                  the event loop answers\n\
      GET   /readyz                   enough executors are there\n\
      GET   /metrics                  for Prometheus\n\
      GET   /api/firesteel/version    versions\n\
@@ -177,6 +180,16 @@ async fn index() -> &'static str {
      GET   /api/openapi.json         all of /api\n\
      GET   /history/api/jobs         finished jobs, with an event log\n\n\
      gRPC on this port: Ballista (df://HOST:PORT) and Arrow Flight SQL\n"
+}
+
+async fn healthz(State(state): State<AppState>) -> Response {
+    match state.pulse.stalled(Instant::now()) {
+        None => http::healthz().await.into_response(),
+        Some(time) => {
+            let reason = format!("the event loop has not answered for {} s\n", time.as_secs());
+            http::readiness(false, reason)
+        }
+    }
 }
 
 async fn readyz(State(state): State<AppState>) -> Response {

@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef};
 use super::config::{MARK_EVERY, SESSION_PREFIX, STALE};
 use super::error::unusable;
 use crate::config::CacheConfig;
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
 /// Where the files of one cached table are: a session, and a number in it. Whoever knows the session's name can read and
 /// remove its files, so it is printed nowhere.
@@ -53,6 +53,16 @@ impl std::fmt::Debug for Folder {
     }
 }
 
+/// The bytes of all files below `path`. What disappears meanwhile counts as nothing.
+fn size(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    if !metadata.is_dir() {
+        return metadata.len();
+    }
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    entries.flatten().map(|entry| size(&entry.path())).sum()
+}
+
 /// Whether a text is safe as one part of a path.
 fn plain(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -72,6 +82,8 @@ pub(crate) struct ColumnKey {
 #[derive(Debug)]
 pub(crate) struct CacheStore {
     folder: PathBuf,
+    /// How many bytes the files of a session may have.
+    session_bytes: Option<u64>,
     /// Whether the folder has been looked at, see [`Self::check`].
     checked: OnceLock<()>,
     memory: Mutex<Memory>,
@@ -88,6 +100,7 @@ impl CacheStore {
     pub(crate) fn new(config: &CacheConfig) -> Self {
         Self {
             folder: config.folder.clone(),
+            session_bytes: config.session_bytes,
             checked: OnceLock::new(),
             memory: Mutex::new(Memory::new(config.memory_bytes)),
             marked: Mutex::default(),
@@ -128,6 +141,18 @@ impl CacheStore {
         made.map_err(|error| unusable(&path, &error))?;
         self.sweep(SystemTime::now());
         Ok(path)
+    }
+
+    /// An error where the files of the session of `folder` have more bytes than they may.
+    pub(super) fn check_room(&self, folder: &Folder) -> Result<()> {
+        let Some(limit) = self.session_bytes else { return Ok(()) };
+        let bytes = size(&self.path(&Folder { session: folder.session.clone(), number: 0 }));
+        if bytes <= limit {
+            return Ok(());
+        }
+        let message =
+            format!("the cached tables of this session have {bytes} bytes, and {limit} are allowed");
+        Err(Error::ScratchFull { setting: ConfigField::CacheSize, message })
     }
 
     /// Removes `folder` and all in it, and what this process has of it in memory.
@@ -361,7 +386,8 @@ mod tests {
     fn what_dead_sessions_left_is_swept_and_nothing_else() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().join("cache");
-        let store = CacheStore::new(&CacheConfig { folder: folder.clone(), memory_bytes: 0 });
+        let store =
+            CacheStore::new(&CacheConfig { folder: folder.clone(), memory_bytes: 0, session_bytes: None });
         let (old, new) = (Folder::new("old", 1).unwrap(), Folder::new("new", 1).unwrap());
         let (old_path, new_path) = (store.create(&old).unwrap(), store.create(&new).unwrap());
         let foreign = folder.join("mine");
@@ -379,5 +405,28 @@ mod tests {
         store.remove(&Folder::new("new", 0).unwrap()).unwrap();
         assert!(!folder.join("session-new").exists());
         store.remove(&new).unwrap();
+    }
+
+    #[test]
+    fn the_files_of_a_session_have_a_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = CacheConfig {
+            folder: dir.path().to_owned(),
+            session_bytes: Some(1000),
+            ..CacheConfig::default()
+        };
+        let store = CacheStore::new(&config);
+        let (first, second) = (Folder::new("a", 1).unwrap(), Folder::new("a", 2).unwrap());
+        for folder in [&first, &second] {
+            fs::write(store.create(folder).unwrap().join("x"), [0; 500]).unwrap();
+        }
+        store.check_room(&first).unwrap();
+        fs::write(store.create(&second).unwrap().join("y"), [0; 1]).unwrap();
+        let error = store.check_room(&first).unwrap_err().to_string();
+        assert!(error.contains("1001 bytes") && error.contains("cache.session_bytes"), "{error}");
+        // Each session has its own.
+        let other = Folder::new("b", 1).unwrap();
+        fs::write(store.create(&other).unwrap().join("x"), [0; 900]).unwrap();
+        store.check_room(&other).unwrap();
     }
 }
