@@ -23,6 +23,8 @@ pub mod dataflow;
 pub mod documents;
 mod error;
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzz;
 mod jobs;
 mod limits;
 mod plan;

@@ -1,6 +1,7 @@
 //! A real cluster of processes against a real MongoDB: results, observation, leaving, dying, and foreign clients.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod attack;
 mod basics;
 mod broken;
 mod caching;

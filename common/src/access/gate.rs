@@ -19,8 +19,9 @@ const GRPC: &str = "application/grpc";
 /// The paths that are always open, under any name: whoever asks for them watches the process.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
-/// How the paths of gRPC's health service begin.
-const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
+/// The question of gRPC's health service that probes ask. `Watch`, which goes on for ever, is for those with a credential:
+/// every call of it keeps one of the server's connections.
+const GRPC_HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// Which paths ask for no credential, beside those of health. Whoever sends one is known there, too.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +60,7 @@ impl Doors {
     }
 
     pub(super) fn is_free(&self, path: &str) -> bool {
-        path.starts_with(GRPC_HEALTH)
+        path == GRPC_HEALTH
             || self.free.iter().any(|free| path == free || free.ends_with('/') && path.starts_with(free))
     }
 }
@@ -329,5 +330,15 @@ mod tests {
         )
         .await;
         assert_eq!(status, StatusCode::OK);
+        // Who holds as many calls as there are connections would keep everybody out.
+        let (_, response) = ask(
+            with_tokens(),
+            Method::POST,
+            "/grpc.health.v1.Health/Watch",
+            &[("content-type", "application/grpc")],
+        )
+        .await;
+        let status = tonic::Status::from_header_map(response.headers()).expect("a status");
+        assert_eq!(status.code(), tonic::Code::Unauthenticated);
     }
 }

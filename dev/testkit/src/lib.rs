@@ -15,6 +15,7 @@ mod in_process;
 mod kafka;
 #[cfg(feature = "engine")]
 mod memory;
+pub mod ports;
 mod role;
 pub mod samples;
 mod secured;

@@ -4,7 +4,12 @@
 //! is that comes of them: a chain of operators travels as one list (`BinaryExprNode`), and a table may carry a plan of its own
 //! as bytes. So the bytes are walked before anything is decoded, in a loop, without the schema: whatever could be a message
 //! is looked into.
+//!
+//! A decoder passes over fields that it does not know, and joins a message that comes in parts. So a plan is walked a second time
+//! as it is once it is decoded: what is not in it any more hides nothing.
 
+use datafusion_proto::protobuf::LogicalPlanNode;
+use prost::Message as _;
 use prost::bytes::Buf;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
@@ -22,6 +27,15 @@ const OPERATOR: u32 = 3;
 
 /// Checks that a plan's bytes are within the limits. The error names the limit and its setting.
 pub(crate) fn check_plan(bytes: &[u8], limits: &SqlLimits) -> Result<()> {
+    walk(bytes, limits)?;
+    // What cannot be decoded is the decoder's to tell.
+    match LogicalPlanNode::decode(bytes) {
+        Ok(plan) => walk(&plan.encode_to_vec(), limits),
+        Err(_) => Ok(()),
+    }
+}
+
+fn walk(bytes: &[u8], limits: &SqlLimits) -> Result<()> {
     let mut left = vec![(bytes, 0, 0)];
     while let Some((bytes, depth, nesting)) = left.pop() {
         let bytes = bytes.strip_prefix(MAGIC).unwrap_or(bytes);
@@ -41,9 +55,10 @@ pub(crate) fn check_plan(bytes: &[u8], limits: &SqlLimits) -> Result<()> {
 /// The operators of a message that may be a chain of them.
 fn operators(fields: &[(u32, &[u8])]) -> usize {
     let operator = |(tag, text): &(u32, &[u8])| *tag == OPERATOR && text.iter().all(u8::is_ascii_alphabetic);
-    let is_chain = fields.iter().all(|field| field.0 == OPERANDS || operator(field))
-        && fields.iter().any(|(tag, _)| *tag == OPERATOR);
-    if is_chain { fields.len().saturating_sub(2) } else { 0 }
+    if !fields.iter().any(operator) {
+        return 0;
+    }
+    fields.iter().filter(|(tag, _)| *tag == OPERANDS).count().saturating_sub(1)
 }
 
 /// The fields of a message that have a length, with their numbers; `None` where the bytes are no message.
@@ -64,7 +79,8 @@ fn fields(mut bytes: &[u8]) -> Option<Vec<(u32, &[u8])>> {
                 found.push((tag, content));
                 length
             }
-            WireType::StartGroup | WireType::EndGroup => return None,
+            // The decoder passes over a group of fields; here what is in it counts.
+            WireType::StartGroup | WireType::EndGroup => 0,
         };
         if skip > bytes.remaining() {
             return None;
@@ -145,6 +161,44 @@ mod tests {
             }
         }
         assert!(matches!(check_plan(&deep, &limits), Err(Error::PlanDecode { .. })));
+    }
+
+    /// What the decoder does not see, and what it sees as one.
+    #[test]
+    fn a_chain_does_not_hide_behind_unknown_fields_or_in_parts() {
+        let limits = SqlLimits { depth: 40, ..SqlLimits::default() };
+        let field = |tag: u8, bytes: &[u8]| {
+            let mut out = vec![tag << 3 | 2];
+            prost::encoding::encode_varint(bytes.len() as u64, &mut out);
+            [out.as_slice(), bytes].concat()
+        };
+        let deep = encoded(&plan(vec![sum(60)]).unwrap());
+        let refused = |bytes: &[u8], what: &str| {
+            LogicalPlanNode::decode(bytes).expect(what);
+            let error = check_plan(bytes, &limits).expect_err(what);
+            assert!(matches!(error, Error::OverLimit { most: 40, .. }), "{what}: {error}");
+        };
+        // A group, which is a kind of field that nobody uses any more.
+        refused(&[deep.as_slice(), b"\x93\x3f\x94\x3f"].concat(), "a group");
+        refused(&[deep.as_slice(), field(15, b"no message").as_slice()].concat(), "an unknown field");
+
+        // The chain itself, with a field that it does not have, and in as many parts as it has operands.
+        let chain = chain(LogicalExprNode::default(), 60).encode_to_vec();
+        let (number, operands) = (chain[0] >> 3, fields(&chain).unwrap()[0].1);
+        let with_unknown = field(number, &[operands, field(15, b"x").as_slice()].concat());
+        let parts: Vec<u8> = fields(operands)
+            .unwrap()
+            .into_iter()
+            .flat_map(|(tag, operand)| field(number, &field(u8::try_from(tag).unwrap(), operand)))
+            .collect();
+        for (what, chain) in [("an unknown field of a chain", with_unknown), ("a chain in parts", parts)] {
+            let projection =
+                LogicalPlanNode::decode(encoded(&plan(vec![lit(1)]).unwrap()).as_slice()).unwrap();
+            // Of an expression in its place, which is a repeated field of the projection.
+            let bytes = projection.encode_to_vec();
+            let (outer, content) = (bytes[0] >> 3, fields(&bytes).unwrap()[0].1);
+            refused(&field(outer, &[content, field(2, &chain).as_slice()].concat()), what);
+        }
     }
 
     fn prost_length(length: usize) -> Vec<u8> {

@@ -6,5 +6,5 @@ mod exposed;
 mod jobs;
 mod roles;
 mod sessions;
-mod support;
+pub(crate) mod support;
 mod tickets;

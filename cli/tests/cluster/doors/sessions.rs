@@ -71,3 +71,28 @@ async fn a_session_keeps_a_limited_number_of_statements() {
     let ticket = first.endpoint[0].ticket.clone().expect("a ticket");
     assert!(client.do_get(ticket).await.is_err(), "the oldest made room");
 }
+
+/// What would end the scheduler, by a stack without a bottom, or take what is everybody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_of_flight_sql_is_within_the_limits() {
+    let cluster = Cluster::start(settings(), 1).await;
+    let mut client = connect(cluster.address()).await;
+    let deep = format!("SELECT {}1", "1 + ".repeat(100_000));
+    let long = format!("SELECT '{}'", "x".repeat(2 << 20));
+    for (sql, setting) in [
+        (deep.as_str(), "limits.sql_depth"),
+        (long.as_str(), "limits.sql_bytes"),
+        ("SET datafusion.execution.target_partitions = 1000000000", "datafusion.execution.target_partitions"),
+        ("SET datafusion.catalog.location = '/etc'", "datafusion.catalog.location"),
+    ] {
+        let name = sql.get(..40).unwrap_or(sql);
+        let told = client.execute(sql.to_owned(), None).await.err().map(|error| error.to_string());
+        assert!(told.as_ref().is_some_and(|told| told.contains(setting)), "{name}: {told:?}");
+        let told = client.prepare(sql.to_owned(), None).await.err().map(|error| error.to_string());
+        assert!(told.as_ref().is_some_and(|told| told.contains(setting)), "{name}: {told:?}");
+        let told = client.execute_update(sql.to_owned(), None).await.err().map(|error| error.to_string());
+        assert!(told.as_ref().is_some_and(|told| told.contains(setting)), "{name}: {told:?}");
+    }
+    let rows = run(&mut client, "SELECT 40 + 2 AS n").await.expect("the scheduler is there");
+    assert!(rows.contains("42"), "{rows}");
+}

@@ -25,7 +25,7 @@ use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, Sta
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 
-pub(crate) use self::parse::CacheStatement;
+pub(crate) use self::parse::{CacheStatement, cache_statement};
 use crate::dataflow::Dataset;
 use crate::limits::{Deep, check_sql};
 use crate::plan::settings;
@@ -50,7 +50,7 @@ impl Session {
     pub fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(Deep::new(async move {
             check_sql(sql, self.connectors().limits())?;
-            if let Some(mut statement) = parse::cache_statement(sql)? {
+            if let Some(mut statement) = cache_statement(sql)? {
                 if let CacheStatement::Cache { query: Some(query), .. } = &mut statement
                     && fields::may_have(sql)
                 {
