@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 use tonic::{Request, Status};
 
 use crate::cluster::scheduler::door::owners::Owners;
-use crate::cluster::scheduler::door::{Door, invalid, plan};
+use crate::cluster::scheduler::door::{Door, plan};
 use crate::limits::check_sql;
 use crate::plan::settings::check_statements;
 
@@ -75,7 +75,9 @@ impl Session {
     pub(super) async fn may_run(&self, caller: &Caller, sql: &str) -> Result<(), Status> {
         caller.needs(Role::Reader)?;
         let limits = self.backend.door.connectors.limits();
-        check_sql(sql, limits).and_then(|()| check_statements(sql)).map_err(|error| invalid(&error))?;
+        let checked = check_sql(sql, limits).and_then(|()| check_statements(sql));
+        // In words: clients of Flight SQL are not ours.
+        checked.map_err(|error| Status::invalid_argument(error.to_string()))?;
         if caller.needs(Role::Writer).is_ok() {
             return Ok(());
         }
