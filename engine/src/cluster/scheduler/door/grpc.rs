@@ -30,8 +30,8 @@ use tonic::{Request, Response, Status};
 use super::owners::Owners;
 use super::{Door, caller, invalid, plan};
 use crate::cluster::scheduler::Server;
-use crate::limits::check_plan;
 use crate::cluster::scheduler::reports::keep_usable;
+use crate::limits::check_plan;
 
 type Answer<T> = Result<Response<T>, Status>;
 
