@@ -34,11 +34,13 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, Dialer, KafkaConfig, KafkaTopics, MongoConnection,
-    MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
+    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, Dialer, KafkaConfig, KafkaTopics,
+    MongoConnection, MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
+pub use firesteel_common::access::Secret;
+pub use firesteel_common::tls::ClientTls;
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
 pub use query::{
     ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, asks_for_tls, scheduler_address,

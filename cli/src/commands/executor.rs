@@ -169,7 +169,10 @@ impl ExecutorArgs {
         }
         host = host.trim_matches(['[', ']']).to_owned();
         if asks_for_tls(&self.scheduler) && !self.security.trusts() {
-            bail!("--scheduler {} asks for TLS: name the authority of its certificate with --tls-ca", self.scheduler);
+            bail!(
+                "--scheduler {} asks for TLS: name the authority of its certificate with --tls-ca",
+                self.scheduler
+            );
         }
         // Executors serve members of the cluster alone.
         let security = self.security.read(&UsersArgs::default())?;

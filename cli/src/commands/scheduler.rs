@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use firesteel_engine::cluster::{Scheduler, SchedulerConfig};
 
-use crate::args::{EngineArgs, ServerSecurityArgs, UsersArgs, size};
 use crate::args::fields::Settings;
+use crate::args::{EngineArgs, ServerSecurityArgs, UsersArgs, size};
 use crate::context::{Context, Outcome};
 
 /// The examples at the end of `--help`.

@@ -205,7 +205,8 @@ mod tests {
         for dialer in [Dialer::default(), stranger] {
             let channel = dialer.endpoint(embedded.scheduler_url()).unwrap().connect().await.unwrap();
             let mut client = SchedulerGrpcClient::new(channel);
-            let query = ExecuteQueryParams { query: Some(Query::LogicalPlan(Vec::new())), ..Default::default() };
+            let query =
+                ExecuteQueryParams { query: Some(Query::LogicalPlan(Vec::new())), ..Default::default() };
             let status = client.execute_query(query).await.unwrap_err();
             assert_eq!(status.code(), Code::Unauthenticated, "{status}");
             let status = client.cancel_job(CancelJobParams { job_id: "x".to_owned() }).await.unwrap_err();

@@ -217,12 +217,11 @@ mod tests {
     fn a_refusal_is_told_in_the_words_of_the_scheduler() {
         let status = Status::permission_denied("this takes \"writer\" (access.tokens)");
         let told = Error::from(DataFusionError::Execution(format!("{status:?}")));
-        assert!(
-            matches!(&told, Error::Refused { message, .. } if message == status.message()),
-            "{told}"
-        );
+        assert!(matches!(&told, Error::Refused { message, .. } if message == status.message()), "{told}");
         assert_eq!(told.fields(), [ConfigField::AccessTokens]);
-        for other in [Status::internal("no"), Status::not_found("Status { code: PermissionDenied, message: \"")] {
+        for other in
+            [Status::internal("no"), Status::not_found("Status { code: PermissionDenied, message: \"")]
+        {
             assert!(refusal(&format!("{other:?}")).is_none(), "{other}");
         }
     }

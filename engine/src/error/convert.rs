@@ -58,11 +58,13 @@ impl From<DataFusionError> for Error {
                 Self::from(*inner)
             }
             // Ballista's client makes a text of all that the scheduler tells it.
-            DataFusionError::Execution(text) => match wire::decode(&text).or_else(|| ballista::refusal(&text)) {
-                Some(ours) => ours,
-                None if text.starts_with("Job ") => ballista::failed_job(&text),
-                None => Self::Query(DataFusionError::Execution(text)),
-            },
+            DataFusionError::Execution(text) => {
+                match wire::decode(&text).or_else(|| ballista::refusal(&text)) {
+                    Some(ours) => ours,
+                    None if text.starts_with("Job ") => ballista::failed_job(&text),
+                    None => Self::Query(DataFusionError::Execution(text)),
+                }
+            }
             other => Self::Query(other),
         }
     }

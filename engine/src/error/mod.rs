@@ -347,7 +347,9 @@ pub enum Error {
     #[error(
         "{role} would listen on {address}, where other machines reach it, and ask nobody who they are: give it tokens and \
          the secret of the cluster ({}, {}), keep it on this machine ({host}), or allow it ({})",
-        ConfigField::AccessTokens, ConfigField::AccessClusterSecret, ConfigField::AccessInsecure
+        ConfigField::AccessTokens,
+        ConfigField::AccessClusterSecret,
+        ConfigField::AccessInsecure
     )]
     #[serde(skip)]
     Exposed {

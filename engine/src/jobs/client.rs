@@ -86,7 +86,8 @@ impl JobClient {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => return Ok(None),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => {
-                let body = axum::body::to_bytes(axum::body::Body::new(response.into_body()), LARGEST_REFUSAL).await;
+                let body =
+                    axum::body::to_bytes(axum::body::Body::new(response.into_body()), LARGEST_REFUSAL).await;
                 let words = body.map_err(|error| self.unreachable(error))?;
                 return Err(refused(String::from_utf8_lossy(&words).trim()));
             }

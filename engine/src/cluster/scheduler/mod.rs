@@ -105,7 +105,8 @@ impl Scheduler {
             if !config.access.is_open() && !config.access.knows_members() {
                 return Err(Error::InvalidSetting {
                     setting: ConfigField::AccessClusterSecret,
-                    message: "there are tokens, and executors register with the secret of the cluster alone".to_owned(),
+                    message: "there are tokens, and executors register with the secret of the cluster alone"
+                        .to_owned(),
                 });
             }
             config.flight_proxy |= !config.access.is_open();
@@ -218,9 +219,8 @@ impl Scheduler {
                 parts.no_executors_grace,
             ));
             let stop = CancellationToken::new();
-            let watched = health.map(|(listener, _)| {
-                tokio::spawn(http::serve(listener, parts.health_router, stop.clone()))
-            });
+            let watched = health
+                .map(|(listener, _)| tokio::spawn(http::serve(listener, parts.health_router, stop.clone())));
             let serve = http::Server::new(listener, parts.router).with_tls(parts.tls).run(stop.clone());
             tokio::pin!(serve);
             tokio::select! {
@@ -326,7 +326,8 @@ fn create_private(dir: &Path) -> std::io::Result<()> {
 /// Returns what the configuration accepts, under the names that the scheduler has.
 fn access(config: &SchedulerConfig, external_host: &str) -> Arc<Access> {
     let origins = config.cors_allowed_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty());
-    let access = Access::clone(&config.access).with_hosts([external_host, &config.bind_host]).with_origins(origins);
+    let access =
+        Access::clone(&config.access).with_hosts([external_host, &config.bind_host]).with_origins(origins);
     Arc::new(access)
 }
 
