@@ -42,6 +42,8 @@ pub use config::{
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
+pub use firesteel_common::access::Secret;
+pub use firesteel_common::tls::ClientTls;
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
 pub use limits::SqlLimits;
 pub use query::{
