@@ -71,7 +71,7 @@ impl Reader {
         if let Ok(node) = LogicalPlanNode::try_decode(bytes) {
             let _ = node.try_into_logical_plan(&self.context, self.logical.as_ref());
         }
-        let (table, schema) = (TableReference::bare("t"), Arc::new(predictions_schema()));
+        let (table, schema) = (TableReference::bare("t"), predictions_schema());
         let _ = self.logical.try_decode(bytes, &[], &self.context);
         let _ = self.logical.try_decode_table_provider(bytes, &table, schema, &self.context);
     }
@@ -87,7 +87,7 @@ impl Reader {
     /// Documents of a server of MongoDB, in each mode of reading.
     pub fn documents(&self, bytes: &[u8]) {
         let Ok(document) = RawDocument::from_bytes(bytes) else { return };
-        let schema = Arc::new(predictions_schema());
+        let schema = predictions_schema();
         for mode in [ReadMode::FailFast, ReadMode::Permissive, ReadMode::DropMalformed] {
             let options = DecodeOptions { mode, ..DecodeOptions::default() };
             let Ok(mut decoder) = Decoder::reading("fuzz", Arc::clone(&schema), 16, &options) else {
