@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use firesteel_engine::report;
-use firesteel_engine::{ClientTls, Config, Dialer, Secret, Session};
+use firesteel_engine::{ClientTls, Config, Dialer, Outcome, Secret, Session};
 use firesteel_testkit::certificates::Authority;
 use firesteel_testkit::{Cluster, ClusterSettings};
 
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: LocksArgs) -> anyhow::Result<()> {
 
     let sides = open_both(&args, &large, folder.path()).await?;
     for side in &sides {
-        side.session.execute("CACHE TABLE predictions").await?;
+        let _: Outcome = side.session.execute("CACHE TABLE predictions").await?;
     }
     compare(&format!("a shuffle of {} cached rows", args.docs), &sides, args.runs, async |side| {
         rows(&side.session, SHUFFLE).await

@@ -77,7 +77,8 @@ async fn assert_at_work(fortress: &Fortress, when: &str) {
     // An image without data is a bad request, which the model's server has looked at.
     let inference = &fortress.doors[5];
     let manner = Manner { token: Some(BOB), ..Manner::default() };
-    let called = fortress.peer(inference).call("/firesteel.v1.Inference/Classify", vec![0; 5].into(), manner);
+    let peer = fortress.peer(inference);
+    let called = peer.call("/firesteel.v1.Inference/Classify", vec![0; 5].into(), manner);
     assert!(matches!(called.await, Some(Called::Grpc(0 | 3))), "{when}");
 }
 

@@ -212,12 +212,12 @@ async fn plans_that_write_take_a_writer() {
     ] {
         let config = Config { dialer: dialer(token), ..Config::default() };
         let session = Session::connect(&guarded.cluster.url(), config).await.expect("a session");
-        let read = async {
-            let rows: Vec<(i64,)> =
-                session.sql("SELECT sum(column1) FROM (VALUES (1), (2))").await?.collect_as().await?;
-            firesteel_engine::Result::Ok(rows)
-        };
-        match read.await {
+        let read: firesteel_engine::Result<Vec<(i64,)>> =
+            match session.sql("SELECT sum(column1) FROM (VALUES (1), (2))").await {
+                Ok(rows) => rows.collect_as().await,
+                Err(error) => Err(error),
+            };
+        match read {
             Ok(rows) => assert!(reads && rows == [(3,)], "{token:?}: {rows:?}"),
             Err(error) => {
                 assert!(!reads && error.to_string().contains("access.token"), "{token:?}: {error}");
