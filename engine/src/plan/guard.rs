@@ -24,10 +24,18 @@ impl AnalyzerRule for PlanGuard {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let mut left = self.limits.plan_nodes;
-        self.count(&plan, 1, &mut left)?;
+        check(&plan, &self.limits)?;
         Ok(plan)
     }
+}
+
+/// Checks that a plan has no more nodes, and is no deeper, than the limits allow. It takes time for what is allowed alone.
+///
+/// # Errors
+/// [`Error::OverLimit`].
+pub(crate) fn check(plan: &LogicalPlan, limits: &SqlLimits) -> Result<()> {
+    let mut left = limits.plan_nodes;
+    PlanGuard { limits: *limits }.count(plan, 1, &mut left)
 }
 
 impl PlanGuard {

@@ -7,7 +7,7 @@
 pub(crate) mod caught;
 pub(crate) mod codec;
 mod empty;
-mod guard;
+pub(crate) mod guard;
 mod planner;
 mod reconnect;
 mod run;

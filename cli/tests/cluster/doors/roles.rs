@@ -224,8 +224,10 @@ async fn plans_that_write_take_a_writer() {
                 assert!(error.fields().contains(&firesteel_engine::ConfigField::AccessToken), "{error:?}");
             }
         }
-        let copied =
-            async { firesteel_engine::Result::Ok(session.sql(&copy).await?.batches().await?.len()) }.await;
+        let copied: firesteel_engine::Result<usize> = match session.sql(&copy).await {
+            Ok(rows) => rows.batches().await.map(|batches| batches.len()),
+            Err(error) => Err(error),
+        };
         assert_eq!(copied.is_ok(), writes, "{token:?}: {copied:?}");
         if let (Err(error), true) = (copied, reads) {
             assert!(error.to_string().contains("role writer"), "{error}");

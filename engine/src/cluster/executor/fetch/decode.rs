@@ -10,6 +10,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 
+/// The mark at the end of a stream.
+const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
 /// A decoder of one file.
 pub(super) struct Decoder {
     expected: SchemaRef,
@@ -45,8 +48,17 @@ impl Decoder {
 
     /// Checks that the file has been whole.
     pub(super) fn finish(mut self) -> Result<(), ArrowError> {
+        // A slice of a sorted shuffle has no mark of its end, and the decoder looks at a message without a body, such as the
+        // schema of a part without rows, only when more bytes come.
+        let ended = |words: &str| Err(ArrowError::IpcError(format!("the file ended {words}")));
+        match self.stream.decode(&mut Buffer::from(END_OF_STREAM)) {
+            Ok(Some(_)) => return ended("within a batch"),
+            Ok(None) => self.begun |= self.stream.schema().is_some(),
+            Err(error) if is_end_of_stream(&error) => {}
+            Err(error) => return Err(error),
+        }
         if !self.begun {
-            return Err(ArrowError::IpcError("the file ended before its schema".to_owned()));
+            return ended("before its schema");
         }
         self.stream.finish()
     }
@@ -138,6 +150,18 @@ pub(super) mod tests {
         for size in [1, 7, 64] {
             let blocks: Vec<&[u8]> = two.chunks(size).collect();
             assert_eq!(decode(&blocks).unwrap(), [batch(), batch()], "{size}");
+        }
+    }
+
+    #[test]
+    fn a_file_may_lack_the_mark_of_its_end_and_rows() {
+        let writer = StreamWriter::try_new(Vec::new(), &batch().schema()).unwrap();
+        let schema_alone = writer.get_ref().clone();
+        assert_eq!(decode(&[&schema_alone]).unwrap(), []);
+        let unmarked = file()[..file().len() - END_OF_STREAM.len()].to_vec();
+        assert_eq!(decode(&[&unmarked]).unwrap(), [batch()]);
+        for cut in 1..=END_OF_STREAM.len() {
+            assert!(decode(&[&unmarked[..unmarked.len() - cut]]).is_err(), "{cut} bytes short");
         }
     }
 

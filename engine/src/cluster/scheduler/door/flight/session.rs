@@ -21,9 +21,11 @@ use prost::Message as _;
 use tokio::sync::OnceCell;
 use tonic::{Request, Status};
 
+use crate::Error;
 use crate::cluster::scheduler::door::owners::Owners;
 use crate::cluster::scheduler::door::{Door, plan};
 use crate::limits::check_sql;
+use crate::plan::guard;
 use crate::plan::settings::check_statements;
 
 /// The most prepared statements of a session.
@@ -70,21 +72,24 @@ impl Session {
         }
     }
 
-    /// Checks that a statement is within the limits and that the caller may run it. Who may write may run all; for others
-    /// it is planned first.
+    /// Checks that a statement is within the limits and that the caller may run it. It is planned for that first: the service
+    /// walks the whole of its plan before any rule of ours sees it, and a short text may be a plan without end.
     pub(super) async fn may_run(&self, caller: &Caller, sql: &str) -> Result<(), Status> {
         caller.needs(Role::Reader)?;
         let limits = self.backend.door.connectors.limits();
         let checked = check_sql(sql, limits).and_then(|()| check_statements(sql));
         // In words: clients of Flight SQL are not ours.
         checked.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if caller.needs(Role::Writer).is_ok() {
-            return Ok(());
-        }
         let context = self.backend.context().await.map_err(|error| Status::internal(error.to_string()))?;
-        let planned = context.state().create_logical_plan(sql).await.and_then(|plan| plan::role_of(&plan));
         // A statement that cannot be planned is told about by the service, in its own words.
-        Ok(caller.needs(planned.unwrap_or(Role::Reader))?)
+        let Ok(plan) = context.state().create_logical_plan(sql).await else { return Ok(()) };
+        let sized = guard::check(&plan, limits).map_err(Error::from);
+        sized.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        // Who may write may run all.
+        if caller.needs(Role::Writer).is_err() {
+            caller.needs(plan::role_of(&plan).unwrap_or(Role::Writer))?;
+        }
+        Ok(())
     }
 
     /// Takes note of a result that was computed here, and drops the oldest of too many.
