@@ -84,7 +84,7 @@ fn sql_reads_a_topic_over_tls_and_a_wrong_password_names_the_setting() {
     let refused = output(command);
     let said = stderr(&refused);
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    for word in [PROPERTIES, &kafka.bootstrap, "SCRAM-SHA-512"] {
+    for word in [PROPERTIES, &kafka.bootstrap, "Authentication failed"] {
         assert!(said.contains(word), "no {word} in: {said}");
     }
     assert!(!said.contains("hunter2"), "{said}");
@@ -112,7 +112,7 @@ fn a_wrong_password_ends_every_role_and_names_the_setting() {
         let said = role.said();
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(started.elapsed() < Duration::from_secs(25), "{:?}: {said}", started.elapsed());
-        for word in [PROPERTIES, &kafka.bootstrap, "SCRAM-SHA-512"] {
+        for word in [PROPERTIES, &kafka.bootstrap, "Authentication failed"] {
             assert!(said.contains(word), "no {word} in: {said}");
         }
         assert!(!said.contains("hunter2"), "{said}");
