@@ -39,7 +39,10 @@ impl Error {
             Self::Dial { source: DialError::NoAuthority { .. }, .. } => vec![ConfigField::TlsCa],
             // The server names the field that its clients set.
             Self::Refused { message, .. } => {
-                let named = |field: &ConfigField| message.contains(&format!("({field}"));
+                // One name may be the beginning of another.
+                let named = |field: &ConfigField| {
+                    [",", ")", " "].iter().any(|end| message.contains(&format!("({field}{end}")))
+                };
                 ConfigField::ALL.iter().copied().filter(named).collect()
             }
             Self::NoExecutors { .. } => vec![ConfigField::SchedulerNoExecutorsGrace],

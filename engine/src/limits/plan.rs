@@ -167,8 +167,9 @@ mod tests {
     #[test]
     fn a_chain_does_not_hide_behind_unknown_fields_or_in_parts() {
         let limits = SqlLimits { depth: 40, ..SqlLimits::default() };
-        let field = |tag: u8, bytes: &[u8]| {
-            let mut out = vec![tag << 3 | 2];
+        let field = |tag: u32, bytes: &[u8]| {
+            let mut out = Vec::new();
+            prost::encoding::encode_varint(u64::from(tag << 3 | 2), &mut out);
             prost::encoding::encode_varint(bytes.len() as u64, &mut out);
             [out.as_slice(), bytes].concat()
         };
@@ -180,23 +181,23 @@ mod tests {
         };
         // A group, which is a kind of field that nobody uses any more.
         refused(&[deep.as_slice(), b"\x93\x3f\x94\x3f"].concat(), "a group");
-        refused(&[deep.as_slice(), field(15, b"no message").as_slice()].concat(), "an unknown field");
+        refused(&[deep.as_slice(), field(1_000, b"no message").as_slice()].concat(), "an unknown field");
 
         // The chain itself, with a field that it does not have, and in as many parts as it has operands.
         let chain = chain(LogicalExprNode::default(), 60).encode_to_vec();
-        let (number, operands) = (chain[0] >> 3, fields(&chain).unwrap()[0].1);
-        let with_unknown = field(number, &[operands, field(15, b"x").as_slice()].concat());
+        let (number, operands) = (u32::from(chain[0] >> 3), fields(&chain).unwrap()[0].1);
+        let with_unknown = field(number, &[operands, field(1_000, b"x").as_slice()].concat());
         let parts: Vec<u8> = fields(operands)
             .unwrap()
             .into_iter()
-            .flat_map(|(tag, operand)| field(number, &field(u8::try_from(tag).unwrap(), operand)))
+            .flat_map(|(tag, operand)| field(number, &field(tag, operand)))
             .collect();
         for (what, chain) in [("an unknown field of a chain", with_unknown), ("a chain in parts", parts)] {
             let projection =
                 LogicalPlanNode::decode(encoded(&plan(vec![lit(1)]).unwrap()).as_slice()).unwrap();
             // Of an expression in its place, which is a repeated field of the projection.
             let bytes = projection.encode_to_vec();
-            let (outer, content) = (bytes[0] >> 3, fields(&bytes).unwrap()[0].1);
+            let (outer, content) = (u32::from(bytes[0] >> 3), fields(&bytes).unwrap()[0].1);
             refused(&field(outer, &[content, field(2, &chain).as_slice()].concat()), what);
         }
     }

@@ -88,7 +88,7 @@ mod tests {
             ("mongodb:///a.b/orders", None),
             ("s3://bucket/key", None),
             ("admin.system.users", None),
-            ("system.views", None),
+            ("shop.system.views", None),
             ("a.b$c", None),
         ] {
             let parsed = Location::parse(text).ok();
