@@ -1,7 +1,7 @@
 //! How much one request may ask for, checked before it costs anything.
 //!
 //! ```text
-//!  text of SQL ──▶ check_sql: its length, its tokens, how deep it nests ──▶ parser, planner
+//!  text of SQL ──▶ check_sql: its length, tokens, depth, uses of its names ──▶ parser, planner
 //!  plan from a client ──▶ check_plan: how deep it nests, by its bytes ──▶ decoder
 //! ```
 //!
@@ -11,6 +11,7 @@
 //!
 //! What is left to recursion fits [`Deep`]'s stack, whatever stack the caller's thread has.
 
+mod names;
 mod plan;
 mod sql;
 mod stack;
@@ -18,6 +19,8 @@ mod stack;
 pub(crate) use self::plan::check_plan;
 pub(crate) use self::sql::check_sql;
 pub(crate) use self::stack::Deep;
+
+use crate::{ConfigField, Error};
 
 /// How much one statement of SQL, or one plan from a client, may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,4 +46,9 @@ impl Default for SqlLimits {
     fn default() -> Self {
         Self { bytes: 1 << 20, tokens: 200_000, depth: 1_000, plan_nodes: 20_000, value_bytes: 256 << 20 }
     }
+}
+
+/// An error that names a limit and its setting.
+fn over(what: &str, most: usize, setting: ConfigField) -> Error {
+    Error::OverLimit { what: what.to_owned(), most: most as u64, setting }
 }

@@ -14,7 +14,7 @@ use prost::bytes::Buf;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
 use super::SqlLimits;
-use super::sql::over;
+use super::over;
 use crate::wire::{MAGIC, damaged};
 use crate::{ConfigField, Result};
 

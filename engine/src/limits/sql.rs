@@ -5,7 +5,9 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use super::SqlLimits;
-use crate::{ConfigField, Error, Result};
+use super::names::check_names;
+use super::over;
+use crate::{ConfigField, Result};
 
 /// How many bytes are cut into tokens at first. A text that is over a limit early on is not read to its end.
 const FIRST_PIECE: usize = 64 * 1024;
@@ -27,15 +29,10 @@ pub(crate) fn check_sql(sql: &str, limits: &SqlLimits) -> Result<()> {
             .tokenize_with_location_into_buf(&mut tokens);
         check_tokens(&tokens, limits)?;
         if piece.len() == sql.len() {
-            return Ok(());
+            return check_names(sql, limits);
         }
         size = size.saturating_mul(4);
     }
-}
-
-/// An error that names a limit and its setting.
-pub(super) fn over(what: &str, most: usize, setting: ConfigField) -> Error {
-    Error::OverLimit { what: what.to_owned(), most: most as u64, setting }
 }
 
 /// The part of a statement between two brackets.
@@ -244,6 +241,7 @@ fn is_operand(token: &Token) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     fn setting(sql: &str, limits: &SqlLimits) -> Option<ConfigField> {
         match check_sql(sql, limits) {
