@@ -23,6 +23,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -47,6 +48,7 @@ const STORE: &str = "files";
 #[derive(Debug)]
 pub(crate) struct FileStores {
     files: Arc<dyn ObjectStore>,
+    allowed: Arc<Allowed>,
     others: DefaultObjectStoreRegistry,
 }
 
@@ -60,9 +62,21 @@ impl FileStores {
                 .map(|folder| tidy(&folder))
                 .collect()
         };
-        let allowed = Allowed { read: folders(&access.read), write: folders(&access.write) };
-        let files = Files { allowed: Arc::new(allowed), system: LocalFileSystem::new() };
-        Self { files: Arc::new(files), others: DefaultObjectStoreRegistry::new() }
+        let allowed = Arc::new(Allowed { read: folders(&access.read), write: folders(&access.write) });
+        let files = Files { allowed: Arc::clone(&allowed), system: LocalFileSystem::new() };
+        Self { files: Arc::new(files), allowed, others: DefaultObjectStoreRegistry::new() }
+    }
+
+    /// Checks that files may be written to `target`, where it is on this machine: for a plan, before it is run, because
+    /// DataFusion's writers keep the reasons of a store to themselves.
+    ///
+    /// # Errors
+    /// [`Error::FileRefused`].
+    pub(crate) fn check_written(&self, target: &ListingTableUrl) -> std::result::Result<(), Error> {
+        if target.scheme() == "file" {
+            self.allowed.resolve(&path_of(target.prefix()), Access::Write)?;
+        }
+        Ok(())
     }
 
     /// The environment that plans run in, with these stores: memory and folders are as `builder` says.

@@ -4,12 +4,17 @@
 //! doubles with each name. What one text of SQL becomes is counted before it is planned; this counts what a plan from a client, or
 //! a view of a view, holds.
 
+use std::sync::Arc;
+
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::datasource::listing::{ListingTable, ListingTableUrl};
+use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::connectors::files::FileStores;
 use crate::limits::SqlLimits;
 use crate::{ConfigField, Error};
 
@@ -26,6 +31,38 @@ impl AnalyzerRule for PlanGuard {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         check(&plan, &self.limits)?;
+        Ok(plan)
+    }
+}
+
+/// Refuses plans that write files where this process may not.
+#[derive(Debug)]
+pub(super) struct WrittenFiles {
+    pub(super) stores: Arc<FileStores>,
+}
+
+impl AnalyzerRule for WrittenFiles {
+    fn name(&self) -> &'static str {
+        "firesteel_written_files"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.apply_with_subqueries(|node| {
+            match node {
+                LogicalPlan::Copy(copy) => {
+                    self.stores.check_written(&ListingTableUrl::parse(&copy.output_url)?)?;
+                }
+                LogicalPlan::Dml(statement) => {
+                    let table = source_as_provider(&statement.target)?;
+                    let paths = table.downcast_ref::<ListingTable>().map(ListingTable::table_paths);
+                    for path in paths.into_iter().flatten() {
+                        self.stores.check_written(path)?;
+                    }
+                }
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
         Ok(plan)
     }
 }

@@ -22,7 +22,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
 use super::caught;
-use super::guard::PlanGuard;
+use super::guard::{PlanGuard, WrittenFiles};
 use super::planner::Planner;
 use crate::Config;
 use crate::connectors::file_tables::{FILE_FORMATS, FileTables};
@@ -105,6 +105,9 @@ pub(crate) fn session_state(
     }
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
         vec![Arc::new(PlanGuard { limits: *connectors.limits() })];
+    if matches!(role, Role::Scheduler) {
+        rules.push(Arc::new(WrittenFiles { stores: Arc::clone(connectors.files()) }));
+    }
     rules.extend(Analyzer::new().rules);
     let mut state = builder.with_analyzer_rules(rules).build();
     let planning = !matches!(role, Role::Server);

@@ -143,6 +143,8 @@ impl Scheduler {
             None => connectors.slots().clone(),
             Some(_) => Slots::default(),
         };
+        // What is wrong with the configuration is told as what it is, before Ballista makes a text of it.
+        session_state(Role::Scheduler, session_config(&config.engine, connectors), connectors)?;
         let owners = Arc::new(door::Owners::default());
         let external_host = external_host(config, address);
         let access = access(config, &external_host);
