@@ -198,7 +198,10 @@ impl Scheduler {
             min_ready_executors: config.min_ready_executors,
         };
         // A handshake may have its token where the gate does not look.
-        let mut doors = Doors::new().free(routes::HANDSHAKE);
+        let mut doors = Doors::new();
+        if config.flight_sql {
+            doors = doors.free(routes::HANDSHAKE);
+        }
         if config.open_metrics.unwrap_or(address.ip().is_loopback()) {
             doors = doors.free(routes::METRICS);
         }
