@@ -16,18 +16,18 @@
 //!
 //! A credential is compared in constant time, and neither it nor a part of it is ever printed.
 
-mod access;
 mod caller;
 mod gate;
 mod hosts;
 mod refusal;
 mod secret;
+mod settings;
 mod tokens;
 
-pub use access::Access;
-pub(crate) use access::IN_USER_AGENT;
 pub use caller::{Caller, Principal, Role, UnknownRole};
 pub use gate::{Doors, Gate, Gated, gate};
 pub use refusal::Refusal;
 pub use secret::{InvalidSecret, Secret};
+pub use settings::Access;
+pub(crate) use settings::IN_USER_AGENT;
 pub use tokens::{Tokens, TokensError};
