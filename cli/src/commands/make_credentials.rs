@@ -53,8 +53,11 @@ pub(crate) struct MakeCredentialsArgs {
 /// Pairs of a file's name, or a Secret's key, and its text.
 type Texts = Vec<(String, String)>;
 
+/// Makes what is missing.
+type Maker = fn() -> anyhow::Result<Texts>;
+
 pub(crate) async fn run(args: MakeCredentialsArgs, context: Context) -> anyhow::Result<Outcome> {
-    let mut wanted: Vec<(&str, fn() -> anyhow::Result<Texts>)> = Vec::new();
+    let mut wanted: Vec<(&str, Maker)> = Vec::new();
     if !args.access {
         wanted.push(("ca", authority));
     }

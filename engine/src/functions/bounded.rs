@@ -238,7 +238,7 @@ fn elements(columns: &[Column], row: usize) -> u128 {
         _ => number(2).unwrap_or_default().unsigned_abs(),
     };
     // A step of nothing is an error of the function's own.
-    if step == 0 { 0 } else { distance / step + 1 }
+    distance.checked_div(step).map_or(0, |steps| steps + 1)
 }
 
 /// The nanoseconds of one unit of a date or a time.

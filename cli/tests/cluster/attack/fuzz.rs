@@ -25,8 +25,11 @@ mod images;
 #[allow(unreachable_pub, reason = "public in fuzz/")]
 mod records;
 
+/// What takes any bytes.
+type Target = fn(&[u8]);
+
 /// The targets: a name, and what reads the bytes.
-const TARGETS: [(&str, fn(&[u8])); 8] = [
+const TARGETS: [(&str, Target); 8] = [
     ("records", records::records),
     ("images", images::images),
     ("documents", engine::documents),

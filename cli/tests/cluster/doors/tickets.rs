@@ -41,7 +41,7 @@ async fn a_ticket_leads_to_registered_executors_alone() {
     let port = inside.local_addr().expect("bound").port();
     let mut client = connect(cluster.address()).await;
     for ticket in tickets("x", "127.0.0.1", port) {
-        let told = client.do_get(ticket).await.err().expect("refused").to_string();
+        let told = client.do_get(ticket).await.expect_err("refused").to_string();
         assert!(told.contains("no executor of this cluster"), "{told}");
     }
     let dialled = tokio::time::timeout(Duration::from_millis(300), inside.accept()).await;

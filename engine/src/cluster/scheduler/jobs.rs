@@ -72,7 +72,7 @@ impl Finished {
         while let Some(oldest) = self.order.front() {
             let old = limits.age.is_some_and(|age| now.saturating_duration_since(oldest.at) >= age);
             let many = self.order.len() > limits.jobs || self.bytes > limits.jobs.saturating_mul(JOB_BYTES);
-            if !old && !(many && self.order.len() > 1) {
+            if !(old || many && self.order.len() > 1) {
                 break;
             }
             let Some(oldest) = self.order.pop_front() else { break };
