@@ -322,7 +322,7 @@ mod tests {
         let limits = SqlLimits { depth: 40, ..SqlLimits::default() };
         let inner = format!("({})", vec!["a"; 30].join(" + "));
         assert_eq!(setting(&format!("SELECT {inner}, {inner}"), &limits), None);
-        assert_eq!(setting(&format!("SELECT {}", vec![inner.as_str(); 9].join(" = ")), &limits), None);
+        assert_eq!(setting(&format!("SELECT {}", [inner.as_str(); 9].join(" = ")), &limits), None);
         // The first operand is the deepest: all others come on top.
         let long = format!("SELECT {inner} {}", "+ a ".repeat(30));
         assert_eq!(setting(&long, &limits), Some(ConfigField::LimitsSqlDepth));

@@ -243,7 +243,9 @@ async fn embedded(folder: &Path, targets: &[Target], table: &mut Table) {
     let (mut scheduler, mut executor) = (Vec::new(), Vec::new());
     for address in found {
         let peer = Peer::new(ports::reached(address), None);
-        let healthy = peer.get("/healthz", None).await.is_some_and(|(status, _)| status == 200);
+        // A door of gRPC answers 200 to everything, and what it thinks of it in a header.
+        let health = peer.get("/healthz", None).await;
+        let healthy = health.is_some_and(|(status, text)| status == 200 && text.starts_with("ok"));
         if healthy { scheduler.push(peer) } else { executor.push(peer) }
     }
     for (door, peers) in [
