@@ -33,7 +33,7 @@ def version() -> str:
 
 def sums() -> Dict[str, str]:
     """The checksum of each of the connector's jars, by name."""
-    return {name: checksum for checksum, name in (line.split() for line in SUMS.read_text().splitlines())}
+    return fetch.pinned(SUMS)
 
 
 class Spark:

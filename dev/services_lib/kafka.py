@@ -19,7 +19,10 @@ from shared_lib.program import ROOT, Problem, dev_dir, say, tail
 from .servers import FOUND_WITHIN, Answer, Server, port_is_free, port_owner
 from .settings import CONTROLLER_PORT, KAFKA, KAFKA_PORT, Address, Settings, bootstrap_addresses, show
 
+HEAP = ["-Xms128m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError"]
 POM = ROOT / "dev/kafka/pom.xml"
+# What Maven gave for it: another broker than this one is not started, whatever a registry gives.
+SUMS = ROOT / "dev/kafka/jars.sha256"
 
 
 class Kafka(Server):
@@ -51,19 +54,15 @@ class Kafka(Server):
         return bool(answer) and not answer.warnings
 
     def prepare(self) -> Callable[[], List[str]]:
-        java, jars, controller = fetch.find_java(), fetched(), self.settings.controller_port
+        controller = self.settings.controller_port
+        run = java_command()
         if not port_is_free(controller):
             raise Problem(
                 f"port {controller}, which Kafka's controller needs, is taken{port_owner(controller)}: "
                 f"free it, or choose another port with {CONTROLLER_PORT}"
             )
-        if any(mark in f"{jars}{ROOT}" for mark in ",:\\\n"):
-            raise Problem(f"Kafka cannot run from {jars}: a comma, colon or backslash in a path means something else to it")
-        run = [java, "-cp", f"{jars}/*", f"-Dlog4j2.configurationFile={(ROOT / 'dev/kafka/log4j2.properties').as_uri()}"]
-        run += ["-Djava.net.preferIPv4Stack=true", "-Djava.awt.headless=true"]
         self._format(run)
-        heap = ["-Xms128m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError", self.daemon.marker]
-        return lambda: [*run, *heap, "kafka.Kafka", str(self._properties(dev_dir() / "data/kafka"))]
+        return lambda: [*run, *HEAP, self.daemon.marker, "kafka.Kafka", str(self._properties(dev_dir() / "data/kafka"))]
 
     def _properties(self, data: Path) -> Path:
         text = (ROOT / "dev/kafka/server.properties.template").read_text()
@@ -87,20 +86,34 @@ class Kafka(Server):
         log.parent.mkdir(parents=True, exist_ok=True)
         say("kafka", f"formatting {data}")
         properties = self._properties(fresh)
-        # As Kafka makes them: 16 random bytes in URL-safe base64. One that begins with - would read as an option.
-        identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-        command = [*run, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]
-        with open(log, "wb") as output:
-            done = subprocess.run(
-                [*command, "--cluster-id", identity, "--config", str(properties)],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            )
-        if done.returncode or not (fresh / "meta.properties").is_file():
-            raise Problem(f"Kafka could not format {data}; {log} ends with:\n{tail(log)}")
+        storage(run, properties, fresh, log)
         if data.exists():
             data.rmdir()
         os.rename(fresh, data)
         properties.unlink()
+
+
+def java_command() -> List[str]:
+    """Java with Kafka's jars, for any of its programs."""
+    java, jars = fetch.find_java(), fetched()
+    if any(mark in f"{jars}{ROOT}" for mark in ",:\\\n"):
+        raise Problem(f"Kafka cannot run from {jars}: a comma, colon or backslash in a path means something else to it")
+    log4j = (ROOT / "dev/kafka/log4j2.properties").as_uri()
+    return [java, "-cp", f"{jars}/*", f"-Dlog4j2.configurationFile={log4j}", "-Djava.net.preferIPv4Stack=true", "-Djava.awt.headless=true"]
+
+
+def storage(run: List[str], properties: Path, data: Path, log: Path, *options: str) -> None:
+    """Has Kafka's storage tool format `data`, which `properties` name."""
+    # As Kafka makes them: 16 random bytes in URL-safe base64. One that begins with - would read as an option.
+    identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
+    command = [*run, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]
+    with open(log, "wb") as output:
+        done = subprocess.run(
+            [*command, "--cluster-id", identity, "--config", str(properties), *options],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        )
+    if done.returncode or not (data / "meta.properties").is_file():
+        raise Problem(f"Kafka could not format {data}; {log} ends with:\n{tail(log)}")
 
 
 def brokers(address: Address, seconds: float) -> List[Address]:
@@ -134,4 +147,4 @@ def version() -> str:
 def fetched() -> Path:
     """The folder with Kafka's jars."""
     home = dev_dir() / "downloads" / f"kafka-{version()}-{fetch.digest(POM)}"
-    return fetch.maven("kafka", f"Apache Kafka {version()} (45 MB)", POM, home)
+    return fetch.maven("kafka", f"Apache Kafka {version()} (45 MB)", POM, home, fetch.pinned(SUMS))

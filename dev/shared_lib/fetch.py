@@ -84,8 +84,14 @@ def packages(who: str, what: str, requirements: Path) -> Path:
         with whole(home) as temporary:
             pip(who, what, requirements, temporary, "install", *WHEELS)
     if str(home) not in sys.path:
-        sys.path.append(str(home))
+        # Before what the system has: what is pinned is what runs. Behind the folder of the program itself.
+        sys.path.insert(1, str(home))
     return home
+
+
+def pinned(path: Path) -> Dict[str, str]:
+    """The checksum of each file that `path` lists as `sha256sum` does, by name."""
+    return {name: checksum for checksum, name in (line.split() for line in path.read_text().splitlines())}
 
 
 def maven(who: str, what: str, pom: Path, home: Path, sums: Optional[Dict[str, str]] = None) -> Path:

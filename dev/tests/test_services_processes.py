@@ -1,5 +1,7 @@
 """Tests of how `dev/services` fetches, starts and stops servers, by itself and through Docker."""
 
+import hashlib
+import importlib
 import os
 import re
 import subprocess
@@ -123,6 +125,11 @@ class TestFetch(InFolder):
         with zipfile.ZipFile(jar, "w") as file:
             file.writestr("x", "y")
         broken.write_bytes(jar.read_bytes()[:20])
+        sums = self.folder / "jars.sha256"
+        sums.write_text(f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  kafka-clients-1.jar\n")
+        pins = mock.patch.object(kafka, "SUMS", sums)
+        pins.start()
+        self.addCleanup(pins.stop)
         self.programs(mvn=self.maven(broken))
         self.says("damaged kafka-clients-1.jar", kafka.fetched)
         self.programs(mvn="echo '[ERROR] Connect to h failed'; echo '[ERROR] advice'; exit 1")
@@ -141,6 +148,32 @@ class TestFetch(InFolder):
         with quiet():
             self.assertEqual(kafka.fetched(), home)
         self.assertTrue(zipfile.is_zipfile(home / "kafka-clients-1.jar"))
+        other = self.folder / "other.jar"
+        with zipfile.ZipFile(other, "w") as file:  # a good archive, and another one than what is pinned
+            file.writestr("x", "z")
+        (home / "kafka-clients-1.jar").unlink()
+        self.programs(mvn=self.maven(other))
+        self.says("damaged kafka-clients-1.jar", kafka.fetched)
+
+    def test_every_jar_of_kafka_is_pinned(self):
+        sums = fetch.pinned(kafka.SUMS)
+        self.assertIn(f"kafka_2.13-{kafka.version()}.jar", sums)
+        for name, checksum in sums.items():
+            self.assertRegex(f"{checksum}  {name}", r"^[0-9a-f]{64}  [\w.-]+\.jar$")
+
+    def test_what_is_pinned_comes_before_what_the_system_has(self):
+        home = self.folder / "dev/downloads"
+        requirements = self.folder / "drivers.requirements.txt"
+        requirements.write_text("pinned_of_test==1")
+        (self.folder / "system").mkdir()
+        (self.folder / "system/pinned_of_test.py").write_text("VALUE = 'system'")
+        pip = 'while [ "$1" != --target ]; do shift; done; mkdir -p "$2"; echo "VALUE = \'pinned\'" >"$2/pinned_of_test.py"'
+        self.programs(pip3=pip)
+        with mock.patch.object(sys, "path", [*sys.path, str(self.folder / "system")]), quiet():
+            with mock.patch("shared_lib.fetch.importlib.util.find_spec", return_value=None):
+                fetch.packages("test", "a package", requirements)
+            self.assertEqual(importlib.import_module("pinned_of_test").VALUE, "pinned")
+        self.assertEqual(len(list(home.iterdir())), 1)
 
     def test_no_maven(self):
         with mock.patch.object(fetch.shutil, "which", return_value=None):
