@@ -62,7 +62,8 @@ WORKDIR /
 # Scheduler; executor: Flight, orders, health; the scheduler's health; inference, its health, and that of consumers.
 EXPOSE 50050 50051 50052 50053 50054 50060 50061 50062
 # For engines of containers that look for themselves; Kubernetes has its own probes. It asks a scheduler; for another role
-# set FIRESTEEL_HEALTH_URL, such as http://127.0.0.1:50053/healthz for an executor.
+# set FIRESTEEL_HEALTH_URL, such as http://127.0.0.1:50053/healthz for an executor. It asks without TLS: a scheduler that has a certificate
+# is asked on a port for health, by --bind-health-port 50054 and FIRESTEEL_HEALTH_URL=http://127.0.0.1:50054/healthz.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/usr/local/bin/firesteel", "health"]
 # SIGTERM drains; a scheduler and an executor say with --grace-seconds for how long.
 STOPSIGNAL SIGTERM

@@ -74,7 +74,9 @@ fn parse(arguments: Vec<OsString>) -> anyhow::Result<(Cli, Settings, Option<Path
     let mut command = Cli::command();
     let file = settings_file(&arguments)?;
     if let Some(path) = &file {
-        command = settings::underlay(command, &settings::read(path, &known)?);
+        let layer = settings::read(path, &known)?;
+        let layer = settings::without_twins(layer, |name| std::env::var_os(name).is_some());
+        command = settings::underlay(command, &layer);
     }
     let matches = command.try_get_matches_from(arguments)?;
     settings::check_environment(

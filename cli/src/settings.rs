@@ -175,6 +175,16 @@ fn suggestion(name: &str, known: &BTreeSet<String>, show: impl Fn(&str) -> Strin
     }
 }
 
+/// Leaves out of the file's layer what another variable of the environment says: a secret may stand in `FIRESTEEL_X` or in the file
+/// that `FIRESTEEL_X_FILE` names.
+pub(crate) fn without_twins(mut layer: Layer, is_set: impl Fn(&str) -> bool) -> Layer {
+    layer.retain(|name, _| {
+        let twin = name.strip_suffix("_FILE").map_or_else(|| format!("{name}_FILE"), str::to_owned);
+        !is_set(&twin)
+    });
+    layer
+}
+
 /// Makes the values of the file the defaults of the arguments of `command` and its subcommands.
 pub(crate) fn underlay(command: Command, layer: &Layer) -> Command {
     let ids: Vec<_> = command
@@ -206,6 +216,20 @@ mod tests {
         ["FIRESTEEL_KAFKA_BOOTSTRAP", "FIRESTEEL_KAFKA_PROPERTIES", "FIRESTEEL_MONGODB_URI"]
             .map(str::to_owned)
             .into()
+    }
+
+    #[test]
+    fn a_secret_of_the_environment_wins_over_the_file_that_a_settings_file_names() {
+        let layer = |name: &str| Layer::from([(name.to_owned(), vec!["x".to_owned()])]);
+        for (in_file, in_environment, stays) in [
+            ("FIRESTEEL_TOKEN_FILE", "FIRESTEEL_TOKEN", false),
+            ("FIRESTEEL_TOKEN", "FIRESTEEL_TOKEN_FILE", false),
+            ("FIRESTEEL_TOKEN_FILE", "FIRESTEEL_CLUSTER_SECRET", true),
+            ("FIRESTEEL_TOKENS_FILE", "FIRESTEEL_TOKEN", true),
+        ] {
+            let left = without_twins(layer(in_file), |name| name == in_environment);
+            assert_eq!(!left.is_empty(), stays, "{in_file} {in_environment}");
+        }
     }
 
     #[cfg(unix)]

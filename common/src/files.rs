@@ -48,8 +48,10 @@ pub(crate) struct Watched<T> {
 
 struct State<T> {
     value: Arc<T>,
-    /// What the files looked like when they were last read, be it with success or not.
+    /// What the files looked like when they were last read with success.
     stamps: Vec<Stamp>,
+    /// What they looked like when they were last of no use, of which a warning tells once.
+    refused: Option<Vec<Stamp>>,
     looked: Instant,
 }
 
@@ -67,7 +69,7 @@ impl<T> Watched<T> {
     ) -> io::Result<Self> {
         let stamps = stamps(&files);
         let value = Arc::new(read()?);
-        let state = Mutex::new(State { value, stamps, looked: Instant::now() });
+        let state = Mutex::new(State { value, stamps, refused: None, looked: Instant::now() });
         Ok(Self { files, read: Box::new(read), state })
     }
 
@@ -80,16 +82,20 @@ impl<T> Watched<T> {
         state.looked = Instant::now();
         let stamps = stamps(&self.files);
         if stamps != state.stamps {
-            // Stamped before they are read: a change in between is seen the next time.
-            state.stamps = stamps;
             let files = || self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
             match (self.read)() {
+                // Stamped before they are read: a change in between is seen the next time.
                 Ok(value) => {
                     state.value = Arc::new(value);
+                    state.stamps = stamps;
+                    state.refused = None;
                     tracing::info!(files = ?files(), "read again");
                 }
+                // Tried again at every look: what was wrong may be the mode of a file, or the system's.
+                Err(_) if state.refused.as_ref() == Some(&stamps) => {}
                 Err(error) => {
                     tracing::warn!(files = ?files(), %error, "cannot be used any more, the last good content stays");
+                    state.refused = Some(stamps);
                 }
             }
         }
@@ -115,6 +121,30 @@ pub(crate) mod tests {
 
     /// Long enough for a change to be seen.
     pub(crate) const SEEN_AFTER: Duration = Duration::from_millis(600);
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_refused_for_its_mode_is_read_once_the_mode_is_right() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tokens");
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+        };
+        fs::write(&path, "old").expect("written");
+        mode(&path, 0o600);
+        let file = path.clone();
+        let watched = Watched::open(vec![path.clone()], move || private_text(&file)).expect("private");
+        let new = folder.path().join("new");
+        fs::write(&new, "new").expect("written");
+        mode(&new, 0o644);
+        fs::rename(&new, &path).expect("replaced");
+        std::thread::sleep(SEEN_AFTER);
+        assert_eq!(*watched.get(), "old", "everybody can read the new one");
+        mode(&path, 0o600);
+        std::thread::sleep(SEEN_AFTER);
+        assert_eq!(*watched.get(), "new");
+    }
 
     #[test]
     fn a_change_is_seen_and_one_for_the_worse_is_not_taken() {

@@ -14,6 +14,7 @@
 //! or reported is the business of the crate that uses it.
 
 pub mod access;
+mod admission;
 pub mod config_field;
 pub mod error;
 mod files;

@@ -129,6 +129,59 @@ async fn idle_connections_make_place_for_whoever_waits() {
     running.stop().await;
 }
 
+/// Asks again and again without a credential, and takes no notice of the refusals.
+async fn knock(address: SocketAddr) {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let mut answer = [0; 4096];
+    loop {
+        let asked = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        if asked.is_err() || matches!(stream.read(&mut answer).await, Ok(0) | Err(_)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_refused_again_and_again_makes_place_and_who_was_let_in_does_not() {
+    let limits = Limits { connections: 3, ..Limits::default() };
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (inside, gone) = (Arc::clone(&asked), Arc::clone(&go));
+    let slow = move || async move {
+        inside.notify_one();
+        gone.notified().await;
+        "late"
+    };
+    let secret = Secret::random();
+    let access = Access::open().with_cluster_secret(secret.clone());
+    let router = Router::new().route("/slow", get(slow)).layer(gate(Arc::new(access), Doors::new()));
+    let running = run(router, |server| server.with_limits(limits)).await;
+    let address = running.address;
+    // One is let in, and waits for its answer for longer than idle connections have.
+    let mut admitted = TcpStream::connect(address).await.expect("connected");
+    let request = format!(
+        "GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
+        secret.expose()
+    );
+    admitted.write_all(request.as_bytes()).await.expect("sent");
+    asked.notified().await;
+    let knocking: Vec<_> = (0..2).map(|_| tokio::spawn(knock(address))).collect();
+    let began = Instant::now();
+    for _ in 0..3 {
+        // It has no such route; what counts is that there is an answer.
+        assert_eq!(http(address, "GET", "/healthz").await.expect("an answer").status, 404);
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    go.notify_one();
+    let mut answer = String::new();
+    admitted.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.ends_with("late"), "{answer}");
+    for knocking in knocking {
+        knocking.abort();
+    }
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_slow_peer_does_not_keep_others_out() {
     let limits = Limits { header_timeout: Duration::from_secs(60), ..Limits::default() };

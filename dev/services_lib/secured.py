@@ -23,21 +23,30 @@ from .servers import READY_WITHIN, check_platform, drivers
 NAME = "kafka-secured"
 TEMPLATE = ROOT / "dev/kafka/secured.properties.template"
 TOPICS = ("images", "images.dead-letter", "predictions", "predictions.dead-letter")
-# What each user may do: (operation, kind of resource, name). The group's name is a beginning. As in k8s/components/kafka-auth.
+# What each user may do: (operation, kind of resource, name), line by line as k8s/components/kafka-auth/scripts/access.sh has it. The
+# topics are there already, so the rights to make them go unused. A name that ends in `-` is a beginning.
 RIGHTS: Dict[str, List[Tuple[str, str, str]]] = {
     "producer": [("WRITE", "TOPIC", "images")],
     "consume-images": [
+        *(("CREATE", "TOPIC", topic) for topic in TOPICS),
         ("READ", "TOPIC", "images"),
         ("WRITE", "TOPIC", "images.dead-letter"),
         ("WRITE", "TOPIC", "predictions"),
         ("READ", "GROUP", "firesteel-images"),
     ],
     "consume-predictions": [
+        *(("CREATE", "TOPIC", topic) for topic in TOPICS),
         ("READ", "TOPIC", "predictions"),
         ("WRITE", "TOPIC", "predictions.dead-letter"),
         ("READ", "GROUP", "firesteel-predictions"),
     ],
     "sql": [*(("READ", "TOPIC", topic) for topic in TOPICS), ("READ", "GROUP", "firesteel-scan-")],
+    "keda": [
+        ("DESCRIBE", "TOPIC", "images"),
+        ("DESCRIBE", "TOPIC", "predictions"),
+        ("DESCRIBE", "GROUP", "firesteel-images"),
+        ("DESCRIBE", "GROUP", "firesteel-predictions"),
+    ],
 }
 
 
@@ -167,7 +176,7 @@ def furnish(admin: object) -> None:
             principal=f"User:{user}", host="*", operation=ACLOperation[operation], permission_type=ACLPermissionType.ALLOW,
             resource_pattern=ResourcePattern(
                 ResourceType[kind], name,
-                ACLResourcePatternType.PREFIXED if kind == "GROUP" else ACLResourcePatternType.LITERAL,
+                ACLResourcePatternType.PREFIXED if name.endswith("-") else ACLResourcePatternType.LITERAL,
             ),
         )
         for user, rights in RIGHTS.items()

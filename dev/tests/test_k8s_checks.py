@@ -105,6 +105,16 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.spec("executor")["volumes"][0].update(hostPath={"path": "/tmp"}), "is emptyDir and hostPath"),
             ("production", lambda b: b.drop("PersistentVolumeClaim", "scheduler-events"), "the claim scheduler-events"),
         ])  # fmt: skip
+        self.rows(references.paths, [
+            ("local", lambda b: b.config().update(FIRESTEEL_TLS_CA="/ca/ca.crt"), "inference/inference: /ca/ca.crt is in no volume"),
+            (("local", "inference-beside"), lambda b: b.config().update(FIRESTEEL_TLS_CA="/ca/ca.crt"), "consume-images/inference: /ca/ca.crt is in no volume"),
+            ("local", lambda b: replace(b.box("scheduler")["args"], "--tls-key=/tls/tls.key", "--tls-key=/tsl/tls.key"), "/tsl/tls.key is in no volume"),
+            ("local", lambda b: b.box("scheduler")["args"].extend(["--allow-read", "/data,/tmp"]), "scheduler/scheduler: /data is in no volume"),
+            ("local", lambda b: b.box("inference")["args"].append("--cluster-secret-file=/access/cluster-secret"), "/access/cluster-secret is no file of the volume access"),
+            ("local", lambda b: b.spec("executor")["initContainers"][0]["volumeMounts"].pop(0), "executor/certificate: /authority is in no volume"),
+            ("production", lambda b: b.box("executor")["volumeMounts"].remove({"name": "ca", "mountPath": "/ca", "readOnly": True}), "executor/executor: /ca/ca.crt is in no volume"),
+            ("production", lambda b: b.box("mongodb")["args"].append("--tlsCAFile=/ca/ca.crt"), "mongodb/mongodb: /ca/ca.crt is in no volume"),
+        ])  # fmt: skip
         self.rows(references.accounts, [
             ("local", lambda b: b.drop("ServiceAccount", "kafka"), "the account kafka is not"),
             ("local", lambda b: b.spec("executor").pop("automountServiceAccountToken"), "does not say that it needs no token"),
@@ -187,6 +197,9 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.spec("kafka").pop("enableServiceLinks"), "kafka: has links"),
         ])  # fmt: skip
         self.rows(schemas.policy, [
+            ("local", lambda b: b.at("Service", "inference")["spec"]["ports"][0].update(appProtocol="kubernetes.io/h2c"), "inference: says that a port of TLS"),
+        ])  # fmt: skip
+        self.rows(schemas.policy, [
             ("local", lambda b: b.spec("producer").pop("restartPolicy"), "Job/producer: is started again for ever"),
             ("local", lambda b: b.spec("executor").update(restartPolicy="Never"), "Deployment/executor: ends, and is to run on"),
         ])  # fmt: skip
@@ -224,7 +237,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.box("executor")["ports"].pop(), "names the ports [50051, 50052] and listens on"),
             ("local", lambda b: b.box("executor")["args"].append("--bind-port=50061"), "listens on [50052, 50053, 50061]"),
             ("local", lambda b: b.box("executor")["args"].extend(["--bind-port", "50061"]), "listens on [50052, 50053, 50061]"),
-            ("local", lambda b: b.config().update(FIRESTEEL_SCHEDULER_BIND_PORT="50099"), "listens on [50099]"),
+            ("local", lambda b: b.config().update(FIRESTEEL_SCHEDULER_BIND_PORT="50099"), "listens on [50054, 50099]"),
             ("local", lambda b: b.box("executor")["args"].remove("--bind-host=0.0.0.0"), "executor: listens on 127.0.0.1 only"),
             ("local", lambda b: b.box("inference")["args"].remove("--listen=0.0.0.0:50060"), "inference: listens on 127.0.0.1:50060 only"),
             ("local", lambda b: replace(b.box("inference")["args"], "--health-listen=0.0.0.0:50061", "--health-listen=127.0.0.1:50061"), "listens on 127.0.0.1:50061 only"),
@@ -234,6 +247,16 @@ class Finds(unittest.TestCase):
         self.rows(serving.settings, [
             ("local", lambda b: b.config().update(FIRESTEEL_KAFKA_BOTSTRAP="kafka:9092"), "FIRESTEEL_KAFKA_BOTSTRAP is no setting"),
             ("local", lambda b: b.box("executor")["env"].append({"name": "FIRESTEEL_X", "value": ""}), "FIRESTEEL_X is no setting"),
+        ])  # fmt: skip
+
+    def test_schemes(self):
+        need_binary()
+        trusted = {"name": "FIRESTEEL_TLS_CA", "value": "/ca/ca.crt"}
+        self.rows(serving.schemes, [
+            (("local", "inference-beside"), lambda b: b.box("consume-images")["env"].append(trusted), "asks http://127.0.0.1:50060, and trusts /ca/ca.crt"),
+            ("local", lambda b: b.box("consume-images")["env"].remove(trusted), "asks https://inference:50060, and trusts no authority"),
+            ("local", lambda b: b.box("executor")["env"].remove(trusted), "asks dfs://scheduler-registration:50050, and trusts no authority"),
+            ("local", lambda b: b.config().update(FIRESTEEL_SCHEDULER="df://scheduler:50050"), "report/report: asks df://scheduler:50050, and trusts"),
         ])  # fmt: skip
 
     def test_probes(self):
@@ -247,8 +270,8 @@ class Finds(unittest.TestCase):
             ("local", lambda b: probe("executor")(b)["httpGet"].update(path="/ready"), "asks /ready, which is not served"),
             ("local", lambda b: probe("executor")(b)["httpGet"].update(port="flight"), "asks /readyz, which is not served"),
             ("local", lambda b: probe("executor")(b)["httpGet"].update(port="x"), "asks port x, which it does not name"),
-            ("local", lambda b: probe("inference")(b)["grpc"].update(port=50061), "asks for gRPC health, which is not served there"),
-            ("local", lambda b: probe("inference")(b)["grpc"].update(port=50071), "asks port 50071, which it does not name"),
+            ("local", lambda b: b.box("inference").update(readinessProbe={"grpc": {"port": 50061}}), "asks for gRPC health, which is not served there"),
+            ("local", lambda b: b.box("inference").update(readinessProbe={"grpc": {"port": 50071}}), "asks port 50071, which it does not name"),
             ("local", lambda b: b.box("consume-images").pop("readinessProbe"), "consume-images: has no readinessProbe"),
             ("local", lambda b: probe("consume-images")(b)["httpGet"].update(path="/ready"), "asks /ready, which is not served"),
             ("local", lambda b: b.box("scheduler").update(readinessProbe={"grpc": {"port": 50050}}), "asks for gRPC health"),
@@ -307,7 +330,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.policy("inference")["ingress"].append(b.policy("executor")["ingress"][-1]), "monitoring -> inference:50053: may enter"),
             ("local", lambda b: b.policy("consume-images").pop("ingress"), "monitoring -> consume-images:50062: may not enter"),
             (("local", "inference-beside"), lambda b: b.policy("consume-images")["ingress"][0]["ports"].pop(), "monitoring -> consume-images:50061: may not enter"),
-            ("keda", lambda b: b.drop("NetworkPolicy", "scheduler-from-keda"), "keda -> scheduler:50050: may not enter"),
+            ("keda", lambda b: b.drop("NetworkPolicy", "scheduler-from-keda"), "keda -> scheduler:50054: may not enter"),
             ("keda", lambda b: [b.drop("ScaledObject", name) for name in ("inference", "consume-images", "consume-predictions")], "keda -> kafka:9092: may enter"),
         ])  # fmt: skip
 
@@ -390,7 +413,7 @@ class Reads(unittest.TestCase):
         need_binary()
         found = program.described()
         ports = [found.setting(port["setting"], role)["default"] for role, what in found.roles.items() for port in what["ports"]]
-        self.assertEqual(ports, ["50050", "50051", "50052", "50053", "127.0.0.1:50060", None, None, None])
+        self.assertEqual(ports, ["50050", None, "50051", "50052", "50053", "127.0.0.1:50060", None, None, None])
         for name in ("firesteel_pending_tasks", "firesteel_consumer_lag_records", "firesteel_inference_batch_images_bucket"):
             self.assertIn(name, found.metrics())
 

@@ -30,6 +30,7 @@ class Overlays(unittest.TestCase):
             references.selectors,
             references.services,
             references.volumes,
+            references.paths,
             references.accounts,
             references.targets,
             references.addresses,
@@ -44,7 +45,7 @@ class Overlays(unittest.TestCase):
 
     def test_ports_and_probes(self):
         need_binary()
-        for check in (serving.settings, serving.ports, serving.probes, serving.grace, serving.scraping):
+        for check in (serving.settings, serving.schemes, serving.ports, serving.probes, serving.grace, serving.scraping):
             self.clean(check)
 
     def test_network(self):
@@ -131,6 +132,31 @@ class Contents(unittest.TestCase):
         """(Secret, key) of whatever a pod takes out of Secrets."""
         return {(what, key) for kind, what, keys in references._configured(pod) for key in keys if kind == "Secret"}
 
+    def example(self, file, section):
+        """The first kustomization, or part of one, in a section of the docs; what it fetches is of this tree."""
+        text = (ROOT / "docs" / file).read_text().partition(f"\n## {section}\n")[2]
+        found = re.search(r"```yaml\n(.*?)```", text, re.S)[1]
+        return re.sub(r"github\.com/YOUR/firesteel/(\S+)\?ref=v[\d.]+", r"\1", found)
+
+    def test_the_overlay_of_the_docs_is_whole(self):
+        text = self.example("kubernetes.md", "Production")
+        objects = render.written(text, "the overlay of docs/kubernetes.md")
+        for check in (references.namespaces, references.duplicates, references.volumes, references.addresses):
+            self.assertEqual(check(objects), [])
+        self.assertEqual({item["metadata"]["namespace"] for item in objects if item["kind"] == "Certificate"}, {"firesteel"})
+        images = {one["image"] for pod in pods(objects) for one in pod.containers()}
+        self.assertEqual({image for image in images if "firesteel" in image}, {"registry.example.com/firesteel:0.1.0"})
+        for name in ("kafka", "mongodb"):
+            [claim] = find(objects, "StatefulSet", name)["spec"]["volumeClaimTemplates"]
+            self.assertEqual(claim["spec"]["storageClassName"], "YOUR-CLASS")
+
+    def test_who_may_insert_is_as_the_docs_say(self):
+        text = "resources: [k8s/overlays/production]\n" + self.example("operations.md", "Users in MongoDB")
+        for pod in pods(render.written(text, "the patch of docs/operations.md")):
+            uris = {key for what, key in self.taken(pod) if what == "mongodb" and key.startswith("uri-")}
+            writes = {"uri-writer"} if pod.component in ("consume-predictions", "scheduler", "executor") else set()
+            self.assertEqual(uris, writes, pod)
+
     def test_in_mongodb_everybody_has_the_rights_of_their_part(self):
         for overlay in ("production", "keda"):
             for pod in pods(rendered(overlay)):
@@ -177,12 +203,16 @@ class Contents(unittest.TestCase):
 
         script = (ROOT / "k8s/components/kafka-auth/scripts/access.sh").read_text()
         script = script.replace("$own", re.search(r"own='(.*)'", script)[1])
+        self.assertEqual(set(re.findall(r"^user (\S+)$", script, re.M)), set(RIGHTS))
         for user, rights in RIGHTS.items():
-            lines = [line for line in script.splitlines() if line.startswith(f"may {user} ")]
             granted = set()
-            for line in (line for line in lines if "--operation Create" not in line):
+            for line in (line for line in script.splitlines() if line.startswith(f"may {user} ")):
                 operation = re.search(r"--operation (\w+)", line)[1].upper()
-                granted |= {(operation, kind.upper(), what) for kind, what in re.findall(r"--(topic|group) (\S+)", line)}
+                found = re.findall(r"--(topic|group) (\S+)", line)
+                granted |= {(operation, kind.upper(), what) for kind, what in found}
+                # There as here, the beginning of a name ends in `-`.
+                for _, what in found:
+                    self.assertEqual(what.endswith("-"), "--resource-pattern-type prefixed" in line, line)
             self.assertEqual(granted, set(rights), user)
 
     def test_what_watches_reaches_no_sql(self):

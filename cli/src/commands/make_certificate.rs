@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::certificates::Authority;
-use crate::commands::make_credentials::private_file;
+use crate::commands::make_credentials::{private_file, private_folder};
 use crate::context::Outcome;
 
 /// For whom, by whom, and where it goes.
@@ -17,7 +17,7 @@ pub(crate) struct MakeCertificateArgs {
     /// The folder of the authority: tls.crt and tls.key, and ca.crt where another one is trusted
     #[arg(long, value_name = "DIR")]
     pub(crate) authority: PathBuf,
-    /// The folder for tls.crt, tls.key, tls.pem (both in one) and ca.crt
+    /// The folder for tls.crt, tls.key, tls.pem (both in one) and ca.crt; it is made if it is missing
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// A host name or an address of the server; may be given several times
@@ -36,6 +36,9 @@ pub(crate) fn run(args: &MakeCertificateArgs) -> anyhow::Result<Outcome> {
     let common_name = args.common_name.as_deref().or_else(|| args.names.first().map(String::as_str));
     let signed = authority.sign(common_name.unwrap_or_default(), &args.names, args.days)?;
     let trusted = trusted(&args.authority)?;
+    if !args.dir.exists() {
+        private_folder(&args.dir).with_context(|| format!("cannot make {} (--dir)", args.dir.display()))?;
+    }
     for (name, text) in [
         ("ca.crt", &trusted),
         ("tls.key", &signed.key),

@@ -36,10 +36,10 @@ pub(crate) struct MakeCredentialsArgs {
     /// Makes the Secrets `firesteel-ca` and `firesteel-access` of this pod's namespace instead
     #[arg(long, conflicts_with = "dir")]
     pub(crate) kubernetes: bool,
-    /// Makes the authority alone
-    #[arg(long, conflicts_with = "access")]
+    /// Makes the authority, and what else is named
+    #[arg(long)]
     pub(crate) authority: bool,
-    /// Makes tokens and the cluster's secret alone
+    /// Makes tokens and the cluster's secret, and what else is named [default: both]
     #[arg(long)]
     pub(crate) access: bool,
     /// The API server, for --kubernetes
@@ -57,14 +57,7 @@ type Texts = Vec<(String, String)>;
 type Maker = fn() -> anyhow::Result<Texts>;
 
 pub(crate) async fn run(args: MakeCredentialsArgs, context: Context) -> anyhow::Result<Outcome> {
-    let mut wanted: Vec<(&str, Maker)> = Vec::new();
-    if !args.access {
-        wanted.push(("ca", authority));
-    }
-    if !args.authority {
-        wanted.push(("access", || Ok(access())));
-    }
-    for (name, make) in wanted {
+    for (name, make) in wanted(args.authority, args.access) {
         let made = match &args.dir {
             Some(dir) => folder(&dir.join(name), make)?,
             None => {
@@ -79,6 +72,18 @@ pub(crate) async fn run(args: MakeCredentialsArgs, context: Context) -> anyhow::
         tracing::info!(name, made, "credentials are there");
     }
     Ok(Outcome::Done)
+}
+
+/// What is made, where none, one or both are named.
+fn wanted(authority_named: bool, access_named: bool) -> Vec<(&'static str, Maker)> {
+    let mut wanted: Vec<(&str, Maker)> = Vec::new();
+    if authority_named || !access_named {
+        wanted.push(("ca", authority));
+    }
+    if access_named || !authority_named {
+        wanted.push(("access", || Ok(access())));
+    }
+    wanted
 }
 
 /// A new authority. Its certificate is both what it signs with and what is trusted.
@@ -139,7 +144,7 @@ fn folder(path: &Path, make: impl FnOnce() -> anyhow::Result<Texts>) -> anyhow::
 }
 
 /// Makes a folder that nobody else can look into.
-fn private_folder(path: &Path) -> std::io::Result<()> {
+pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     {
@@ -182,6 +187,28 @@ mod tests {
         }
         let admin = fs::read_to_string(path.join("admin")).expect("a file");
         assert!(tokens.contains(&format!("admin admin {admin}\n")), "the file of all has the token of each");
+    }
+
+    #[test]
+    fn nothing_named_is_everything_and_the_manifests_arguments_are_taken() {
+        use clap::Parser;
+
+        #[derive(Debug, Parser)]
+        struct Command {
+            #[command(flatten)]
+            args: MakeCredentialsArgs,
+        }
+        for (arguments, names) in [
+            (vec![], vec!["ca", "access"]),
+            (vec!["--authority"], vec!["ca"]),
+            (vec!["--access"], vec!["access"]),
+            (vec!["--authority", "--access"], vec!["ca", "access"]),
+        ] {
+            let line = ["x", "--kubernetes"].into_iter().chain(arguments.iter().copied());
+            let Command { args } = Command::try_parse_from(line).expect("usage is right");
+            let made: Vec<_> = wanted(args.authority, args.access).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(made, names, "{arguments:?}");
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) fn is_grpc_path(path: &str) -> bool {
 }
 
 /// Whether a request says that it is a call of gRPC. A web page cannot without asking first.
-pub(super) fn is_grpc_call(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc_call(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     content_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
 }

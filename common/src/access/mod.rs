@@ -25,6 +25,7 @@ mod settings;
 mod tokens;
 
 pub use caller::{Caller, Principal, Role, UnknownRole};
+pub(crate) use gate::is_grpc_call;
 pub use gate::{Doors, Gate, Gated, gate};
 pub use refusal::Refusal;
 pub use secret::{InvalidSecret, Secret};

@@ -7,7 +7,7 @@
 //! A [`HealthServer`] serves these three routes from a [`HealthSource`]. A role with routes of its own builds its router
 //! from the handlers here. Every router is served by a [`Server`], which holds the limits of all doors.
 
-mod busy;
+mod messages;
 mod server;
 
 use std::io;
@@ -23,6 +23,8 @@ use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::access::{Access, Doors, Gate, gate};
 
 pub use server::{Connection, Limits, Server};
 
@@ -78,7 +80,8 @@ impl HealthServer {
             .route(health, get(healthz))
             .route(ready, get(readyz_of))
             .route(numbers, get(metrics_of))
-            .with_state(source);
+            .with_state(source)
+            .layer(monitoring(self.address));
         serve(self.listener, router, shutdown).await;
     }
 }
@@ -92,6 +95,14 @@ async fn readyz_of(State(source): State<Arc<dyn HealthSource>>) -> Response {
 
 async fn metrics_of(State(source): State<Arc<dyn HealthSource>>) -> Response {
     metrics(source.families())
+}
+
+/// Makes the gate of a port that asks nobody who they are, because it only tells how the process does. No page of the web reads it:
+/// one on the loopback is asked by address or as `localhost`. What other machines reach has the names that they give it.
+#[must_use]
+pub fn monitoring(address: SocketAddr) -> Gate {
+    let access = if address.ip().is_loopback() { Access::open() } else { Access::open().with_any_host() };
+    gate(Arc::new(access), Doors::new())
 }
 
 /// Serves `router` without TLS until `shutdown`. Handlers may ask for the peer's address.
@@ -135,6 +146,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use firesteel_testkit::http;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::metrics::{gauge, registry};
@@ -176,6 +189,15 @@ mod tests {
         let text = "# HELP lamp Whether it is lit\n# TYPE lamp gauge\nlamp 1\n".to_owned();
         assert_eq!(ask("/metrics").await, (200, text));
         assert_eq!(ask("/elsewhere").await.0, 404);
+        // A page of the web that has made its name point here, and one that does not hide where it is from.
+        for header in ["Host: evil.example", "Host: localhost\r\nOrigin: http://evil.example"] {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            let request = format!("GET /metrics HTTP/1.1\r\n{header}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 4") && !answer.contains("lamp"), "{answer}");
+        }
 
         assert!(HealthServer::bind(address).await.is_err(), "a port is one's own");
         shutdown.cancel();

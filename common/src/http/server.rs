@@ -7,9 +7,10 @@
 //!
 //! A peer that is slow or silent holds one place and loses it after the deadline; it does not hold up the next one, because
 //! each connection has a task of its own from its first byte on. A peer of HTTP/2 that has gone without a word is found by
-//! a ping. When all places are taken and somebody waits, connections on which nothing is asked are closed; their peers
-//! connect again when they have something to ask. Once the shutdown begins, no connection is taken any more, and answers under way get some time: a connection
-//! that is kept open for the next request never ends by itself.
+//! a ping. When all places are taken and somebody waits, connections on which nothing is asked that the gate has let in are
+//! closed, be they idle or busy with refusals; peers with a credential connect again when they have something to ask. Messages of
+//! gRPC that do not arrive as a whole have a limit on their bytes and a deadline. Once the shutdown begins, no connection is taken
+//! any more, and answers under way get some time: a connection that is kept open for the next request never ends by itself.
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,7 +36,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpConnectInfo;
 use tower::Service as _;
 
-use super::busy::Busy;
+use super::messages::Incomplete;
+use crate::access::is_grpc_call;
+use crate::admission::Busy;
 use crate::tls::ServerTls;
 
 /// What a connection of HTTP/2 begins with.
@@ -61,6 +64,10 @@ pub struct Limits {
     pub streams: u32,
     /// The interval of pings on a connection of HTTP/2, and how long an answer may take. 20 s.
     pub ping: Duration,
+    /// Bytes of messages of gRPC that have not arrived as a whole, over all connections. 64 MiB.
+    pub message_bytes: usize,
+    /// How long nothing may arrive of a message that has begun. 30 s.
+    pub message_timeout: Duration,
     /// How long answers under way may take once the server is to end. 2 s.
     pub last_answers: Duration,
 }
@@ -72,22 +79,30 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             streams: 256,
             ping: Duration::from_secs(20),
+            message_bytes: 64 << 20,
+            message_timeout: Duration::from_secs(30),
             last_answers: Duration::from_secs(2),
         }
     }
 }
 
 /// A connection of this process's servers. No other one is the same, though its peer may have the same address later. It is
-/// in the extensions of each request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Connection(u64);
+/// in the extensions of each request. Clones share it with the server, so that whoever keeps one learns of its end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Connection(Arc<u64>);
 
 impl Connection {
     /// A connection that is none of those before.
     #[must_use]
     pub fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self(Arc::new(NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Whether nobody but the holder of this one clone knows the connection any more: the server has closed it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 }
 
@@ -126,7 +141,8 @@ impl Server {
         let Self { listener, router, tls, limits } = self;
         let places = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
         let crowd = Notify::new();
-        let door = Arc::new(Door { router, tls, builder: builder(&limits), limits, crowd });
+        let incomplete = Arc::new(Incomplete::new(limits.message_bytes, limits.message_timeout));
+        let door = Arc::new(Door { router, tls, builder: builder(&limits), limits, incomplete, crowd });
         let mut connections = JoinSet::new();
         loop {
             let taken = tokio::select! {
@@ -202,6 +218,7 @@ struct Door {
     tls: Option<ServerTls>,
     builder: Builder<TokioExecutor>,
     limits: Limits,
+    incomplete: Arc<Incomplete>,
     /// Says that places are wanted.
     crowd: Notify,
 }
@@ -233,14 +250,20 @@ impl Door {
         shutdown: CancellationToken,
     ) {
         let (router, busy, id) = (self.router.clone(), Busy::default(), Connection::next());
-        let of_connection = busy.clone();
+        let (of_connection, incomplete) = (busy.clone(), Arc::clone(&self.incomplete));
         let service = tower::service_fn(move |request: Request<_>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(id);
+            let is_call = is_grpc_call(request.headers());
+            let mut request = request.map(|body| match Body::new(body) {
+                body if is_call => incomplete.watch(body),
+                body => body,
+            });
+            let admission = of_connection.request();
+            request.extensions_mut().insert(admission.clone());
+            request.extensions_mut().insert(id.clone());
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(ends.clone());
-            let (under_way, answer) = (of_connection.begin(), router.clone().call(request));
-            async move { answer.await.map(|response| response.map(|body| under_way.until_the_end_of(body))) }
+            let answer = router.clone().call(request);
+            async move { answer.await.map(|response| response.map(|body| admission.until_the_end_of(body))) }
         });
         let stream = TokioIo::new(Prompt::new(stream, self.limits.header_timeout));
         let connection = self.builder.serve_connection(stream, TowerToHyperService::new(service));
@@ -263,7 +286,7 @@ impl Door {
 }
 
 impl Door {
-    /// Waits until places are wanted and nothing has been asked on this connection for a while.
+    /// Waits until places are wanted and nothing that was let in has been asked on this connection for a while.
     async fn makes_place(&self, busy: &Busy) {
         loop {
             self.crowd.notified().await;

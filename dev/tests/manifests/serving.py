@@ -40,6 +40,20 @@ def arguments(objects: List[Object], program: Path) -> List[str]:
     return findings
 
 
+def schemes(objects: List[Object]) -> List[str]:
+    """Who asks a server by TLS trusts an authority, and who asks without trusts none: an authority alone makes a client use TLS."""
+    findings = []
+    for pod, container, variables in ours(objects):
+        for variable in ("FIRESTEEL_INFERENCE_URL", "FIRESTEEL_SCHEDULER"):
+            if role(container) in described().setting(variable, role(container))["commands"]:
+                address = described().value(container, variables, variable) or ""
+                trusts = described().value(container, variables, "FIRESTEEL_TLS_CA")
+                if address.startswith(("https://", "dfs://")) != bool(trusts):
+                    trusted = f"trusts {trusts}" if trusts else "trusts no authority"
+                    findings.append(f"{pod}/{container['name']}: asks {address}, and {trusted}")
+    return findings
+
+
 def listening(container: Object, variables: Dict[str, str]) -> List[Tuple[Port, int]]:
     """The ports that a container's arguments make the program listen on, with their numbers."""
     found = []

@@ -7,16 +7,19 @@
 //!
 //! DataFusion allocates the result at once and beside the memory pool, and it computes calls of constants while a query is
 //! planned, in a scheduler that has little memory and everybody's queries. So these functions stand in for DataFusion's own
-//! under their names. Where a query is planned the limit is small: what is over it is not computed there, but by a task. A
-//! task has the limit that is set, for one value, and four times that for the values of a batch.
+//! under their names. Where a query is planned the limit is small, for a statement may have tens of thousands of such calls: what
+//! is over it is not computed there, but by a task. A task has the limit that is set, for one value, and four times that for the
+//! values of a batch.
+//!
+//! For a function that takes many steps for a short text the same numbers are steps.
 
 use std::hash::Hash;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, GenericListArray, OffsetSizeTrait};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Int64Type, IntervalMonthDayNanoType};
-use datafusion::common::Result;
+use arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type, Int64Type, IntervalMonthDayNanoType};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::execution::FunctionRegistry as _;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
@@ -26,14 +29,17 @@ use datafusion::logical_expr::{
 
 use crate::{ConfigField, Error};
 
-/// The most bytes of a value that is computed while a query is planned.
-const PLANNED: usize = 1 << 20;
+/// The most bytes of a value that is computed while a query is planned. The tokens of a statement allow some 40,000 values.
+const PLANNED: usize = 4 << 10;
+
+/// From so many bytes on it is worth a look how large a value really becomes.
+const LARGE: u128 = 1 << 20;
 
 /// How many times the limit of a value the values of a batch may have together.
 const BATCH: u128 = 4;
 
 /// The functions, and how their results grow.
-const FUNCTIONS: [(&str, Growth); 11] = [
+const FUNCTIONS: [(&str, Growth); 14] = [
     ("repeat", Growth::Repeat),
     ("lpad", Growth::Pad),
     ("rpad", Growth::Pad),
@@ -43,6 +49,9 @@ const FUNCTIONS: [(&str, Growth); 11] = [
     ("concat_ws", Growth::ConcatWithSeparator),
     ("array_repeat", Growth::RepeatElement),
     ("array_resize", Growth::Resize),
+    ("array_to_string", Growth::Join),
+    ("arrays_zip", Growth::Zip),
+    ("levenshtein", Growth::Distance),
     ("range", Growth::Range),
     ("generate_series", Growth::Range),
 ];
@@ -53,7 +62,8 @@ pub(crate) fn register(state: &mut SessionState, most: usize, planning: bool) ->
     for (name, growth) in FUNCTIONS {
         // One that this build of DataFusion does not have needs no bound.
         if let Ok(inner) = state.udf(name) {
-            state.register_udf(Arc::new(ScalarUDF::new_from_impl(Bounded { inner, growth, most })))?;
+            let bounded = Bounded { inner, growth, most, is_planned: planning };
+            state.register_udf(Arc::new(ScalarUDF::new_from_impl(bounded)))?;
         }
     }
     Ok(())
@@ -72,7 +82,7 @@ enum Growth {
     Resize,
     /// Each place where the second argument is found becomes the third.
     Replace,
-    /// Each place that matches becomes the third.
+    /// Each place that matches, or the first one, becomes the third.
     RegexpReplace,
     /// All arguments together.
     Concat,
@@ -80,6 +90,12 @@ enum Growth {
     ConcatWithSeparator,
     /// Elements from the first argument to the second, by steps of the third.
     Range,
+    /// The texts of all elements, with the second argument between them and the third for nulls.
+    Join,
+    /// Of each argument as many elements as the longest has.
+    Zip,
+    /// Not in size: a step for each character of the one text with each of the other.
+    Distance,
 }
 
 /// A function of DataFusion's with a bound.
@@ -88,28 +104,76 @@ struct Bounded {
     inner: Arc<ScalarUDF>,
     growth: Growth,
     most: usize,
+    /// Whether it is called while a query is planned.
+    is_planned: bool,
 }
 
 impl Bounded {
     fn check(&self, args: &ScalarFunctionArgs) -> Result<()> {
         let columns = args.args.iter().map(Column::new).collect::<Result<Vec<_>>>()?;
         let rows = if columns.iter().all(|column| column.is_constant) { 1 } else { args.number_rows };
+        let mut over = self.over(&columns, rows, None);
+        if over.is_some() && self.growth == Growth::RegexpReplace && !self.is_planned {
+            let places = Places::new(&self.inner, args)?;
+            over = self.over(&columns, rows, Some(&places));
+        }
+        over.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// The error, where the results may be too large.
+    fn over(&self, columns: &[Column], rows: usize, places: Option<&Places>) -> Option<Error> {
         let (most, mut all) = (self.most as u128, 0_u128);
+        // Steps take no room, and those of a batch may take their time.
+        let most_of_all =
+            if self.growth == Growth::Distance { u128::MAX } else { most.saturating_mul(BATCH) };
         for row in 0..rows {
-            let bytes = self.growth.bytes(&columns, row);
-            all = all.saturating_add(bytes);
-            if bytes > most || all > most * BATCH {
-                let (of, most) = if bytes > most {
-                    ("a value of {}", most)
-                } else {
-                    ("the values of {} in a batch", most * BATCH)
-                };
-                let what = format!("the size in bytes of {}", of.replace("{}", self.name()));
-                let most = u64::try_from(most).unwrap_or(u64::MAX);
-                return Err(Error::OverLimit { what, most, setting: ConfigField::LimitsValueBytes }.into());
+            let cost = self.growth.cost(columns, row, places, most.min(LARGE));
+            all = all.saturating_add(cost);
+            if cost > most {
+                return Some(self.error("a value of {}", most));
+            }
+            if all > most_of_all {
+                return Some(self.error("the values of {} in a batch", most_of_all));
             }
         }
-        Ok(())
+        None
+    }
+
+    fn error(&self, of: &str, most: u128) -> Error {
+        let measure = if self.growth == Growth::Distance { "the steps" } else { "the size in bytes" };
+        // A call that is refused here is left to a task. So this is told where no task comes to it, such as in `VALUES`.
+        let when = if self.is_planned { ", computed while the statement is planned," } else { "" };
+        let what = format!("{measure} of {}{when}", of.replace("{}", self.name()));
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        Error::OverLimit { what, most, setting: ConfigField::LimitsValueBytes }
+    }
+}
+
+/// How many places of each text `regexp_replace` replaces, by what becomes of the text with nothing and with one byte for each.
+struct Places {
+    without: Column,
+    with: Column,
+}
+
+impl Places {
+    fn new(function: &ScalarUDF, args: &ScalarFunctionArgs) -> Result<Self> {
+        let by = |text: &str| {
+            let mut args = args.clone();
+            if let Some(argument) = args.args.get_mut(2) {
+                let text = Some(text.to_owned());
+                *argument = ColumnarValue::Scalar(match argument.data_type() {
+                    DataType::LargeUtf8 => ScalarValue::LargeUtf8(text),
+                    DataType::Utf8View => ScalarValue::Utf8View(text),
+                    _ => ScalarValue::Utf8(text),
+                });
+            }
+            Column::new(&function.inner().invoke_with_args(args)?)
+        };
+        Ok(Self { without: by("")?, with: by("-")? })
+    }
+
+    fn count(&self, row: usize) -> u128 {
+        self.with.bytes(row).saturating_sub(self.without.bytes(row))
     }
 }
 
@@ -146,9 +210,22 @@ impl Column {
             DataType::Utf8 => self.values.as_string::<i32>().value(row).len(),
             DataType::LargeUtf8 => self.values.as_string::<i64>().value(row).len(),
             DataType::Utf8View => self.values.as_string_view().value(row).len(),
-            _ => self.values.slice(row, 1).to_data().get_slice_memory_size().unwrap_or(8),
+            _ => size(&self.values.slice(row, 1)),
         };
         bytes as u128
+    }
+
+    /// The elements of a list.
+    fn elements(&self, row: usize) -> Option<ArrayRef> {
+        let row = self.row(row);
+        if row >= self.values.len() || self.values.is_null(row) {
+            return None;
+        }
+        elements(&self.values.slice(row, 1))
+    }
+
+    fn characters(&self, row: usize) -> u128 {
+        self.text(row).map_or_else(|| self.bytes(row), |text| text.chars().count() as u128)
     }
 
     fn text(&self, row: usize) -> Option<&str> {
@@ -175,30 +252,135 @@ impl Column {
     }
 }
 
+/// The bytes of values, without those beside them that lie in the same buffers.
+fn size(values: &ArrayRef) -> usize {
+    match (elements(values), values.data_type()) {
+        // Where each list begins takes room, too.
+        (Some(elements), _) => size(&elements) + (values.len() + 1) * 8,
+        (None, DataType::Struct(_)) => {
+            values.as_struct().columns().iter().map(size).sum::<usize>() + values.len()
+        }
+        _ => values.to_data().get_slice_memory_size().unwrap_or(8),
+    }
+}
+
+/// The elements of all lists of an array, if it is one of lists.
+fn elements(values: &ArrayRef) -> Option<ArrayRef> {
+    match values.data_type() {
+        DataType::List(_) => Some(elements_of(values.as_list::<i32>())),
+        DataType::LargeList(_) => Some(elements_of(values.as_list::<i64>())),
+        DataType::FixedSizeList(_, _) => Some(Arc::clone(values.as_fixed_size_list().values())),
+        DataType::Map(_, _) => {
+            let map = values.as_map();
+            let (from, to) = ends(map.offsets());
+            Some(Arc::new(map.entries().slice(from, to - from)))
+        }
+        _ => None,
+    }
+}
+
+fn elements_of<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> ArrayRef {
+    let (from, to) = ends(lists.offsets());
+    lists.values().slice(from, to - from)
+}
+
+/// Where the first list begins and the last one ends.
+fn ends<O: OffsetSizeTrait>(offsets: &[O]) -> (usize, usize) {
+    match (offsets.first(), offsets.last()) {
+        (Some(from), Some(to)) => (from.as_usize(), to.as_usize()),
+        _ => (0, 0),
+    }
+}
+
+/// The elements of a list, and of the lists in it, as texts.
+#[derive(Debug, Default)]
+struct Texts {
+    count: u128,
+    nulls: u128,
+    bytes: u128,
+}
+
+impl Texts {
+    fn add(&mut self, values: &ArrayRef) {
+        let nulls = values.null_count() as u128;
+        self.nulls += nulls;
+        if let Some(elements) = elements(values) {
+            self.count += nulls;
+            return self.add(&elements);
+        }
+        let count = values.len() as u128;
+        self.count += count;
+        self.bytes += match values.data_type() {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => {
+                size(values) as u128
+            }
+            DataType::Utf8View => {
+                values.as_string_view().iter().flatten().map(|text| text.len() as u128).sum()
+            }
+            DataType::BinaryView => {
+                values.as_binary_view().iter().flatten().map(|bytes| bytes.len() as u128).sum()
+            }
+            // Each may be the longest of them.
+            DataType::Dictionary(_, _) => count.saturating_mul(size(values) as u128),
+            DataType::Float32 => values
+                .as_primitive::<Float32Type>()
+                .iter()
+                .flatten()
+                .map(|number| digits(number.into()))
+                .sum(),
+            DataType::Float64 => values.as_primitive::<Float64Type>().iter().flatten().map(digits).sum(),
+            data_type if data_type.is_integer() => count * 20,
+            // Of a date, a time, a decimal or an interval.
+            _ => count * 80,
+        };
+    }
+}
+
+/// The characters of a number, at most: it is written without an exponent.
+fn digits(number: f64) -> u128 {
+    let bits = number.to_bits();
+    if bits << 1 == 0 {
+        return 2;
+    }
+    let exponent = (bits >> 52) & 0x7ff;
+    // A power of two has three tenths of a decimal digit, and a fraction as many behind its zeros as any number has.
+    24 + u128::from(exponent.abs_diff(1023)) * 31 / 100
+}
+
+/// The bytes that an element of a type takes where there is none.
+fn width(data_type: &DataType) -> u128 {
+    let times = |size: i32| u128::try_from(size).unwrap_or_default();
+    match data_type {
+        DataType::FixedSizeBinary(size) => times(*size).max(16),
+        DataType::FixedSizeList(field, size) => times(*size).saturating_mul(width(field.data_type())).max(16),
+        DataType::Struct(fields) => fields.iter().map(|field| width(field.data_type())).sum::<u128>().max(16),
+        _ => 16,
+    }
+}
+
 /// The bytes of an element of a list, at least.
 const ELEMENT: u128 = 8;
 
 impl Growth {
-    /// The bytes of the result of a row, at most.
-    fn bytes(self, columns: &[Column], row: usize) -> u128 {
+    /// The bytes of the result of a row, at most, or the steps to it. From `large` on it is worth a look.
+    fn cost(self, columns: &[Column], row: usize, places: Option<&Places>, large: u128) -> u128 {
         let bytes = |index: usize| columns.get(index).map_or(0, |column| column.bytes(row));
         let times = |index: usize| columns.get(index).map_or(0, |column| column.times(row));
+        let text = |index: usize| columns.get(index).and_then(|column| column.text(row));
         match self {
             Self::Repeat => bytes(0).saturating_mul(times(1)),
             Self::RepeatElement => bytes(0).max(ELEMENT).saturating_mul(times(1)),
             Self::Pad => {
-                let fill = columns.get(2).and_then(|column| column.text(row));
-                let width = if fill.is_none_or(str::is_ascii) { 1 } else { 4 };
+                let width = if text(2).is_none_or(str::is_ascii) { 1 } else { 4 };
                 times(1).saturating_mul(width)
             }
             Self::Resize => times(1).saturating_mul(bytes(2).max(ELEMENT)),
             Self::Replace => {
                 let (whole, found, by) = (bytes(0), bytes(1), bytes(2));
                 let most = whole + (whole / found.max(1) + 1).saturating_mul(by);
-                let text = |index: usize| columns.get(index).and_then(|column| column.text(row));
                 match (text(0), text(1)) {
                     // Large only if there are many: that is worth a look.
-                    (Some(whole), Some(found)) if most > PLANNED as u128 => {
+                    (Some(whole), Some(found)) if most > large => {
                         let places = whole.matches(found).count() as u128;
                         bytes(0) + places.saturating_mul(by)
                     }
@@ -206,22 +388,49 @@ impl Growth {
                 }
             }
             Self::RegexpReplace => {
-                // Each character may be a place, and a group that is named there is no longer than the whole.
                 let (whole, by) = (bytes(0), bytes(2));
-                whole + (whole + 1).saturating_mul(by)
+                let is_global = columns.len() > 3 && text(3).is_none_or(|flags| flags.contains('g'));
+                let places = match places {
+                    Some(places) => places.count(row),
+                    // Each character may be one, and so may be the end.
+                    None if is_global => whole + 1,
+                    None => 1,
+                };
+                // All places together are no longer than the whole, and a group is no longer than its place.
+                let groups = text(2).map_or(0, |by| by.matches(['$', '\\']).count()) as u128;
+                whole.saturating_mul(groups + 1).saturating_add(places.saturating_mul(by))
             }
             Self::Concat => (0..columns.len()).map(bytes).sum(),
             Self::ConcatWithSeparator => {
                 let between = bytes(0).saturating_mul(columns.len().saturating_sub(2) as u128);
                 (1..columns.len()).map(bytes).sum::<u128>().saturating_add(between)
             }
-            Self::Range => elements(columns, row).saturating_mul(ELEMENT),
+            Self::Range => elements_of_range(columns, row).saturating_mul(ELEMENT),
+            Self::Join => {
+                let mut texts = Texts::default();
+                if let Some(elements) = columns.first().and_then(|column| column.elements(row)) {
+                    texts.add(&elements);
+                }
+                let between = texts.count.saturating_mul(bytes(1));
+                texts.bytes.saturating_add(between).saturating_add(texts.nulls.saturating_mul(bytes(2)))
+            }
+            Self::Zip => {
+                let lists: Vec<ArrayRef> = columns.iter().filter_map(|column| column.elements(row)).collect();
+                let longest = lists.iter().map(|list| list.len()).max().unwrap_or_default() as u128;
+                let given: u128 = (0..columns.len()).map(bytes).sum();
+                let missing: u128 = lists.iter().map(|list| width(list.data_type())).sum();
+                given.saturating_add(longest.saturating_mul(missing))
+            }
+            Self::Distance => {
+                let characters = |index: usize| columns.get(index).map_or(0, |column| column.characters(row));
+                characters(0).saturating_mul(characters(1))
+            }
         }
     }
 }
 
 /// How many elements a range has.
-fn elements(columns: &[Column], row: usize) -> u128 {
+fn elements_of_range(columns: &[Column], row: usize) -> u128 {
     let number = |index: usize| columns.get(index).and_then(|column| column.number(row));
     let (from, to) = match (columns.len(), number(0), number(1)) {
         (1, Some(to), _) => (0, to),
@@ -321,6 +530,7 @@ impl ScalarUDFImpl for Bounded {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::ListArray;
     use datafusion::prelude::SessionContext;
 
     use super::*;
@@ -352,6 +562,13 @@ mod tests {
             "replace('banana', 'an', 'AN')",
             "replace('banana', '', '-')",
             "regexp_replace('banana', '(a)n', '\\1', 'g')",
+            "regexp_replace('banana', '(a)n', '\\1')",
+            "regexp_replace('banana', 'A', 'oo', 'gi')",
+            "levenshtein('kitten', 'sitting')",
+            "array_to_string([1.5, 1e30, NULL], ',', '-')",
+            "list_to_string([['a', NULL], ['b']], ',', '-')",
+            "array_join([DATE '2020-01-01'], ',')",
+            "array_length(arrays_zip([1, 2], [3], ['a', 'b', 'c']))",
             "concat('a', 1, NULL, 'b')",
             "concat_ws('-', 'a', NULL, 'b')",
             "array_to_string(array_repeat(7, 3), ',')",
@@ -380,11 +597,20 @@ mod tests {
             "length(rpad('x', 2000000000, 'ab'))",
             "length(replace(repeat('x', 5000), 'x', 'abc'))",
             "length(regexp_replace(repeat('x', 5000), 'x', 'abc', 'g'))",
+            "length(regexp_replace(repeat('x', 2000), '(x+)', '\\1\\1\\1\\1\\1\\1'))",
+            "length(regexp_replace(repeat('x', 2000), '(x+)', '\\1\\1\\1\\1\\1\\1', 'g'))",
             "length(concat(repeat('x', 9000), repeat('x', 9000)))",
             "length(concat_ws(repeat('x', 5000), 'a', 'b', 'c', 'd'))",
             "array_length(array_repeat(1, 2000000000))",
             "array_length(array_repeat(NULL, 2000000000))",
             "array_length(array_resize([1], 2000000000))",
+            "length(array_to_string(range(0, 1000), repeat('x', 100)))",
+            "length(list_join(range(0, 1000), repeat('x', 100)))",
+            "length(array_to_string(array_repeat(array_repeat('x', 10), 10), repeat('x', 500)))",
+            "length(array_to_string(array_repeat(NULL::INT, 1000), '', repeat('x', 100)))",
+            "length(array_to_string(array_repeat(1e300, 100), ','))",
+            "array_length(arrays_zip(range(500), [1], [2], [3]))",
+            "levenshtein(repeat('a', 200), repeat('b', 200))",
             "array_length(range(2000000000))",
             "array_length(generate_series(1, 9223372036854775807))",
             "array_length(generate_series(9, -2000000000, -1))",
@@ -399,6 +625,63 @@ mod tests {
         let column = "SELECT repeat(a, 9000) FROM (VALUES ('x'), ('y'), ('z'), ('u'), ('v')) AS t(a)";
         let error = bounded.sql(column).await.unwrap().collect().await.unwrap_err();
         assert!(error.to_string().contains("in a batch"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_only_might_be_large_is_computed() {
+        let bounded = context(MOST);
+        for (expression, expected) in [
+            ("length(regexp_replace(repeat('x', 2000), 'x', '0123456789abcdef'))", "2015"),
+            ("length(regexp_replace(repeat('x', 2000), '(x)', '\\1\\1'))", "2001"),
+            (
+                "length(regexp_replace(concat(repeat('x', 2000), 'y'), '[y]', '0123456789abcdef', 'g'))",
+                "2016",
+            ),
+            ("length(regexp_replace(repeat('xy', 1000), 'X', '0123', 'i'))", "2003"),
+            ("length(replace(repeat('xy', 2000), 'y', 'abc'))", "8000"),
+            ("levenshtein(repeat('a', 90), repeat('b', 90))", "90"),
+            ("length(array_to_string(range(0, 400), ','))", "1489"),
+        ] {
+            assert_eq!(run(&bounded, expression).await.unwrap(), expected, "{expression}");
+        }
+        // The rows of a column, each by itself.
+        let column = "SELECT sum(length(regexp_replace(repeat(a, 3000), '[y]', '0123456789abcdef', 'g'))) AS n \
+                      FROM (VALUES ('x'), ('z'), ('u')) AS t(a)";
+        let batches = bounded.sql(column).await.unwrap().collect().await.unwrap();
+        assert_eq!(arrow::util::display::array_value_to_string(batches[0].column(0), 0).unwrap(), "9000");
+    }
+
+    /// A row of lists takes what its own elements take.
+    #[test]
+    fn a_list_is_as_large_as_its_elements() {
+        let rows = (0..1_000_i64).map(|row| Some((0..10).map(move |n| Some(row * n))));
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(rows);
+        let column = Column::new(&ColumnarValue::Array(Arc::new(lists))).unwrap();
+        for row in [0, 500, 999] {
+            assert!((80..200).contains(&column.bytes(row)), "{}", column.bytes(row));
+        }
+        let all = size(&column.values);
+        assert!((80_000..100_000).contains(&all), "{all}");
+    }
+
+    /// What is over the limit of planning stays a call, for a task.
+    #[tokio::test]
+    async fn a_large_constant_is_left_to_a_task() {
+        let mut state = SessionContext::new().state();
+        register(&mut state, 256 << 20, true).unwrap();
+        let planning = SessionContext::new_with_state(state);
+        for (expression, call, is_left) in [
+            ("length(repeat('x', 100000))", "repeat(", true),
+            ("length(array_to_string(range(0, 100000), repeat('x', 1000000)))", "array_to_string(", true),
+            ("levenshtein(repeat('a', 1000000), repeat('b', 1000000))", "levenshtein(", true),
+            ("array_length(arrays_zip(range(0, 100000), [1], [2]))", "arrays_zip(", true),
+            ("length(repeat('x', 1000))", "repeat(", false),
+            ("levenshtein('kitten', 'sitting')", "levenshtein(", false),
+        ] {
+            let frame = planning.sql(&format!("SELECT {expression} AS a")).await.unwrap();
+            let plan = frame.into_optimized_plan().unwrap().display_indent().to_string();
+            assert_eq!(plan.contains(call), is_left, "{expression}: {plan}");
+        }
     }
 
     #[test]

@@ -1,20 +1,23 @@
 //! How much one request may ask for, checked before it costs anything.
 //!
 //! ```text
-//!  text of SQL ──▶ check_sql: its length, tokens, depth, uses of its names ──▶ parser, planner
-//!  plan from a client ──▶ check_plan: how deep it nests, by its bytes ──▶ decoder
+//!  text of SQL ──▶ check_sql: its length, tokens, depth ──▶ how often the parser reads it, uses of its names ──▶ parser, planner
+//!  plan from a client ──▶ check_plan: how large it is and how deep it nests, by its bytes ──▶ decoder
 //! ```
 //!
 //! The parser reads a chain such as `1 + 1 + …` in a loop, so its own limit of nesting does not see it; the tree that comes of
 //! it is as deep as the chain is long, and is walked, copied and dropped by recursion. Where a stack ends, the process ends,
-//! with everybody's queries. So both checks here are loops, and say no before there is a tree.
+//! with everybody's queries. So both checks here are loops, and say no before there is a tree. What is left for the parser to
+//! read again and again is stopped while it reads, see [`brake`].
 //!
 //! What is left to recursion fits [`Deep`]'s stack, whatever stack the caller's thread has.
 
+mod brake;
 mod names;
 mod plan;
 mod sql;
 mod stack;
+mod tokens;
 
 pub(crate) use self::plan::check_plan;
 pub(crate) use self::sql::check_sql;
@@ -27,11 +30,13 @@ use crate::{ConfigField, Error};
 pub struct SqlLimits {
     /// The most bytes of a statement's text.
     pub bytes: usize,
-    /// The most tokens of a statement: words, literals and signs.
+    /// The most tokens of a statement: words, literals and signs. The parser may read four times as many, those that it reads
+    /// again included.
     pub tokens: usize,
     /// How deep the tree of a statement may be: operators in a row, joins, set operations and parentheses count.
     pub depth: usize,
-    /// The most nodes of a plan. Each use of a view or of a name in `WITH` counts all of it.
+    /// The most nodes of a plan. Each use of a view or of a name in `WITH` counts all of it. A plan from a client has at most 50
+    /// fields for each, or a million.
     pub plan_nodes: usize,
     /// The most bytes of one value that a function makes of smaller ones, such as `repeat`.
     pub value_bytes: usize,

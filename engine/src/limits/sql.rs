@@ -2,15 +2,21 @@
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::SqlLimits;
+use super::brake::{most_read, read_again};
 use super::names::check_names;
 use super::over;
-use crate::{ConfigField, Result};
+use super::tokens::{Place, closes, see};
+use crate::{ConfigField, Error, Result};
 
 /// How many bytes are cut into tokens at first. A text that is over a limit early on is not read to its end.
 const FIRST_PIECE: usize = 64 * 1024;
+
+/// How deep brackets, types and `INTERVAL`s may lie in each other. The parser reads no expression and no query in more than 50
+/// brackets, but what else calls itself has no limit there: types, patterns of rows, `INTERVAL INTERVAL INTERVAL …`.
+const NESTING: usize = 100;
 
 /// Checks that a text of SQL, one statement or several, is within the limits. The error names the limit and its setting.
 ///
@@ -27,55 +33,27 @@ pub(crate) fn check_sql(sql: &str, limits: &SqlLimits) -> Result<()> {
         let _ = Tokenizer::new(&GenericDialect {}, piece)
             .with_unescape(false)
             .tokenize_with_location_into_buf(&mut tokens);
-        check_tokens(&tokens, limits)?;
-        if piece.len() == sql.len() {
+        let is_whole = piece.len() == sql.len();
+        check_tokens(&tokens, is_whole, limits)?;
+        if is_whole {
             return check_names(sql, limits);
         }
         size = size.saturating_mul(4);
     }
 }
 
-/// The part of a statement between two brackets.
-#[derive(Debug, Default)]
-struct Level {
-    /// The depth of the expression that is being read.
-    expression: usize,
-    /// The depth of the deepest one before it.
-    deepest: usize,
-    /// Joins and set operations, each of which is one level of the plan.
-    chain: usize,
-    /// Whether a comma stands between tables, which is a join.
-    tables: bool,
-    /// Names and subscripts behind one another, such as `a.b.c`.
-    path: usize,
-    /// Whether `CASE` began it, which `END` ends.
-    is_case: bool,
-}
-
-impl Level {
-    /// An expression ends: what follows is beside it and not above it.
-    fn end_expression(&mut self) {
-        self.deepest = self.deepest.max(self.expression);
-        self.expression = 0;
-    }
-
-    fn depth(&self) -> usize {
-        self.chain + self.deepest.max(self.expression)
-    }
-
-    /// What a bracket that has just been closed holds is an operand here.
-    fn take(&mut self, inner: &Self) {
-        self.expression = self.expression.max(inner.depth() + 1);
-    }
+fn too_deep(limits: &SqlLimits) -> Error {
+    over("the depth of the statement", limits.depth, ConfigField::LimitsSqlDepth)
 }
 
 /// An upper bound for the depth of the tree, but for the few levels that precedences may add.
-fn check_tokens(tokens: &[TokenWithSpan], limits: &SqlLimits) -> Result<()> {
-    let too_deep = || over("the depth of the statement", limits.depth, ConfigField::LimitsSqlDepth);
-    let mut levels: Vec<Level> = Vec::new();
-    let mut level = Level::default();
-    let (mut count, mut behind_period) = (0, false);
-    for TokenWithSpan { token, .. } in tokens {
+///
+/// `is_whole` says that all tokens of a text are there, and not those of its beginning alone.
+fn check_tokens(tokens: &[TokenWithSpan], is_whole: bool, limits: &SqlLimits) -> Result<()> {
+    let nesting = limits.depth.min(NESTING);
+    let mut place = Place::default();
+    let (mut count, mut read, mut behind_period, mut is_first) = (0_usize, 0_usize, false, true);
+    for (index, TokenWithSpan { token, .. }) in tokens.iter().enumerate() {
         if matches!(token, Token::Whitespace(_)) {
             continue;
         }
@@ -83,159 +61,70 @@ fn check_tokens(tokens: &[TokenWithSpan], limits: &SqlLimits) -> Result<()> {
         if count > limits.tokens {
             return Err(over("the tokens of the statement", limits.tokens, ConfigField::LimitsSqlTokens));
         }
-        let is_path = matches!(token, Token::Period) || behind_period;
-        match token {
-            Token::LParen | Token::LBracket | Token::LBrace => {
-                if *token == Token::LBracket {
-                    level.expression += 1;
-                }
-                levels.push(std::mem::take(&mut level));
-            }
-            Token::RParen | Token::RBracket | Token::RBrace => {
-                // One `CASE` more than there is an `END` is for the parser to complain about.
-                while let Some(mut outer) = levels.pop() {
-                    outer.take(&level);
-                    let was_case = std::mem::replace(&mut level, outer).is_case;
-                    if !was_case {
-                        break;
-                    }
-                }
-            }
-            Token::Comma => {
-                level.end_expression();
-                level.chain += usize::from(level.tables);
-            }
-            Token::SemiColon => {
-                levels.clear();
-                level = Level::default();
-            }
-            Token::Word(Word { keyword, quote_style: None, .. }) if !behind_period => {
-                word(*keyword, &mut levels, &mut level);
-            }
-            Token::Period => {
-                level.path += 1;
-                // A table's full name and a column are no path yet.
-                level.expression += usize::from(level.path > 3);
-            }
-            token if is_operand(token) => {}
-            _ => level.expression += 1,
+        if is_first && explains_twice(tokens.get(index..).unwrap_or_default()) {
+            return Err(Error::UnsupportedStatement {
+                statement: "EXPLAIN of an EXPLAIN",
+                instead: "it stands once, before the statement whose plan it shows",
+            });
         }
-        if !is_path && !matches!(token, Token::RParen | Token::RBracket | Token::RBrace) {
-            level.path = 0;
+        is_first = *token == Token::SemiColon;
+        let is_path = matches!(token, Token::Period) || behind_period;
+        see(token, behind_period, &mut place);
+        if !is_path && !closes(token) {
+            place.level.path = 0;
         }
         behind_period = *token == Token::Period;
-        if level.depth() > limits.depth || levels.len() > limits.depth {
-            return Err(too_deep());
+        let level = &place.level;
+        if level.depth() > limits.depth {
+            return Err(too_deep(limits));
+        }
+        if place.levels.len().max(level.types).max(level.intervals) > nesting {
+            let what = "the brackets, types and INTERVALs in each other in the statement";
+            return Err(over(what, nesting, ConfigField::LimitsSqlDepth));
+        }
+        read = read.saturating_add(level.readings.max(1));
+        if read > most_read(limits) {
+            return Err(read_again(limits));
         }
     }
-    while let Some(mut outer) = levels.pop() {
-        outer.take(&level);
-        level = outer;
+    if !is_whole {
+        return Ok(());
     }
-    if level.depth() > limits.depth { Err(too_deep()) } else { Ok(()) }
+    while !place.levels.is_empty() {
+        place.close();
+    }
+    if place.level.depth() > limits.depth { Err(too_deep(limits)) } else { Ok(()) }
 }
 
-/// What a keyword means for the depth. One that is a name here, such as a column called `at`, counts too much and not too
-/// little.
-fn word(keyword: Keyword, levels: &mut Vec<Level>, level: &mut Level) {
-    match keyword {
-        Keyword::AND
-        | Keyword::OR
-        | Keyword::XOR
-        | Keyword::NOT
-        | Keyword::IS
-        | Keyword::NOTNULL
-        | Keyword::IN
-        | Keyword::BETWEEN
-        | Keyword::LIKE
-        | Keyword::ILIKE
-        | Keyword::RLIKE
-        | Keyword::REGEXP
-        | Keyword::SIMILAR
-        | Keyword::MATCH
-        | Keyword::MEMBER
-        | Keyword::OVERLAPS
-        | Keyword::OPERATOR
-        | Keyword::DIV
-        | Keyword::COLLATE
-        | Keyword::AT => level.expression += 1,
-        Keyword::UNION
-        | Keyword::INTERSECT
-        | Keyword::EXCEPT
-        | Keyword::MINUS
-        | Keyword::JOIN
-        | Keyword::APPLY
-        | Keyword::PIVOT
-        | Keyword::UNPIVOT
-        | Keyword::MATCH_RECOGNIZE
-        | Keyword::VIEW => {
-            level.end_expression();
-            level.chain += 1;
-            level.tables = keyword == Keyword::JOIN && level.tables;
-        }
-        Keyword::FROM | Keyword::USING => {
-            level.end_expression();
-            level.tables = true;
-        }
-        Keyword::SELECT
-        | Keyword::WHERE
-        | Keyword::GROUP
-        | Keyword::HAVING
-        | Keyword::ORDER
-        | Keyword::LIMIT
-        | Keyword::OFFSET
-        | Keyword::VALUES
-        | Keyword::QUALIFY
-        | Keyword::WINDOW
-        | Keyword::SET
-        | Keyword::WITH => {
-            level.end_expression();
-            level.tables = false;
-        }
-        Keyword::ON | Keyword::WHEN | Keyword::THEN | Keyword::ELSE => level.end_expression(),
-        Keyword::CASE => levels.push(std::mem::replace(level, Level { is_case: true, ..Level::default() })),
-        Keyword::END => {
-            if level.is_case
-                && let Some(mut outer) = levels.pop()
-            {
-                outer.take(level);
-                *level = outer;
+/// Whether `EXPLAIN` stands before an `EXPLAIN` at the beginning of these tokens. DataFusion's parser calls itself for each, without
+/// a limit, and its planner refuses the second.
+fn explains_twice(tokens: &[TokenWithSpan]) -> bool {
+    fn is(token: &Token, expected: &[Keyword]) -> bool {
+        matches!(token, Token::Word(word) if expected.contains(&word.keyword))
+    }
+    let mut left = tokens
+        .iter()
+        .map(|token| &token.token)
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .peekable();
+    let mut explains = 0_usize;
+    while explains < 2 && left.next_if(|token| is(token, &[Keyword::EXPLAIN])).is_some() {
+        explains += 1;
+        // Options stand in brackets, or as words.
+        let mut open = 0_usize;
+        while let Some(token) = left.next_if(|token| open > 0 || **token == Token::LParen) {
+            match token {
+                Token::LParen => open += 1,
+                Token::RParen => open = open.saturating_sub(1),
+                _ => {}
             }
         }
-        _ => {}
+        while left.next_if(|token| is(token, &[Keyword::ANALYZE, Keyword::VERBOSE])).is_some() {}
+        if left.next_if(|token| is(token, &[Keyword::FORMAT])).is_some() {
+            left.next();
+        }
     }
-}
-
-/// Whether a token stands between operators. What is not known to is taken for an operator.
-fn is_operand(token: &Token) -> bool {
-    matches!(
-        token,
-        Token::EOF
-            | Token::Word(_)
-            | Token::Number(..)
-            | Token::Char(_)
-            | Token::SingleQuotedString(_)
-            | Token::DoubleQuotedString(_)
-            | Token::TripleSingleQuotedString(_)
-            | Token::TripleDoubleQuotedString(_)
-            | Token::DollarQuotedString(_)
-            | Token::SingleQuotedByteStringLiteral(_)
-            | Token::DoubleQuotedByteStringLiteral(_)
-            | Token::TripleSingleQuotedByteStringLiteral(_)
-            | Token::TripleDoubleQuotedByteStringLiteral(_)
-            | Token::SingleQuotedRawStringLiteral(_)
-            | Token::DoubleQuotedRawStringLiteral(_)
-            | Token::TripleSingleQuotedRawStringLiteral(_)
-            | Token::TripleDoubleQuotedRawStringLiteral(_)
-            | Token::NationalStringLiteral(_)
-            | Token::QuoteDelimitedStringLiteral(_)
-            | Token::NationalQuoteDelimitedStringLiteral(_)
-            | Token::EscapedStringLiteral(_)
-            | Token::UnicodeStringLiteral(_)
-            | Token::HexStringLiteral(_)
-            | Token::Placeholder(_)
-            | Token::RArrow
-    )
+    explains > 1
 }
 
 #[cfg(test)]
@@ -285,6 +174,45 @@ mod tests {
             ("SELECT ", "(SELECT "),
             ("SELECT ", "CASE WHEN a THEN "),
             ("SELECT ", "f("),
+            // What looks like the keyword of a clause, and is a name or a part of an operand.
+            ("SELECT 1", "+on"),
+            ("SELECT 1", " * set"),
+            ("SELECT 1", " AND values"),
+            ("SELECT 1", " - window"),
+            ("SELECT a", " LIKE offset"),
+            ("SELECT a", " AT TIME ZONE group"),
+            ("SELECT a", " SIMILAR TO having"),
+            ("SELECT a", " OPERATOR(+) on"),
+            ("SELECT a", " IS DISTINCT FROM b"),
+            ("SELECT a", "+ distinct * 2"),
+            ("SELECT 1", " + when + then"),
+            ("SELECT 1", " + TIMESTAMP WITH TIME ZONE 'x'"),
+            ("SELECT 1", " + f(a) WITHIN GROUP (ORDER BY b)"),
+            ("SELECT CASE WHEN a", " + end"),
+            ("SELECT 1", " + case + 1"),
+            ("SELECT * FROM a, where", ", a"),
+            ("SELECT * FROM a AS where", ", a"),
+            ("SELECT * FROM a apply", ", a"),
+            ("SELECT * FROM a values", ", (b)"),
+            ("SELECT * FROM values", ", a"),
+            ("SELECT * FROM VALUES (1)", " a, (b)"),
+            ("SELECT * FROM VALUES (1) values", ", (b)"),
+            ("SELECT * FROM a WITH (b)", ", a"),
+            ("SELECT * FROM a TABLESAMPLE where", ", a"),
+            ("SELECT * FROM a TABLESAMPLE (1) OFFSET where", ", a"),
+            ("SELECT * FROM a JOIN b ON where", ", a"),
+            // Pipes, and what the parser reads in a loop of its own.
+            ("SELECT * FROM a", " |> EXTEND 1 AS b"),
+            ("SELECT * FROM a", " |> WHERE b"),
+            ("SELECT * FROM a |> UNION ALL (SELECT 1)", ", (SELECT 1)"),
+            ("SELECT ", "INTERVAL "),
+            ("SELECT ", "INTERVAL DAY "),
+            ("SELECT CAST(a AS ", "ARRAY<"),
+            ("SELECT CAST(a AS ", "STRUCT<a INT, b "),
+            ("SELECT CAST(a AS ", "NULLABLE("),
+            ("SELECT * FROM a MATCH_RECOGNIZE (PATTERN (b", " ?"),
+            ("SELECT * FROM a MATCH_RECOGNIZE (PATTERN (b", "{1}"),
+            ("SELECT * FROM a MATCH_RECOGNIZE (PATTERN (b", " | b"),
         ] {
             assert_eq!(setting(&row(first, next, 10), &limits), None, "{first} {next}");
             let long = setting(&row(first, next, 60), &limits);
@@ -305,6 +233,16 @@ mod tests {
             format!("SELECT * FROM t ORDER BY {}", list("a + b DESC")),
             format!("SELECT CASE {} ELSE 0 END", "WHEN a = 1 AND b = 2 THEN c + 1 ".repeat(500)),
             format!("WITH {} SELECT 1", list("a AS (SELECT x + 1 FROM y)")),
+            format!("SELECT * FROM VALUES {}", rows.join(", ")),
+            format!("SELECT {} FROM t", list("a IS NOT DISTINCT FROM b")),
+            format!("SELECT {} FROM t", list("EXTRACT(YEAR FROM a), offset, 'a' || values")),
+            format!("SELECT {} FROM t", list("a + INTERVAL '1' DAY, INTERVAL (b) DAY, ARRAY[1] < ARRAY[2]")),
+            format!("SELECT {} FROM t", list("CAST(a AS STRUCT<a INT, b ARRAY<INT>>)")),
+            format!("SELECT CASE offset {} END", "WHEN 1 THEN a + 1 ".repeat(500)),
+            format!("SELECT {}", list("CASE WHEN a THEN 1 + 1 ELSE 2 END, count(*), ?")),
+            format!("UPDATE t SET {}", list("a = b + 1")),
+            format!("SELECT a FROM t, u WHERE x::TIMESTAMP WITH TIME ZONE = y GROUP BY {}", list("a")),
+            format!("MERGE INTO t USING u ON a = b {}", "WHEN MATCHED THEN UPDATE SET x = 1 ".repeat(500)),
             vec!["SELECT 1 + 1"; 500].join("; "),
             format!("SELECT '{}'", "1 + 1".repeat(500)),
             format!("SELECT 1 -- {}", "1 + 1".repeat(500)),
@@ -328,6 +266,81 @@ mod tests {
         assert_eq!(setting(&long, &limits), Some(ConfigField::LimitsSqlDepth));
         let union = format!("SELECT * FROM ({}) WHERE {}", inner, "a OR ".repeat(30));
         assert_eq!(setting(&union, &limits), None);
+    }
+
+    /// The parser calls itself for these without a limit of its own, however deep a statement may be.
+    #[test]
+    fn brackets_types_and_intervals_lie_in_each_other_no_deeper_than_people_write() {
+        let limits = SqlLimits { depth: SqlLimits::DEEPEST, ..SqlLimits::default() };
+        for (open, close) in [
+            ("NULLABLE(", ")"),
+            ("ARRAY<", ">"),
+            ("STRUCT<a INT, b ", ">"),
+            ("NESTED(a ARRAY<", ">)"),
+            ("LOWCARDINALITY(", ")"),
+        ] {
+            let cast =
+                |times: usize| format!("SELECT CAST(a AS {}INT{})", open.repeat(times), close.repeat(times));
+            assert_eq!(setting(&cast(20), &limits), None, "{open}");
+            assert_eq!(setting(&cast(2_000), &limits), Some(ConfigField::LimitsSqlDepth), "{open}");
+        }
+        for next in ["INTERVAL ", "INTERVAL DAY TO SECOND ", "INTERVAL (3) "] {
+            let text = |times: usize| format!("SELECT {}'1' DAY", next.repeat(times));
+            assert_eq!(setting(&text(5), &limits), None, "{next}");
+            assert_eq!(setting(&text(2_000), &limits), Some(ConfigField::LimitsSqlDepth), "{next}");
+        }
+        let beside = "a BETWEEN INTERVAL b AND INTERVAL c".to_owned();
+        assert_eq!(setting(&format!("SELECT {}", vec![beside; 500].join(" OR ")), &limits), None);
+    }
+
+    #[test]
+    fn explain_stands_once() {
+        let limits = SqlLimits::default();
+        for between in [
+            "",
+            "ANALYZE ",
+            "VERBOSE ",
+            "ANALYZE VERBOSE ",
+            "FORMAT TREE ",
+            "(ANALYZE, FORMAT (tree)) ",
+            "/* a */",
+        ] {
+            for times in [2, 100_000 / (between.len() + 8)] {
+                let sql = format!("SELECT 1; {} SELECT 1", format!("EXPLAIN {between}").repeat(times));
+                let error = check_sql(&sql, &limits).unwrap_err();
+                assert!(matches!(error, Error::UnsupportedStatement { .. }), "{sql:.80}: {error}");
+            }
+            check_sql(&format!("EXPLAIN {between}SELECT explain, 1 AS explain FROM explain"), &limits)
+                .unwrap();
+        }
+        check_sql("EXPLAIN SELECT 1; EXPLAIN SELECT 1", &limits).unwrap();
+    }
+
+    /// Each of several brackets may be the one that a table begins with, and is tried.
+    #[test]
+    fn brackets_before_queries_in_brackets_before_queries_are_refused() {
+        let limits = SqlLimits::default();
+        let nested = |open: &str, times: usize, close: &str| {
+            format!("SELECT * FROM {}t{}", open.repeat(times), close.repeat(times))
+        };
+        for open in
+            ["((SELECT * FROM ", "((((SELECT * FROM ", "((((FROM ", "(((WITH a AS (SELECT 1) SELECT * FROM "]
+        {
+            let closed = ") x".repeat(open.matches('(').count());
+            for close in ["", closed.as_str()] {
+                let error = setting(&nested(open, 18, close), &limits);
+                assert_eq!(error, Some(ConfigField::LimitsSqlTokens), "{open}");
+            }
+        }
+        for (open, close) in [
+            ("((SELECT a FROM ", ") AS x JOIN u ON x.a = u.a)"),
+            ("(SELECT a FROM ", ") AS x"),
+            ("(SELECT * FROM t WHERE ((((a = 1)))) AND a IN (SELECT a FROM ", "))"),
+        ] {
+            assert_eq!(setting(&nested(open, 8, close), &limits), None, "{open}");
+        }
+        let flat = vec!["SELECT * FROM ((SELECT 1) UNION (SELECT 2)) AS x"; 500].join(" UNION ALL ");
+        assert_eq!(setting(&flat, &limits), None);
     }
 
     #[test]

@@ -9,6 +9,11 @@ const ENOUGH: usize = 16 << 20;
 /// The size of a new stack, of which only what is used takes memory.
 const STACK: usize = 32 << 20;
 
+/// Runs something on a large stack.
+pub(super) fn deep<T>(work: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(ENOUGH, STACK, work)
+}
+
 /// A future that is polled on a large stack: a program may run queries on a thread with a small one.
 pub(crate) struct Deep<F>(Pin<Box<F>>);
 
@@ -22,7 +27,7 @@ impl<F: Future> Future for Deep<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        stacker::maybe_grow(ENOUGH, STACK, || self.0.as_mut().poll(context))
+        deep(|| self.0.as_mut().poll(context))
     }
 }
 

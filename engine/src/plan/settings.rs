@@ -28,8 +28,9 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// The largest number of partitions, as for the parts of a scan.
-const PARTITIONS: Values = Values::Numbers(1, 10_000);
+/// The largest number of partitions. The scheduler holds a place for each pair of a task and a part of its output, so that its
+/// memory grows with the square.
+const PARTITIONS: Values = Values::Numbers(1, 1_000);
 
 /// Settings that a user may choose, besides switches.
 const LISTED: [(&str, Values); 55] = [

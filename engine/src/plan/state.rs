@@ -17,7 +17,7 @@ use ballista_core::planner::BallistaQueryPlanner;
 use datafusion::error::Result;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
@@ -79,7 +79,6 @@ pub(crate) fn session_state(
         // A table that is scanned may ask for the connectors, as that of a cache job does.
         .with_config(config.with_extension(Arc::clone(connectors)))
         .with_runtime_env(connectors.files().serve(RuntimeEnvBuilder::new()).build_arc()?)
-        .with_analyzer_rules(caught::analyzer_rules())
         .with_optimizer_rules(ballista_default_optimizer_rules().into_iter().map(caught::rule).collect())
         .with_scalar_functions(ballista_scalar_functions())
         .with_aggregate_functions(ballista_aggregate_functions())
@@ -108,7 +107,7 @@ pub(crate) fn session_state(
     if matches!(role, Role::Scheduler) {
         rules.push(Arc::new(WrittenFiles { stores: Arc::clone(connectors.files()) }));
     }
-    rules.extend(Analyzer::new().rules);
+    rules.extend(caught::analyzer_rules());
     let mut state = builder.with_analyzer_rules(rules).build();
     let planning = !matches!(role, Role::Server);
     bounded::register(&mut state, connectors.limits().value_bytes, planning)?;

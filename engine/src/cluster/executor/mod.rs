@@ -227,7 +227,11 @@ impl Executor {
             let stop = CancellationToken::new();
             let scratch = resources.scratch.clone();
             tokio::spawn(scratch.watch(resources.work_dir().to_owned(), resources.work.jobs(), stop.clone()));
-            let serving = tokio::spawn(http::serve(health_listener, router(state), stop.clone()));
+            let serving = tokio::spawn(http::serve(
+                health_listener,
+                router(state).layer(http::monitoring(health_address)),
+                stop.clone(),
+            ));
             let result = run_registrations(&config, &resources, &shutdown).await;
             stop.cancel();
             if serving.await.is_err() {

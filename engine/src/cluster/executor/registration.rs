@@ -21,7 +21,7 @@ use ballista_core::serde::protobuf::{
 use ballista_core::serde::scheduler::ExecutorSpecification;
 use ballista_executor::executor::Executor as BallistaExecutor;
 use ballista_executor::metrics::LoggingMetricsCollector;
-use firesteel_common::access::{Doors, gate};
+use firesteel_common::access::{Access, Doors, gate};
 use firesteel_common::error::root_cause;
 use firesteel_common::http;
 use tokio::net::TcpListener;
@@ -47,6 +47,9 @@ const MAX_FETCH: usize = 4 * 1024 * 1024;
 
 /// How long the services may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Connections at a time to each of the two services. Every task of another executor fetches many parts at once.
+const CONNECTIONS: usize = 8192;
 
 /// The shortest interval of heartbeats.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -213,6 +216,7 @@ impl Registration {
         tokio::select! {
             _ = &mut self.heartbeats => "the scheduler does not answer",
             () = self.removed.cancelled() => "the scheduler has removed this executor",
+            _ = &mut self.reports => "the scheduler takes no reports",
             _ = &mut self.grpc_server => "the gRPC service ended",
             _ = &mut self.flight_server => "the flight service ended",
         }
@@ -276,8 +280,17 @@ fn serve(
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
     let doors = Doors::new().members_only();
-    let router: Router = routes.into_axum_router().layer(gate(Arc::clone(&config.access), doors));
-    let limits = http::Limits { last_answers: STOP_TIMEOUT, ..http::Limits::default() };
+    // The scheduler and the other executors ask under the name that this one has registered.
+    let names = config.external_host.iter().chain([&config.bind_host]);
+    let access = Access::clone(&config.access).with_hosts(names);
+    let router: Router = routes.into_axum_router().layer(gate(Arc::new(access), doors));
+    let limits = http::Limits {
+        // Each task of another executor fetches several parts at once, by a connection each.
+        connections: CONNECTIONS,
+        message_bytes: 2 * MAX_MESSAGE,
+        last_answers: STOP_TIMEOUT,
+        ..http::Limits::default()
+    };
     let server = http::Server::new(listener, router).with_tls(config.tls.clone()).with_limits(limits);
     tokio::spawn(server.run(stop.clone()))
 }
@@ -294,8 +307,9 @@ mod tests {
     use ballista_core::serde::protobuf::{
         LaunchMultiTaskParams, MultiTaskDefinition, RemoveJobDataParams, StopExecutorParams,
     };
-    use firesteel_common::access::{Access, Principal, Role as UserRole, Secret, Tokens};
+    use firesteel_common::access::{Principal, Role as UserRole, Secret, Tokens};
     use firesteel_common::net::Dialer;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tonic::transport::Channel;
     use tonic::{Code, Status};
 
@@ -312,6 +326,11 @@ mod tests {
 
     /// An executor whose doors `access` guards, at a scheduler that asks nobody.
     async fn registered(access: Access) -> Cluster {
+        registered_as("127.0.0.1", access).await
+    }
+
+    /// The same, under a name.
+    async fn registered_as(name: &str, access: Access) -> Cluster {
         let loopback = "127.0.0.1".to_owned();
         let scheduler = Scheduler::bind(SchedulerConfig {
             bind_host: loopback.clone(),
@@ -324,8 +343,8 @@ mod tests {
         let config = ExecutorConfig {
             bind_port: 0,
             bind_grpc_port: 0,
-            bind_host: loopback.clone(),
-            external_host: Some(loopback),
+            bind_host: loopback,
+            external_host: Some(name.to_owned()),
             memory: MemoryLimit::Unlimited,
             access: Arc::new(access),
             ..ExecutorConfig::new(Config::default())
@@ -381,6 +400,22 @@ mod tests {
             assert_eq!(status.code(), flight, "{status}");
             let ordered = cluster.orders(credential.as_ref()).await.stop_executor(stop_of_another()).await;
             assert_eq!(ordered.err().map(|status| status.code()), order);
+        }
+        cluster.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_executor_is_asked_under_the_name_that_it_has_registered_and_under_no_other() {
+        let cluster = registered_as("worker", Access::open()).await;
+        for (name, expected) in [("worker", true), ("evil.example", false)] {
+            for port in [cluster.registration.flight.port(), cluster.registration.grpc_port] {
+                let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let request = format!("GET / HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n");
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                assert_eq!(!answer.starts_with("HTTP/1.1 421"), expected, "{name}: {answer}");
+            }
         }
         cluster.stop().await;
     }

@@ -11,7 +11,9 @@ use ballista_core::serde::protobuf::{
     UpdateTaskStatusParams, executor_status,
 };
 use ballista_executor::health::ExecutorHealth;
+use prost::Message as _;
 use tokio::sync::mpsc;
+use tonic::Code;
 use tonic::transport::Channel;
 
 /// The scheduler, as an executor knows it.
@@ -22,6 +24,13 @@ const MISSED: u32 = 5;
 
 /// The number of statuses in one message, at most.
 const TOGETHER: usize = 256;
+
+/// The bytes of the statuses in one message, but for a single one that is larger.
+const TOGETHER_BYTES: usize = 1 << 20;
+
+/// How often a message is sent again that the scheduler does not take, and the first pause before it, which doubles.
+const AGAIN: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Whether an executor takes tasks, as its heartbeats say. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +95,8 @@ pub(super) async fn beat(
     }
 }
 
-/// Reports statuses, those that have gathered together, until no more can come.
+/// Reports statuses, those that have gathered together, until no more can come, or until the scheduler does not take them. A
+/// status that is lost would leave its task running for ever in the eyes of the scheduler, so the registration ends then.
 pub(super) async fn report(
     mut scheduler: Client,
     executor_id: String,
@@ -94,11 +104,60 @@ pub(super) async fn report(
 ) {
     let mut gathered = Vec::new();
     while statuses.recv_many(&mut gathered, TOGETHER).await > 0 {
-        let task_status = std::mem::take(&mut gathered);
-        let tasks = task_status.len();
-        let params = UpdateTaskStatusParams { executor_id: executor_id.clone(), task_status };
-        if let Err(status) = scheduler.update_task_status(params).await {
-            tracing::error!(tasks, %status, "cannot report the end of tasks");
+        while !gathered.is_empty() {
+            let task_status = first_message(&mut gathered);
+            let params = UpdateTaskStatusParams { executor_id: executor_id.clone(), task_status };
+            if !deliver(&mut scheduler, params).await {
+                return;
+            }
         }
+    }
+}
+
+/// Takes out what goes into the next message.
+fn first_message(statuses: &mut Vec<TaskStatus>) -> Vec<TaskStatus> {
+    let mut bytes = 0;
+    let fit = statuses.iter().take_while(|status| {
+        bytes += status.encoded_len();
+        bytes <= TOGETHER_BYTES
+    });
+    let fit = fit.count().max(1).min(statuses.len());
+    statuses.drain(..fit).collect()
+}
+
+/// Says whether the scheduler has taken a message. What it takes twice it applies once.
+async fn deliver(scheduler: &mut Client, params: UpdateTaskStatusParams) -> bool {
+    let (tasks, mut pause) = (params.task_status.len(), PAUSE);
+    for _ in 0..AGAIN {
+        match scheduler.update_task_status(params.clone()).await {
+            Ok(_) => return true,
+            // It has taken the others, and will never take what is broken.
+            Err(status) if status.code() == Code::InvalidArgument => {
+                tracing::error!(tasks, %status, "the scheduler refuses the report of a task");
+                return true;
+            }
+            Err(status) => tracing::warn!(tasks, %status, "cannot report the end of tasks, trying again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    tracing::error!(tasks, "cannot report the end of tasks, leaving the scheduler");
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_a_size_and_everything_is_in_one() {
+        let status = |task_id, bytes: usize| TaskStatus { task_id, job_id: "x".repeat(bytes), ..TaskStatus::default() };
+        let sizes = [10, TOGETHER_BYTES / 2, TOGETHER_BYTES / 3, TOGETHER_BYTES / 3, 2 * TOGETHER_BYTES, 5];
+        let mut statuses: Vec<_> = sizes.into_iter().zip(0..).map(|(bytes, id)| status(id, bytes)).collect();
+        let mut messages = Vec::new();
+        while !statuses.is_empty() {
+            messages.push(first_message(&mut statuses).iter().map(|one| one.task_id).collect::<Vec<_>>());
+        }
+        assert_eq!(messages, [vec![0, 1, 2], vec![3], vec![4], vec![5]]);
     }
 }

@@ -26,6 +26,10 @@ use crate::{ConfigField, Error};
 /// The interval at which files are counted.
 const COUNT: Duration = Duration::from_millis(500);
 
+/// A job with less than this part of the limit does not fail for what others have left: results wait for their clients, and a
+/// job between two stages has no task here.
+const SPARED: u64 = 16;
+
 /// The limit of the files of one executor.
 #[derive(Clone, Debug)]
 pub(super) struct Scratch {
@@ -84,7 +88,8 @@ impl Scratch {
 
     /// Decides which job has to end.
     fn judge(&self, limit: u64, bytes: u64, by_job: &HashMap<JobId, u64>, running: &HashMap<JobId, usize>) {
-        let full = (bytes > limit).then(|| largest(by_job, running)).flatten().map(|job| (job, bytes));
+        let full = (bytes > limit).then(|| largest(by_job, running)).flatten();
+        let full = full.filter(|(_, own)| *own >= limit / SPARED).map(|(job, _)| (job, bytes));
         self.full.send_if_modified(|now| {
             let changed = now.as_ref().map(|(job, _)| job) != full.as_ref().map(|(job, _)| job);
             if let (true, Some((job, bytes))) = (changed, &full) {
@@ -127,10 +132,10 @@ impl Drop for Writing {
     }
 }
 
-/// The running job with the most files; any one where none has written files yet.
-fn largest(by_job: &HashMap<JobId, u64>, running: &HashMap<JobId, usize>) -> Option<JobId> {
+/// The running job with the most files, and its bytes.
+fn largest(by_job: &HashMap<JobId, u64>, running: &HashMap<JobId, usize>) -> Option<(JobId, u64)> {
     let bytes = |job: &JobId| by_job.get(job).copied().unwrap_or(0);
-    running.keys().max_by_key(|job| (bytes(job), job.to_string())).cloned()
+    running.keys().map(|job| (job.clone(), bytes(job))).max_by_key(|(job, bytes)| (*bytes, job.to_string()))
 }
 
 /// Returns the bytes of all files below `dir`, and those of each job.
@@ -188,6 +193,13 @@ mod tests {
         assert!(spared.is_err(), "it goes on");
         // The job that failed goes, and with it the reason.
         drop(large);
+        write(&jobs.join("1/finished/2/data"), 2000);
+        let spared = tokio::time::timeout(Duration::from_millis(1500), async {
+            fs::write(jobs.join("1/small/2/data"), vec![0; 10]).unwrap();
+            let mut full = scratch.full.subscribe();
+            full.wait_for(Option::is_none).await.unwrap();
+        });
+        spared.await.expect("what others have left fails no job that has next to nothing");
         fs::remove_dir_all(jobs.join("1/large")).unwrap();
         let mut full = scratch.full.subscribe();
         tokio::time::timeout(Duration::from_secs(10), full.wait_for(Option::is_none)).await.unwrap().unwrap();

@@ -221,7 +221,6 @@ impl JobState for Jobs {
 
     async fn remove_job(&self, job: &JobId) -> Result<()> {
         self.take_reason(job);
-        self.owners.forget(job.as_str());
         self.inner.remove_job(job).await
     }
 

@@ -93,6 +93,7 @@ struct Parts {
     router: Router,
     health_router: Router,
     tls: Option<ServerTls>,
+    max_request_bytes: usize,
     no_executors_grace: Duration,
     grace: Duration,
 }
@@ -209,7 +210,10 @@ impl Scheduler {
         let watched = Arc::new(access.without_credentials());
         let parts = Parts {
             health_router: routes::health(state.clone()).layer(gate(watched, Doors::new())),
-            router: routes::router(config, state, &door, owners, history).layer(gate(access, doors)),
+            router: routes::router(config, state, &door, owners, history)
+                .layer(gate(access, doors))
+                .layer(routes::cors(&config.cors_allowed_origins)),
+            max_request_bytes: config.max_request_bytes,
             tls: config.tls.clone(),
             server,
             executors,
@@ -260,7 +264,9 @@ impl Scheduler {
                 let api = ballista_scheduler::api::get_routes(Arc::clone(&parts.server));
                 tokio::spawn(log.run(api, log_stop.clone()))
             });
-            let serve = http::Server::new(listener, parts.router).with_tls(parts.tls).run(stop.clone());
+            let mut limits = http::Limits::default();
+            limits.message_bytes = limits.message_bytes.max(parts.max_request_bytes.saturating_mul(2));
+            let serve = http::Server::new(listener, parts.router).with_tls(parts.tls).with_limits(limits).run(stop.clone());
             tokio::pin!(serve);
             let beats = pulse::watch(&parts.pulse, || {
                 let (server, beat) = (Arc::clone(&parts.server), Request::new(parts.pulse.beat()));
@@ -422,8 +428,6 @@ fn ballista_config(
     let by_tls = config.dialer.uses_tls();
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let own_origin = format!("{scheme}://{}", net::authority(&external_host, port));
-    let cors =
-        if config.cors_allowed_origins.is_empty() { own_origin } else { config.cors_allowed_origins.clone() };
     let seconds = |duration: Duration| duration.as_secs();
     let ballista = BallistaConfig {
         scheduler_id: new_instance_id(),
@@ -446,7 +450,8 @@ fn ballista_config(
         flight_sql: config.flight_sql,
         // See `event_log`: Ballista's event loop would wait for the disk.
         event_log_dir: None,
-        cors_allowed_origins: cors,
+        // See `routes::cors`: Ballista's layer stands behind the gate, and does not allow a token.
+        cors_allowed_origins: own_origin,
         // `/` lists the routes; Ballista's page there would redirect to another host.
         web_tui_route: "/tui".to_owned(),
         grpc_server_max_decoding_message_size: max_message(),

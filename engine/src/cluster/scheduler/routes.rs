@@ -17,7 +17,8 @@ use std::time::Instant;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -29,6 +30,7 @@ use firesteel_common::http;
 use serde::Serialize;
 use tonic::Status;
 use tonic::service::RoutesBuilder;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::Server;
 use super::door::{Door, Owners, guard};
@@ -90,6 +92,21 @@ pub(super) fn health(state: AppState) -> Router {
         .route(numbers, get(metrics))
         .route(overview, get(cluster))
         .with_state(state)
+}
+
+/// Allows pages of the listed origins to read what they may ask for, with a token. It stands in front of the gate, so that they
+/// can read a refusal, too. Without a list no answer allows anything.
+pub(super) fn cors(origins: &str) -> CorsLayer {
+    let listed = origins.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    let listed: Vec<HeaderValue> = listed.filter_map(|origin| origin.parse().ok()).collect();
+    let origins = match listed.iter().any(|origin| origin == "*") {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::list(listed),
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::PATCH])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE])
 }
 
 /// Builds the gRPC services. What is sent to the scheduler has a limit; batches of results, which it sends, are larger.
@@ -255,6 +272,35 @@ mod tests {
     use super::*;
     use crate::Error;
     use crate::error::encode;
+
+    #[tokio::test]
+    async fn a_page_of_a_listed_origin_may_send_a_token_and_read_a_refusal() {
+        let (listed, other) = ("https://console.example", "https://evil.example");
+        for (origins, origin, allowed) in [
+            (listed, listed, Some(listed)),
+            ("https://a.example, https://console.example", listed, Some(listed)),
+            (listed, other, None),
+            ("", other, None),
+            ("*", other, Some("*")),
+        ] {
+            let refused = || async { StatusCode::UNAUTHORIZED };
+            let router = Router::new().route("/history/api/jobs", get(refused)).layer(cors(origins));
+            for (method, status) in [("OPTIONS", StatusCode::OK), ("GET", StatusCode::UNAUTHORIZED)] {
+                let request = Request::builder().method(method).uri("/history/api/jobs").header("origin", origin);
+                let request = request.header("access-control-request-method", "GET");
+                let request = request.header("access-control-request-headers", "authorization");
+                let response =
+                    router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+                assert_eq!(response.status(), status, "{origins} {method}");
+                let says = response.headers().get("access-control-allow-origin");
+                assert_eq!(says.and_then(|value| value.to_str().ok()), allowed, "{origins} {method}");
+                if method == "OPTIONS" && allowed.is_some() {
+                    let headers = &response.headers()["access-control-allow-headers"];
+                    assert!(headers.to_str().unwrap().contains("authorization"), "{headers:?}");
+                }
+            }
+        }
+    }
 
     #[tokio::test]
     async fn an_error_of_flight_sql_is_a_sentence_and_one_for_our_client_has_data() {

@@ -44,11 +44,6 @@ impl Owners {
         }
     }
 
-    /// Forgets a job.
-    pub(in crate::cluster::scheduler) fn forget(&self, job: &str) {
-        self.known(|known| known.by_job.remove(job));
-    }
-
     /// Whether `caller` may see the names and plans of all jobs.
     pub(super) fn sees_all(caller: &Caller) -> bool {
         caller.needs(Role::Admin).is_ok()

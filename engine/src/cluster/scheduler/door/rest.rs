@@ -61,8 +61,11 @@ pub(in crate::cluster::scheduler) async fn guard(
         ACTIVITY_PATH => Some(Hide::Jobs),
         _ => None,
     };
+    let is_head = request.method() == Method::HEAD;
     let response = next.run(request).await;
     match hide {
+        // An answer to HEAD has no body to leave anything out of; its length would tell about names.
+        Some(_) if is_head => without_length(response),
         Some(hide) if response.status() == StatusCode::OK => {
             without_others(response, hide, |job| owners.owns(&caller, job)).await
         }
@@ -81,6 +84,11 @@ enum Hide {
     Names,
     /// The jobs of others.
     Jobs,
+}
+
+fn without_length(mut response: Response) -> Response {
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response
 }
 
 /// Leaves out of a list of jobs what is not the caller's.
@@ -183,6 +191,7 @@ mod tests {
             let (status, body) = ask(bob(), "GET", path.to_owned()).await;
             assert_eq!(status, StatusCode::OK);
             assert!(body.contains(&job) && !body.contains("secret"), "{path}: {body}");
+            assert_eq!(ask(bob(), "HEAD", path.to_owned()).await.0, StatusCode::OK, "{path}");
         }
         let (_, body) = ask(bob(), "GET", by_name).await;
         assert!(!body.contains(&job), "a filter tells whether a name matches: {body}");

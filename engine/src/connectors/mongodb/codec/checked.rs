@@ -8,6 +8,7 @@ use bson::raw::{RawArray, RawBsonRef, RawDocument};
 use bson::{Bson, Document};
 
 use crate::Result;
+use crate::connectors::mongodb::plan::filter::like::is_own_regex;
 use crate::wire::damaged;
 
 /// How deep documents may lie in each other. MongoDB itself takes 180.
@@ -92,7 +93,7 @@ fn check_condition(value: &Bson) -> Result<()> {
         match (operator.as_str(), value) {
             ("$eq" | "$ne" | "$lt" | "$lte" | "$gt" | "$gte", value) => check_scalar(value)?,
             ("$in" | "$nin", Bson::Array(values)) => values.iter().try_for_each(check_scalar)?,
-            ("$regex", Bson::String(_)) => {}
+            ("$regex", Bson::String(regex)) if is_own_regex(regex) => {}
             ("$options", Bson::String(options)) if options == "s" => {}
             ("$not", Bson::Document(inner))
                 if inner.keys().all(|key| key == "$regex" || key == "$options") =>
@@ -185,7 +186,12 @@ mod tests {
             doc! { "a": Bson::RegularExpression(regex) },
             doc! { "a": { "$elemMatch": { "$where": program } } },
             doc! { "a": { "$exists": true } },
-            doc! { "a": { "$regex": "a", "$options": "x" } },
+            doc! { "a": { "$regex": "^a\\z", "$options": "x" } },
+            doc! { "a": { "$regex": "(a+)+$" } },
+            doc! { "a": { "$regex": "^(a+)+\\z", "$options": "s" } },
+            doc! { "a": { "$regex": "^a*\\z", "$options": "s" } },
+            doc! { "a": { "$regex": "^\\d\\z", "$options": "s" } },
+            doc! { "a": { "$regex": "^\\z\\", "$options": "s" } },
             doc! { "a": { "b": 1 } },
             doc! { "a": {} },
             doc! { "a": [1] },

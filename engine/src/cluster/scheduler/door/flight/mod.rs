@@ -66,7 +66,7 @@ impl FlightDoor {
         }
         let caller = caller(request)?;
         caller.needs(Role::Reader)?;
-        let connection = request.extensions().get::<Connection>().copied();
+        let connection = request.extensions().get::<Connection>().cloned();
         let token = bearer(request.metadata());
         request.metadata_mut().remove(AUTHORIZATION);
         let key = match &caller {
@@ -192,10 +192,9 @@ impl FlightSqlService for FlightDoor {
         query: CommandPreparedStatementQuery,
         mut request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let (_, session) = self.enter(&mut request)?;
-        let handle = query.prepared_statement_handle.clone();
+        let (caller, session) = self.enter(&mut request)?;
+        session.may_run_prepared(&caller, &query.prepared_statement_handle)?;
         let answer = session.service.get_flight_info_prepared_statement(query, request).await?;
-        session.prepared_used(&handle);
         session.keep_result(answer.get_ref()).await;
         Ok(answer)
     }
@@ -237,9 +236,9 @@ impl FlightSqlService for FlightDoor {
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let (caller, session) = self.enter(&mut request)?;
         session.may_prepare()?;
-        session.may_run(&caller, &query.query).await?;
+        let role = session.may_run(&caller, &query.query).await?;
         let prepared = session.service.do_action_create_prepared_statement(query, request).await?;
-        session.prepared_used(&prepared.prepared_statement_handle);
+        session.has_prepared(&prepared.prepared_statement_handle, role);
         Ok(prepared)
     }
 

@@ -45,10 +45,17 @@ pub(super) const COMPUTED_HERE: u8 = 1;
 pub(super) struct Session {
     pub(super) service: BallistaFlightSqlService<Backend>,
     pub(super) backend: Arc<Backend>,
-    /// The prepared statements, with the time of their last use.
-    prepared: Mutex<HashMap<Vec<u8>, Instant>>,
+    /// The prepared statements.
+    prepared: Mutex<HashMap<Vec<u8>, Prepared>>,
     /// The handles of results that were computed here and not fetched, the oldest first.
     results: Mutex<VecDeque<Vec<u8>>>,
+}
+
+/// What is known of a prepared statement.
+struct Prepared {
+    used: Instant,
+    /// The role that it takes.
+    role: Role,
 }
 
 /// Runs the statements of a session, on behalf of its caller.
@@ -72,24 +79,24 @@ impl Session {
         }
     }
 
-    /// Checks that a statement is within the limits and that the caller may run it. It is planned for that first: the service
-    /// walks the whole of its plan before any rule of ours sees it, and a short text may be a plan without end.
-    pub(super) async fn may_run(&self, caller: &Caller, sql: &str) -> Result<(), Status> {
+    /// Checks that a statement is within the limits and that the caller may run it, and returns the role that it takes. It is
+    /// planned for that first: the service walks the whole of its plan before any rule of ours sees it, and a short text may be a
+    /// plan without end. What cannot be planned here is refused, though the service might do so a moment later: nothing would be
+    /// known of what it does.
+    pub(super) async fn may_run(&self, caller: &Caller, sql: &str) -> Result<Role, Status> {
         caller.needs(Role::Reader)?;
         let limits = self.backend.door.connectors.limits();
         let checked = check_sql(sql, limits).and_then(|()| check_statements(sql));
         // In words: clients of Flight SQL are not ours.
         checked.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let context = self.backend.context().await.map_err(|error| Status::internal(error.to_string()))?;
-        // A statement that cannot be planned is told about by the service, in its own words.
-        let Ok(plan) = context.state().create_logical_plan(sql).await else { return Ok(()) };
+        let plan = context.state().create_logical_plan(sql).await;
+        let plan = plan.map_err(|error| Status::invalid_argument(Error::from(error).to_string()))?;
         let sized = guard::check(&plan, limits).map_err(Error::from);
         sized.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        // Who may write may run all.
-        if caller.needs(Role::Writer).is_err() {
-            caller.needs(plan::role_of(&plan).unwrap_or(Role::Writer))?;
-        }
-        Ok(())
+        let role = plan::role_of(&plan).unwrap_or(Role::Writer);
+        caller.needs(role)?;
+        Ok(role)
     }
 
     /// Takes note of a result that was computed here, and drops the oldest of too many.
@@ -116,7 +123,7 @@ impl Session {
     /// Checks that there is room for one more prepared statement.
     pub(super) fn may_prepare(&self) -> Result<(), Status> {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        prepared.retain(|_, used| used.elapsed() < PREPARED_IDLE);
+        prepared.retain(|_, statement| statement.used.elapsed() < PREPARED_IDLE);
         if prepared.len() < MOST_PREPARED {
             return Ok(());
         }
@@ -125,10 +132,19 @@ impl Session {
         )))
     }
 
-    /// Takes note of the use of a prepared statement.
-    pub(super) fn prepared_used(&self, handle: &[u8]) {
+    /// Takes note of a prepared statement that takes `role`.
+    pub(super) fn has_prepared(&self, handle: &[u8], role: Role) {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        prepared.insert(handle.to_vec(), Instant::now());
+        prepared.insert(handle.to_vec(), Prepared { used: Instant::now(), role });
+    }
+
+    /// Checks that the caller may run a prepared statement: it may have had another role when it prepared it.
+    pub(super) fn may_run_prepared(&self, caller: &Caller, handle: &[u8]) -> Result<(), Status> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        // The service says that one which is not there is not there.
+        let Some(statement) = prepared.get_mut(handle) else { return Ok(()) };
+        statement.used = Instant::now();
+        Ok(caller.needs(statement.role)?)
     }
 
     /// Forgets a prepared statement.

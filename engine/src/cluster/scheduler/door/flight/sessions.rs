@@ -1,7 +1,8 @@
 //! The sessions of Arrow Flight SQL: one for each user, or for each connection where nobody is authenticated.
 //!
 //! What one client defines, drops or sets, no other sees. There is no session that several share, and their number is
-//! bounded: the one that was not used for longest makes room for the next, and one that is idle for half an hour goes.
+//! bounded: those of connections that are closed make room for the next, then the one that was not used for longest. One that is
+//! idle for half an hour goes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,13 @@ pub(super) enum Key {
     Handshake(String),
     /// That of a connection.
     Connection(Connection),
+}
+
+impl Key {
+    /// Whether nobody can come with this key again.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Connection(connection) if connection.is_over())
+    }
 }
 
 /// Sessions by their keys.
@@ -67,6 +75,9 @@ impl<S> Sessions<S> {
     pub(super) fn open(&self, key: Key, make: impl FnOnce() -> S) -> Arc<S> {
         self.with(|live, now| {
             if !live.by_key.contains_key(&key) && live.by_key.len() >= MOST {
+                live.by_key.retain(|key, _| !key.is_over());
+            }
+            if !live.by_key.contains_key(&key) && live.by_key.len() >= MOST {
                 let oldest = live.by_key.iter().min_by_key(|(_, entry)| entry.used);
                 if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                     live.by_key.remove(&oldest);
@@ -83,7 +94,7 @@ impl<S> Sessions<S> {
         let mut live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if now.duration_since(live.swept) >= SWEEP {
-            live.by_key.retain(|_, entry| now.duration_since(entry.used) < IDLE);
+            live.by_key.retain(|key, entry| now.duration_since(entry.used) < IDLE && !key.is_over());
             live.swept = now;
         }
         change(&mut live, now)
@@ -110,6 +121,21 @@ mod tests {
         assert_eq!(sessions.find(&key(1)), None);
         assert_eq!(*sessions.open(key(0), || 7), 0, "the session of a key stays");
         assert_eq!(sessions.0.lock().unwrap().by_key.len(), MOST);
+    }
+
+    #[test]
+    fn sessions_of_closed_connections_make_room_first() {
+        let sessions = Sessions::default();
+        sessions.open(key(0), || 0);
+        let open = Connection::next();
+        sessions.open(Key::Connection(open.clone()), || 1);
+        for number in 2..MOST {
+            sessions.open(Key::Connection(Connection::next()), || number);
+        }
+        sessions.open(key(MOST), || MOST);
+        assert_eq!(sessions.find(&key(0)).as_deref(), Some(&0), "the oldest stays");
+        assert_eq!(sessions.find(&Key::Connection(open)).as_deref(), Some(&1));
+        assert_eq!(sessions.0.lock().unwrap().by_key.len(), 3);
     }
 
     #[test]
