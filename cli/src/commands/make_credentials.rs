@@ -206,7 +206,8 @@ mod tests {
         ] {
             let line = ["x", "--kubernetes"].into_iter().chain(arguments.iter().copied());
             let Command { args } = Command::try_parse_from(line).expect("usage is right");
-            let made: Vec<_> = wanted(args.authority, args.access).into_iter().map(|(name, _)| name).collect();
+            let made: Vec<_> =
+                wanted(args.authority, args.access).into_iter().map(|(name, _)| name).collect();
             assert_eq!(made, names, "{arguments:?}");
         }
     }

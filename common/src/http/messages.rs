@@ -35,7 +35,13 @@ impl Incomplete {
 
     /// Counts the messages in the body of a call.
     pub(super) fn watch(self: &Arc<Self>, body: Body) -> Body {
-        Body::new(Watched { body, all: Arc::clone(self), counted: 0, message: Message::default(), deadline: None })
+        Body::new(Watched {
+            body,
+            all: Arc::clone(self),
+            counted: 0,
+            message: Message::default(),
+            deadline: None,
+        })
     }
 
     /// Changes what one body has counted. `None` when all together would be over the limit.
@@ -63,7 +69,8 @@ impl Message {
     fn advance(&mut self, mut bytes: &[u8]) {
         while let Some((&first, rest)) = bytes.split_first() {
             if self.arrived < PREFIX {
-                if let Some(place) = self.arrived.checked_sub(1).and_then(|place| self.length.get_mut(place)) {
+                if let Some(place) = self.arrived.checked_sub(1).and_then(|place| self.length.get_mut(place))
+                {
                     *place = first;
                 }
                 self.arrived += 1;

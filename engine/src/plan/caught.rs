@@ -185,7 +185,8 @@ mod tests {
             let error = context.state().create_physical_plan(&plan).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{sql}: {error}");
         }
-        let rules = context.state().analyzer().rules.iter().map(|rule| format!("{rule:?}")).collect::<Vec<_>>();
+        let rules =
+            context.state().analyzer().rules.iter().map(|rule| format!("{rule:?}")).collect::<Vec<_>>();
         let bare: Vec<_> = rules.iter().filter(|rule| !rule.starts_with("Caught")).collect();
         assert!(bare.iter().all(|rule| rule.starts_with("PlanGuard")), "all rules but our own: {bare:?}");
         let analyzer = Caught(Arc::new(Broken) as Analyzing);

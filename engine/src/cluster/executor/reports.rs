@@ -151,7 +151,11 @@ mod tests {
 
     #[test]
     fn a_message_has_a_size_and_everything_is_in_one() {
-        let status = |task_id, bytes: usize| TaskStatus { task_id, job_id: "x".repeat(bytes), ..TaskStatus::default() };
+        let status = |task_id, bytes: usize| TaskStatus {
+            task_id,
+            job_id: "x".repeat(bytes),
+            ..TaskStatus::default()
+        };
         let sizes = [10, TOGETHER_BYTES / 2, TOGETHER_BYTES / 3, TOGETHER_BYTES / 3, 2 * TOGETHER_BYTES, 5];
         let mut statuses: Vec<_> = sizes.into_iter().zip(0..).map(|(bytes, id)| status(id, bytes)).collect();
         let mut messages = Vec::new();

@@ -20,7 +20,6 @@ use ballista_scheduler::cluster::{JobState, JobStateEventStream};
 use ballista_scheduler::state::execution_graph::ExecutionGraphBox;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::door::Owners;
 use super::event_log::EventLog;
 use crate::Error;
 use crate::error::{encode, readable};
@@ -101,20 +100,13 @@ pub(super) struct Jobs {
     reasons: Mutex<HashMap<JobId, String>>,
     finished: Mutex<Finished>,
     limits: Limits,
-    /// Whose jobs they are.
-    owners: Arc<Owners>,
     event_log: Option<EventLog>,
 }
 
 impl Jobs {
-    pub(super) fn new(
-        inner: Arc<dyn JobState>,
-        limits: Limits,
-        owners: Arc<Owners>,
-        event_log: Option<EventLog>,
-    ) -> Self {
+    pub(super) fn new(inner: Arc<dyn JobState>, limits: Limits, event_log: Option<EventLog>) -> Self {
         let (reasons, finished) = (Mutex::default(), Mutex::default());
-        Self { inner, reasons, finished, limits, owners, event_log }
+        Self { inner, reasons, finished, limits, event_log }
     }
 
     /// Sets the error with which a job fails once it is cancelled. It takes the place of Ballista's message.

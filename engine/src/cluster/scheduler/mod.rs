@@ -168,7 +168,7 @@ impl Scheduler {
         let executors = Arc::new(executors);
         let age = (!config.job_state_clean_up.is_zero()).then_some(config.job_state_clean_up);
         let limits = Limits { jobs: config.finished_jobs, age };
-        let jobs = Arc::new(Jobs::new(cluster.job_state(), limits, Arc::clone(&owners), log));
+        let jobs = Arc::new(Jobs::new(cluster.job_state(), limits, log));
         let metrics = Arc::new(SchedulerMetrics::new());
         let cluster = BallistaCluster::new(Arc::clone(&executors) as _, Arc::clone(&jobs) as _);
         let mut server = Server::new(
@@ -266,7 +266,10 @@ impl Scheduler {
             });
             let mut limits = http::Limits::default();
             limits.message_bytes = limits.message_bytes.max(parts.max_request_bytes.saturating_mul(2));
-            let serve = http::Server::new(listener, parts.router).with_tls(parts.tls).with_limits(limits).run(stop.clone());
+            let serve = http::Server::new(listener, parts.router)
+                .with_tls(parts.tls)
+                .with_limits(limits)
+                .run(stop.clone());
             tokio::pin!(serve);
             let beats = pulse::watch(&parts.pulse, || {
                 let (server, beat) = (Arc::clone(&parts.server), Request::new(parts.pulse.beat()));

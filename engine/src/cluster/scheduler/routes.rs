@@ -286,11 +286,11 @@ mod tests {
             let refused = || async { StatusCode::UNAUTHORIZED };
             let router = Router::new().route("/history/api/jobs", get(refused)).layer(cors(origins));
             for (method, status) in [("OPTIONS", StatusCode::OK), ("GET", StatusCode::UNAUTHORIZED)] {
-                let request = Request::builder().method(method).uri("/history/api/jobs").header("origin", origin);
+                let request =
+                    Request::builder().method(method).uri("/history/api/jobs").header("origin", origin);
                 let request = request.header("access-control-request-method", "GET");
                 let request = request.header("access-control-request-headers", "authorization");
-                let response =
-                    router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+                let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
                 assert_eq!(response.status(), status, "{origins} {method}");
                 let says = response.headers().get("access-control-allow-origin");
                 assert_eq!(says.and_then(|value| value.to_str().ok()), allowed, "{origins} {method}");
