@@ -21,7 +21,7 @@ Examples:
 
     # on another machine, for the scheduler on `head`
     firesteel executor --scheduler-host head --bind-host 0.0.0.0 --cluster-secret-file secret \
-        --tls-cert worker.pem --tls-key worker.key --tls-ca ca.pem
+        --tls-cert worker/tls.crt --tls-key worker/tls.key --tls-ca worker/ca.crt
 
     # is it ready?
     curl localhost:50053/readyz

@@ -22,7 +22,7 @@ Examples:
 
     # reachable from other machines, where it is known as `head`, for users and executors that say who they are
     firesteel scheduler --bind-host 0.0.0.0 --external-host head --tokens-file users --cluster-secret-file secret \
-        --tls-cert head.pem --tls-key head.key --tls-ca ca.pem
+        --tls-cert head/tls.crt --tls-key head/tls.key --tls-ca head/ca.crt
 
     # what it is doing
     curl localhost:50050/
@@ -123,7 +123,8 @@ pub(crate) struct SchedulerArgs {
     /// Clients fetch results through this scheduler, not from the executors: for those that cannot reach them
     #[arg(long, env = "FIRESTEEL_SCHEDULER_ENABLE_EMBEDDED_FLIGHT_PROXY", help_heading = "Clients")]
     enable_embedded_flight_proxy: bool,
-    /// Clients fetch results from there, such as a load balancer in front of the executors
+    /// Clients fetch results from there, such as a load balancer in front of the executors; with tokens one in front of the
+    /// scheduler, because executors let no user in
     #[arg(
         long,
         value_name = "HOST:PORT",
