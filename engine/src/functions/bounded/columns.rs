@@ -12,8 +12,8 @@ use datafusion::logical_expr::ColumnarValue;
 pub(super) struct Column {
     pub(super) values: ArrayRef,
     /// The same as whole numbers, where it can be.
-    numbers: Option<ArrayRef>,
-    is_constant: bool,
+    pub(super) numbers: Option<ArrayRef>,
+    pub(super) is_constant: bool,
 }
 
 impl Column {
