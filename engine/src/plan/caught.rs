@@ -67,13 +67,13 @@ impl AnalyzerRule for Caught<Analyzing> {
 
 impl fmt::Debug for Caught<Optimizing> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        f.debug_tuple("Caught").field(&self.0).finish()
     }
 }
 
 impl fmt::Debug for Caught<Analyzing> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        f.debug_tuple("Caught").field(&self.0).finish()
     }
 }
 

@@ -237,7 +237,7 @@ mod tests {
             }
         }
         let told = check_one("datafusion.execution.target_partitions", "0").unwrap_err().to_string();
-        assert!(told.contains("from 1 to 10000"), "{told}");
+        assert!(told.contains("from 1 to 1000"), "{told}");
     }
 
     #[test]

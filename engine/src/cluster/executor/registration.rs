@@ -326,11 +326,6 @@ mod tests {
 
     /// An executor whose doors `access` guards, at a scheduler that asks nobody.
     async fn registered(access: Access) -> Cluster {
-        registered_as("127.0.0.1", access).await
-    }
-
-    /// The same, under a name.
-    async fn registered_as(name: &str, access: Access) -> Cluster {
         let loopback = "127.0.0.1".to_owned();
         let scheduler = Scheduler::bind(SchedulerConfig {
             bind_host: loopback.clone(),
@@ -343,8 +338,8 @@ mod tests {
         let config = ExecutorConfig {
             bind_port: 0,
             bind_grpc_port: 0,
-            bind_host: loopback,
-            external_host: Some(name.to_owned()),
+            bind_host: loopback.clone(),
+            external_host: Some(loopback),
             memory: MemoryLimit::Unlimited,
             access: Arc::new(access),
             ..ExecutorConfig::new(Config::default())
@@ -406,18 +401,24 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn an_executor_is_asked_under_the_name_that_it_has_registered_and_under_no_other() {
-        let cluster = registered_as("worker", Access::open()).await;
-        for (name, expected) in [("worker", true), ("evil.example", false)] {
-            for port in [cluster.registration.flight.port(), cluster.registration.grpc_port] {
-                let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                let request = format!("GET / HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n");
-                stream.write_all(request.as_bytes()).await.unwrap();
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer).await.unwrap();
-                assert_eq!(!answer.starts_with("HTTP/1.1 421"), expected, "{name}: {answer}");
-            }
+        let config = ExecutorConfig {
+            bind_host: "127.0.0.1".to_owned(),
+            external_host: Some("worker".to_owned()),
+            ..ExecutorConfig::new(Config::default())
+        };
+        let (listener, stop) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), CancellationToken::new());
+        let address = listener.local_addr().unwrap();
+        let serving = serve(&config, listener, Routes::default(), &stop);
+        for (name, expected) in [("worker", true), ("127.0.0.1", true), ("evil.example", false)] {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let request = format!("GET / HTTP/1.1\r\nHost: {name}:7\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(!answer.starts_with("HTTP/1.1 421"), expected, "{name}: {answer}");
         }
-        cluster.stop().await;
+        stop.cancel();
+        serving.await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
