@@ -38,10 +38,13 @@ RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package firesteel --bin firesteel --features "${FEATURES}" \
     && mkdir -p /out \
     && cp target/release/firesteel Cargo.lock LICENSE /out/
+# The parts of the binary, as CycloneDX: of the same Cargo.lock and features.
+ARG REVISION=unknown
+RUN REVISION=${REVISION} python3 dev/sbom --features "${FEATURES}" --output /out/sbom.cdx.json
 
 FROM ${BASE}
-# What is in it, for whoever lists the parts of images: the crates by Cargo.lock, the packages by the base's own records.
-COPY --from=builder /out/Cargo.lock /out/LICENSE /usr/share/doc/firesteel/
+# What is in it, for whoever lists the parts of images: the crates by a list and by Cargo.lock, the packages by the base's own records.
+COPY --from=builder /out/Cargo.lock /out/LICENSE /out/sbom.cdx.json /usr/share/doc/firesteel/
 COPY --from=builder /out/firesteel /usr/local/bin/firesteel
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -56,10 +59,11 @@ LABEL org.opencontainers.image.title="firesteel" \
 # may be read-only where /tmp is a volume.
 USER 65532:65532
 WORKDIR /
-# Scheduler; executor: Flight, orders, health; inference, its health, and that of consumers.
-EXPOSE 50050 50051 50052 50053 50060 50061 50062
+# Scheduler; executor: Flight, orders, health; the scheduler's health; inference, its health, and that of consumers.
+EXPOSE 50050 50051 50052 50053 50054 50060 50061 50062
 # For engines of containers that look for themselves; Kubernetes has its own probes. It asks a scheduler; for another role
-# set FIRESTEEL_HEALTH_URL, such as http://127.0.0.1:50053/healthz for an executor.
+# set FIRESTEEL_HEALTH_URL, such as http://127.0.0.1:50053/healthz for an executor. It asks without TLS: a scheduler that has a certificate
+# is asked on a port for health, by --bind-health-port 50054 and FIRESTEEL_HEALTH_URL=http://127.0.0.1:50054/healthz.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/usr/local/bin/firesteel", "health"]
 # SIGTERM drains; a scheduler and an executor say with --grace-seconds for how long.
 STOPSIGNAL SIGTERM

@@ -17,7 +17,7 @@ LOCKED := --locked
 DOCS ?= 5000000
 MICRO := decode protobuf filter jpeg kernels
 
-.PHONY: help demo release test bench bench-micro bench-inference bench-kills compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
+.PHONY: help demo release test bench bench-micro bench-inference bench-kills bench-locks compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -55,6 +55,9 @@ bench-inference: benches ## The model beside candle's own operations, PyTorch an
 
 bench-kills: services benches ## The report while executors are killed: 20 seeded runs over 2 million documents
 	@$(SERVICES); exec $(TARGET)/release/firesteel-benches kills --firesteel $(FIRESTEEL) $(BENCH)
+
+bench-locks: services benches ## What authentication and TLS cost: two clusters in turn
+	@$(SERVICES); exec $(TARGET)/release/firesteel-benches locks --firesteel $(FIRESTEEL) $(BENCH)
 
 image: ## The container image: built with what is there, started, below 200 MB; options by IMAGE="--local"
 	@dev/image $(IMAGE)

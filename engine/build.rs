@@ -1,9 +1,12 @@
 //! Compiles the messages of the connectors with protox, a compiler written in Rust: no `protoc` is needed.
 //!
 //! Each connector keeps its messages in its own folder, as `src/connectors/<name>/<name>.proto` of the package
-//! `firesteel.<name>.v1`. What is generated is `firesteel.<name>.v1.rs` in `OUT_DIR`.
+//! `firesteel.<name>.v1`. What is generated is `firesteel.<name>.v1.rs` in `OUT_DIR`, and `messages.binpb`, which describes all
+//! messages without their comments: a test holds it to the wire version.
 
 use std::path::{Path, PathBuf};
+
+use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let connectors = Path::new("src/connectors");
@@ -18,6 +21,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     protos.sort();
     let descriptors = protox::compile(protos, [connectors])?;
+    let mut plain = descriptors.clone();
+    plain.file.iter_mut().for_each(|file| file.source_code_info = None);
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("messages.binpb"), plain.encode_to_vec())?;
     tonic_prost_build::configure().build_client(false).build_server(false).compile_fds(descriptors)?;
     Ok(())
 }

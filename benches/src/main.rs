@@ -6,6 +6,7 @@
 //! | `compare` | `compare` | the report beside Spark, DuckDB, Polars and DataFusion, and the queries of TPC-H |
 //! | `inference` | `bench-inference` | the model beside candle's own operations, PyTorch and ONNX Runtime |
 //! | `kills` | `bench-kills` | the report on a cluster whose executors are killed midway |
+//! | `locks` | `bench-locks` | what authentication and TLS cost |
 //!
 //! A signal drops what runs, and with it every process and every folder that it made.
 
@@ -15,6 +16,7 @@ mod group;
 mod inference;
 mod kills;
 mod latency;
+mod locks;
 mod output;
 mod report;
 mod seeded;
@@ -58,10 +60,13 @@ enum Args {
     Inference(inference::InferenceArgs),
     /// The report on a cluster whose executors are killed midway (`make bench-kills`)
     Kills(kills::KillsArgs),
+    /// The same queries on an open cluster and on one with tokens and TLS: what the locks cost (`make bench-locks`)
+    Locks(locks::LocksArgs),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
+    seeded::refuse_secrets(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()))?;
     let filter = std::env::var("FIRESTEEL_LOG").unwrap_or_else(|_| LOG.to_owned());
     let filter = EnvFilter::try_new(&filter).context("FIRESTEEL_LOG is not a log filter")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -93,6 +98,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Args::Compare(args) => compare::run(args).await,
         Args::Inference(args) => inference::run(&args).await,
         Args::Kills(args) => kills::run(args).await,
+        Args::Locks(args) => locks::run(args).await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, ensure};
 use bson::{Document, doc};
 use clap::Args;
+use firesteel_engine::MongoUri;
 use mongodb::Client;
 use tokio::process::Command;
 
@@ -24,6 +25,27 @@ pub(crate) struct ServerArgs {
         hide_env_values = true
     )]
     pub(crate) mongodb_uri: String,
+}
+
+/// Refuses a secret in `--mongodb-uri` among the arguments, which every user of the machine can read in the process list.
+pub(crate) fn refuse_secrets(arguments: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
+    const FLAG: &str = "--mongodb-uri";
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let Some(rest) = argument.strip_prefix(FLAG) else { continue };
+        let uri = match rest.strip_prefix('=') {
+            Some(uri) => Some(uri.to_owned()),
+            None if rest.is_empty() => arguments.next(),
+            None => None,
+        };
+        let uri = MongoUri::new(uri.unwrap_or_default());
+        ensure!(
+            !uri.holds_password() && uri.secret_option().is_none(),
+            "{FLAG} holds a secret, which every user of this machine can read in the process list; set \
+             FIRESTEEL_MONGODB_URI instead"
+        );
+    }
+    Ok(())
 }
 
 impl ServerArgs {
@@ -73,4 +95,23 @@ pub(crate) async fn ensure(server: &ServerArgs, docs: u64, layout: Layout) -> an
     let found = count().await?;
     ensure!(found == docs, "{name} holds {found} documents after seeding {docs}");
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refuse_secrets;
+
+    #[test]
+    fn a_secret_in_an_argument_is_refused_and_not_repeated() {
+        let check =
+            |arguments: &[&str]| refuse_secrets(arguments.iter().map(|&argument| argument.to_owned()));
+        for uri in ["mongodb://me:hunter2@host", "mongodb://h/?tlsCertificateKeyFilePassword=hunter2"] {
+            for arguments in [vec!["report", "--mongodb-uri", uri], vec![&format!("--mongodb-uri={uri}")]] {
+                let told = check(&arguments).expect_err("a secret").to_string();
+                assert!(told.contains("FIRESTEEL_MONGODB_URI") && !told.contains("hunter2"), "{told}");
+            }
+        }
+        check(&["report", "--mongodb-uri", "mongodb://host:1", "--rounds", "3"]).expect("no secret");
+        check(&["report", "--mongodb-uri"]).expect("for clap to tell");
+    }
 }

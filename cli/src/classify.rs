@@ -24,6 +24,8 @@ use firesteel_pipeline::inference::{
     self, Classification, Classifier, Device, Network, Precision, Weights, compile,
 };
 
+use sha2::{Digest as _, Sha256};
+
 use crate::args::fields::Settings;
 
 /// The largest batch of images for the model.
@@ -44,7 +46,10 @@ pub(crate) struct Config {
 
 /// The functions that SQL can call besides those of DataFusion. `settings` names settings in errors.
 pub(crate) fn functions(model: Config, settings: Arc<Settings>) -> Functions {
-    let memory = Memory::new();
+    let (memory, told) = (Memory::new(), model.clone());
+    // A client that asks a cluster needs none, so the file is not read before it is asked for.
+    let fingerprint = OnceLock::new();
+    let fingerprint = move || fingerprint.get_or_init(|| told.fingerprint()).clone();
     let lazy =
         Lazy { model, settings, memory: memory.clone(), loaded: OnceLock::new(), loading: Mutex::new(()) };
     let garbage = AtomicBool::new(false);
@@ -58,7 +63,22 @@ pub(crate) fn functions(model: Config, settings: Arc<Settings>) -> Functions {
             "What is in an image (JPEG, PNG, raw RGB): struct of label and confidence; null for what is no image",
         )
         .holding(memory);
-    Functions::new().vectorized(function)
+    Functions::new().vectorized(function).fingerprint("classify", fingerprint)
+}
+
+impl Config {
+    /// What the model's answers depend on: weights, precision and device. A file counts by its content.
+    fn fingerprint(&self) -> String {
+        let weights = match &self.weights {
+            None => "shipped".to_owned(),
+            Some(file) => match std::fs::read(file) {
+                Ok(bytes) => Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+                // The first call says so.
+                Err(error) => format!("unreadable: {}", error.kind()),
+            },
+        };
+        format!("{weights} {} {}", self.precision, self.device)
+    }
 }
 
 /// The fields of the result: the class, and its probability from 0 to 1.
@@ -261,6 +281,22 @@ mod tests {
         assert!(error.to_string().contains("fake/u8 was told to fail"), "{error:#}");
         let error = classified(Arc::new(StringArray::from(vec!["text"]))).expect_err("no bytes");
         assert!(error.to_string().contains("Utf8"), "{error:#}");
+    }
+
+    #[test]
+    fn another_model_has_another_fingerprint() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "weights").expect("written");
+        let configs = [
+            Config::default(),
+            Config { precision: Precision::Int8, ..Config::default() },
+            Config { device: Device::Cuda(0), ..Config::default() },
+            Config { weights: Some(file.path().to_owned()), ..Config::default() },
+            Config { weights: Some("/nowhere".into()), ..Config::default() },
+        ];
+        let distinct: std::collections::BTreeSet<String> = configs.iter().map(Config::fingerprint).collect();
+        assert_eq!(distinct.len(), configs.len(), "{distinct:?}");
+        assert_eq!(Config::default().fingerprint(), Config::default().fingerprint());
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::commands::evaluate::{self, EvaluateArgs};
 use crate::commands::executor::{self, ExecutorArgs};
 use crate::commands::health::{self, HealthArgs};
 use crate::commands::inference_server::{self, InferenceServerArgs};
+use crate::commands::make_certificate::{self, MakeCertificateArgs};
+use crate::commands::make_credentials::{self, MakeCredentialsArgs};
 use crate::commands::produce::{self, ProduceArgs};
 use crate::commands::report::{self, ReportArgs};
 use crate::commands::scheduler::{self, SchedulerArgs};
@@ -148,6 +150,12 @@ pub(crate) enum Command {
     /// For a container, which has no other program to ask with. Roles answer /healthz and /readyz: the scheduler on
     /// --bind-port, an executor on --bind-health-port, the others on --health-listen.
     Health(HealthArgs),
+    /// Makes an authority for certificates, tokens for users and the secret of a cluster, where they are missing
+    ///
+    /// As files, or as Secrets of Kubernetes. What is there is never changed; no value is printed.
+    MakeCredentials(MakeCredentialsArgs),
+    /// Makes a certificate for a server, signed by an authority of one's own
+    MakeCertificate(MakeCertificateArgs),
     /// A shell for SQL, on an engine in this process or on a cluster
     ///
     /// Runs -c or -f or standard input, or asks at a terminal. Rows go to standard output, everything about them to
@@ -172,6 +180,8 @@ impl Command {
             Self::Capacity(args) => capacity::run(args),
             Self::Describe(args) => describe::run(args, context).await,
             Self::Health(args) => health::run(args, context).await,
+            Self::MakeCredentials(args) => make_credentials::run(args, context).await,
+            Self::MakeCertificate(args) => make_certificate::run(&args),
             Self::Sql(args) => Box::pin(sql::run(args, context)).await,
         }
     }
@@ -187,7 +197,9 @@ impl Command {
             | Self::Describe(_)
             | Self::Health(_) => "warn",
             Self::Report(_) | Self::Sql(_) => telemetry::ANSWERING,
-            Self::InferenceServer(_)
+            Self::MakeCertificate(_) => "warn",
+            Self::MakeCredentials(_)
+            | Self::InferenceServer(_)
             | Self::ConsumeImages(_)
             | Self::ConsumePredictions(_)
             | Self::Scheduler(_)

@@ -2,11 +2,13 @@
 //! `engine` and `pipeline` keep apart. Nothing else in the project reads the environment or handles a signal.
 
 mod args;
+mod certificates;
 mod classify;
 mod cli;
 mod commands;
 mod context;
 mod failure;
+mod kubernetes;
 mod output;
 mod progress;
 mod role;
@@ -42,7 +44,7 @@ const STACK_BYTES: usize = 32 << 20;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let (cli, settings) = match parse(std::env::args_os().collect()) {
+    let (cli, settings, file) = match parse(std::env::args_os().collect()) {
         Ok(parsed) => parsed,
         Err(error) => match error.downcast::<clap::Error>() {
             Ok(usage) => usage.exit(),
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let settings = Arc::new(settings);
-    match start(cli, Arc::clone(&settings)) {
+    match start(cli, Arc::clone(&settings), file) {
         Ok(code) => code,
         Err(error) => failed(&error, &settings, 1),
     }
@@ -65,12 +67,16 @@ fn failed(error: &anyhow::Error, settings: &Settings, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Reads the arguments over the environment over the settings file over the defaults.
-fn parse(arguments: Vec<OsString>) -> anyhow::Result<(Cli, Settings)> {
+/// Reads the arguments over the environment over the settings file over the defaults. The file that was read comes with
+/// them.
+fn parse(arguments: Vec<OsString>) -> anyhow::Result<(Cli, Settings, Option<PathBuf>)> {
     let known = settings::names(&Cli::command());
     let mut command = Cli::command();
-    if let Some(path) = settings_file(&arguments) {
-        command = settings::underlay(command, &settings::read(&path, &known)?);
+    let file = settings_file(&arguments)?;
+    if let Some(path) = &file {
+        let layer = settings::read(path, &known)?;
+        let layer = settings::without_twins(layer, |name| std::env::var_os(name).is_some());
+        command = settings::underlay(command, &layer);
     }
     let matches = command.try_get_matches_from(arguments)?;
     settings::check_environment(
@@ -79,25 +85,36 @@ fn parse(arguments: Vec<OsString>) -> anyhow::Result<(Cli, Settings)> {
     )?;
     secrets::refuse(&matches)?;
     let settings = Settings::new(Cli::command(), matches.subcommand_name());
-    Ok((Cli::from_arg_matches(&matches)?, settings))
+    Ok((Cli::from_arg_matches(&matches)?, settings, file))
 }
 
 /// The settings file, which has to be known before the arguments are read in full, because it gives them defaults.
-fn settings_file(arguments: &[OsString]) -> Option<PathBuf> {
+///
+/// One that nobody named, in the current folder, has to be this user's own.
+fn settings_file(arguments: &[OsString]) -> anyhow::Result<Option<PathBuf>> {
     let named = Cli::command().ignore_errors(true).try_get_matches_from(arguments).ok().and_then(|matches| {
         let deepest = matches.subcommand().map_or(&matches, |(_, inner)| inner);
         deepest.try_get_one::<PathBuf>("config").ok().flatten().cloned()
     });
-    named.or_else(|| {
-        let default = PathBuf::from(settings::DEFAULT_FILE);
-        default.is_file().then_some(default)
-    })
+    if named.is_some() {
+        return Ok(named);
+    }
+    let default = PathBuf::from(settings::DEFAULT_FILE);
+    if !default.is_file() {
+        return Ok(None);
+    }
+    settings::check_owner(&default)?;
+    Ok(Some(default))
 }
 
-fn start(cli: Cli, settings: Arc<Settings>) -> anyhow::Result<ExitCode> {
+fn start(cli: Cli, settings: Arc<Settings>, file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let bars = MultiProgress::new();
     let filter = cli.global.log.unwrap_or_else(|| cli.command.default_filter().to_owned());
     telemetry::init(&filter, cli.global.log_format, &bars)?;
+    if let Some(file) = file {
+        let path = std::path::absolute(&file).unwrap_or(file);
+        tracing::info!(file = %path.display(), "settings were read from a file");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)

@@ -60,6 +60,40 @@ fn is_service_link(name: &str) -> bool {
         || ["_TCP", "_UDP"].iter().any(|protocol| name.contains("_PORT_") && name.contains(protocol))
 }
 
+/// Refuses a settings file that was found and not named, where another user owns it or may write it: settings decide which
+/// servers get the passwords of the environment.
+#[cfg(unix)]
+pub(crate) fn check_owner(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let of = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if let Some(why) = distrusted(of.uid(), of.gid(), of.mode(), user, group) {
+        bail!(
+            "the settings file {} in the current folder is not read: {why}; name it with --config where it is meant",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn check_owner(_: &Path) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// Why a file of this owner, group and mode is not one of `user`'s own. Many systems give each user a group of its own, which
+/// may write.
+#[cfg(unix)]
+fn distrusted(owner: u32, of_group: u32, mode: u32, user: u32, group: u32) -> Option<&'static str> {
+    match mode {
+        _ if owner != user && owner != 0 => Some("another user owns it"),
+        mode if mode & 0o002 != 0 => Some("every user may write it"),
+        mode if mode & 0o020 != 0 && of_group != group => Some("a group of other users may write it"),
+        _ => None,
+    }
+}
+
 /// The contents of a settings file: the values of each setting, by its environment variable.
 pub(crate) type Layer = BTreeMap<String, Vec<String>>;
 
@@ -141,6 +175,16 @@ fn suggestion(name: &str, known: &BTreeSet<String>, show: impl Fn(&str) -> Strin
     }
 }
 
+/// Leaves out of the file's layer what another variable of the environment says: a secret may stand in `FIRESTEEL_X` or in the file
+/// that `FIRESTEEL_X_FILE` names.
+pub(crate) fn without_twins(mut layer: Layer, is_set: impl Fn(&str) -> bool) -> Layer {
+    layer.retain(|name, _| {
+        let twin = name.strip_suffix("_FILE").map_or_else(|| format!("{name}_FILE"), str::to_owned);
+        !is_set(&twin)
+    });
+    layer
+}
+
 /// Makes the values of the file the defaults of the arguments of `command` and its subcommands.
 pub(crate) fn underlay(command: Command, layer: &Layer) -> Command {
     let ids: Vec<_> = command
@@ -172,6 +216,44 @@ mod tests {
         ["FIRESTEEL_KAFKA_BOOTSTRAP", "FIRESTEEL_KAFKA_PROPERTIES", "FIRESTEEL_MONGODB_URI"]
             .map(str::to_owned)
             .into()
+    }
+
+    #[test]
+    fn a_secret_of_the_environment_wins_over_the_file_that_a_settings_file_names() {
+        let layer = |name: &str| Layer::from([(name.to_owned(), vec!["x".to_owned()])]);
+        for (in_file, in_environment, stays) in [
+            ("FIRESTEEL_TOKEN_FILE", "FIRESTEEL_TOKEN", false),
+            ("FIRESTEEL_TOKEN", "FIRESTEEL_TOKEN_FILE", false),
+            ("FIRESTEEL_TOKEN_FILE", "FIRESTEEL_CLUSTER_SECRET", true),
+            ("FIRESTEEL_TOKENS_FILE", "FIRESTEEL_TOKEN", true),
+        ] {
+            let left = without_twins(layer(in_file), |name| name == in_environment);
+            assert_eq!(!left.is_empty(), stays, "{in_file} {in_environment}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_found_is_this_users_own() {
+        for (owner, group, mode, trusted) in [
+            (7, 7, 0o100_600, true),
+            (7, 7, 0o100_664, true),
+            (0, 0, 0o100_644, true),
+            (8, 7, 0o100_644, false),
+            (7, 9, 0o100_664, false),
+            (7, 7, 0o100_666, false),
+            (0, 0, 0o100_664, false),
+        ] {
+            assert_eq!(distrusted(owner, group, mode, 7, 7).is_none(), trusted, "{owner} {group} {mode:o}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join(DEFAULT_FILE);
+        std::fs::write(&file, "").expect("a file");
+        check_owner(&file).expect("it is ours");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        std::fs::set_permissions(&file, open).expect("open to all");
+        let told = check_owner(&file).expect_err("anybody may write it").to_string();
+        assert!(told.contains("--config") && told.contains("every user"), "{told}");
     }
 
     #[test]

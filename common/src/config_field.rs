@@ -46,6 +46,8 @@ fields! {
     MongodbUri => "mongodb.uri",
     /// The MongoDB database.
     MongodbDatabase => "mongodb.database",
+    /// The databases that tables may be in, besides the one.
+    MongodbDatabases => "mongodb.databases",
     /// The URL of the inference server that a consumer asks.
     InferenceUrl => "inference.url",
     /// The address that the inference server listens on.
@@ -76,6 +78,8 @@ fields! {
     SeedExisting => "seed.existing",
     /// The address of the cluster's scheduler, for a client.
     Scheduler => "scheduler",
+    /// How long a query waits for a scheduler that went away.
+    Reconnect => "reconnect",
     /// The host that the scheduler listens on.
     SchedulerBindHost => "scheduler.bind_host",
     /// The port that the scheduler listens on.
@@ -84,6 +88,8 @@ fields! {
     SchedulerExternalHost => "scheduler.external_host",
     /// The folder of the scheduler's event log.
     SchedulerEventLogDir => "scheduler.event_log_dir",
+    /// What becomes of an executor that may give other answers than the scheduler expects.
+    SchedulerMismatchedExecutors => "scheduler.mismatched_executors",
     /// How long a job waits for a first executor.
     SchedulerNoExecutorsGrace => "scheduler.no_executors_grace",
     /// The scheduler that an executor registers with: host and port.
@@ -92,14 +98,56 @@ fields! {
     ExecutorBindHost => "executor.bind_host",
     /// The port of an executor's Arrow Flight service.
     ExecutorBindPort => "executor.bind_port",
+    /// The port of the gRPC service that the scheduler calls.
+    ExecutorBindGrpcPort => "executor.bind_grpc_port",
     /// The port of an executor's health server.
     ExecutorBindHealthPort => "executor.bind_health_port",
     /// The folder of an executor's shuffle files and spills.
     ExecutorWorkDir => "executor.work_dir",
     /// The memory of an executor's pool.
     ExecutorMemory => "executor.memory",
+    /// How many bytes of shuffle files and spills an executor may have.
+    ExecutorScratch => "executor.scratch",
     /// The folder of cached tables.
     CacheFolder => "cache.folder",
+    /// How many bytes the cached tables of a session may have on disk.
+    CacheSize => "cache.session_bytes",
+    /// The token that a client sends.
+    AccessToken => "access.token",
+    /// The file of the tokens that a server accepts.
+    AccessTokens => "access.tokens",
+    /// The secret that the members of a cluster share.
+    AccessClusterSecret => "access.cluster_secret",
+    /// Further names under which a server may be asked.
+    AccessHosts => "access.hosts",
+    /// The web origins whose pages may ask a server.
+    AccessOrigins => "access.origins",
+    /// Whether a port that other machines reach may do without authentication, and a token without TLS.
+    AccessInsecure => "access.insecure",
+    /// The file of a server's certificate.
+    TlsCert => "tls.cert",
+    /// The file of the key of a server's certificate.
+    TlsKey => "tls.key",
+    /// The file of the authorities that a client trusts.
+    TlsCa => "tls.ca",
+    /// The port of a scheduler's health server.
+    SchedulerBindHealthPort => "scheduler.bind_health_port",
+    /// The size of the largest request to a scheduler.
+    SchedulerMaxRequest => "scheduler.max_request_bytes",
+    /// The most bytes of a statement of SQL.
+    LimitsSqlBytes => "limits.sql_bytes",
+    /// The most tokens of a statement of SQL.
+    LimitsSqlTokens => "limits.sql_tokens",
+    /// How deep a statement of SQL may be.
+    LimitsSqlDepth => "limits.sql_depth",
+    /// The most nodes of a plan.
+    LimitsPlanNodes => "limits.plan_nodes",
+    /// The most bytes of a value that a function makes of smaller ones.
+    LimitsValueBytes => "limits.value_bytes",
+    /// The folders below which SQL may read files.
+    FilesRead => "files.read",
+    /// The folders below which SQL may write files.
+    FilesWrite => "files.write",
 }
 
 impl fmt::Display for ConfigField {

@@ -6,6 +6,7 @@
 //! for a consumer or a query is decided there.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -15,6 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use tokio::task::JoinError;
 
+use crate::properties;
 use crate::secret::{self, KafkaProperties};
 
 /// Properties that no user sets: each has a setting of its own, or decides which records are read.
@@ -28,6 +30,9 @@ pub const RESERVED: [&str; 8] = [
     "auto.offset.reset",
     "partition.assignment.strategy",
 ];
+
+/// The property that names a file or folder of trusted certificates.
+pub const CA_LOCATION: &str = "ssl.ca.location";
 
 /// How to reach a Kafka cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,10 +49,15 @@ impl Default for KafkaConfig {
     }
 }
 
-/// A property that a user set and that is [`RESERVED`], or reserved by the component that makes the client.
+/// A property that a user set and that is [`RESERVED`], or reserved by the component that makes the client, or loads code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Kafka property {0} is reserved")]
-pub struct ReservedProperty(pub String);
+#[error("Kafka property {name} is reserved")]
+pub struct ReservedProperty {
+    /// Its name.
+    pub name: String,
+    /// Why nobody may set it, whatever the component.
+    pub danger: Option<&'static str>,
+}
 
 /// Why a client could not be made. No value of a property is repeated.
 #[derive(Debug)]
@@ -105,13 +115,30 @@ impl KafkaConfig {
         }
         for (name, value) in self.properties.iter() {
             if RESERVED.contains(&name) || also_reserved.contains(&name) {
-                return Err(ReservedProperty(name.to_owned()));
+                return Err(ReservedProperty { name: name.to_owned(), danger: None });
+            }
+            if let Some(danger) = properties::danger(name, value) {
+                return Err(ReservedProperty { name: name.to_owned(), danger: Some(danger) });
             }
             client.set(name, value);
+        }
+        if self.wants_system_certificates() {
+            // The OpenSSL that is compiled in knows no folder of the system: librdkafka looks at the usual places.
+            client.set(CA_LOCATION, "probe");
         }
         // librdkafka's own lines are kept at debug level by the client's context, see `log`.
         client.set_log_level(RDKafkaLogLevel::Warning);
         Ok(client)
+    }
+
+    /// Whether the brokers' certificates are checked against those of the system: TLS is asked for, and no property
+    /// says which certificates are trusted.
+    #[must_use]
+    pub fn wants_system_certificates(&self) -> bool {
+        let tls = self.properties.get("security.protocol").is_some_and(|protocol| {
+            protocol.eq_ignore_ascii_case("ssl") || protocol.eq_ignore_ascii_case("sasl_ssl")
+        });
+        tls && [CA_LOCATION, "ssl.ca.pem"].iter().all(|name| self.properties.get(name).is_none())
     }
 
     /// Turns a failure to make a client into an error that repeats no value of a property.
@@ -146,6 +173,46 @@ impl ClientContext for QuietContext {
 }
 
 impl ConsumerContext for QuietContext {}
+
+/// As [`QuietContext`], and keeps what the cluster, or the check of its certificate, had against this client: a request
+/// that waits for a login in vain says no more than that time is up.
+#[derive(Debug, Clone, Default)]
+pub struct AskingContext {
+    refusal: Arc<Mutex<Option<Refusal>>>,
+}
+
+/// What a cluster had against a client, with its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The error of the client.
+    pub error: KafkaError,
+    /// What the client says of it. A value of a property may be in it.
+    pub reason: String,
+}
+
+impl AskingContext {
+    /// The last refusal. The client has to be polled before: it tells what it met in no other way.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for AskingContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        QuietContext.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code().is_some_and(|code| is_denied(code) || code == Code::SSL) {
+            let refusal = Refusal { error: error.clone(), reason: reason.to_owned() };
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+        }
+        QuietContext.error(error, reason);
+    }
+}
+
+impl ConsumerContext for AskingContext {}
 
 /// Runs a request of librdkafka, which blocks, on a thread that may.
 ///
@@ -238,7 +305,7 @@ mod tests {
     fn reserved_properties_cannot_be_set_and_defaults_can_be_overridden() {
         for name in RESERVED.iter().chain(&["acks"]) {
             let refused = with(name, "0").client("test", &[], &["acks"]).expect_err(name);
-            assert_eq!(refused, ReservedProperty((*name).to_owned()));
+            assert_eq!(refused, ReservedProperty { name: (*name).to_owned(), danger: None });
         }
         let wait = |config: KafkaConfig| {
             let client = config.client("test", &[("fetch.wait.max.ms", "50")], &[]).expect("allowed");
@@ -246,6 +313,47 @@ mod tests {
         };
         assert_eq!(wait(KafkaConfig::default()).as_deref(), Some("50"));
         assert_eq!(wait(with("fetch.wait.max.ms", "7")).as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn the_systems_certificates_are_looked_for_where_tls_is_asked_for_and_no_other_is_named() {
+        let location = |properties: &[(&str, &str)]| {
+            let mut config = KafkaConfig::default();
+            for (name, value) in properties {
+                config.properties.insert(*name, *value);
+            }
+            config.client("test", &[], &[]).expect("allowed").get(CA_LOCATION).map(str::to_owned)
+        };
+        assert_eq!(location(&[]), None);
+        assert_eq!(location(&[("security.protocol", "sasl_plaintext")]), None);
+        for protocol in ["SSL", "sasl_ssl"] {
+            assert_eq!(location(&[("security.protocol", protocol)]).as_deref(), Some("probe"), "{protocol}");
+        }
+        let own = [("security.protocol", "SSL"), (CA_LOCATION, "/ca.pem")];
+        assert_eq!(location(&own).as_deref(), Some("/ca.pem"));
+        assert_eq!(location(&[("security.protocol", "SSL"), ("ssl.ca.pem", "-----BEGIN")]), None);
+    }
+
+    #[test]
+    fn tls_and_scram_are_compiled_in() {
+        let mut config = with("security.protocol", "SASL_SSL");
+        for (name, value) in
+            [("sasl.mechanism", "SCRAM-SHA-512"), ("sasl.username", "u"), ("sasl.password", "p")]
+        {
+            config.properties.insert(name, value);
+        }
+        let made: KafkaResult<BaseConsumer<AskingContext>> =
+            config.client("test", &[], &[]).expect("allowed").create_with_context(AskingContext::default());
+        assert!(made.is_ok(), "{:?}", made.err());
+    }
+
+    #[test]
+    fn no_client_is_made_with_a_property_that_loads_code() {
+        for name in ["plugin.library.paths", "ssl.engine.location", "sasl.kerberos.kinit.cmd"] {
+            let refused = with(name, "/tmp/evil.so").client("test", &[], &[]).expect_err(name);
+            assert_eq!(refused.name, name);
+            assert!(refused.danger.is_some());
+        }
     }
 
     #[test]

@@ -10,6 +10,25 @@ use std::fmt;
 /// What stands in a message in place of a secret.
 const REDACTED: &str = "<redacted>";
 
+/// The option with the properties of a mechanism of authentication.
+const MECHANISM: &str = "authMechanismProperties";
+
+/// Options of a connection string whose values are secrets.
+const SECRET_OPTIONS: [&str; 5] = [
+    "tlsCertificateKeyFilePassword",
+    "sslClientCertificateKeyPassword",
+    "sslPEMKeyPassword",
+    "proxyPassword",
+    MECHANISM,
+];
+
+/// Whether properties of a mechanism hold a token, such as `AWS_SESSION_TOKEN:…`.
+fn has_token(properties: &str) -> bool {
+    let properties = properties.to_ascii_lowercase();
+    // `,` and `:` may be written as `%2C` and `%3A`.
+    ["token:", "token%3a", "password", "secret"].iter().any(|word| properties.contains(word))
+}
+
 /// A MongoDB connection string. It prints its scheme and hosts, without user, password, path and options.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MongoUri(String);
@@ -46,7 +65,25 @@ impl MongoUri {
         self.parts().credentials.contains(':')
     }
 
-    /// Takes the string and its credentials out of a message.
+    /// The name of an option that is a secret, such as a password of a key. Names are compared as the driver does.
+    #[must_use]
+    pub fn secret_option(&self) -> Option<&'static str> {
+        self.secret_options().next().map(|(name, _)| name)
+    }
+
+    /// The options that are secrets, with their values as they are written.
+    fn secret_options(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let options = self.0.split_once('?').map_or("", |(_, options)| options);
+        options.split(['&', ';']).filter_map(|option| {
+            let (name, value) = option.split_once('=')?;
+            let known = SECRET_OPTIONS.iter().find(|known| known.eq_ignore_ascii_case(name))?;
+            // Most properties of a mechanism are none: only those that are tokens.
+            let is_plain = *known == MECHANISM && !has_token(value);
+            (!is_plain && !value.is_empty()).then_some((*known, value))
+        })
+    }
+
+    /// Takes the string, its credentials and secrets among its options out of a message.
     #[must_use]
     pub fn redact(&self, message: &str) -> String {
         if self.0.is_empty() {
@@ -55,7 +92,8 @@ impl MongoUri {
         let mut message = message.replace(&self.0, &self.to_string());
         let credentials = self.parts().credentials;
         let password = credentials.split_once(':').map_or("", |(_, password)| password);
-        for secret in [credentials, password] {
+        let options = self.secret_options().map(|(_, value)| value);
+        for secret in [credentials, password].into_iter().chain(options) {
             if !secret.is_empty() {
                 message = message.replace(secret, REDACTED);
             }
@@ -71,17 +109,24 @@ impl MongoUri {
         let (credentials, hosts) = match rest.split_once('?') {
             Some((before, options)) if options.contains('@') => {
                 let (user, hosts) = before.rsplit_once('@').unwrap_or(("", before));
-                if !user.contains(['@', '/']) && is_options_of(hosts, options) {
-                    (user, hosts)
-                } else {
-                    whole
-                }
+                let is_known = !user.contains(['@', '/']) && is_options_of(hosts, options);
+                // Without a user, `name:1/?app=a@b` may be a host with an option or a user with a password: nothing of it
+                // is shown then.
+                if is_known && !(user.is_empty() && ends_with_hosts(options)) { (user, hosts) } else { whole }
             }
             _ => whole,
         };
         let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
         Parts { scheme, credentials, hosts }
     }
+}
+
+/// Whether what follows the last `@` could be hosts.
+fn ends_with_hosts(options: &str) -> bool {
+    let Some((_, last)) = options.rsplit_once('@') else { return false };
+    let hosts = last.split(['/', '?']).next().unwrap_or_default();
+    let letter = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']' | ',');
+    !hosts.is_empty() && hosts.chars().all(letter)
 }
 
 /// Whether `before?options` is a list of hosts with options, rather than credentials whose password holds a `?`.
@@ -226,6 +271,8 @@ mod tests {
                 "host:10255",
             ),
             ("mongodb://host:1/?appName=@user@", "mongodb://host:1", "host:1"),
+            ("mongodb://user:12345/a?b=c@host", "mongodb://host", "host"),
+            ("mongodb://user:12345/?b=c@host:1,other:2/db", "mongodb://host:1,other:2", "host:1,other:2"),
             ("mongodb://me:p@cret?word@host/db", "mongodb://host", "host"),
             ("mongodb://a@example.com:sec?ret@host", "mongodb://host", "host"),
             ("nonsense", "nonsense", "nonsense"),
@@ -247,10 +294,31 @@ mod tests {
             ("mongodb://user:sec/ret@host", true),
             ("mongodb://a@example.com:sec?ret@host", true),
             ("mongodb://host:1/?appName=@user@", false),
+            ("mongodb://user:12345/a?b=c@host", true),
         ] {
             assert_eq!(MongoUri::new(uri).holds_password(), holds, "{uri}");
         }
         assert!(MongoUri::from("mongodb://user@host").holds_credentials());
+    }
+
+    #[test]
+    fn a_secret_among_the_options_is_noticed() {
+        for (options, expected) in [
+            ("tls=true&tlsCertificateKeyFile=/c.pem", None),
+            ("tls=true&tlsCertificateKeyFilePassword=hunter2", Some("tlsCertificateKeyFilePassword")),
+            ("TLSCERTIFICATEKEYFILEPASSWORD=hunter2", Some("tlsCertificateKeyFilePassword")),
+            ("authMechanismProperties=AWS_SESSION_TOKEN:hunter2", Some(MECHANISM)),
+            ("authMechanismProperties=SERVICE_NAME:a,AWS_SESSION_TOKEN%3Ahunter2", Some(MECHANISM)),
+            ("authMechanismProperties=ENVIRONMENT:azure,TOKEN_RESOURCE:mongodb", None),
+            ("proxyHost=a&proxyPassword=hunter2", Some("proxyPassword")),
+            ("", None),
+        ] {
+            let uri = MongoUri::new(format!("mongodb://h:1/?{options}"));
+            assert_eq!(uri.secret_option(), expected, "{options}");
+            let told = uri.redact(&format!("option {options} is wrong"));
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+        assert_eq!(MongoUri::new("mongodb://h:1").secret_option(), None);
     }
 
     #[test]

@@ -10,6 +10,8 @@ import tomllib
 from pathlib import Path
 from typing import List, Optional
 
+from sbom_lib.cli import document as parts_of
+from sbom_lib.cli import provenance
 from shared_lib.fetch import digest
 from shared_lib.program import ROOT, Problem, dev_dir, ended, require, run
 
@@ -87,6 +89,8 @@ def local(arguments: argparse.Namespace, tag: str) -> Path:
     run(["strip", "--strip-all", "-o", str(context / "out/firesteel"), str(binary)], f"{binary} cannot be stripped")
     for name in ("Cargo.lock", "LICENSE"):
         shutil.copy(ROOT / name, context / "out" / name)
+    below = [tuple(package.exact.split("=", 1)) for package in debian.exactly(debian.BASE)]
+    (context / "out/sbom.cdx.json").write_text(parts_of(debian=below))
     print(f"building {tag} of {binary}", flush=True)
     # The context takes the place of the stage of that name, and a stage that nothing needs is left out.
     store.buildah(
@@ -97,6 +101,9 @@ def local(arguments: argparse.Namespace, tag: str) -> Path:
     archive = dev_dir() / f"image/firesteel-{version()}.tar"
     archive.unlink(missing_ok=True)
     store.buildah("push", "--quiet", REGISTRY + tag, f"docker-archive:{archive}:{REGISTRY}{tag}", failure=f"{tag} cannot be written")
+    # Beside the archive: what is in it, and how it and the binary came about.
+    shutil.copy(context / "out/sbom.cdx.json", archive.with_suffix(".cdx.json"))
+    archive.with_suffix(".provenance.json").write_text(provenance([archive, context / "out/firesteel"], {"link": " ".join(LINK)}))
     return archive
 
 

@@ -75,7 +75,8 @@ def by_engine(engine: str, image: str) -> str:
     """The same in containers of docker or podman."""
     strict = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     said = run([engine, "run", "--rm", *strict, image, "--version"], f"{image} does not start")
-    serve = ["--detach", "--publish", "127.0.0.1::50050", *strict, image, "scheduler", "--bind-host", "0.0.0.0"]
+    serve = ["--detach", "--publish", "127.0.0.1::50050", *strict, image, "scheduler", "--bind-host", "0.0.0.0",
+             "--insecure"]
     container = run([engine, "run", *serve], f"{image} does not start").strip()
     running = [engine, "inspect", "--format", "{{.State.Running}}", container]
     try:

@@ -6,13 +6,14 @@ import argparse
 import os
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Dict, List, Optional
 
 from shared_lib.program import Problem, dev_dir, ended, only_one, redact, say
 
-from . import compose, kafka
+from . import compose, kafka, secured as kafka_secured
 from .daemon import Running
 from .kafka import Kafka
 from .mongodb import Mongodb
@@ -41,7 +42,7 @@ settings (environment):
   FIRESTEEL_DEV_DIR                    where everything is kept (.dev)
   FIRESTEEL_DEV_RUNTIME                auto, docker or local (auto: Docker where an engine answers)
 
-files in .dev/: services.env (the addresses), logs/, run/ (pid files), data/, downloads/
+files in .dev/: services.env (the addresses), logs/, run/ (pid files), data/, downloads/, secured/ (the second Kafka's logins)
 
 examples:
   dev/services up
@@ -59,6 +60,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         (up, "find or start both servers, wait until they serve, write .dev/services.env"),
         (down, "stop what `up` started, and nothing else"),
         (status, "say where each server is; exit code 3 unless both serve"),
+        (secured, "start a second Kafka with TLS, logins and ACLs, for the tests of these; its logins are in .dev/secured"),
         (env, 'print export lines for a shell: eval "$(dev/services env)"'),
     ):
         about = ABOUT if run is up else text
@@ -69,6 +71,17 @@ def main(arguments: Optional[List[str]] = None) -> int:
     options = parser.parse_args(arguments)
     interrupted = "a server that was already started goes on: `dev/services status` shows it, `down` stops it"
     return ended(lambda: options.run(Settings.read(os.environ), options), interrupted)
+
+
+def secured(_: Settings, __: argparse.Namespace) -> int:
+    """3 where this machine has all by Docker and lacks what the second Kafka takes."""
+    lacking = [name for name in ("java", "mvn") if not shutil.which(name) and not os.environ.get("JAVA_HOME")]
+    if lacking:
+        print(f"the Kafka with TLS, logins and ACLs needs {' and '.join(lacking)} on the PATH", file=sys.stderr)
+        return 3
+    with only_one("services"):
+        kafka_secured.up()
+    return 0
 
 
 def record() -> Path:
@@ -145,10 +158,11 @@ def down(settings: Settings, options: argparse.Namespace) -> None:
             if found:
                 say(server.name, f"stopping (pid {found.pid})")
             say(server.name, words[server.daemon.stop()])
+        kafka_secured.down()
         if compose.started():
             compose.down(settings, options.wipe)
         if options.wipe:
-            for name in ("data", "logs", "config"):
+            for name in ("data", "logs", "config", "secured"):
                 if (dev_dir() / name).exists():
                     shutil.rmtree(dev_dir() / name)
             say("services", f"data and logs in {short(dev_dir())} are deleted, downloads are kept")

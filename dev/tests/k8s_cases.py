@@ -7,11 +7,13 @@ from fakes import ROOT, Problem, left_out  # noqa: F401
 
 from manifests import program, render
 
+# What users make before the first `apply`, and what the Job `credentials` makes.
 SECRETS = json.loads((ROOT / "k8s/required-secrets.json").read_text())
+MADE = json.loads((ROOT / "k8s/made-secrets.json").read_text())
 
 # Components on top of an overlay that has none of them.
-ADDED = [("local", name) for name in ("hpa", "inference-beside", "keda", "mongodb-auth", "monitoring", "shared-cache")]
-ADDED += [("keda", "inference-beside")]
+ADDED = [("local", name) for name in ("cert-manager", "hpa", "inference-beside", "kafka-auth", "keda", "mongodb-auth", "monitoring", "shared-cache")]
+ADDED += [("keda", "inference-beside"), ("production", "cert-manager")]
 
 
 def need_tools():

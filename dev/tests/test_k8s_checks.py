@@ -11,7 +11,7 @@ from unittest import mock
 
 import fakes
 import k8s_cases
-from k8s_cases import SECRETS, need_binary, rendered
+from k8s_cases import MADE, SECRETS, need_binary, rendered
 
 from manifests import monitoring, network, program, references, schemas, serving
 from manifests.objects import find, matches, pods
@@ -105,6 +105,16 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.spec("executor")["volumes"][0].update(hostPath={"path": "/tmp"}), "is emptyDir and hostPath"),
             ("production", lambda b: b.drop("PersistentVolumeClaim", "scheduler-events"), "the claim scheduler-events"),
         ])  # fmt: skip
+        self.rows(references.paths, [
+            ("local", lambda b: b.config().update(FIRESTEEL_TLS_CA="/ca/ca.crt"), "inference/inference: /ca/ca.crt is in no volume"),
+            (("local", "inference-beside"), lambda b: b.config().update(FIRESTEEL_TLS_CA="/ca/ca.crt"), "consume-images/inference: /ca/ca.crt is in no volume"),
+            ("local", lambda b: replace(b.box("scheduler")["args"], "--tls-key=/tls/tls.key", "--tls-key=/tsl/tls.key"), "/tsl/tls.key is in no volume"),
+            ("local", lambda b: b.box("scheduler")["args"].extend(["--allow-read", "/data,/tmp"]), "scheduler/scheduler: /data is in no volume"),
+            ("local", lambda b: b.box("inference")["args"].append("--cluster-secret-file=/access/cluster-secret"), "/access/cluster-secret is no file of the volume access"),
+            ("local", lambda b: b.spec("executor")["initContainers"][0]["volumeMounts"].pop(0), "executor/certificate: /authority is in no volume"),
+            ("production", lambda b: b.box("executor")["volumeMounts"].remove({"name": "ca", "mountPath": "/ca", "readOnly": True}), "executor/executor: /ca/ca.crt is in no volume"),
+            ("production", lambda b: b.box("mongodb")["args"].append("--tlsCAFile=/ca/ca.crt"), "mongodb/mongodb: /ca/ca.crt is in no volume"),
+        ])  # fmt: skip
         self.rows(references.accounts, [
             ("local", lambda b: b.drop("ServiceAccount", "kafka"), "the account kafka is not"),
             ("local", lambda b: b.spec("executor").pop("automountServiceAccountToken"), "does not say that it needs no token"),
@@ -125,7 +135,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.config().update(FIRESTEEL_KAFKA_BOOTSTRAP="kafka:9094"), "kafka:9094 leads nowhere"),
             ("local", lambda b: b.env("consume-images", "FIRESTEEL_INFERENCE_URL").update(value="http://inferenz:50060"), "inferenz:50060 leads nowhere"),
             ("local", lambda b: b.config().update(FIRESTEEL_MONGODB_URI="mongodb://mongodb-1.mongodb:27017"), "mongodb-1.mongodb:27017"),
-            ("local", lambda b: replace(b.box("executor")["args"], "--scheduler=df://scheduler-registration:50050", "--scheduler=df://head:50050"), "head:50050"),
+            ("local", lambda b: replace(b.box("executor")["args"], "--scheduler=dfs://scheduler-registration:50050", "--scheduler=dfs://head:50050"), "head:50050"),
             ("local", lambda b: b.env("kafka", "KAFKA_CONTROLLER_QUORUM_VOTERS").update(value="0@kafka-0.kafka:9093"), "kafka-0.kafka:9093"),
             (("local", "inference-beside"), lambda b: b.env("consume-images", "FIRESTEEL_INFERENCE_URL").update(value="http://localhost:1234"), "localhost:1234"),
             ("keda", lambda b: b.at("ScaledObject", "executor")["spec"]["triggers"][0]["metadata"].update(url="http://scheduler.other.svc:50050"), "scheduler.other.svc"),
@@ -139,7 +149,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.env("mongodb-initiate", "MONGODB_MEMBERS")["valueFrom"]["configMapKeyRef"].update(key="x"), "has no x"),
             ("production", lambda b: b.env("executor", "FIRESTEEL_MONGODB_URI")["valueFrom"]["secretKeyRef"].update(key="x"), "the Secret mongodb has no x"),
             ("production", lambda b: next(v for v in b.spec("mongodb")["volumes"] if v["name"] == "secret")["secret"].update(secretName="x"), "the Secret x is nowhere"),
-        ], SECRETS)  # fmt: skip
+        ], {**SECRETS, **MADE})  # fmt: skip
 
     def test_restricted(self):
         def security(broken):
@@ -187,6 +197,9 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.spec("kafka").pop("enableServiceLinks"), "kafka: has links"),
         ])  # fmt: skip
         self.rows(schemas.policy, [
+            ("local", lambda b: b.at("Service", "inference")["spec"]["ports"][0].update(appProtocol="kubernetes.io/h2c"), "inference: says that a port of TLS"),
+        ])  # fmt: skip
+        self.rows(schemas.policy, [
             ("local", lambda b: b.spec("producer").pop("restartPolicy"), "Job/producer: is started again for ever"),
             ("local", lambda b: b.spec("executor").update(restartPolicy="Never"), "Deployment/executor: ends, and is to run on"),
         ])  # fmt: skip
@@ -209,6 +222,13 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.config().update(FIRESTEEL_MONGODB_URI="mongodb://me:hunter2@mongodb"), "holds a secret"),
             ("local", lambda b: b.config().update(password="x"), "has a key that belongs into a Secret"),
             ("local", lambda b: b.box("executor")["args"].append("--mongodb-uri=mongodb://me:hunter2@mongodb"), "holds a secret"),
+            # In an argument, of whichever container, and with the value behind it as well as in it.
+            ("local", lambda b: b.box("executor")["args"].append("--kafka-property=sasl.password=hunter2"), "executor/executor command line: holds a secret's value"),
+            ("local", lambda b: b.box("mongodb")["args"].extend(["--tlsCertificateKeyFilePassword", "hunter2"]), "mongodb/mongodb command line: holds a secret's value"),
+            ("local", lambda b: b.spec("scheduler")["initContainers"][0]["args"].append("--token=Hunter2"), "scheduler/certificate command line: holds a secret's value"),
+            ("local", lambda b: b.box("kafka").update(command=["sh", "-c", "PASSWORD=hunter2 run"]), "kafka/kafka command line: holds a secret's value"),
+            ("production", lambda b: b.env("executor", "FIRESTEEL_KAFKA_PROPERTIES").update(value="sasl.password=hunter2"), "holds a secret's value"),
+            ("local", lambda b: scripts(b).update({"initiate.js": 'const password = "hunter2";'}), "holds a secret's value"),
         ])  # fmt: skip
 
     def test_ports(self):
@@ -217,7 +237,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.box("executor")["ports"].pop(), "names the ports [50051, 50052] and listens on"),
             ("local", lambda b: b.box("executor")["args"].append("--bind-port=50061"), "listens on [50052, 50053, 50061]"),
             ("local", lambda b: b.box("executor")["args"].extend(["--bind-port", "50061"]), "listens on [50052, 50053, 50061]"),
-            ("local", lambda b: b.config().update(FIRESTEEL_SCHEDULER_BIND_PORT="50099"), "listens on [50099]"),
+            ("local", lambda b: b.config().update(FIRESTEEL_SCHEDULER_BIND_PORT="50099"), "listens on [50054, 50099]"),
             ("local", lambda b: b.box("executor")["args"].remove("--bind-host=0.0.0.0"), "executor: listens on 127.0.0.1 only"),
             ("local", lambda b: b.box("inference")["args"].remove("--listen=0.0.0.0:50060"), "inference: listens on 127.0.0.1:50060 only"),
             ("local", lambda b: replace(b.box("inference")["args"], "--health-listen=0.0.0.0:50061", "--health-listen=127.0.0.1:50061"), "listens on 127.0.0.1:50061 only"),
@@ -227,6 +247,16 @@ class Finds(unittest.TestCase):
         self.rows(serving.settings, [
             ("local", lambda b: b.config().update(FIRESTEEL_KAFKA_BOTSTRAP="kafka:9092"), "FIRESTEEL_KAFKA_BOTSTRAP is no setting"),
             ("local", lambda b: b.box("executor")["env"].append({"name": "FIRESTEEL_X", "value": ""}), "FIRESTEEL_X is no setting"),
+        ])  # fmt: skip
+
+    def test_schemes(self):
+        need_binary()
+        trusted = {"name": "FIRESTEEL_TLS_CA", "value": "/ca/ca.crt"}
+        self.rows(serving.schemes, [
+            (("local", "inference-beside"), lambda b: b.box("consume-images")["env"].append(trusted), "asks http://127.0.0.1:50060, and trusts /ca/ca.crt"),
+            ("local", lambda b: b.box("consume-images")["env"].remove(trusted), "asks https://inference:50060, and trusts no authority"),
+            ("local", lambda b: b.box("executor")["env"].remove(trusted), "asks dfs://scheduler-registration:50050, and trusts no authority"),
+            ("local", lambda b: b.config().update(FIRESTEEL_SCHEDULER="df://scheduler:50050"), "report/report: asks df://scheduler:50050, and trusts"),
         ])  # fmt: skip
 
     def test_probes(self):
@@ -240,8 +270,8 @@ class Finds(unittest.TestCase):
             ("local", lambda b: probe("executor")(b)["httpGet"].update(path="/ready"), "asks /ready, which is not served"),
             ("local", lambda b: probe("executor")(b)["httpGet"].update(port="flight"), "asks /readyz, which is not served"),
             ("local", lambda b: probe("executor")(b)["httpGet"].update(port="x"), "asks port x, which it does not name"),
-            ("local", lambda b: probe("inference")(b)["grpc"].update(port=50061), "asks for gRPC health, which is not served there"),
-            ("local", lambda b: probe("inference")(b)["grpc"].update(port=50071), "asks port 50071, which it does not name"),
+            ("local", lambda b: b.box("inference").update(readinessProbe={"grpc": {"port": 50061}}), "asks for gRPC health, which is not served there"),
+            ("local", lambda b: b.box("inference").update(readinessProbe={"grpc": {"port": 50071}}), "asks port 50071, which it does not name"),
             ("local", lambda b: b.box("consume-images").pop("readinessProbe"), "consume-images: has no readinessProbe"),
             ("local", lambda b: probe("consume-images")(b)["httpGet"].update(path="/ready"), "asks /ready, which is not served"),
             ("local", lambda b: b.box("scheduler").update(readinessProbe={"grpc": {"port": 50050}}), "asks for gRPC health"),
@@ -300,7 +330,7 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.policy("inference")["ingress"].append(b.policy("executor")["ingress"][-1]), "monitoring -> inference:50053: may enter"),
             ("local", lambda b: b.policy("consume-images").pop("ingress"), "monitoring -> consume-images:50062: may not enter"),
             (("local", "inference-beside"), lambda b: b.policy("consume-images")["ingress"][0]["ports"].pop(), "monitoring -> consume-images:50061: may not enter"),
-            ("keda", lambda b: b.drop("NetworkPolicy", "scheduler-from-keda"), "keda -> scheduler:50050: may not enter"),
+            ("keda", lambda b: b.drop("NetworkPolicy", "scheduler-from-keda"), "keda -> scheduler:50054: may not enter"),
             ("keda", lambda b: [b.drop("ScaledObject", name) for name in ("inference", "consume-images", "consume-predictions")], "keda -> kafka:9092: may enter"),
         ])  # fmt: skip
 
@@ -383,7 +413,7 @@ class Reads(unittest.TestCase):
         need_binary()
         found = program.described()
         ports = [found.setting(port["setting"], role)["default"] for role, what in found.roles.items() for port in what["ports"]]
-        self.assertEqual(ports, ["50050", "50051", "50052", "50053", "127.0.0.1:50060", None, None, None])
+        self.assertEqual(ports, ["50050", None, "50051", "50052", "50053", "127.0.0.1:50060", None, None, None])
         for name in ("firesteel_pending_tasks", "firesteel_consumer_lag_records", "firesteel_inference_batch_images_bucket"):
             self.assertIn(name, found.metrics())
 
@@ -409,7 +439,7 @@ class CommandLine(unittest.TestCase):
             said = log.read_text().splitlines()
             self.assertIn("kafka:9092  --check produce --producers=4 --images=1000 --rate=0", said)
             self.assertTrue(any(line.startswith("kafka:9092 10.0.0.1 --check executor --bind-host=0.0.0.0 ") for line in said))
-            self.assertEqual(len(said), 7)
+            self.assertEqual(len(said), 11)
 
     def test_the_binary_is_looked_for_where_cargo_puts_it(self):
         with TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"CARGO_TARGET_DIR": folder}):

@@ -95,6 +95,17 @@ class TestPlan(unittest.TestCase):
             self.assertNotIn(gone, self.main("web-0"))
         self.assertNotIn("serviceAccountName", spec)
 
+    def test_secrets_are_files_of_the_pods_user_and_values(self):
+        secret = {"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+        spec = {
+            "containers": [container(env=[secret, {"name": "Y", "value": "x=$(X)"}])], "securityContext": {"runAsUser": 7},
+            "volumes": [{"name": "v", "secret": {"secretName": "s", "items": [{"key": "k", "path": "file"}]}}, {"name": "w", "secret": {"secretName": "s"}}],
+        }
+        [pod] = plan([controller("Deployment", "one", spec)], {}, "/volumes", {"s": {"k": "1", "other": "2"}})
+        self.assertEqual(pod.folders, {"/volumes/one-0/v": {"file": "1"}, "/volumes/one-0/w": {"k": "1", "other": "2"}})
+        self.assertEqual(pod.private, {"/volumes/one-0/v": 7, "/volumes/one-0/w": 7})
+        self.assertEqual(pod.manifest["spec"]["containers"][0]["env"], [{"name": "X", "value": "1"}, {"name": "Y", "value": "x=1"}])
+
     def test_what_is_not_understood_is_an_error(self):
         secret = {"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
         for spec, text in (

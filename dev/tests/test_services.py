@@ -15,7 +15,7 @@ from unittest import mock
 import fakes
 from fakes import ROOT, InFolder
 
-from services_lib import compose, kafka, mongodb, servers
+from services_lib import compose, kafka, mongodb, secured, servers
 from services_lib.daemon import Running
 from services_lib.kafka import Kafka
 from services_lib.mongodb import Mongodb
@@ -242,6 +242,20 @@ class TestCommands(InFolder):
         }
         code, out, _ = self.run_cli("status", **ports)
         self.assertEqual((code, out.count("is not running")), (3, 2))
+
+    def test_the_second_kafka_needs_java_and_leaves_nothing_for_others_to_read(self):
+        self.programs()
+        os.environ["PATH"] = str(self.folder / "bin")
+        code, _, err = self.run_cli("secured")
+        self.assertEqual(code, 3)
+        self.assertIn("needs java and mvn on the PATH", err)
+        path = secured.private(self.folder / "x.properties", secured.client(self.folder, "me", "hunter2"))
+        self.assertEqual(path.stat().st_mode & 0o077, 0)
+        self.assertIn("sasl.password=hunter2\n", path.read_text())
+        settings = secured.TEMPLATE.read_text()
+        self.assertNotIn("PLAINTEXT", settings)
+        for wanted in ("CLIENTS:SASL_SSL,NODES:SSL,CONTROLLER:SSL", "StandardAuthorizer", "allow.everyone.if.no.acl.found=false"):
+            self.assertIn(wanted, settings)
 
     def test_help_teaches(self):
         run = subprocess.run([sys.executable, ROOT / "dev/services", "--help"], capture_output=True, text=True)

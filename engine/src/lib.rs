@@ -23,7 +23,10 @@ pub mod dataflow;
 pub mod documents;
 mod error;
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzz;
 mod jobs;
+mod limits;
 mod plan;
 pub mod prelude;
 mod query;
@@ -34,10 +37,15 @@ mod value;
 mod wire;
 
 pub use config::{
-    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, KafkaConfig, KafkaTopics, MongoConnection,
-    MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
+    Acknowledgement, CacheConfig, Config, DEFAULT_CONNECTION, Dialer, FileAccess, KafkaConfig, KafkaTopics,
+    MongoConnection, MongoUri, Partitioner, ReadMode, ScanConfig, WriteConcern, WriteConfig,
 };
 pub use connectors::predictions_schema;
 pub use error::{ConfigField, Error, Result};
+pub use firesteel_common::access::Secret;
+pub use firesteel_common::tls::ClientTls;
 pub use jobs::{Activity, ExecutorInfo, Job, Progress, Stage, StageState, Watch};
-pub use query::{ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, scheduler_address};
+pub use limits::SqlLimits;
+pub use query::{
+    ColumnInfo, FunctionInfo, Outcome, Query, Session, Statement, TableInfo, asks_for_tls, scheduler_address,
+};

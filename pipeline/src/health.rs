@@ -32,12 +32,8 @@ impl Server {
     }
 
     /// Reports on `source` until `shutdown`.
-    ///
-    /// # Errors
-    /// [`Error::Health`] when the socket fails.
-    pub async fn run(self, source: Arc<dyn HealthSource>, shutdown: CancellationToken) -> Result<()> {
-        let address = self.address();
-        self.0.run(source, shutdown).await.map_err(|source| Error::Health { address, source })
+    pub async fn run(self, source: Arc<dyn HealthSource>, shutdown: CancellationToken) {
+        self.0.run(source, shutdown).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Everything that the systems run on, and how each of them is run and measured.
 
 use anyhow::Context as _;
-use firesteel_engine::{Config, Outcome, Session, report};
+use firesteel_engine::{Config, FileAccess, Outcome, Session, report};
 use firesteel_testkit::{Cluster, ClusterSettings};
 use mongodb::Client;
 use serde_json::Value;
@@ -85,6 +85,8 @@ impl Runner {
     /// A cluster over a database: a scheduler and two executors of one slot each, as processes.
     pub(super) async fn cluster(&self, database: &str) -> Cluster {
         let settings = ClusterSettings::new(&self.binary, self.uri(), database);
+        // Where the tables of TPC-H are.
+        let settings = settings.with("FIRESTEEL_ALLOW_READ", &self.folder.path().to_string_lossy());
         Cluster::start(ClusterSettings { vcores: 1, ..settings }, EXECUTORS).await
     }
 
@@ -118,7 +120,8 @@ impl Runner {
         let parquet = self.folder.path().join(format!("{database}.parquet"));
         let began = Instant::now();
         if self.python.is_some() {
-            let session = Session::embedded(Config::new(self.uri(), database)).await?;
+            let files = FileAccess::below([self.folder.path()]);
+            let session = Session::embedded(Config { files, ..Config::new(self.uri(), database) }).await?;
             let path = parquet.to_str().context("the temporary folder's path is no text")?;
             let sql = format!("COPY (SELECT * FROM predictions) TO '{path}' STORED AS PARQUET");
             match Box::pin(session.execute(&sql)).await.context("exporting to Parquet")? {

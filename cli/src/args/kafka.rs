@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use clap::Args;
+use firesteel_common::kafka::CA_LOCATION;
 use firesteel_engine::KafkaTopics;
 use firesteel_pipeline::consumer::{images, predictions};
 use firesteel_pipeline::kafka::KafkaConfig;
@@ -50,6 +51,12 @@ impl KafkaArgs {
         let mut config = KafkaConfig::new(self.kafka_bootstrap.clone());
         for text in &self.kafka_properties {
             config.properties.extend(properties(text)?);
+        }
+        // As OpenSSL itself does it, which the image relies on: a file of certificates instead of the usual places.
+        if let Some(file) = std::env::var("SSL_CERT_FILE").ok().filter(|file| !file.is_empty())
+            && config.wants_system_certificates()
+        {
+            config.properties.insert(CA_LOCATION, file);
         }
         Ok(config)
     }

@@ -14,10 +14,26 @@ pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
     };
     if by_flag("mongodb_uri") {
         let uri = matches.get_one::<String>("mongodb_uri").map(String::as_str).unwrap_or_default();
-        if MongoUri::new(uri).holds_password() {
+        let uri = MongoUri::new(uri);
+        if let Some(option) = uri.secret_option() {
+            bail!(
+                "--mongodb-uri holds the secret {option}, which every user of this machine can read in the process list; \
+                 set FIRESTEEL_MONGODB_URI or mongodb_uri in the settings file instead"
+            );
+        }
+        if uri.holds_password() {
             bail!(
                 "--mongodb-uri holds a password, which every user of this machine can read in the process list; \
                  set FIRESTEEL_MONGODB_URI or mongodb_uri in the settings file instead"
+            );
+        }
+    }
+    for (id, variable) in [("token", "FIRESTEEL_TOKEN"), ("cluster_secret", "FIRESTEEL_CLUSTER_SECRET")] {
+        if by_flag(id) {
+            let flag = id.replace('_', "-");
+            bail!(
+                "--{flag} is a secret, which every user of this machine can read in the process list; name a file with \
+                 --{flag}-file, or set {variable}"
             );
         }
     }
@@ -38,12 +54,13 @@ pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{KafkaArgs, MongoArgs};
+    use crate::args::{ClientSecurityArgs, KafkaArgs, MongoArgs};
     use clap::{Args as _, Command};
 
     /// A program with one subcommand that connects to both servers.
     fn program() -> Command {
         let role = MongoArgs::augment_args(KafkaArgs::augment_args(Command::new("role")));
+        let role = ClientSecurityArgs::augment_args(role);
         Command::new("firesteel").subcommand(role)
     }
 
@@ -56,6 +73,16 @@ mod tests {
     fn a_secret_in_an_argument_is_refused_and_not_repeated() {
         let text = refused(&["firesteel", "role", "--mongodb-uri", "mongodb://me:hunter2@host"]);
         assert!(text.contains("FIRESTEEL_MONGODB_URI") && !text.contains("hunter2"), "{text}");
+        let text = refused(&["firesteel", "role", "--token", "hunter2hunter2hunter2"]);
+        assert!(text.contains("FIRESTEEL_TOKEN") && !text.contains("hunter2"), "{text}");
+        for option in
+            ["tlsCertificateKeyFilePassword=hunter2", "authMechanismProperties=AWS_SESSION_TOKEN:hunter2"]
+        {
+            let uri = format!("mongodb://h/?tls=true&{option}");
+            let text = refused(&["firesteel", "role", "--mongodb-uri", &uri]);
+            let name = option.split('=').next().unwrap_or_default();
+            assert!(text.contains(name) && !text.contains("hunter2"), "{text}");
+        }
         let text = refused(&["firesteel", "role", "--kafka-property", "sasl.password=hunter2"]);
         assert!(text.contains("sasl.password") && !text.contains("hunter2"), "{text}");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use firesteel_pipeline::consumer::{Metrics, Stats, images};
 
-use crate::args::{HealthListenArgs, KafkaArgs};
+use crate::args::{ClientSecurityArgs, HealthListenArgs, KafkaArgs};
 use crate::context::{Context, Outcome};
 use crate::role::consume;
 
@@ -35,6 +35,8 @@ pub(crate) struct ConsumeImagesArgs {
           value_parser = clap::value_parser!(u32).range(1..), help_heading = "Consumer")]
     pub(crate) max_in_flight: u32,
     #[command(flatten)]
+    pub(crate) security: ClientSecurityArgs,
+    #[command(flatten)]
     pub(crate) kafka: KafkaArgs,
     #[command(flatten)]
     pub(crate) health: HealthListenArgs,
@@ -43,6 +45,7 @@ pub(crate) struct ConsumeImagesArgs {
 pub(crate) async fn run(args: ConsumeImagesArgs, context: Context) -> anyhow::Result<Outcome> {
     let config = images::Config {
         inference_url: args.inference_url,
+        dialer: args.security.dialer()?,
         group: args.group,
         max_in_flight: args.max_in_flight as usize,
         ..args.kafka.images_consumer()?

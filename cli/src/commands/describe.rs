@@ -139,7 +139,8 @@ fn settings_of(command: &Command) -> Vec<Setting> {
 
 /// One row a subcommand that has pods. A subcommand that comes to listen on something gets its port here.
 async fn roles() -> anyhow::Result<Vec<Role>> {
-    let (scheduler, executor) = (Scheduler::served()?, Executor::served());
+    let (scheduler, watched_scheduler) = (Scheduler::served()?, Scheduler::health_served()?);
+    let executor = Executor::served();
     let stats = Arc::<consumer::Stats>::default;
     let images = consumer::Metrics::images(&images::Config::default(), stats());
     let predictions = consumer::Metrics::predictions(&predictions::Config::default(), stats());
@@ -153,7 +154,10 @@ async fn roles() -> anyhow::Result<Vec<Role>> {
         Role {
             command: "scheduler",
             bind: Some("FIRESTEEL_SCHEDULER_BIND_HOST"),
-            ports: vec![serving("FIRESTEEL_SCHEDULER_BIND_PORT", scheduler)],
+            ports: vec![
+                serving("FIRESTEEL_SCHEDULER_BIND_PORT", scheduler),
+                serving("FIRESTEEL_SCHEDULER_BIND_HEALTH_PORT", watched_scheduler),
+            ],
         },
         Role {
             command: "executor",
@@ -176,6 +180,8 @@ async fn roles() -> anyhow::Result<Vec<Role>> {
         Role { command: "consume-predictions", bind: None, ports: vec![watched(&predictions)] },
         Role { command: "produce", bind: None, ports: Vec::new() },
         Role { command: "report", bind: None, ports: Vec::new() },
+        Role { command: "make-credentials", bind: None, ports: Vec::new() },
+        Role { command: "make-certificate", bind: None, ports: Vec::new() },
     ])
 }
 

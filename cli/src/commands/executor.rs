@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_engine::cluster::{DEFAULT_SCHEDULER_PORT, Executor, ExecutorConfig, MemoryLimit};
-use firesteel_engine::scheduler_address;
+use firesteel_engine::{asks_for_tls, scheduler_address};
 
 use crate::args::fields::Settings;
-use crate::args::{CacheArgs, EngineArgs, size};
+use crate::args::{CacheArgs, EngineArgs, ServerSecurityArgs, UsersArgs, size};
 use crate::context::{Context, Outcome};
 
 /// The examples at the end of `--help`.
@@ -20,7 +20,8 @@ Examples:
     firesteel executor --bind-port 0 --bind-grpc-port 0 --bind-health-port 0 --vcores 2 --memory-pool-size 4GiB
 
     # on another machine, for the scheduler on `head`
-    firesteel executor --scheduler-host head --bind-host 0.0.0.0
+    firesteel executor --scheduler-host head --bind-host 0.0.0.0 --cluster-secret-file secret \
+        --tls-cert worker/tls.crt --tls-key worker/tls.key --tls-ca worker/ca.crt
 
     # is it ready?
     curl localhost:50053/readyz
@@ -119,6 +120,10 @@ pub(crate) struct ExecutorArgs {
     /// temporary files]
     #[arg(long, value_name = "FOLDER", env = "FIRESTEEL_EXECUTOR_WORK_DIR", help_heading = "Resources")]
     work_dir: Option<PathBuf>,
+    /// How many bytes of shuffle files and spills there may be, such as 30GiB: beyond it the query with the most fails. They are
+    /// counted twice a second, so leave some room on the disk [default: no limit]
+    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_EXECUTOR_SCRATCH_SIZE", value_parser = size, help_heading = "Resources")]
+    scratch_size: Option<usize>,
     /// How long the files of a job stay after their last change
     #[arg(
         long,
@@ -147,6 +152,8 @@ pub(crate) struct ExecutorArgs {
     )]
     grace_seconds: u64,
     #[command(flatten)]
+    security: ServerSecurityArgs,
+    #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
     engine: EngineArgs,
@@ -165,10 +172,22 @@ impl ExecutorArgs {
             bail!("--scheduler-host is a host name; an address such as df://{host} goes into --scheduler");
         }
         host = host.trim_matches(['[', ']']).to_owned();
+        if asks_for_tls(&self.scheduler) && !self.security.trusts() {
+            bail!(
+                "--scheduler {} asks for TLS: name the authority of its certificate with --tls-ca",
+                self.scheduler
+            );
+        }
+        // Executors serve members of the cluster alone.
+        let security = self.security.read(&UsersArgs::default())?;
         let mut config = self.engine.config(settings)?;
         config.vcores = (self.vcores > 0).then_some(self.vcores);
         config.cache = self.cache.config();
         Ok(ExecutorConfig {
+            access: security.access,
+            tls: security.tls,
+            dialer: security.dialer,
+            insecure: security.insecure,
             id: self.id,
             scheduler_host: host,
             scheduler_port: port,
@@ -183,6 +202,7 @@ impl ExecutorArgs {
                 Some(0) => MemoryLimit::Unlimited,
                 Some(bytes) => MemoryLimit::Bytes(bytes),
             },
+            scratch: self.scratch_size.filter(|bytes| *bytes > 0).map(|bytes| bytes as u64),
             heartbeat_interval: Duration::from_secs(self.executor_heartbeat_interval_seconds),
             grace: Duration::from_secs(self.grace_seconds),
             job_data_ttl: Duration::from_secs(self.job_data_ttl_seconds),

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
+use firesteel_common::ConfigField;
+use firesteel_engine::Error;
 use firesteel_pipeline::inference::{self, Metrics, Server};
 
-use crate::args::{HealthListenArgs, InferenceArgs};
+use crate::args::{HealthListenArgs, InferenceArgs, ServerSecurityArgs, UsersArgs};
 use crate::context::{Context, Outcome};
 
 /// Where the model is served, and which.
@@ -27,14 +29,24 @@ pub(crate) struct InferenceServerArgs {
           value_parser = clap::value_parser!(u32).range(1..), help_heading = "Server")]
     pub(crate) queue: u32,
     #[command(flatten)]
+    pub(crate) users: UsersArgs,
+    #[command(flatten)]
+    pub(crate) security: ServerSecurityArgs,
+    #[command(flatten)]
     pub(crate) model: InferenceArgs,
     #[command(flatten)]
     pub(crate) health: HealthListenArgs,
 }
 
 pub(crate) async fn run(args: InferenceServerArgs, context: Context) -> anyhow::Result<Outcome> {
+    let security = args.security.read(&args.users)?;
+    if !args.listen.ip().is_loopback() && security.access.is_open() && !security.insecure {
+        let (role, address) = ("the inference server", args.listen);
+        return Err(Error::Exposed { role, address, host: ConfigField::InferenceListen }.into());
+    }
     let config = inference::Config { listen: args.listen, queue: args.queue as usize, ..args.model.config() };
     let server = Server::bind(config).await.context("inference-server cannot start")?;
+    let server = server.with_access(security.access, security.tls);
     let address = server.address();
     let metrics = Arc::new(Metrics::of(&server));
     let serving = Box::pin(async move {

@@ -9,6 +9,8 @@ pub(crate) mod evaluate;
 pub(crate) mod executor;
 pub(crate) mod health;
 pub(crate) mod inference_server;
+pub(crate) mod make_certificate;
+pub(crate) mod make_credentials;
 pub(crate) mod produce;
 pub(crate) mod report;
 pub(crate) mod scheduler;

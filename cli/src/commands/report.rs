@@ -7,7 +7,7 @@ use clap::Args;
 use firesteel_engine::{Config, Session, report};
 use firesteel_proto::ProducerId;
 
-use crate::args::{MongoArgs, SessionArgs};
+use crate::args::{FileArgs, MongoArgs, SessionArgs};
 use crate::context::{Context, Outcome};
 use crate::output::{self, Format};
 use crate::tasks::TaskProgress;
@@ -25,6 +25,8 @@ pub(crate) struct ReportArgs {
     pub(crate) engine: SessionArgs,
     #[command(flatten)]
     pub(crate) mongo: MongoArgs,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
 }
 
 pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Outcome> {
@@ -32,7 +34,7 @@ pub(crate) async fn run(args: ReportArgs, context: Context) -> anyhow::Result<Ou
         Ok(producers) => producers,
         Err(error) => bail!("--producer: {error}"),
     };
-    let session = args.engine.connect(args.mongo.engine()).await?;
+    let session = args.engine.connect(Config { files: args.files.config(), ..args.mongo.engine() }).await?;
     let what = format!("reading {}.predictions", args.mongo.mongodb_database);
     let progress = TaskProgress::start(&context.bars, session.watch(), what);
     let mut job = pin!(run_on(&session, &producers));

@@ -38,6 +38,7 @@ async fn two_executors_name_what_evaluate_names() -> anyhow::Result<()> {
     make_data(folder.path()).await?;
     // No query here asks a server for anything.
     let settings = ClusterSettings::new(env!("CARGO_BIN_EXE_firesteel"), "mongodb://localhost:1", "unused");
+    let settings = settings.with("FIRESTEEL_ALLOW_READ", &folder.path().to_string_lossy());
     let mut cluster = Cluster::start(settings, 2).await;
 
     let images = (FILES * ROWS).to_string();
@@ -74,6 +75,7 @@ async fn an_executor_without_room_for_the_model_says_so() -> anyhow::Result<()> 
     let folder = tempfile::tempdir()?;
     make_data(folder.path()).await?;
     let settings = ClusterSettings::new(env!("CARGO_BIN_EXE_firesteel"), "mongodb://localhost:1", "unused");
+    let settings = settings.with("FIRESTEEL_ALLOW_READ", &folder.path().to_string_lossy());
     let settings = settings.executor(&["--memory-pool-size", "16MiB"]);
     let cluster = Cluster::start(settings, 1).await;
     let table =

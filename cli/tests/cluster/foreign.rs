@@ -15,9 +15,9 @@ use firesteel_testkit::Cluster;
 use futures::TryStreamExt as _;
 use tonic::transport::{Channel, Endpoint};
 
-type Client = FlightSqlServiceClient<Channel>;
+pub(crate) type Client = FlightSqlServiceClient<Channel>;
 
-async fn flight_sql(cluster: &Cluster) -> Client {
+pub(crate) async fn flight_sql(cluster: &Cluster) -> Client {
     let endpoint = Endpoint::from_shared(format!("http://{}", cluster.address())).expect("an address");
     FlightSqlServiceClient::new(endpoint.connect().await.expect("a connection"))
 }

@@ -115,6 +115,7 @@ async fn every_query_gives_what_a_single_context_gives() -> anyhow::Result<()> {
     }
     // No query here asks a server for anything.
     let settings = ClusterSettings::new(env!("CARGO_BIN_EXE_firesteel"), "mongodb://localhost:1", "unused");
+    let settings = settings.with("FIRESTEEL_ALLOW_READ", &folder.path().to_string_lossy());
     let settings = ClusterSettings { vcores: 1, ..settings };
     let cluster = Cluster::start(settings, 2).await;
     let session = Session::connect(&cluster.url(), Config::default()).await?;

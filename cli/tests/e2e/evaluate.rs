@@ -4,6 +4,7 @@
 use crate::support::{firesteel, output, stderr, stdout};
 use arrow::array::AsArray as _;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use std::path::Path;
 use std::process::{Command, Output};
 
 const DATASET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipeline/assets/cifar10-test.parquet");
@@ -116,7 +117,8 @@ async fn classify_names_rightly_what_evaluate_does() {
          FROM cifar WHERE CAST(class AS VARCHAR) || '/' || name IN ({})",
         first(64).await
     );
-    let ran = sql(&["-c", &table, "-c", &rows]);
+    let assets = Path::new(DATASET).parent().expect("a folder").to_string_lossy();
+    let ran = sql(&["--allow-read", &assets, "-c", &table, "-c", &rows]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let text = stdout(&ran);
     let mut lines = text.lines();

@@ -99,6 +99,41 @@ fn an_unknown_setting_names_the_nearest() {
     assert!(stderr(&ran).contains("did you mean FIRESTEEL_MONGODB_URI?"), "{}", stderr(&ran));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_settings_file_of_somebody_else_is_not_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("firesteel.toml");
+    std::fs::write(&file, "[kafka]\nbotstrap = 'x:1'\n").expect("a file");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("open to all");
+    let mut command = firesteel(&["report"]);
+    command.current_dir(folder.path());
+    let ran = output(command);
+    assert_eq!(ran.status.code(), Some(2));
+    let told = stderr(&ran);
+    assert!(told.contains("every user may write it") && told.contains("--config"), "{told}");
+    // One that is named is meant.
+    let mut command = firesteel(&["report", "--config", "firesteel.toml"]);
+    command.current_dir(folder.path());
+    assert!(stderr(&output(command)).contains("did you mean kafka_bootstrap?"));
+}
+
+#[test]
+fn a_property_of_kafka_that_loads_code_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let evil = folder.path().join("evil.so");
+    std::fs::write(&evil, "no library").expect("a file");
+    let settings = format!("[kafka.properties]\n'plugin.library.paths' = '{}'\n", evil.display());
+    std::fs::write(folder.path().join("firesteel.toml"), settings).expect("a file");
+    for arguments in [&["produce", "--images", "1"][..], &["sql", "-c", "SELECT count(*) FROM images"]] {
+        let mut command = firesteel(arguments);
+        command.current_dir(folder.path()).env("FIRESTEEL_KAFKA_BOOTSTRAP", nowhere());
+        fails(command, &["plugin.library.paths", "load code"]);
+    }
+}
+
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let folder = tempfile::tempdir().expect("a folder");

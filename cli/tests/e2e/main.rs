@@ -6,6 +6,7 @@ mod evaluate;
 mod failures;
 mod health;
 mod roles;
+mod secured;
 mod seed;
 mod sql;
 mod support;

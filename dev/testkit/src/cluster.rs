@@ -114,6 +114,13 @@ impl Cluster {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let folder = tempfile::Builder::new().prefix("test-cluster-").tempdir().expect("a folder");
+        let mut settings = settings;
+        // SQL of a test may have the cluster's own folder, unless the test says which.
+        for name in ["FIRESTEEL_ALLOW_READ", "FIRESTEEL_ALLOW_WRITE"] {
+            if settings.environment.iter().all(|(known, _)| known != name) {
+                settings = settings.with(name, &folder.path().to_string_lossy());
+            }
+        }
         Self { settings, address, scheduler: None, executors: BTreeMap::new(), started: 0, folder }
     }
 

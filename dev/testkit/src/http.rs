@@ -41,13 +41,41 @@ impl Answer {
 /// # Errors
 /// When nobody answers in time, or not in HTTP.
 pub async fn http(address: SocketAddr, method: &str, path: &str) -> anyhow::Result<Answer> {
-    tokio::time::timeout(TIMEOUT, request(address, method, path)).await?
+    http_with(address, method, path, &[], &[]).await
 }
 
-async fn request(address: SocketAddr, method: &str, path: &str) -> anyhow::Result<Answer> {
+/// Sends a request with further headers and a body. A `Host` among the headers takes the place of the address.
+///
+/// # Errors
+/// When nobody answers in time, or not in HTTP.
+pub async fn http_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> anyhow::Result<Answer> {
+    tokio::time::timeout(TIMEOUT, request(address, method, path, headers, body)).await?
+}
+
+async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        head += &format!("Host: {address}\r\n");
+    }
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all(format!("{head}\r\n").as_bytes()).await?;
+    stream.write_all(body).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;
     let text = String::from_utf8_lossy(&bytes);

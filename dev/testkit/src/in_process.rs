@@ -60,7 +60,7 @@ impl InProcessCluster {
             });
             let scheduler = scheduler.await.context("the scheduler")?;
             let address = scheduler.address();
-            // They end with the runtime. Asked to stop, an executor would tell Ballista that the whole process does.
+            // They end with the runtime.
             tokio::spawn(scheduler.run(CancellationToken::new()));
             let mut health = Vec::new();
             for _ in 0..executors {

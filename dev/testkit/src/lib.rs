@@ -6,6 +6,7 @@
 //! removed at the end, also after a failure.
 #![allow(clippy::panic, clippy::expect_used, clippy::missing_panics_doc, reason = "a test support crate")]
 
+pub mod certificates;
 mod cleanup;
 mod cluster;
 mod http;
@@ -14,19 +15,22 @@ mod in_process;
 mod kafka;
 #[cfg(feature = "engine")]
 mod memory;
+pub mod ports;
 mod role;
 pub mod samples;
+mod secured;
 mod tcp;
 
 pub use cleanup::{TempDatabase, TempTopics, create_collection, fill_collection};
 pub use cluster::{Cluster, ClusterSettings};
-pub use http::{Answer, http};
+pub use http::{Answer, http, http_with};
 #[cfg(feature = "engine")]
 pub use in_process::InProcessCluster;
 pub use kafka::publish;
 #[cfg(feature = "engine")]
 pub use memory::MemoryConnector;
 pub use role::{Role, binary};
+pub use secured::{Authorized, SecuredKafka};
 pub use tcp::Proxy;
 
 use std::time::{Duration, Instant};

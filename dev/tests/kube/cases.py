@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Callable, Dict, Iterator, List, Tuple
 
-from manifests import render
+from manifests import program, render
 from manifests.objects import name, of_kind
-from shared_lib.program import ROOT, Problem
+from shared_lib.program import ROOT, Problem, run
 from shared_lib.program import until as until_within
 
 from .cluster import Cluster
@@ -25,6 +25,7 @@ def all_of(cluster: Cluster) -> Iterator[Case]:
         yield f"overlay {overlay}: applied again, nothing changes", lambda: again(cluster, overlay)
         yield f"overlay {overlay}: every controller makes its pods, under restricted Pod Security", lambda: pods(cluster, overlay)
         if overlay == "local":
+            yield "the Job's account makes the Secrets, once, and can read none", lambda: credentials(cluster)
             yield "kubectl scale deployment/executor --replicas=8, and down to 1", lambda: scale(cluster)
             yield "kubectl get -o wide", lambda: wide(cluster)
             yield "kubectl create job report --from=cronjob/report", lambda: report(cluster)
@@ -84,6 +85,37 @@ def pods(cluster: Cluster, overlay: str) -> None:
         return "; ".join([*short, *warnings[:3]])
 
     until(enough, missing)
+
+
+def credentials(cluster: Cluster) -> None:
+    """What the Job `credentials` does, by the binary from outside of a pod: with the token of its account, at this API server."""
+    binary = program.binary()
+    if not binary:
+        raise Problem("there is no binary of firesteel: run 'make build' first")
+    account = cluster.folder / "account"
+    account.mkdir(mode=0o700, exist_ok=True)
+    token = cluster.kubectl("--namespace", NAMESPACE, "create", "token", "credentials").strip()
+    (account / "token").write_text(token)
+    (account / "namespace").write_text(NAMESPACE)
+    (account / "ca.crt").write_text((cluster.folder / "certificates/apiserver.crt").read_text())
+    [job] = [item for item in of_kind(render.overlay("local"), "Job") if name(item) == "credentials"]
+    arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    make = [str(binary), *arguments, f"--api-server={cluster.url}", f"--service-account={account}"]
+    wanted = json.loads((ROOT / "k8s/made-secrets.json").read_text())
+    seen = []
+    for _ in range(2):
+        run(make, "the Secrets cannot be made")
+        found = {name(item): item for item in cluster.get("secrets", "--namespace", NAMESPACE)}
+        if {what: set(found[what]["data"]) for what in wanted} != {what: set(one["keys"]) for what, one in wanted.items()}:
+            raise Problem(f"there are {sorted(found)}")
+        seen.append({what: found[what]["metadata"]["resourceVersion"] for what in wanted})
+    if seen[0] != seen[1]:
+        raise Problem("the second time changed what was there")
+    who = f"system:serviceaccount:{NAMESPACE}:credentials"
+    for verb in ("get", "list", "delete", "update"):
+        said = cluster.kubectl("--namespace", NAMESPACE, "auth", "can-i", verb, "secrets", "--as", who, fails=True, streams=True)
+        if "no" not in said.split():
+            raise Problem(f"the account may {verb} Secrets: {said}")
 
 
 def scale(cluster: Cluster) -> None:

@@ -70,6 +70,7 @@ class Cluster:
         run(["openssl", "genrsa", "-out", str(key), "2048"], "a key for service accounts cannot be made (is openssl there?)")
         tokens = self._private("tokens.csv", f"{self.token},tester,tester,system:masters\n")
         here, peers, url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}", f"https://127.0.0.1:{port}"
+        self.url = url
         self._run(
             self.etcd,
             [f"--data-dir={self.folder / 'etcd'}", f"--listen-client-urls={here}", f"--advertise-client-urls={here}"]
@@ -125,8 +126,8 @@ class Cluster:
         if code is not None:
             raise Problem(f"{name} ended with {code}; its log, {log}, ends with:\n{tail(log)}")
 
-    def kubectl(self, *arguments: str, stdin: Optional[str] = None, fails: bool = False) -> str:
-        """Its output; where `fails`, the error that it has to end with."""
+    def kubectl(self, *arguments: str, stdin: Optional[str] = None, fails: bool = False, streams: bool = False) -> str:
+        """Its output; where `fails`, the error that it has to end with; where `streams`, both."""
         for name in self.children:
             self.alive(name)
         done = subprocess.run(
@@ -138,6 +139,8 @@ class Cluster:
             raise Problem(f"{what} went through, and was to be refused")
         if done.returncode and not fails:
             raise Problem(f"{what}: {done.stderr.strip()[:600]}")
+        if streams:
+            return f"{done.stdout} {done.stderr}"
         return done.stderr if fails else done.stdout
 
     def get(self, *arguments: str) -> List[Dict]:

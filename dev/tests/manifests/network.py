@@ -57,7 +57,7 @@ def edges(objects: List[Object]) -> List[str]:
     needed = {edge for edge in picture()["edges"] if edge.client in here and edge.server in here}
     findings = [f"{pod}: has no component" for pod in everyone if not pod.component]
     for pod in everyone:
-        if not any(pod.component in edge[:2] for edge in needed):
+        if not any(pod.component in edge[:2] for edge in needed) and pod.component not in picture()["outside"]:
             findings.append(f"{pod}: {pod.component} has no edge in the picture")
     for direction, verb in (("egress", "leave"), ("ingress", "enter")):
         allowed: Set[Edge] = set()
@@ -95,6 +95,9 @@ def policies(objects: List[Object]) -> List[str]:
                     findings.append(f"{who}: {peer['namespaceSelector']} is a namespace that nobody knows")
                 if not foreign and not chosen(peer, everyone):
                     findings.append(f"{who}: a peer selects no pod")
+                if foreign and space(peer) in picture()["visitors"]:
+                    if peer.get("podSelector", {}).get("matchLabels") != picture()["visitors"][space(peer)]:
+                        findings.append(f"{who}: lets in every pod of the namespace {space(peer)}")
                 if foreign and direction == "egress":
                     continue  # DNS: see `names`
                 for pod in chosen(peer, everyone) if direction == "egress" else subjects:
@@ -128,7 +131,7 @@ def visitors(objects: List[Object]) -> List[str]:
     wanted |= set() if any(pod.component == "producer" for pod in pods(objects)) else {(INVITED, "kafka", 9092)}
     kinds = {trigger["type"] for item in of_kind(objects, "ScaledObject") for trigger in item["spec"]["triggers"]}
     wanted |= {("keda", "kafka", 9092)} if "kafka" in kinds else set()
-    wanted |= {("keda", "scheduler", 50050)} if "metrics-api" in kinds else set()
+    wanted |= {("keda", "scheduler", 50054)} if "metrics-api" in kinds else set()
     open_to = set()
     for _, subjects, peers, ports in rules(objects, "ingress"):
         spaces = {space(peer) for peer in peers if "namespaceSelector" in peer}

@@ -125,9 +125,11 @@ def expand(text: str, values: Dict[str, str]) -> str:
     return re.sub(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)", lambda match: values.get(match[1], match[0]), text)
 
 
-def environment(container: Object, objects: List[Object], fields: Optional[Dict[str, str]] = None) -> Dict[str, str]:
+def environment(
+    container: Object, objects: List[Object], fields: Optional[Dict[str, str]] = None, secrets: Dict[str, Dict[str, str]] = {}
+) -> Dict[str, str]:
     """What a container finds in its environment. `fields`: what only a cluster knows, by its path; without it, `placeholder`
-    stands for that, and for what is nowhere."""
+    stands for that, and for what is nowhere. `secrets`: what Secrets hold."""
     found: Dict[str, str] = {}
     for source in container.get("envFrom", []):
         if "configMapRef" in source and (fields is not None or find(objects, "ConfigMap", source["configMapRef"]["name"])):
@@ -138,6 +140,8 @@ def environment(container: Object, objects: List[Object], fields: Optional[Dict[
             value = data(objects, origin["configMapKeyRef"]["name"]).get(origin["configMapKeyRef"]["key"], "")
         elif origin and fields is None:
             value = "placeholder"
+        elif origin and origin.get("secretKeyRef", {}).get("name") in secrets:
+            value = secrets[origin["secretKeyRef"]["name"]][origin["secretKeyRef"]["key"]]
         elif origin and "fieldRef" in origin:
             value = fields[origin["fieldRef"]["fieldPath"]]
         elif origin:

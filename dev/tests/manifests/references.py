@@ -1,4 +1,4 @@
-"""Names that have to lead somewhere: selectors, ports, volumes, ConfigMaps, Secrets, accounts, targets, claims, addresses."""
+"""Names that have to lead somewhere: selectors, ports, volumes, paths, ConfigMaps, Secrets, accounts, targets, claims, addresses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
-from .objects import Object, Pod, environment, find, matches, name, of_kind, pods, selected, selector_of, title
+from .objects import Object, Pod, environment, find, firesteel, matches, name, of_kind, pods, selected, selector_of, title
 
 # A host with at least one letter, and a port. Schemes, users and paths stand around it.
 ADDRESS = re.compile(r"(?<![\w.$)-])([a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*):(\d{2,5})\b(?!\.)")
+# An absolute path that begins a word or a value, and not one inside an address.
+PATH = re.compile(r"(?<![^\s=,&])/[\w.-][\w./-]*")
 # The API server, which is no object of ours.
 ELSEWHERE = {"kubernetes.default.svc"}
 
@@ -101,6 +103,35 @@ def volumes(objects: List[Object]) -> List[str]:
             if len(kinds) != 1:
                 findings.append(f"{pod}: the volume {volume['name']} is {' and '.join(kinds) or 'nothing'}")
     return findings
+
+
+def paths(objects: List[Object]) -> List[str]:
+    """A path in an argument, or in a setting of ours, lies in a volume that the container mounts, and is one of its files where
+    these are named: there is nothing of that kind in an image."""
+    findings = []
+    for pod in pods(objects):
+        given = {volume["name"]: volume for volume in pod.spec.get("volumes", [])}
+        for container in pod.containers():
+            texts = list(container.get("args", []))
+            if firesteel(container):
+                texts += [value for key, value in environment(container, objects).items() if key.startswith("FIRESTEEL_")]
+            mounts = [(mount["mountPath"], given.get(mount["name"], {})) for mount in container.get("volumeMounts", [])]
+            for path in (path for text in texts for path in PATH.findall(text)):
+                held = [(path[len(folder) :].strip("/"), volume) for folder, volume in mounts if f"{path}/".startswith(f"{folder}/")]
+                if not held:
+                    findings.append(f"{pod}/{container['name']}: {path} is in no volume that it mounts")
+                findings += [
+                    f"{pod}/{container['name']}: {path} is no file of the volume {volume['name']}"
+                    for inner, volume in held
+                    if inner and _files(volume) and inner not in _files(volume)
+                ]
+    return findings
+
+
+def _files(volume: Object) -> Set[str]:
+    """The files of a volume that names what it takes out of a Secret or a ConfigMap; of any other, nothing."""
+    source = volume.get("secret") or volume.get("configMap") or {}
+    return {item["path"] for item in source.get("items", [])}
 
 
 def configuration(objects: List[Object], secrets: Dict[str, Any]) -> List[str]:
@@ -197,7 +228,7 @@ def _texts(objects: List[Object]) -> Iterator[Tuple[str, str, List[int]]]:
                 if "LISTENERS" not in variable:
                     yield f"{who} {variable}", value, own
             for argument in container.get("args", []):
-                if argument.startswith("--") and "packages" not in argument and "image" not in argument:
+                if argument.startswith("--") and "image" not in argument:
                     yield who, argument, own
     for item in of_kind(objects, "ScaledObject"):
         for trigger in item["spec"]["triggers"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -47,14 +48,19 @@ def overlay(name: str) -> List[Object]:
 
 def with_component(base: str, component: str) -> List[Object]:
     """An overlay with one more component."""
+    lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization", "namespace: firesteel"]
+    lines += ["resources:", f"  - k8s/overlays/{base}", "components:", f"  - k8s/components/{component}"]
+    return written("\n".join(lines) + "\n", f"{base} with {component}")
+
+
+def written(text: str, what: str) -> List[Object]:
+    """A kustomization as somebody may write it, where `k8s/` at the beginning of a word is that of this tree."""
     with tempfile.TemporaryDirectory() as folder:
         # Where links are resolved, a relative path has to start from the folder's real name.
         here = Path(folder).resolve()
-        lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization", "namespace: firesteel"]
-        lines += ["resources:", f"  - {os.path.relpath(OVERLAYS / base, here)}"]
-        lines += ["components:", f"  - {os.path.relpath(COMPONENTS / component, here)}"]
-        (here / "kustomization.yaml").write_text("\n".join(lines) + "\n")
-        return load(run([kubectl(), "kustomize", folder], f"{base} with {component} cannot be rendered"))
+        tree = os.path.relpath(OVERLAYS.parent, here)
+        (here / "kustomization.yaml").write_text(re.sub(r"(?<![\w./])k8s/", f"{tree}/", text))
+        return load(run([kubectl(), "kustomize", folder], f"{what} cannot be rendered"))
 
 
 def load(text: str) -> List[Object]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
@@ -100,6 +101,13 @@ def _subjects(objects: List[Object]) -> Iterator[Tuple[str, str, str, Any]]:
         yield "pod", pod.kind, str(pod), pod.spec
         for container in pod.containers():
             yield "container", pod.kind, f"{pod}/{container['name']}", container
+            yield "text", pod.kind, f"{pod}/{container['name']} command line", _command_line(container)
+
+
+def _command_line(container: Object) -> str:
+    """An option and its value as one word, so that a rule about a text sees both."""
+    words = [*container.get("command", []), *container.get("args", [])]
+    return re.sub(r"(--[\w-]+) (?!-)", r"\1=", " ".join(words))
 
 
 def _texts(value: Any, path: str = "") -> Iterator[Tuple[str, str]]:

@@ -40,6 +40,20 @@ def arguments(objects: List[Object], program: Path) -> List[str]:
     return findings
 
 
+def schemes(objects: List[Object]) -> List[str]:
+    """Who asks a server by TLS trusts an authority, and who asks without trusts none: an authority alone makes a client use TLS."""
+    findings = []
+    for pod, container, variables in ours(objects):
+        for variable in ("FIRESTEEL_INFERENCE_URL", "FIRESTEEL_SCHEDULER"):
+            if role(container) in described().setting(variable, role(container))["commands"]:
+                address = described().value(container, variables, variable) or ""
+                trusts = described().value(container, variables, "FIRESTEEL_TLS_CA")
+                if address.startswith(("https://", "dfs://")) != bool(trusts):
+                    trusted = f"trusts {trusts}" if trusts else "trusts no authority"
+                    findings.append(f"{pod}/{container['name']}: asks {address}, and {trusted}")
+    return findings
+
+
 def listening(container: Object, variables: Dict[str, str]) -> List[Tuple[Port, int]]:
     """The ports that a container's arguments make the program listen on, with their numbers."""
     found = []
@@ -59,14 +73,25 @@ def ports(objects: List[Object]) -> List[str]:
             findings.append(f"{who}: {role(container) or 'nothing'} is no subcommand that has pods")
             continue
         named = {port["containerPort"] for port in container.get("ports", [])}
-        listens = {number for _, number in listening(container, variables)}
+        # What listens on the loopback is for a neighbour in the pod, and is named to nobody.
+        inward = {
+            port["setting"] for port in what["ports"]
+            if port["address"] and (described().value(container, variables, port["setting"]) or "").startswith("127.0.0.1:")
+        }
+        listens = {number for port, number in listening(container, variables) if port["setting"] not in inward}
         if named != listens:
             findings.append(f"{who}: names the ports {sorted(named)} and listens on {sorted(listens)}")
         # No default reaches beyond the loopback, so it has to be said.
         bound = [port["setting"] for port in what["ports"] if port["address"]] + ([what["bind"]] if what["bind"] else [])
+        bound = [setting for setting in bound if setting not in inward or not beside(pod, container)]
         hosts = {described().value(container, variables, variable) for variable in bound} - {None}
         findings += [f"{who}: listens on {one} only" for one in sorted(hosts) if not one.startswith("0.0.0.0")]
     return findings
+
+
+def beside(pod: Pod, container: Object) -> bool:
+    """Whether another container of the pod, one of ours as well, can be what this one listens for."""
+    return any(firesteel(other) and other is not container for other in pod.spec["containers"])
 
 
 def probes(objects: List[Object]) -> List[str]:
@@ -119,9 +144,14 @@ def grace(objects: List[Object]) -> List[str]:
 
 
 def measured(objects: List[Object]) -> List[Tuple[Pod, int]]:
-    """The ports on which pods that run on serve metrics of ours."""
-    lasting = [one for one in ours(objects) if one[0].kind in LASTING and role(one[1]) in described().roles]
-    return [(pod, number) for pod, one, variables in lasting for port, number in listening(one, variables) if port["metrics"]]
+    """The ports on which pods that run on serve metrics of ours. Where the port of health has them, no other is to be asked."""
+    found = []
+    for pod, one, variables in ours(objects):
+        if pod.kind in LASTING and role(one) in described().roles:
+            serving = [(port["setting"], number) for port, number in listening(one, variables) if port["metrics"]]
+            health = [(setting, number) for setting, number in serving if "HEALTH" in setting]
+            found += [(pod, number) for _, number in health or serving]
+    return found
 
 
 def scraping(objects: List[Object]) -> List[str]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from typing import List, Optional
 
 from image_lib.cli import REGISTRY, version
 from image_lib.store import Store
 from manifests import render
 from shared_lib.program import Problem, cases, dev_dir, ended, require
+from shared_lib.program import run as run_program
 
 from . import images, machine
-from .plan import plan
+from .plan import Secrets, plan
 from .scenario import Scenario
 
 OVERLAY = "local"
@@ -22,9 +24,22 @@ the report comes out; executors are scaled from one to three, and one is killed 
 end but the logs, in .dev/pods."""
 
 
+def made() -> Secrets:
+    """What the Job `credentials` makes in a cluster, by the binary that went into the image. Once: what is planned again is the same."""
+    binary, folder = dev_dir() / "image/builder/out/firesteel", dev_dir() / "pods/credentials"
+    if os.environ.get(machine.INSIDE) != "1":
+        shutil.rmtree(folder, ignore_errors=True)
+        if not binary.is_file():
+            raise Problem("there is no image to run: run 'dev/image --local' first")
+        run_program([str(binary), "make-credentials", "--dir", str(folder)], "no tokens and certificates can be made")
+    secrets = {path.name: {file.name: file.read_text() for file in path.iterdir()} for path in folder.iterdir()}
+    return {f"firesteel-{name}": files for name, files in secrets.items()}
+
+
 def run(install: bool) -> int:
     store = Store()
-    planned = plan(render.overlay(OVERLAY), {"executor": 3}, str(dev_dir() / "pods/volumes"))
+    secrets = made()
+    planned = plan(render.overlay(OVERLAY), {"executor": 3}, str(dev_dir() / "pods/volumes"), secrets)
     if os.environ.get(machine.INSIDE) != "1":
         # podman looks for netavark in a folder of its own.
         programs = ["podman", "crun", "catatonit", "/usr/lib/podman/netavark", "buildah", "ip", "iptables", "unshare"]
@@ -37,7 +52,7 @@ def run(install: bool) -> int:
     machine.enter()
     with machine.Machine(store) as here:
         machine.feasible(here, f"firesteel:{version()}")
-        return cases(Scenario(here, planned).steps(), go_on=False)
+        return cases(Scenario(here, planned, secrets).steps(), go_on=False)
 
 
 def main(argv: Optional[List[str]] = None) -> int:

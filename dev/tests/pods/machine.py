@@ -77,6 +77,9 @@ class Machine:
             Path(path).chmod(0o777)
             for name, text in files.items():
                 (Path(path) / name).write_text(text)
+                if path in pod.private:
+                    (Path(path) / name).chmod(0o600)
+                    os.chown(Path(path) / name, pod.private[path], -1)
         manifest = self.folder / f"{pod.name}.json"
         manifest.write_text(json.dumps(pod.manifest, indent=1))
         self.containers[pod.name] = f"{pod.name}-{pod.manifest['spec']['containers'][0]['name']}"

@@ -17,6 +17,7 @@ from manifests.objects import Object, Pod, data, environment, expand, matches, n
 NETWORK = "10.89.7"
 INDEX = "apps.kubernetes.io/pod-index"
 Row = Tuple[Pod, str, int]  # template, the pod's name, its number
+Secrets = Dict[str, Dict[str, str]]
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Planned:
     address: str
     manifest: Object
     folders: Dict[str, Dict[str, str]] = field(default_factory=dict)
+    # Those of Secrets, which nobody but the pod's user may look into.
+    private: Dict[str, int] = field(default_factory=dict)
 
 
 def names(objects: List[Object], replicas: Dict[str, int]) -> List[Row]:
@@ -47,12 +50,12 @@ def addresses(planned: List[Row]) -> Dict[str, str]:
     return {what: f"{NETWORK}.{10 + number}" for number, (_, what, _) in enumerate(by_name)}
 
 
-def plan(objects: List[Object], replicas: Dict[str, int], folder: str) -> List[Planned]:
-    """All pods; `folder` is where their volumes will be."""
+def plan(objects: List[Object], replicas: Dict[str, int], folder: str, secrets: Secrets = {}) -> List[Planned]:
+    """All pods; `folder` is where their volumes will be, `secrets` what Secrets hold, by name and key."""
     rows = names(objects, replicas)
     where = addresses(rows)
     hosts = aliases(objects, rows, where)
-    return [planned(objects, row, where[row[1]], hosts, f"{folder}/{row[1]}") for row in rows]
+    return [planned(objects, row, where[row[1]], hosts, f"{folder}/{row[1]}", secrets) for row in rows]
 
 
 def aliases(objects: List[Object], rows: List[Row], where: Dict[str, str]) -> Dict[str, List[str]]:
@@ -73,7 +76,7 @@ def aliases(objects: List[Object], rows: List[Row], where: Dict[str, str]) -> Di
     return hosts
 
 
-def planned(objects: List[Object], row: Row, address: str, hosts: Dict[str, List[str]], folder: str) -> Planned:
+def planned(objects: List[Object], row: Row, address: str, hosts: Dict[str, List[str]], folder: str, secrets: Secrets) -> Planned:
     pod, what, number = row
     labels = {**pod.labels, INDEX: str(number)} if pod.kind == "StatefulSet" else dict(pod.labels)
     fields = {"metadata.name": what, "metadata.namespace": pod.owner["metadata"].get("namespace", "default"), "status.podIP": address}
@@ -81,9 +84,11 @@ def planned(objects: List[Object], row: Row, address: str, hosts: Dict[str, List
     found = Planned(what, address, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": what, "labels": labels}})
     claims = [{"name": item["metadata"]["name"]} for item in pod.owner["spec"].get("volumeClaimTemplates", [])]
     volumes = [*pod.spec.get("volumes", []), *claims]
-    for volume in volumes:
-        found.folders[f"{folder}/{volume['name']}"] = files(objects, volume)
     security = pod.spec.get("securityContext", {})
+    for volume in volumes:
+        found.folders[f"{folder}/{volume['name']}"] = files(objects, volume, secrets)
+        if "secret" in volume:
+            found.private[f"{folder}/{volume['name']}"] = security.get("runAsUser", 0)
     spec = found.manifest["spec"] = {
         "hostname": what,
         # Its own address comes last.
@@ -97,16 +102,16 @@ def planned(objects: List[Object], row: Row, address: str, hosts: Dict[str, List
     }
     for kind in ("containers", "initContainers"):
         if pod.spec.get(kind):
-            spec[kind] = [container(objects, one, fields) for one in pod.spec[kind]]
+            spec[kind] = [container(objects, one, fields, secrets) for one in pod.spec[kind]]
     return found
 
 
-def container(objects: List[Object], given: Object, fields: Dict[str, str]) -> Object:
+def container(objects: List[Object], given: Object, fields: Dict[str, str], secrets: Secrets) -> Object:
     kept = ("name", "image", "command", "args", "volumeMounts", "workingDir", "securityContext")
     found = {key: copy.deepcopy(given[key]) for key in kept if key in given}
     found.get("securityContext", {}).pop("seccompProfile", None)
     found["imagePullPolicy"] = "Never"
-    values = environment(given, objects, fields)
+    values = environment(given, objects, fields, secrets)
     found["env"] = [{"name": key, "value": value} for key, value in values.items()]
     for key in ("command", "args"):
         if key in found:
@@ -114,9 +119,13 @@ def container(objects: List[Object], given: Object, fields: Dict[str, str]) -> O
     return found
 
 
-def files(objects: List[Object], volume: Object) -> Dict[str, str]:
+def files(objects: List[Object], volume: Object, secrets: Secrets) -> Dict[str, str]:
     if "configMap" in volume:
         return dict(data(objects, volume["configMap"]["name"]))
+    if volume.get("secret", {}).get("secretName") in secrets:
+        held = secrets[volume["secret"]["secretName"]]
+        items = volume["secret"].get("items") or [{"key": key, "path": key} for key in held]
+        return {item["path"]: held[item["key"]] for item in items}
     unknown = set(volume) - {"name", "emptyDir", "persistentVolumeClaim"}
     if unknown:
         raise ValueError(f"the volume {volume['name']} is a {', '.join(unknown)}, which is not understood here")

@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import socket
+import ssl
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Callable, Dict, List, Set
@@ -19,7 +21,7 @@ from image_lib.verify import answers
 from shared_lib.program import Problem, until
 
 from .machine import Machine
-from .plan import Planned
+from .plan import Planned, Secrets
 
 STARTS = 180.0
 IMAGES = 4000
@@ -27,8 +29,10 @@ DOCUMENTS = 2_000_000
 
 
 class Scenario:
-    def __init__(self, machine: Machine, pods: List[Planned]):
+    def __init__(self, machine: Machine, pods: List[Planned], secrets: Secrets):
         self.machine = machine
+        self.token = secrets["firesteel-access"]["reader"]
+        self.trust = ssl.create_default_context(cadata=secrets["firesteel-ca"]["ca.crt"])
         self.pods = {pod.name: pod for pod in pods}
 
     def steps(self) -> List[tuple]:
@@ -36,13 +40,14 @@ class Scenario:
             ("Kafka and MongoDB serve, and the replica set is made", self.servers),
             ("scheduler, executor, inference and both consumers run", self.firesteel),
             (f"the producer's {IMAGES} images are in the report", self.demo),
+            ("who has no token gets no answer, nor who speaks in plain text", self.closed),
             ("two more executors register", self.scale),
             ("an executor is killed during a report, and the report is right", self.kill),
             ("whoever is asked to stop ends well", self.drain),
         ]
 
-    def address(self, pod: str, port: int) -> str:
-        return f"http://{self.pods[pod].address}:{port}"
+    def address(self, pod: str, port: int, scheme: str = "http") -> str:
+        return f"{scheme}://{self.pods[pod].address}:{port}"
 
     def servers(self) -> None:
         for name in ("kafka-0", "mongodb-0"):
@@ -55,7 +60,7 @@ class Scenario:
         names = ["scheduler-0", "executor-0", "inference-0", "consume-images-0", "consume-predictions-0"]
         for name in names:
             self.machine.start(self.pods[name])
-        self._until("scheduler-0", lambda: answers(self.address("scheduler-0", 50050) + "/readyz"))
+        self._until("scheduler-0", lambda: answers(self.address("scheduler-0", 50054) + "/readyz"))
         self._until("executor-0", lambda: answers(self.address("executor-0", 50053) + "/readyz"))
         self._until("inference-0", lambda: _open(self.pods["inference-0"].address, 50060))
         for name in names:
@@ -145,9 +150,28 @@ class Scenario:
 
     def _scheduler(self, route: str) -> Dict:
         # Nothing outside is asked for anything, whatever the environment says of proxies.
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(self.address("scheduler-0", 50050) + route, timeout=10) as answer:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.trust))
+        asked = urllib.request.Request(
+            self.address("scheduler-0", 50050, "https") + route, headers={"Authorization": f"Bearer {self.token}"}
+        )
+        with direct.open(asked, timeout=10) as answer:
             return json.load(answer)
+
+    def closed(self) -> None:
+        """Whoever shows no token gets no answer, and in plain text there is none at all."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.trust))
+        try:
+            direct.open(self.address("scheduler-0", 50050, "https") + "/api/executors", timeout=10).close()
+            raise Problem("the scheduler answers without a token")
+        except urllib.error.HTTPError as error:
+            if error.code != 401:
+                raise Problem(f"the scheduler answers {error.code} without a token") from error
+        for pod, port in (("scheduler-0", 50050), ("executor-0", 50051), ("executor-0", 50052), ("inference-0", 50060)):
+            try:
+                direct.open(self.address(pod, port), timeout=10).close()
+            except OSError:
+                continue
+            raise Problem(f"{pod} answers on {port} in plain text")
 
     def _executors(self) -> Set[str]:
         return {one["id"] for one in self._scheduler("/api/executors")}

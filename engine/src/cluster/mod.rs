@@ -15,11 +15,13 @@
 mod config;
 mod embedded;
 mod executor;
+mod exposure;
+mod identity;
 mod net;
 mod scheduler;
 mod served;
 
-pub use config::{DEFAULT_SCHEDULER_PORT, ExecutorConfig, MemoryLimit, SchedulerConfig};
+pub use config::{DEFAULT_SCHEDULER_PORT, ExecutorConfig, MemoryLimit, Mismatch, SchedulerConfig};
 pub use executor::Executor;
 pub use scheduler::Scheduler;
 pub use served::Served;

@@ -2,15 +2,17 @@
 //!
 //! Every socket has Nagle's algorithm off: with it each answer waits 40 ms for an acknowledgement, and a query needs a
 //! dozen answers. Outgoing connections are dialled by [`firesteel_common::net`], which refuses a socket that is connected
-//! to itself.
+//! to itself, speaks TLS and sends the credential.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use firesteel_common::net::dial;
+use ballista_core::extension::EndpointOverrideFn;
+use firesteel_common::error::root_cause;
+use firesteel_common::net::Dialer;
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{ConfigField, Error, Result};
@@ -44,16 +46,6 @@ pub(super) async fn listen(
     })
 }
 
-/// Returns a port of `host` that is free now, for a service of Ballista that binds the port itself.
-pub(super) fn free_port(host: &str) -> io::Result<u16> {
-    Ok(std::net::TcpListener::bind((host, 0))?.local_addr()?.port())
-}
-
-/// Returns the connections that `listener` accepts, for a tonic server.
-pub(super) fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
-}
-
 /// Sets the timeouts and the keepalive that every connection within the cluster has.
 pub(super) fn limited(endpoint: Endpoint) -> Endpoint {
     endpoint
@@ -64,10 +56,15 @@ pub(super) fn limited(endpoint: Endpoint) -> Endpoint {
         .keep_alive_while_idle(true)
 }
 
-/// Opens a channel to `url`, which reconnects by itself and refuses to connect to itself.
-pub(super) async fn connect(url: &str) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = limited(Endpoint::from_shared(url.to_owned())?);
-    endpoint.connect_with_connector(tower::service_fn(dial)).await
+/// Opens a channel to `url`, which reconnects by itself and refuses to connect to itself. An error is the innermost cause.
+pub(super) async fn connect(dialer: &Dialer, url: &str) -> Result<Channel, String> {
+    let endpoint = dialer.endpoint(url).map_err(|error| error.to_string())?;
+    dialer.connect(&limited(endpoint)).await.map_err(|error| root_cause(&error))
+}
+
+/// Returns what gives an endpoint of Ballista the timeouts, TLS and the credential of `dialer`.
+pub(super) fn customize(dialer: Dialer) -> EndpointOverrideFn {
+    Arc::new(move |endpoint| Ok(dialer.prepare(endpoint, limited)?))
 }
 
 /// Formats host and port as in a URL.

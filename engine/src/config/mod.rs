@@ -3,6 +3,7 @@
 //! Credentials stay here. A plan or a session setting carries only the *name* of a connection; each process
 //! looks the name up in the registry that it built from its own [`Config`].
 
+mod files;
 mod partitioner;
 mod read_mode;
 mod write;
@@ -12,13 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use firesteel_common::kafka::KafkaConfig;
+pub use firesteel_common::net::Dialer;
 pub use firesteel_common::secret::MongoUri;
 
+pub use self::files::FileAccess;
 pub use self::partitioner::Partitioner;
 pub use self::read_mode::ReadMode;
 pub use self::write::{Acknowledgement, WriteConcern, WriteConfig};
 use crate::connectors::connector::Connector;
 use crate::functions::Functions;
+use crate::limits::SqlLimits;
 
 /// The name under which plans refer to the connections of [`Config::mongodb`] and [`Config::kafka`].
 pub const DEFAULT_CONNECTION: &str = "default";
@@ -28,6 +32,8 @@ pub const DEFAULT_CONNECTION: &str = "default";
 pub struct Config {
     /// The MongoDB server behind the table `predictions`.
     pub mongodb: MongoConnection,
+    /// The databases of that server that tables may be in, besides its own.
+    pub databases: Vec<String>,
     /// The Kafka brokers behind the tables `images` and `predictions_topic`.
     pub kafka: KafkaConfig,
     /// The topics behind these tables.
@@ -41,16 +47,24 @@ pub struct Config {
     pub scan: ScanConfig,
     /// Where cached tables are kept.
     pub cache: CacheConfig,
+    /// Which files of the machine SQL may read and write.
+    pub files: FileAccess,
+    /// How much one statement may ask for.
+    pub limits: SqlLimits,
     /// How MongoDB collections are written.
     pub write: WriteConfig,
     /// How long a server may take to answer at first before it counts as unreachable.
     pub connect_timeout: Duration,
+    /// How long a query that only reads waits for a scheduler that went away while it ran.
+    pub reconnect: Duration,
     /// Functions of the program, which scheduler and executors have to know as well: those of the embedded engine do, and
     /// those of a cluster do where they run with the same configuration.
     pub functions: Functions,
     /// Connectors of the program, besides those for MongoDB, Kafka and cached tables. Scheduler and executors have to know
     /// the same ones.
     pub connectors: Vec<Arc<dyn Connector>>,
+    /// How a session reaches its cluster: by TLS or not, and with which token.
+    pub dialer: Dialer,
 }
 
 impl Config {
@@ -84,16 +98,21 @@ impl Default for Config {
                 uri: "mongodb://localhost:27017".into(),
                 database: "firesteel".to_owned(),
             },
+            databases: Vec::new(),
             kafka: KafkaConfig::default(),
             topics: KafkaTopics::default(),
             vcores: None,
             partitions: None,
             scan: ScanConfig::default(),
             cache: CacheConfig::default(),
+            files: FileAccess::default(),
+            limits: SqlLimits::default(),
             write: WriteConfig::default(),
             connect_timeout: Duration::from_secs(5),
+            reconnect: Duration::from_secs(30),
             functions: Functions::default(),
             connectors: Vec::new(),
+            dialer: Dialer::default(),
         }
     }
 }
@@ -121,6 +140,9 @@ impl Default for KafkaTopics {
         Self { images: "images".to_owned(), predictions: "predictions".to_owned() }
     }
 }
+
+/// The most partitions of a scan.
+pub(crate) const MOST_PARTS: u64 = 10_000;
 
 /// How a MongoDB collection is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,12 +189,26 @@ pub struct CacheConfig {
     pub folder: PathBuf,
     /// How many bytes of cached columns a process keeps in memory; 0: none.
     pub memory_bytes: usize,
+    /// How many bytes the files of one session may have. `None`: no limit.
+    pub session_bytes: Option<u64>,
 }
 
 impl Default for CacheConfig {
+    /// A folder of this user's own in the system's folder for temporary files.
     fn default() -> Self {
-        Self { folder: std::env::temp_dir().join("firesteel-cache"), memory_bytes: 1 << 30 }
+        Self { folder: std::env::temp_dir().join(own_folder()), memory_bytes: 1 << 30, session_bytes: None }
     }
+}
+
+/// The name of this user's folder: that of another one could not be written, and is not trusted.
+#[cfg(unix)]
+fn own_folder() -> String {
+    format!("firesteel-cache-{}", rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn own_folder() -> String {
+    "firesteel-cache".to_owned()
 }
 
 #[cfg(test)]

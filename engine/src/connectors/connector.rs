@@ -32,6 +32,8 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use prost::Message as _;
 
+use crate::SqlLimits;
+use crate::limits::check_plan;
 use crate::wire::damaged;
 
 /// A table factory, and the word behind `STORED AS` that it is for.
@@ -159,6 +161,8 @@ impl<'a> TableDecoder<'a> {
 
     /// The plan in bytes of [`TableEncoder::plan`].
     pub fn plan(&self, bytes: &[u8]) -> Result<LogicalPlan> {
+        // It may come from a client, inside of another plan, where it was seen as bytes alone.
+        check_plan(bytes, &SqlLimits { depth: SqlLimits::DEEPEST, ..SqlLimits::default() })?;
         LogicalPlanNode::try_decode(bytes)?.try_into_logical_plan(self.context, self.codec)
     }
 }

@@ -8,6 +8,8 @@
 pub(crate) mod cache;
 pub(crate) mod connector;
 pub(crate) mod descriptors;
+pub(crate) mod file_tables;
+pub(crate) mod files;
 pub(crate) mod kafka;
 pub(crate) mod metrics;
 pub(crate) mod mongodb;
@@ -27,6 +29,7 @@ pub use self::connector::{
     TableEncoder,
 };
 pub use self::descriptors::{Execution, Input, Operator, OperatorExec, one_input};
+use self::files::FileStores;
 use self::kafka::Kafka;
 pub use self::metrics::{BYTES_SCANNED, bytes_scanned};
 use self::mongodb::MongoDb;
@@ -54,7 +57,13 @@ impl Connectors {
             list.retain(|known| known.name() != added.name());
             list.push(Arc::clone(added));
         }
-        Self { list, functions: config.functions.clone(), slots: shared.slots }
+        Self {
+            list,
+            functions: config.functions.clone(),
+            slots: shared.slots,
+            files: Arc::new(FileStores::new(&config.files)),
+            limits: config.limits,
+        }
     }
 }
 

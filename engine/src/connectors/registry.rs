@@ -10,7 +10,9 @@ use datafusion::logical_expr::LogicalPlan;
 use tokio::runtime::Handle;
 
 use super::connector::Connector;
+use super::files::FileStores;
 use crate::functions::Functions;
+use crate::limits::SqlLimits;
 use crate::slots::Slots;
 use crate::{Error, Result};
 
@@ -29,6 +31,8 @@ pub(crate) struct Connectors {
     pub(super) list: Vec<Arc<dyn Connector>>,
     pub(super) functions: Functions,
     pub(super) slots: Slots,
+    pub(super) files: Arc<FileStores>,
+    pub(super) limits: SqlLimits,
 }
 
 /// A connection that a plan reads through.
@@ -64,6 +68,16 @@ impl Connectors {
     /// How many tasks the cluster runs at once: set by who watches the executors, asked by who plans a scan.
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// The files that plans may have in this process.
+    pub(crate) fn files(&self) -> &Arc<FileStores> {
+        &self.files
+    }
+
+    /// How much one request may ask this process for.
+    pub(crate) fn limits(&self) -> &SqlLimits {
+        &self.limits
     }
 
     /// The functions that the program registered.

@@ -12,7 +12,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use tonic::{Code, Status};
 
-use super::{Error, messages, wire};
+use super::{ConfigField, Error, disk, messages, wire};
 
 /// What Ballista writes before the cause of a failed job.
 const LAYERS: [&str; 6] = [
@@ -25,7 +25,7 @@ const LAYERS: [&str; 6] = [
 ];
 
 /// The beginnings of what Ballista and tonic write, by `Debug`, of a peer that cannot be reached or went away.
-const LOST_PEER: [&str; 7] = [
+const LOST_PEER: [&str; 9] = [
     "GrpcConnectionError(\"",
     "FetchFailed(\"",
     "TonicError(tonic::transport::Error(",
@@ -33,10 +33,21 @@ const LOST_PEER: [&str; 7] = [
     "Status { code: Unavailable",
     "Status { code: Unknown, message: \"transport error\"",
     "Status { code: Unknown, message: \"Service was not ready: transport error\"",
+    "Status { code: Unknown, message: \"h2 protocol error: ",
+    "Status { code: Internal, message: \"h2 protocol error: ",
 ];
 
-/// The same by `Display`: so the client tells the end of the stream of a job's states.
-const LOST_STREAM: &str = "code: 'Unknown error', message: \"transport error\"";
+/// The beginnings of what tonic writes, by `Debug`, of a server that does not accept who asks.
+const REFUSALS: [&str; 2] =
+    ["Status { code: Unauthenticated, message: \"", "Status { code: PermissionDenied, message: \""];
+
+/// The same by `Display`, and in words: so the client tells the end of the stream of a job's states.
+const LOST_STREAM: [&str; 4] = [
+    "code: 'Unknown error', message: \"transport error\"",
+    "code: 'Unknown error', message: \"h2 protocol error: ",
+    "code: 'Internal error', message: \"h2 protocol error: ",
+    "Stream closed without job completing",
+];
 
 /// The error in the text by which Ballista's client reports a failed job, `Job ID failed: …`.
 pub(super) fn failed_job(text: &str) -> Error {
@@ -50,6 +61,20 @@ pub(super) fn failed_job(text: &str) -> Error {
         _ if is_lost_peer(cause) || is_lost_stage(cause) => Error::LostWork { message: cause.to_owned() },
         _ => Error::Job { message: wire::readable(cause) },
     }
+}
+
+/// The refusal in the text by which Ballista's client reports that the scheduler does not do what it was asked to.
+pub(super) fn refusal(text: &str) -> Option<Error> {
+    let quoted = REFUSALS.iter().find_map(|start| text.strip_prefix(start))?;
+    let (mut message, mut characters) = (String::new(), quoted.chars());
+    while let Some(next) = characters.next() {
+        match next {
+            '"' => return Some(Error::Refused { role: "the scheduler", message }),
+            '\\' => message.extend(characters.next()),
+            other => message.push(other),
+        }
+    }
+    None
 }
 
 /// The text behind the words that Ballista puts before it.
@@ -76,7 +101,7 @@ fn cause(text: &str) -> &str {
 }
 
 fn is_lost_peer(text: &str) -> bool {
-    text.starts_with(LOST_STREAM)
+    LOST_STREAM.iter().any(|start| text.starts_with(start))
         || LOST_PEER.iter().any(|start| text.starts_with(start))
         || text.strip_prefix("GrpcError(").is_some_and(is_lost_peer)
 }
@@ -155,6 +180,11 @@ fn is_lost_connection(status: &Status) -> bool {
 /// DataFusion's becomes data, and what Ballista itself acts on stays as it is.
 pub(crate) fn failed_task(error: DataFusionError) -> DataFusionError {
     let root = root(&error);
+    if Error::carried(&error).is_none() && disk::is_full(root) {
+        let message = root.strip_backtrace();
+        let full = Error::ScratchFull { setting: ConfigField::ExecutorScratch, message };
+        return DataFusionError::External(Box::new(wire::Carried(full)));
+    }
     // By the scheduler.
     let is_tried_again = matches!(root, DataFusionError::IoError(_));
     if let DataFusionError::External(source) = root
@@ -187,12 +217,24 @@ mod tests {
     use datafusion::sql::sqlparser::parser::ParserError;
 
     use super::*;
-    use crate::ConfigField;
 
     /// How a task's failure is told to the client: by the executor, the scheduler, and Ballista's client.
     fn told(failed: FailedTask) -> Error {
         let text = format!("Job 4fYz failed: Job failed due to stage 2 failed: {}\n", failed.error);
         Error::from(DataFusionError::Execution(text))
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_scheduler() {
+        let status = Status::permission_denied("this takes \"writer\" (access.tokens)");
+        let told = Error::from(DataFusionError::Execution(format!("{status:?}")));
+        assert!(matches!(&told, Error::Refused { message, .. } if message == status.message()), "{told}");
+        assert_eq!(told.fields(), [ConfigField::AccessTokens]);
+        for other in
+            [Status::internal("no"), Status::not_found("Status { code: PermissionDenied, message: \"")]
+        {
+            assert!(refusal(&format!("{other:?}")).is_none(), "{other}");
+        }
     }
 
     /// The same where the scheduler has given up a task that failed too often.
@@ -308,6 +350,10 @@ mod tests {
             format!("{:?}", Status::unknown("transport error")),
             format!("{:?}", Status::unknown("Service was not ready: transport error")),
             Status::unknown("transport error").to_string(),
+            "Stream closed without job completing".to_owned(),
+            // A scheduler that was killed.
+            Status::unknown("h2 protocol error: error reading a body from connection").to_string(),
+            format!("{:?}", Status::internal("h2 protocol error: http2 error")),
             "Job 7 failed: Job failed due to stage 2 failed: Stage 2 has failed 4 times, most recent failure reason: \
              \"Status { code: Unavailable }\""
                 .to_owned(),

@@ -18,10 +18,32 @@ impl Error {
         let source: &(dyn StdError + 'static) = match ballista::root(error) {
             DataFusionError::External(source) => source.as_ref(),
             DataFusionError::IoError(error) => error.get_ref()?,
+            // A file that is refused is told by its store, through whatever reads the file's format.
+            DataFusionError::ObjectStore(error) => return in_layers(error.as_ref()),
+            DataFusionError::ParquetError(error) => return in_layers(error.as_ref()),
             _ => return None,
         };
-        source.downcast_ref::<Carried>().map(|carried| &carried.0).or_else(|| source.downcast_ref())
+        ours(source)
     }
+
+    /// The error as the source of another library's.
+    pub(crate) fn into_source(self) -> Boxed {
+        Box::new(Carried(self))
+    }
+
+    /// The same error anew, where it can travel; one that is shared cannot be moved.
+    fn again(&self) -> Option<Self> {
+        wire::decode(&wire::encode(self))
+    }
+}
+
+fn ours<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    source.downcast_ref::<Carried>().map(|carried| &carried.0).or_else(|| source.downcast_ref())
+}
+
+/// The error of ours that one of another library's comes from.
+fn in_layers<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    std::iter::successors(Some(error), |error| (*error).source()).find_map(ours)
 }
 
 /// The error of ours in a box, or the box.
@@ -58,12 +80,19 @@ impl From<DataFusionError> for Error {
                 Self::from(*inner)
             }
             // Ballista's client makes a text of all that the scheduler tells it.
-            DataFusionError::Execution(text) => match wire::decode(&text) {
-                Some(ours) => ours,
-                None if text.starts_with("Job ") => ballista::failed_job(&text),
-                None => Self::Query(DataFusionError::Execution(text)),
+            DataFusionError::Execution(text) => {
+                match wire::decode(&text).or_else(|| ballista::refusal(&text)) {
+                    Some(ours) => ours,
+                    None if text.starts_with("Job ") => ballista::failed_job(&text),
+                    None => Self::Query(DataFusionError::Execution(text)),
+                }
+            }
+            other => match Self::carried(&other) {
+                Some(refused @ Self::FileRefused { .. }) => {
+                    refused.again().unwrap_or_else(|| Self::Query(other))
+                }
+                _ => Self::Query(other),
             },
-            other => Self::Query(other),
         }
     }
 }

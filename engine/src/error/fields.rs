@@ -4,6 +4,8 @@
 //! that asks its reader to change something has a [`ConfigField`] and names it in its message; a program with a command
 //! line of its own turns the field into what its users type.
 
+use firesteel_common::net::DialError;
+
 use super::{ConfigField, Error};
 
 impl Error {
@@ -18,9 +20,31 @@ impl Error {
             Self::Unreachable { setting, .. }
             | Self::InvalidSetting { setting, .. }
             | Self::CacheFile { setting, .. }
+            | Self::ScratchFull { setting, .. }
+            | Self::FileRefused { setting, .. }
+            | Self::OverLimit { setting, .. }
+            | Self::DatabaseRefused { setting, .. }
             | Self::Folder { setting, .. } => vec![*setting],
             Self::Listen { host, port, .. } => vec![*port, *host],
             Self::UnknownTopic { .. } => vec![ConfigField::KafkaBootstrap],
+            Self::Exposed { host, .. } => vec![
+                ConfigField::AccessTokens,
+                ConfigField::AccessClusterSecret,
+                *host,
+                ConfigField::AccessInsecure,
+            ],
+            Self::Dial { source: DialError::Exposed { .. }, .. } => {
+                vec![ConfigField::TlsCa, ConfigField::AccessInsecure]
+            }
+            Self::Dial { source: DialError::NoAuthority { .. }, .. } => vec![ConfigField::TlsCa],
+            // The server names the field that its clients set.
+            Self::Refused { message, .. } => {
+                // One name may be the beginning of another.
+                let named = |field: &ConfigField| {
+                    [",", ")", " "].iter().any(|end| message.contains(&format!("({field}{end}")))
+                };
+                ConfigField::ALL.iter().copied().filter(named).collect()
+            }
             Self::NoExecutors { .. } => vec![ConfigField::SchedulerNoExecutorsGrace],
             Self::InvalidOption { fields, .. } => fields.clone(),
             _ => Vec::new(),
@@ -46,6 +70,10 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use firesteel_common::access::Refusal;
+
     use super::*;
 
     #[test]
@@ -70,6 +98,22 @@ mod tests {
                 vec![ConfigField::CacheFolder],
             ),
             (
+                Error::ScratchFull { setting: ConfigField::ExecutorScratch, message: text() },
+                vec![ConfigField::ExecutorScratch],
+            ),
+            (
+                Error::FileRefused { path: text(), setting: ConfigField::FilesWrite },
+                vec![ConfigField::FilesWrite],
+            ),
+            (
+                Error::DatabaseRefused { database: text(), setting: ConfigField::MongodbDatabases },
+                vec![ConfigField::MongodbDatabases],
+            ),
+            (
+                Error::OverLimit { what: text(), most: 7, setting: ConfigField::LimitsSqlDepth },
+                vec![ConfigField::LimitsSqlDepth],
+            ),
+            (
                 Error::Folder { setting: ConfigField::ExecutorWorkDir, path: text(), message: text() },
                 vec![ConfigField::ExecutorWorkDir],
             ),
@@ -88,6 +132,31 @@ mod tests {
             (
                 Error::server_in_option("bootstrap", "brokers are elsewhere", &[ConfigField::KafkaBootstrap]),
                 vec![ConfigField::KafkaBootstrap],
+            ),
+            (
+                Error::Exposed {
+                    role: "the scheduler",
+                    address: SocketAddr::from(([0, 0, 0, 0], 1)),
+                    host: ConfigField::SchedulerBindHost,
+                },
+                vec![
+                    ConfigField::AccessTokens,
+                    ConfigField::AccessClusterSecret,
+                    ConfigField::SchedulerBindHost,
+                    ConfigField::AccessInsecure,
+                ],
+            ),
+            (
+                Error::Dial { role: "the scheduler", source: DialError::Exposed { host: text() } },
+                vec![ConfigField::TlsCa, ConfigField::AccessInsecure],
+            ),
+            (
+                Error::Dial { role: "the scheduler", source: DialError::NoAuthority { url: text() } },
+                vec![ConfigField::TlsCa],
+            ),
+            (
+                Error::Refused { role: "the scheduler", message: Refusal::NoCredential.to_string() },
+                vec![ConfigField::AccessToken],
             ),
             (Error::invalid_option("mode", "no"), vec![]),
             (Error::Cancelled, vec![]),

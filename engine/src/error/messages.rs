@@ -3,11 +3,16 @@
 use datafusion::common::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
-use super::wire;
+use super::{ConfigField, wire};
 
 /// What an error says, without layers, backtraces and data.
 pub(super) fn query(error: &DataFusionError) -> String {
     wire::readable(&words(error))
+}
+
+/// What is not allowed with a file, by the field that allows it.
+pub(super) fn done(field: &ConfigField) -> &'static str {
+    if *field == ConfigField::FilesWrite { "written" } else { "read" }
 }
 
 fn words(error: &DataFusionError) -> String {

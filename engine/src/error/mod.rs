@@ -10,14 +10,17 @@
 
 mod ballista;
 mod convert;
+mod disk;
 mod fields;
 mod messages;
 mod wire;
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use datafusion::error::DataFusionError;
 pub use firesteel_common::ConfigField;
+use firesteel_common::net::DialError;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::ballista::failed_task;
@@ -286,6 +289,43 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A statement or a plan names a file that this process may not read or write. Whether it exists is not told.
+    #[error(
+        "the file {path} may not be {} here: {setting}, of the process that does, names no folder above it",
+        messages::done(.setting)
+    )]
+    FileRefused {
+        /// The file, as it was named.
+        path: String,
+        /// The field of the configuration that names the folders.
+        setting: ConfigField,
+    },
+    /// A table would be in a database that this process does not offer.
+    #[error("database `{database}` is not on the list of databases that tables may be in ({setting})")]
+    DatabaseRefused {
+        /// The database.
+        database: String,
+        /// The field of the configuration with the list.
+        setting: ConfigField,
+    },
+    /// A statement, or a plan, asks for more than one request may.
+    #[error("{what} is over the limit of {most}, which {setting} sets")]
+    OverLimit {
+        /// What is too much of.
+        what: String,
+        /// The limit.
+        most: u64,
+        /// The field of the configuration that sets it.
+        setting: ConfigField,
+    },
+    /// A session chooses a setting that it may not choose, or a value outside of its range.
+    #[error("the setting `{name}` of a session cannot be used: {message}")]
+    SessionSetting {
+        /// The setting.
+        name: String,
+        /// What is wrong with it, and the range where it has one.
+        message: String,
+    },
     /// A statement needs a table that is cached, and this one is not.
     #[error("table `{table}` is not cached")]
     NotCached {
@@ -309,6 +349,16 @@ pub enum Error {
         /// The field of the configuration that names the folder.
         setting: ConfigField,
         /// What went wrong.
+        message: String,
+    },
+    /// A query needs more room on the disk of an executor than there is.
+    #[error(
+        "the disk of an executor is full: {message}; give it more room ({setting}), or have the query keep less"
+    )]
+    ScratchFull {
+        /// The field of the configuration that limits it.
+        setting: ConfigField,
+        /// How full it is, or the system's words.
         message: String,
     },
     /// Two datasets cannot be joined, because their keys have not the same parts.
@@ -341,6 +391,44 @@ pub enum Error {
         /// The system's reason.
         message: String,
     },
+    /// A part of the cluster would be open to other machines and ask nobody who they are.
+    #[error(
+        "{role} would listen on {address}, where other machines reach it, and ask nobody who they are: give it tokens and \
+         the secret of the cluster ({}, {}), keep it on this machine ({host}), or allow it ({})",
+        ConfigField::AccessTokens,
+        ConfigField::AccessClusterSecret,
+        ConfigField::AccessInsecure
+    )]
+    #[serde(skip)]
+    Exposed {
+        /// Which part.
+        #[serde(skip)]
+        role: &'static str,
+        /// Where it would listen.
+        address: SocketAddr,
+        /// The field of the configuration that holds the host.
+        host: ConfigField,
+    },
+    /// A server cannot be reached in the way that the configuration says.
+    #[error("cannot reach {role}: {source}")]
+    #[serde(skip)]
+    Dial {
+        /// The server's name.
+        #[serde(skip)]
+        role: &'static str,
+        /// The reason.
+        source: DialError,
+    },
+    /// A server does not let this process do what it asks for.
+    #[error("{role} refuses: {message}")]
+    #[serde(skip)]
+    Refused {
+        /// The server's name.
+        #[serde(skip)]
+        role: &'static str,
+        /// What the server said.
+        message: String,
+    },
     /// A folder cannot be used.
     #[error("the folder {path} cannot be used: {message}; change {setting}")]
     Folder {
@@ -366,7 +454,7 @@ pub enum Error {
     Cancelled,
     /// An executor, or the scheduler, was lost with a part of a job that the cluster cannot compute again by itself.
     /// Running the query again cures it.
-    #[error("the job failed: an executor was lost with a part of the work: {message}")]
+    #[error("the job failed: an executor or the scheduler was lost with a part of the work: {message}")]
     LostWork {
         /// What was lost.
         message: String,

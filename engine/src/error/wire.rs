@@ -173,6 +173,7 @@ mod tests {
             Error::UnknownFunction { name: text(), process: text() },
             Error::FunctionFailed { name: text(), message: text() },
             Error::CacheFile { path: text(), setting: ConfigField::CacheFolder, message: text() },
+            Error::ScratchFull { setting: ConfigField::ExecutorScratch, message: text() },
             Error::LostWork { message: text() },
             Error::NoExecutors { seconds: 60 },
             Error::Cancelled,

@@ -42,6 +42,7 @@
 
 mod aggregate;
 mod argument;
+pub(crate) mod bounded;
 mod memory;
 mod missing;
 mod output;
@@ -74,7 +75,11 @@ pub struct Functions {
     aggregates: Vec<Arc<AggregateUDF>>,
     /// The accounts of memory that functions keep between calls, by name.
     memories: Vec<(String, Memory)>,
+    /// What tells on what the answers of functions depend beside their arguments, by name.
+    fingerprints: Vec<(String, Fingerprint)>,
 }
+
+type Fingerprint = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl fmt::Debug for Functions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,6 +130,24 @@ impl Functions {
     pub fn aggregate_udf(mut self, function: impl Into<Arc<AggregateUDF>>) -> Self {
         self.aggregates.push(function.into());
         self
+    }
+
+    /// Has `tell` say what the answers of the function `name` depend on beside its arguments, such as a model and its
+    /// precision. A scheduler compares it with that of each executor, because one query would otherwise get answers of both.
+    /// It is called in schedulers and executors alone, each time that one of them joins.
+    #[must_use]
+    pub fn fingerprint(
+        mut self,
+        name: impl Into<String>,
+        tell: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.fingerprints.push((name.into(), Arc::new(tell)));
+        self
+    }
+
+    /// What the answers of functions depend on beside their arguments, by name.
+    pub(crate) fn fingerprints(&self) -> impl Iterator<Item = (&str, String)> {
+        self.fingerprints.iter().map(|(name, tell)| (name.as_str(), tell()))
     }
 
     /// Returns the names in the order of their registration, scalar functions first.

@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 use axum::http::{Request, StatusCode};
 use ballista_core::serde::protobuf::CancelJobParams;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use firesteel_common::net::Dialer;
 use tonic::body::Body;
 use tonic::client::GrpcService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use super::{ACTIVITY_PATH, Activity, Job, Progress};
 use crate::{ConfigField, Error, Result};
+
+const SCHEDULER: &str = "the scheduler";
 
 /// How long the scheduler may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +29,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
+/// The largest answer of a scheduler that refuses, in bytes.
+const LARGEST_REFUSAL: usize = 16 * 1024;
+
 /// A connection to a scheduler, which is opened on first use. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct JobClient {
@@ -34,12 +41,9 @@ pub(crate) struct JobClient {
 
 impl JobClient {
     /// Creates a client for a URL such as `http://localhost:50050`. Must be called inside a runtime.
-    pub(crate) fn new(url: &str) -> Result<Self> {
-        let address = url.trim_start_matches("http://").to_owned();
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| Error::InvalidSetting {
-            setting: ConfigField::Scheduler,
-            message: error.to_string(),
-        })?;
+    pub(crate) fn new(url: &str, dialer: &Dialer) -> Result<Self> {
+        let address = url.split_once("://").map_or(url, |(_, address)| address).to_owned();
+        let endpoint = dialer.endpoint(url).map_err(|source| Error::Dial { role: SCHEDULER, source })?;
         Ok(Self { channel: endpoint.connect_timeout(TIMEOUT).tcp_nodelay(true).connect_lazy(), address })
     }
 
@@ -50,7 +54,7 @@ impl JobClient {
 
     fn unreachable(&self, error: impl std::fmt::Display) -> Error {
         Error::Unreachable {
-            role: "the scheduler",
+            role: SCHEDULER,
             address: self.address.clone(),
             setting: ConfigField::Scheduler,
             message: error.to_string(),
@@ -81,6 +85,12 @@ impl JobClient {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => return Ok(None),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => {
+                let body =
+                    axum::body::to_bytes(axum::body::Body::new(response.into_body()), LARGEST_REFUSAL).await;
+                let words = body.map_err(|error| self.unreachable(error))?;
+                return Err(refused(String::from_utf8_lossy(&words).trim()));
+            }
             status => return Err(self.unreachable(format!("it answers {ACTIVITY_PATH} with {status}"))),
         }
         // A gRPC service answers an unknown route with HTTP status 200 and a gRPC status.
@@ -98,9 +108,23 @@ impl JobClient {
 
     async fn cancel(&self, job: &Job) -> Result<()> {
         let mut scheduler = SchedulerGrpcClient::new(self.channel.clone());
-        self.answer(scheduler.cancel_job(CancelJobParams { job_id: job.id.clone() })).await?;
-        Ok(())
+        let asked = scheduler.cancel_job(CancelJobParams { job_id: job.id.clone() });
+        match tokio::time::timeout(TIMEOUT, asked).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) if is_refusal(&status) => Err(refused(status.message())),
+            Ok(Err(status)) => Err(self.unreachable(status)),
+            Err(_) => Err(self.unreachable("no answer in time")),
+        }
     }
+}
+
+fn refused(message: &str) -> Error {
+    Error::Refused { role: SCHEDULER, message: message.to_owned() }
+}
+
+/// Whether a server refuses who asks.
+fn is_refusal(status: &Status) -> bool {
+    matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
 }
 
 /// Reports the progress of the jobs of a session, or of one of them, and cancels them.

@@ -4,11 +4,16 @@
 //! the scheduler and gives back record batches. [`state`] builds the state of every session, so that a plan means the same
 //! in the client, the scheduler and the executors; [`codec`] carries plans between them; both ask the list of connectors.
 
+pub(crate) mod caught;
 pub(crate) mod codec;
 mod empty;
+pub(crate) mod guard;
 mod planner;
+mod reconnect;
 mod run;
+pub(crate) mod settings;
 pub(crate) mod state;
 pub(crate) mod tables;
 
+pub(crate) use reconnect::Reconnect;
 pub(crate) use run::Run;

@@ -11,7 +11,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
+use super::caught;
 use crate::connectors::registry::Connectors;
+use crate::error::failed_task;
 
 /// DataFusion's planner with the rules of the connectors behind those of the session.
 ///
@@ -31,12 +33,13 @@ impl QueryPlanner for Planner {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::default();
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
-            return planner.create_physical_plan(plan, session).await;
+            return caught::planning(planner.create_physical_plan(plan, session)).await;
         };
         let builder = SessionStateBuilder::new_from_existing(state.clone());
         let builder = builder.with_session_id(state.session_id().to_owned());
         let rules = self.connectors.iter().flat_map(|connector| connector.rules());
         let state = rules.fold(builder, SessionStateBuilder::with_physical_optimizer_rule).build();
-        planner.create_physical_plan(plan, &state).await
+        // The scheduler makes a text of an error, which may quote the query: as data it cannot be taken for something else.
+        caught::planning(planner.create_physical_plan(plan, &state)).await.map_err(failed_task)
     }
 }

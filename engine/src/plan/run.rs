@@ -1,8 +1,9 @@
-//! Runs a plan, and runs it again when executors were lost together with a part of the result.
+//! Runs a plan, and runs it again when executors, or the scheduler, were lost together with a part of the result.
 //!
 //! The scheduler recovers what it safely can within a job and fails the job otherwise. A plan that only reads gives the
 //! same answer when it is run again, so it is run again up to three times: on preemptible machines a run of several
-//! minutes may lose executors more than once. A plan that writes is never run again; its caller gets the error.
+//! minutes may lose executors more than once. A scheduler that went away is waited for, see [`Reconnect`]; that counts as
+//! a run, too, because it may be the query that ends it. A plan that writes is never run again; its caller gets the error.
 
 use std::sync::Arc;
 
@@ -14,7 +15,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt as _;
 
+use super::reconnect::Reconnect;
 use crate::functions::{calls_vectorized, vectorized_settings};
+use crate::limits::Deep;
 use crate::{Error, Result};
 
 /// The maximal number of runs of a plan that only reads, the first one included.
@@ -32,6 +35,8 @@ pub(crate) struct Run {
     answered: bool,
     /// The number of runs that may follow the current one.
     runs_left: usize,
+    /// The error of the last run, until the next one starts.
+    lost: Option<String>,
 }
 
 impl Run {
@@ -40,10 +45,18 @@ impl Run {
         if calls_vectorized(&plan) {
             *state.config_mut() = vectorized_settings(state.config().clone())?;
         }
-        let stream = Box::pin(stream(&state, &plan)).await?;
+        let stream = Deep::new(stream(&state, &plan)).await?;
         let runs = if only_reads(&plan) { RUNS } else { 1 };
         let schema = stream.schema();
-        Ok(Self { state, plan, schema, stream: Some(stream), answered: false, runs_left: runs - 1 })
+        Ok(Self {
+            state,
+            plan,
+            schema,
+            stream: Some(stream),
+            answered: false,
+            runs_left: runs - 1,
+            lost: None,
+        })
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
@@ -64,9 +77,8 @@ impl Run {
     pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch>> {
         loop {
             let Some(rows) = &mut self.stream else {
-                match Box::pin(stream(&self.state, &self.plan)).await {
-                    Ok(stream) => self.stream = Some(stream),
-                    Err(error) => return Some(Err(error)),
+                if let Err(error) = Box::pin(self.restart()).await {
+                    return Some(Err(error));
                 }
                 continue;
             };
@@ -103,13 +115,32 @@ impl Run {
 
     fn rerun(&mut self, error: &Error) {
         self.runs_left -= 1;
-        tracing::warn!(
-            %error,
-            runs_left = self.runs_left,
-            "an executor was lost with a part of the result, running the query again"
-        );
+        self.lost = Some(error.to_string());
         self.stream = None;
         self.answered = false;
+    }
+
+    /// Starts the next run, once a scheduler answers.
+    async fn restart(&mut self) -> Result<()> {
+        if let Some(error) = &self.lost {
+            let reconnect = self.state.config().get_extension::<Reconnect>();
+            let was_gone = match reconnect {
+                Some(reconnect) => reconnect.wait().await?,
+                None => false,
+            };
+            if was_gone {
+                tracing::info!("the scheduler is back, running the query again");
+            } else {
+                tracing::warn!(
+                    error,
+                    runs_left = self.runs_left,
+                    "an executor was lost with a part of the result, running the query again"
+                );
+            }
+            self.lost = None;
+        }
+        self.stream = Some(Deep::new(stream(&self.state, &self.plan)).await?);
+        Ok(())
     }
 }
 

@@ -15,13 +15,19 @@ use ballista_core::extension::{
 use ballista_core::optimizer::ballista_default_optimizer_rules;
 use ballista_core::planner::BallistaQueryPlanner;
 use datafusion::error::Result;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::LogicalPlanNode;
 
+use super::caught;
+use super::guard::{PlanGuard, WrittenFiles};
 use super::planner::Planner;
 use crate::Config;
+use crate::connectors::file_tables::{FILE_FORMATS, FileTables};
 use crate::connectors::registry::Connectors;
+use crate::functions::bounded;
 use crate::plan::codec;
 use crate::wire::MAX_MESSAGE;
 
@@ -40,7 +46,9 @@ pub(crate) enum Role<'a> {
         /// Such as `http://localhost:50050`.
         scheduler_url: &'a str,
     },
-    /// Plans itself, or runs a part of a plan.
+    /// Plans itself, for everybody.
+    Scheduler,
+    /// Runs a part of a plan.
     Server,
 }
 
@@ -70,14 +78,18 @@ pub(crate) fn session_state(
         .with_default_features()
         // A table that is scanned may ask for the connectors, as that of a cache job does.
         .with_config(config.with_extension(Arc::clone(connectors)))
-        .with_optimizer_rules(ballista_default_optimizer_rules())
+        .with_runtime_env(connectors.files().serve(RuntimeEnvBuilder::new()).build_arc()?)
+        .with_optimizer_rules(ballista_default_optimizer_rules().into_iter().map(caught::rule).collect())
         .with_scalar_functions(ballista_scalar_functions())
         .with_aggregate_functions(ballista_aggregate_functions())
         .with_window_functions(ballista_window_functions());
+    for format in FILE_FORMATS {
+        builder = builder.with_table_factory(format.to_owned(), Arc::new(FileTables::default()));
+    }
     for (stored_as, factory) in connectors.iter().flat_map(|connector| connector.factories()) {
         builder = builder.with_table_factory(stored_as.to_owned(), factory);
     }
-    if let Role::Server = role {
+    if let Role::Scheduler | Role::Server = role {
         builder = builder.with_query_planner(Arc::new(Planner { connectors: Arc::clone(connectors) }));
     }
     if let Role::Client { scheduler_url } = role {
@@ -88,9 +100,17 @@ pub(crate) fn session_state(
         );
         builder = builder
             .with_query_planner(Arc::new(planner))
-            .with_optimizer_rule(Arc::new(super::empty::KeepEmptyColumns));
+            .with_optimizer_rule(caught::rule(Arc::new(super::empty::KeepEmptyColumns)));
     }
-    let mut state = builder.build();
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(PlanGuard { limits: *connectors.limits() })];
+    if matches!(role, Role::Scheduler) {
+        rules.push(Arc::new(WrittenFiles { stores: Arc::clone(connectors.files()) }));
+    }
+    rules.extend(caught::analyzer_rules());
+    let mut state = builder.with_analyzer_rules(rules).build();
+    let planning = !matches!(role, Role::Server);
+    bounded::register(&mut state, connectors.limits().value_bytes, planning)?;
     connectors.functions().register(&mut state)?;
     Ok(state)
 }

@@ -234,7 +234,7 @@ impl Session {
     }
 
     fn folder(&self, number: u64) -> Result<Folder> {
-        Folder::new(&self.context().session_id(), number)
+        Folder::new(&self.cached().secret, number)
     }
 
     /// The name of a table with all its parts.

@@ -14,6 +14,6 @@ mod statement;
 
 pub use self::catalog::{ColumnInfo, FunctionInfo, TableInfo};
 pub use self::running::Query;
-pub use self::session::{Session, scheduler_address};
+pub use self::session::{Session, asks_for_tls, scheduler_address};
 pub use self::sql::Outcome;
 pub use self::statement::Statement;

@@ -10,11 +10,21 @@ use datafusion::logical_expr::LogicalPlan;
 use crate::connectors::cache::CachedTable;
 
 /// The tables that a session has cached.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Registry {
+    /// The name of this session's folder. Whoever knows it can read and remove what is cached, and nobody can guess it: it is
+    /// in the plans of this session and nowhere else.
+    pub(super) secret: String,
     pub(super) tables: tokio::sync::Mutex<Tables>,
     /// Held alone while a name is given to another table.
     pub(super) names: tokio::sync::RwLock<()>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let secret = format!("{:032x}", rand::random::<u128>());
+        Self { secret, tables: tokio::sync::Mutex::default(), names: tokio::sync::RwLock::default() }
+    }
 }
 
 impl Registry {

@@ -19,8 +19,8 @@ use crate::connectors::registry::Connectors;
 use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
 use crate::jobs::JobClient;
-use crate::plan::{state, tables};
-use crate::{Config, ConfigField, Error, Result};
+use crate::plan::{Reconnect, state, tables};
+use crate::{Config, ConfigField, Error, FileAccess, Result};
 
 /// A handle to the engine. Clones are cheap and share everything.
 ///
@@ -62,16 +62,20 @@ impl Session {
         Box::pin(async move {
             let (embedded, connectors) = Embedded::start(&config).await?;
             let url = embedded.scheduler_url().to_owned();
+            let config = Config { dialer: embedded.dialer().clone(), ..config };
             Self::open(config, connectors, &url, Some(embedded))
         })
     }
 
-    /// Connects to the cluster whose scheduler is at `address`, such as `df://localhost:50050`.
+    /// Connects to the cluster whose scheduler is at `address`, such as `df://localhost:50050`, or `dfs://head:50050` for one
+    /// with TLS. [`Config::dialer`] says whom to trust and which token to send; one that knows an authority uses TLS for
+    /// both.
     ///
     /// Scheduler and executors resolve the connection to MongoDB from their own settings.
     pub fn connect<'a>(address: &'a str, config: Config) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
             let (host, port) = scheduler_address(address)?;
+            let scheme = if asks_for_tls(address) { "https" } else { config.dialer.scheme() };
             let reach = tokio::net::TcpStream::connect((host.as_str(), port));
             let failure = match tokio::time::timeout(config.connect_timeout, reach).await {
                 Ok(Ok(_)) => None,
@@ -86,10 +90,12 @@ impl Session {
                     message,
                 });
             }
+            let files = config.files.clone().or(FileAccess::client());
+            let config = Config { files, ..config };
             let connectors = Arc::new(Connectors::new(&config, Handle::current()));
             // An IPv6 address needs its brackets back.
             let host = if host.contains(':') { format!("[{host}]") } else { host };
-            Self::open(config, connectors, &format!("http://{host}:{port}"), None)
+            Self::open(config, connectors, &format!("{scheme}://{host}:{port}"), None)
         })
     }
 
@@ -102,7 +108,20 @@ impl Session {
         let role = state::Role::Client { scheduler_url };
         let mut state = state::session_state(role, state::session_config(&config, &connectors), &connectors)?;
         let job_names = JobNames::new(state.session_id());
-        let named = state.config().clone().with_ballista_job_name(&job_names.common());
+        let jobs = JobClient::new(scheduler_url, &config.dialer)?;
+        let dialer = config.dialer.clone();
+        let mut named = state
+            .config()
+            .clone()
+            .with_ballista_job_name(&job_names.common())
+            .with_ballista_use_tls(dialer.uses_tls())
+            .with_ballista_override_create_grpc_client_endpoint(Arc::new(move |endpoint| {
+                Ok(dialer.prepare(endpoint, |endpoint| endpoint)?)
+            }));
+        if embedded.is_none() {
+            // A scheduler in this process does not come back.
+            named = named.with_extension(Arc::new(Reconnect::new(jobs.clone(), config.reconnect)));
+        }
         *state.config_mut() = named;
         let context = SessionContext::new_with_state(state);
         let reads_here = embedded.is_some();
@@ -112,7 +131,7 @@ impl Session {
             embedded: tokio::sync::Mutex::new(embedded),
             reads_here,
             cached: Registry::default(),
-            jobs: JobClient::new(scheduler_url)?,
+            jobs,
             job_names,
         };
         tables::register(&inner.context.0.state(), &inner.connectors)?;
@@ -210,12 +229,18 @@ impl Session {
     }
 }
 
-/// Host and port of a scheduler's address, which is `df://host:port`; an IPv6 address comes without its brackets.
+/// Whether a scheduler's address asks for TLS: `dfs://host:port`.
+pub fn asks_for_tls(address: &str) -> bool {
+    ["dfs://", "https://"].iter().any(|scheme| address.starts_with(scheme))
+}
+
+/// Host and port of a scheduler's address, which is `df://host:port`, or `dfs://host:port` with TLS; an IPv6 address comes
+/// without its brackets.
 pub fn scheduler_address(address: &str) -> Result<(String, u16)> {
     let invalid = |message: String| Error::InvalidSetting { setting: ConfigField::Scheduler, message };
     let url = url::Url::parse(address).map_err(|error| invalid(error.to_string()))?;
-    if !matches!(url.scheme(), "df" | "http") {
-        return Err(invalid(format!("it starts with {}:// and not with df://", url.scheme())));
+    if !matches!(url.scheme(), "df" | "dfs" | "http" | "https") {
+        return Err(invalid(format!("it starts with {}:// and not with df:// or dfs://", url.scheme())));
     }
     let host = url
         .host_str()
@@ -237,7 +262,9 @@ mod tests {
             ("df://scheduler", Some(("scheduler", 50050))),
             ("df://[::1]:7", Some(("::1", 7))),
             ("http://scheduler:80", Some(("scheduler", 80))),
-            ("https://scheduler:443", None),
+            ("dfs://scheduler", Some(("scheduler", 50050))),
+            ("https://scheduler:443", Some(("scheduler", 443))),
+            ("ftp://scheduler:21", None),
             ("localhost:50050", None),
             ("mongodb://localhost", None),
             ("df://", None),

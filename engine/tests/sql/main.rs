@@ -2,6 +2,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod cache;
+mod files;
+mod limits;
 mod servers;
 mod speed;
 mod statements;
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bson::Document;
-use firesteel_engine::{Config, Outcome, Session};
+use firesteel_engine::{Config, FileAccess, Outcome, Session};
 use firesteel_proto::{Label, Sequence};
 use firesteel_testkit::{Services, TempDatabase, samples};
 
@@ -47,6 +49,7 @@ impl Fixture {
         config.partitions = Some(4);
         config.scan.min_documents_per_partition = 100;
         config.cache.folder = folder.path().join("cache");
+        config.files = FileAccess::below([folder.path()]);
         let session = Session::embedded(config.clone()).await?;
         Ok(Self { session, config, folder, database })
     }

@@ -3,7 +3,8 @@
 // The first member is initiated alone and the others are added one by one, which is one way for the first start, for growing,
 // and for members that hold users of their own already: a set may not be initiated over members that hold anything. Nothing
 // is initiated where any member is in a set, so that a first member that lost its disk joins the others and takes no new
-// set's lead. Whatever does not work ends this program; Kubernetes runs it again.
+// set's lead. Where there are users, it makes the two that Firesteel has, or gives them the passwords that they should have.
+// Whatever does not work ends this program; Kubernetes runs it again.
 const members = process.env.MONGODB_MEMBERS.split(",").map((name) => name.trim());
 const user = process.env.MONGODB_USERNAME;
 const login = user ? `${encodeURIComponent(user)}:${encodeURIComponent(process.env.MONGODB_PASSWORD)}@` : "";
@@ -41,3 +42,16 @@ for (const member of members) {
   print(`added ${member}`);
 }
 print(`rs0 has ${members.join(", ")}`);
+
+// Each may do its part in the one database, and nothing anywhere else.
+const database = process.env.MONGODB_DATABASE;
+const users = [
+  { name: "firesteel-writer", password: process.env.MONGODB_WRITER_PASSWORD, role: "readWrite" },
+  { name: "firesteel-reader", password: process.env.MONGODB_READER_PASSWORD, role: "read" },
+];
+for (const { name, password, role } of users.filter((one) => one.password)) {
+  const there = must(admin.runCommand({ usersInfo: name })).users.length > 0;
+  const roles = [{ role, db: database }];
+  must(admin.runCommand({ [there ? "updateUser" : "createUser"]: name, pwd: password, roles, writeConcern: { w: "majority" } }));
+  print(`${name} may ${role === "read" ? "read" : "read and write"} ${database}`);
+}

@@ -12,6 +12,7 @@ use super::start::{self, Consumer, Delivery};
 use crate::error::{Error, Result};
 use crate::inference::{Answer, Client, ClientError, ClientOptions};
 use crate::kafka::{KafkaConfig, Message, REACHABLE_WITHIN, TopicSpec};
+use firesteel_common::net::Dialer;
 use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::{ImageRecord, Label, PredictionRecord, Timestamp};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// The inference server, `http://host:port`.
     pub inference_url: String,
+    /// How the inference server is reached: by TLS or not, and with which token.
+    pub dialer: Dialer,
     /// The consumer group.
     pub group: String,
     /// The topic of images.
@@ -57,6 +60,7 @@ impl Default for Config {
         Self {
             kafka: KafkaConfig::default(),
             inference_url: "http://localhost:50060".to_owned(),
+            dialer: Dialer::default(),
             group: "firesteel-images".to_owned(),
             images_topic: "images".to_owned(),
             predictions_topic: "predictions".to_owned(),
@@ -135,11 +139,16 @@ async fn connect(config: &Config) -> Result<Client> {
         let (role, address) = (ROLE.to_owned(), config.inference_url.clone());
         Error::InferenceUnreachable { role, address, source: Box::new(source) }
     };
+    let options = ClientOptions {
+        in_flight: config.max_in_flight,
+        dialer: config.dialer.clone(),
+        ..ClientOptions::default()
+    };
     if config.fail_fast {
         // A connection made only to see that the server is there.
-        Client::connect(&config.inference_url, REACHABLE_WITHIN).await.map_err(unreachable)?;
+        let options = ClientOptions { connect_timeout: REACHABLE_WITHIN, ..options.clone() };
+        Client::connect_with(&config.inference_url, options).await.map_err(unreachable)?;
     }
-    let options = ClientOptions { in_flight: config.max_in_flight, ..ClientOptions::default() };
     Client::new(&config.inference_url, options).map_err(unreachable)
 }
 

@@ -5,7 +5,7 @@
 //! end is in the log.
 
 use super::ErrorKind;
-use firesteel_common::kafka::is_denied;
+use firesteel_common::kafka;
 use firesteel_common::mongodb::client::{is_labelled_transient, is_lost, known_code};
 use firesteel_common::mongodb::{Code as MongoCode, Fact};
 use mongodb::error::{Error as MongoError, ErrorKind as MongoErrorKind, WriteFailure};
@@ -13,11 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub(crate) fn kafka_kind(error: &KafkaError) -> ErrorKind {
     use RDKafkaErrorCode as Code;
-    let code = match error {
-        // `rdkafka_error_code` leaves this one out.
-        KafkaError::AdminOp(code) => Some(*code),
-        other => other.rdkafka_error_code(),
-    };
+    let code = code(error);
     match code {
         Some(
             Code::MessageSizeTooLarge
@@ -35,7 +31,7 @@ pub(crate) fn kafka_kind(error: &KafkaError) -> ErrorKind {
             | Code::PolicyViolation
             | Code::InvalidArgument,
         ) => ErrorKind::Caller,
-        Some(code) if is_denied(code) => ErrorKind::Caller,
+        Some(code) if kafka::is_denied(code) => ErrorKind::Caller,
         Some(_) => ErrorKind::Transient,
         None => match error {
             // A request that could not even be put together: too many partitions, a name with a zero byte.
@@ -45,6 +41,19 @@ pub(crate) fn kafka_kind(error: &KafkaError) -> ErrorKind {
             | KafkaError::Nul(_) => ErrorKind::Caller,
             _ => ErrorKind::Transient,
         },
+    }
+}
+
+/// Whether the cluster refuses what these credentials ask for.
+pub(crate) fn is_denied(error: &KafkaError) -> bool {
+    code(error).is_some_and(kafka::is_denied)
+}
+
+fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        // `rdkafka_error_code` leaves this one out.
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
     }
 }
 

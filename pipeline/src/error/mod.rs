@@ -6,7 +6,7 @@
 
 mod classify;
 
-pub(crate) use classify::{kafka_kind, mongo_kind};
+pub(crate) use classify::{is_denied, kafka_kind, mongo_kind};
 pub use firesteel_common::error::chain;
 
 use firesteel_common::ConfigField::{
@@ -36,6 +36,22 @@ pub enum Error {
         role: String,
         /// The bootstrap servers.
         address: String,
+        /// The error of librdkafka.
+        source: Box<KafkaError>,
+    },
+
+    /// Kafka answered, and refuses the login; or its certificate is not trusted.
+    #[error(
+        "{role}: Kafka at {address} cannot be used with these properties ({}): {reason}",
+        KafkaProperties
+    )]
+    KafkaRefused {
+        /// The component that tried.
+        role: String,
+        /// The bootstrap servers.
+        address: String,
+        /// What librdkafka says of it, without the values of properties.
+        reason: String,
         /// The error of librdkafka.
         source: Box<KafkaError>,
     },
@@ -307,7 +323,8 @@ impl Error {
             | Self::CollectionNotEmpty { .. }
             | Self::Health { .. }
             | Self::Ledger { .. } => ErrorKind::Caller,
-            Self::Topic { source, .. }
+            Self::KafkaRefused { source, .. }
+            | Self::Topic { source, .. }
             | Self::Group { source, .. }
             | Self::Publish { source, .. }
             | Self::Consume { source, .. } => kafka_kind(source),
@@ -328,7 +345,7 @@ impl Error {
             | Self::Group { .. }
             | Self::Publish { .. }
             | Self::Consume { .. } => vec![KafkaBootstrap],
-            Self::KafkaProperty { .. } => vec![KafkaProperties],
+            Self::KafkaProperty { .. } | Self::KafkaRefused { .. } => vec![KafkaProperties],
             Self::MongoUnreachable { .. }
             | Self::MongoDenied { .. }
             | Self::MongoUri { .. }

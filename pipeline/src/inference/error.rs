@@ -172,14 +172,6 @@ pub enum Error {
         /// The error of tonic.
         source: tonic_reflection::server::Error,
     },
-    /// The server stopped by itself.
-    #[error("inference server on {address}: {source}")]
-    Serve {
-        /// The address that it listened on.
-        address: SocketAddr,
-        /// The error of tonic.
-        source: tonic::transport::Error,
-    },
     /// The client's side.
     #[error(transparent)]
     Client(#[from] ClientError),

@@ -4,6 +4,9 @@
 //! then is SERVING. When its token is cancelled it says NOT_SERVING, takes no further request, answers what it has
 //! accepted and ends; whoever keeps a connection open longer than `drain_timeout` is cut off. A model that panics
 //! ends the server with an error: a supervisor restarts it.
+//!
+//! It is served as every door is: by [`http::Server`] with its limits, behind the gate, and by TLS where there is a
+//! certificate. Only gRPC's health service asks for no credential.
 
 use super::batcher::{Batcher, Options};
 use super::compile::compile;
@@ -15,6 +18,9 @@ use super::precision::Precision;
 use super::service::Service;
 use super::stats::Stats;
 use super::weights::Weights;
+use firesteel_common::access::{Access, Doors, gate};
+use firesteel_common::http;
+use firesteel_common::tls::ServerTls;
 use firesteel_proto::inference::{InferenceServer, SERVICE_NAME};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -25,14 +31,14 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 /// The configuration of an inference server. Numbers are at least 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The address to listen on. `0.0.0.0:50060`; port 0 takes a free one.
+    /// The address to listen on. `127.0.0.1:50060`; port 0 takes a free one.
     pub listen: SocketAddr,
     /// A safetensors file; none: the weights inside the binary.
     pub weights: Option<PathBuf>,
@@ -63,7 +69,7 @@ impl Default for Config {
     fn default() -> Self {
         let Options { max_batch, queue, decode_threads, max_image_bytes } = Options::default();
         Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 50_060)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_060)),
             weights: None,
             precision: Precision::DEFAULT,
             device: Device::Cpu,
@@ -97,6 +103,8 @@ pub struct Server {
     stats: Arc<Stats>,
     ready: watch::Sender<bool>,
     load: Loader,
+    access: Arc<Access>,
+    tls: Option<ServerTls>,
 }
 
 impl std::fmt::Debug for Server {
@@ -142,7 +150,23 @@ impl Server {
         let address =
             listener.local_addr().map_err(|source| Error::Bind { address: config.listen, source })?;
         let (ready, _) = watch::channel(false);
-        Ok(Self { listener, address, config, stats: Arc::default(), ready, load: Box::new(load) })
+        Ok(Self {
+            listener,
+            address,
+            config,
+            stats: Arc::default(),
+            ready,
+            load: Box::new(load),
+            access: Arc::new(Access::open()),
+            tls: None,
+        })
+    }
+
+    /// Serves those whom `access` accepts, and by TLS where there is a certificate.
+    #[must_use]
+    pub fn with_access(mut self, access: Arc<Access>, tls: Option<ServerTls>) -> Self {
+        (self.access, self.tls) = (access, tls);
+        self
     }
 
     /// Serves the models that `load` makes (one a thread, all alike) instead of the weights of the configuration.
@@ -178,7 +202,7 @@ impl Server {
     /// # Errors
     /// As [`run`].
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Self { listener, address, config, stats, ready, load } = self;
+        let Self { listener, address, config, stats, ready, load, access, tls } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         say(&health, ServingStatus::NotServing).await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -189,16 +213,14 @@ impl Server {
         let draining = CancellationToken::new();
         let service = Service { handle: Arc::default(), draining: draining.clone() };
         let handle = Arc::clone(&service.handle);
-        let serving = tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .add_service(health_service)
-            .add_service(reflection)
-            .add_service(InferenceServer::new(service).max_decoding_message_size(config.max_message_bytes))
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                draining.clone().cancelled_owned(),
-            );
-        let mut serving = AbortOnDropHandle::new(tokio::spawn(serving));
+        let inference = InferenceServer::new(service).max_decoding_message_size(config.max_message_bytes);
+        let mut routes = Routes::builder();
+        routes.add_service(health_service).add_service(reflection).add_service(inference);
+        let router = routes.routes().into_axum_router().layer(gate(access, Doors::new()));
+        // Cut off below, with a word about it.
+        let limits = http::Limits { last_answers: config.drain_timeout * 2, ..http::Limits::default() };
+        let serving = http::Server::new(listener, router).with_tls(tls).with_limits(limits);
+        let mut serving = AbortOnDropHandle::new(tokio::spawn(serving.run(draining.clone())));
         let drain_timeout = config.drain_timeout;
         let device = config.device;
         let batcher = start(load, config, stats).await?;
@@ -212,13 +234,14 @@ impl Server {
         let mut outcome = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             error = model.failed() => Err(error),
-            served = &mut serving => return ended(served, address),
+            served = &mut serving => return Err(panicked(served.err())),
         };
         ready.send_replace(false);
         say(&health, ServingStatus::NotServing).await;
         draining.cancel();
         match tokio::time::timeout(drain_timeout, serving).await {
-            Ok(served) => outcome = outcome.and(ended(served, address)),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => outcome = outcome.and(Err(panicked(Some(error)))),
             Err(_) => tracing::warn!(?drain_timeout, "connections were still open and have been cut"),
         }
         batcher.shutdown().await;
@@ -264,9 +287,8 @@ async fn say(health: &HealthReporter, status: ServingStatus) {
     health.set_service_status(SERVICE_NAME, status).await;
 }
 
-fn ended(served: Result<Result<(), tonic::transport::Error>, JoinError>, address: SocketAddr) -> Result<()> {
-    match served {
-        Ok(served) => served.map_err(|source| Error::Serve { address, source }),
-        Err(e) => Err(Error::Panicked { model: "the gRPC server".to_owned(), message: e.to_string() }),
-    }
+/// The error of a server that has ended before it was asked to.
+fn panicked(error: Option<JoinError>) -> Error {
+    let message = error.map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
+    Error::Panicked { model: "the gRPC server".to_owned(), message }
 }

@@ -5,7 +5,7 @@
 
 use super::{KafkaConfig, REACHABLE_WITHIN, client_error, config};
 use crate::error::{Error, Result};
-use firesteel_common::kafka::{QuietContext, ask_until_settled, is_settling, partitions};
+use firesteel_common::kafka::{AskingContext, QuietContext, ask_until_settled, is_settling, partitions};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -53,7 +53,8 @@ pub fn dead_letter_topic(topic: &str) -> String {
 /// Asks the cluster for its metadata.
 ///
 /// # Errors
-/// [`Error::KafkaUnreachable`] when no broker answers within 10 s, naming address, setting and `role`.
+/// [`Error::KafkaUnreachable`] when no broker answers within 10 s, naming address, setting and `role`;
+/// [`Error::KafkaRefused`] when one refuses the login, or its certificate is not trusted.
 pub async fn check(config: &KafkaConfig, role: &str) -> Result<()> {
     topic_names(config, role).await.map(drop)
 }
@@ -61,7 +62,7 @@ pub async fn check(config: &KafkaConfig, role: &str) -> Result<()> {
 /// Creates the topics that do not exist yet. Two processes may do so at the same time.
 ///
 /// # Errors
-/// [`Error::KafkaUnreachable`], or [`Error::Topic`] with what the broker said.
+/// As [`check`], or [`Error::Topic`] with what the broker said.
 pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec]) -> Result<()> {
     let present = topic_names(config, role).await?;
     let missing: Vec<&TopicSpec> = topics.iter().filter(|t| !present.contains(&t.name)).collect();
@@ -210,16 +211,37 @@ pub async fn delete_group(config: &KafkaConfig, group: &str) -> Result<()> {
 
 /// The names of all topics. Asking for all, not for one, never makes a broker create what is asked about.
 async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
-    let client: BaseConsumer<QuietContext> = plain_client(config, role)?;
-    let unreachable = |source| Error::KafkaUnreachable {
-        role: role.to_owned(),
-        address: config.bootstrap.clone(),
-        source: Box::new(source),
+    let context = AskingContext::default();
+    let client: BaseConsumer<AskingContext> = config::client(config, role)?
+        .create_with_context(context.clone())
+        .map_err(|source| client_error(config, source))?;
+    let ask = move || {
+        let answer = client.fetch_metadata(None, REACHABLE_WITHIN);
+        if answer.is_err() {
+            hear(&client);
+        }
+        answer.map(|metadata| metadata.topics().iter().map(|t| t.name().to_owned()).collect())
     };
-    blocking(move || client.fetch_metadata(None, REACHABLE_WITHIN))
-        .await?
-        .map(|metadata| metadata.topics().iter().map(|t| t.name().to_owned()).collect())
-        .map_err(unreachable)
+    blocking(ask).await?.map_err(|source| {
+        let (role, address) = (role.to_owned(), config.bootstrap.clone());
+        match context.refusal() {
+            Some(refusal) => Error::KafkaRefused {
+                role,
+                address,
+                reason: config.properties.redact(&refusal.reason),
+                source: Box::new(refusal.error),
+            },
+            None => Error::KafkaUnreachable { role, address, source: Box::new(source) },
+        }
+    })
+}
+
+/// Has the client tell its context what it met. Whether a poll came upon anything cannot be told from what it returns.
+fn hear(client: &BaseConsumer<AskingContext>) {
+    let until = Instant::now() + Duration::from_millis(50);
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        client.poll(left);
+    }
 }
 
 /// A client that joins no group.

@@ -26,8 +26,11 @@ fn client_with(config: &KafkaConfig, role: &str, defaults: &[(&str, &str)]) -> R
     let defaults = [&refresh[..], defaults].concat();
     config.client(&format!("firesteel-{role}"), &defaults, &RESERVED).map_err(|reserved| {
         Error::KafkaProperty {
-            property: reserved.0,
-            reason: "the delivery guarantee, or a setting of its own, decides it".to_owned(),
+            property: reserved.name,
+            reason: reserved
+                .danger
+                .unwrap_or("the delivery guarantee, or a setting of its own, decides it")
+                .to_owned(),
         }
     })
 }

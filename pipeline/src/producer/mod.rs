@@ -9,7 +9,7 @@ mod ledger;
 mod pace;
 
 use crate::dataset::{self, Dataset};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_denied};
 use crate::kafka::{
     Acknowledged, KafkaConfig, Message, Publisher, TopicSpec, dead_letter_topic, ensure_topics,
 };
@@ -152,12 +152,17 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         .await
         .map_err(|_| Error::Stopped { task: "loading the data set" })??;
     let ledger = config.ledger.as_deref().map(Ledger::open).transpose()?;
-    let topics = [config.topic.clone(), dead_letter_topic(&config.topic)].map(|name| TopicSpec {
+    let [images, letters] = [config.topic.clone(), dead_letter_topic(&config.topic)].map(|name| TopicSpec {
         name,
         partitions: config.partitions,
         replication: config.replication,
     });
-    ensure_topics(&config.kafka, ROLE, &topics).await?;
+    ensure_topics(&config.kafka, ROLE, &[images]).await?;
+    match ensure_topics(&config.kafka, ROLE, &[letters]).await {
+        // A producer that may write images alone does not see this topic. The consumers, which write to it, make it.
+        Err(Error::Topic { source, .. }) if is_denied(&source) => {}
+        other => other?,
+    }
     let publisher = Publisher::new(&config.kafka, ROLE, config.delivery_timeout)?;
 
     let start = Instant::now();

@@ -6,7 +6,7 @@ use crate::world::{Running, World, some_predictions};
 use firesteel_pipeline::consumer::{Metrics, images, predictions};
 use firesteel_pipeline::health::{HealthSource, Server};
 use firesteel_pipeline::kafka::{TopicSpec, dead_letter_topic, ensure_topics};
-use firesteel_pipeline::{Result, producer};
+use firesteel_pipeline::producer;
 use firesteel_proto::Label;
 use firesteel_testkit::{Answer, SOON, http, wait_until};
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ const LAG: &str = "firesteel_consumer_lag_records{";
 struct Health {
     address: SocketAddr,
     shutdown: CancellationToken,
-    task: JoinHandle<Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Health {
@@ -52,7 +52,7 @@ impl Health {
 
     async fn stop(self) {
         self.shutdown.cancel();
-        self.task.await.expect("no panic").expect("no error");
+        self.task.await.expect("no panic");
     }
 }
 

@@ -56,5 +56,5 @@ async fn it_is_ready_while_it_serves_and_counts_what_it_has_answered() {
     server.stop().await;
     assert_eq!(get("/readyz").await.status, 503);
     shutdown.cancel();
-    told.await.unwrap().unwrap();
+    told.await.unwrap();
 }

@@ -3,6 +3,7 @@
 //! server over real gRPC on a free port.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod access;
 mod assets;
 mod batching;
 mod client;

@@ -50,7 +50,8 @@ async fn a_cluster_of_any_size_gives_what_one_context_gives() -> anyhow::Result<
     for executors in 1..=3 {
         let settings =
             ClusterSettings::new(env!("CARGO_BIN_EXE_firesteel"), &services.mongodb_uri, &database.name)
-                .with("FIRESTEEL_KAFKA_BOOTSTRAP", &services.kafka_bootstrap);
+                .with("FIRESTEEL_KAFKA_BOOTSTRAP", &services.kafka_bootstrap)
+                .with("FIRESTEEL_ALLOW_READ", &folder.path().to_string_lossy());
         let settings = ClusterSettings { vcores: 1, ..settings };
         let cluster = Cluster::start(settings, executors).await;
         for pushdown in [true, false] {

@@ -8,10 +8,14 @@
 //! On shutdown the executor drains: it takes no more tasks, finishes the running ones, and keeps its shuffle files
 //! until the jobs that read them have ended, for at most its grace period.
 
-mod clients;
+mod fetch;
 mod memory;
 mod metrics;
+mod orders;
 mod registration;
+mod reports;
+mod scratch;
+mod shuffles;
 mod tasks;
 mod workdir;
 
@@ -29,16 +33,19 @@ use ballista_executor::execution_engine::ExecutionEngine;
 use ballista_executor::health::ExecutorHealth;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use firesteel_common::http;
+use firesteel_common::net::Dialer;
 use firesteel_common::retry::RetryPolicy;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use self::fetch::Clients;
 use self::metrics::ExecutorMetrics;
+use self::scratch::Scratch;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
-use super::{ExecutorConfig, Served, net};
+use super::{ExecutorConfig, Served, exposure, net};
 use crate::connectors::registry::Connectors;
 use crate::{Config, ConfigField, Error, Result};
 
@@ -79,6 +86,7 @@ pub(crate) struct ExecutorResources {
     work: WorkDir,
     runtime_env: Arc<RuntimeEnv>,
     memory_limit: Option<usize>,
+    scratch: Scratch,
     metrics: Arc<ExecutorMetrics>,
     /// Whether the scheduler answers heartbeats.
     health: ExecutorHealth,
@@ -86,6 +94,8 @@ pub(crate) struct ExecutorResources {
     runtime: Option<Runtime>,
     /// The number of registrations so far.
     registrations: AtomicU64,
+    /// How other executors are reached.
+    dialer: Dialer,
 }
 
 impl std::fmt::Debug for ExecutorResources {
@@ -99,18 +109,24 @@ impl ExecutorResources {
         let work = WorkDir::create(config.work_dir.as_deref())?;
         let (pool, memory_limit) = memory::pool(config.memory);
         connectors.functions().charge(&pool);
-        let runtime_env =
-            RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill()).build_arc()?;
+        let mut environment =
+            RuntimeEnvBuilder::new().with_memory_pool(pool).with_temp_file_path(work.spill());
+        if let Some(bytes) = config.scratch {
+            environment = environment.with_max_temp_directory_size(bytes);
+        }
+        let runtime_env = connectors.files().serve(environment).build_arc()?;
         let metrics = ExecutorMetrics::new(&connectors);
         Ok(Self {
             connectors,
             work,
             runtime_env,
             memory_limit,
+            scratch: Scratch::new(config.scratch),
             metrics: Arc::new(metrics),
             health: ExecutorHealth::new(),
             runtime: Some(tasks::runtime(config.engine.resolved_vcores()).map_err(failed)?),
             registrations: AtomicU64::new(0),
+            dialer: config.dialer.clone(),
         })
     }
 
@@ -132,9 +148,14 @@ impl ExecutorResources {
     }
 
     fn engine(&self, until: CancellationToken) -> Arc<dyn ExecutionEngine> {
-        // Nothing registers after the runtime has ended.
-        let handle = self.runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
-        Arc::new(TaskEngine::new(handle, Arc::clone(&self.metrics), until))
+        let clients = Clients::new(self.dialer.clone());
+        let (runtime, metrics) = (self.task_runtime(), Arc::clone(&self.metrics));
+        Arc::new(TaskEngine::new(runtime, clients, metrics, self.scratch.clone(), until))
+    }
+
+    /// Returns the runtime of the tasks. Nothing registers after it has ended.
+    fn task_runtime(&self) -> Handle {
+        self.runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
     }
 
     /// Counts a registration and returns its number, from 1.
@@ -174,6 +195,7 @@ impl Executor {
             let fields = (ConfigField::ExecutorBindHost, ConfigField::ExecutorBindHealthPort);
             let (health_listener, health_address) =
                 net::listen(&config.bind_host, config.bind_health_port, ROLE, fields).await?;
+            exposure::check(ROLE, health_address, fields.0, &config.access, config.insecure)?;
             let resources = ExecutorResources::create(&config, connectors)?;
             Ok(Self { config, health_listener, health_address, resources })
         })
@@ -203,11 +225,17 @@ impl Executor {
                 "executor starts"
             );
             let stop = CancellationToken::new();
-            let serving = tokio::spawn(http::serve(health_listener, router(state), stop.clone()));
+            let scratch = resources.scratch.clone();
+            tokio::spawn(scratch.watch(resources.work_dir().to_owned(), resources.work.jobs(), stop.clone()));
+            let serving = tokio::spawn(http::serve(
+                health_listener,
+                router(state).layer(http::monitoring(health_address)),
+                stop.clone(),
+            ));
             let result = run_registrations(&config, &resources, &shutdown).await;
             stop.cancel();
-            if let Ok(Err(error)) = serving.await {
-                tracing::warn!(%error, "the health service ended");
+            if serving.await.is_err() {
+                tracing::warn!("the health service panicked");
             }
             let ended = tokio::task::spawn_blocking(move || {
                 resources.end_tasks(LAST_FETCH);
@@ -227,7 +255,7 @@ async fn run_registrations(
     resources: &ExecutorResources,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let url = format!("http://{}", net::authority(&config.scheduler_host, config.scheduler_port));
+    let url = config.dialer.url(&net::authority(&config.scheduler_host, config.scheduler_port));
     loop {
         let registered = tokio::select! {
             registered = register_with_retry(config, resources, &url) => registered,

@@ -1,8 +1,8 @@
 //! Runs tasks on a runtime of their own, whose threads have large stacks.
 //!
-//! Ballista runs tasks on an internal pool with stacks of 2 MiB that cannot be shut down from outside. A deep plan
-//! needs a larger stack, and a pool that cannot be shut down leaves tasks behind. So the task on Ballista's pool only
-//! waits, while the plan is executed on the runtime of this module. Dropping the waiting task drops the execution too.
+//! A deep plan needs a larger stack than a runtime gives by itself, and tasks that are left behind have to end with the
+//! executor. So plans are executed on the runtime of this module, which can be shut down. Dropping the task that waits for
+//! an execution drops the execution, too.
 
 use std::any::Any;
 use std::fmt;
@@ -24,8 +24,9 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::clients::Clients;
+use super::fetch::{Clients, with_checked_readers};
 use super::metrics::{ExecutorMetrics, TaskOutcome};
+use super::scratch::Scratch;
 use crate::error::failed_task;
 
 /// The stack size of every thread that plans or runs queries, equal to that of Ballista's scheduler.
@@ -45,16 +46,23 @@ pub(super) fn runtime(slots: usize) -> std::io::Result<Runtime> {
 pub(super) struct TaskEngine {
     inner: DefaultExecutionEngine,
     runtime: Handle,
+    /// The connections to other executors.
+    clients: Clients,
     metrics: Arc<ExecutorMetrics>,
+    scratch: Scratch,
     /// Cancels all tasks.
     shutdown: CancellationToken,
 }
 
 impl TaskEngine {
-    pub(super) fn new(runtime: Handle, metrics: Arc<ExecutorMetrics>, shutdown: CancellationToken) -> Self {
-        // Connections are pooled: without a pool a query with many shuffles exhausts the ports of the machine.
-        let inner = DefaultExecutionEngine::with_client_pool(Arc::new(Clients::default()));
-        Self { inner, runtime, metrics, shutdown }
+    pub(super) fn new(
+        runtime: Handle,
+        clients: Clients,
+        metrics: Arc<ExecutorMetrics>,
+        scratch: Scratch,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { inner: DefaultExecutionEngine::new(), runtime, clients, metrics, scratch, shutdown }
     }
 }
 
@@ -69,17 +77,28 @@ impl ExecutionEngine for TaskEngine {
         work_dir: &str,
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
+        let plan = with_checked_readers(plan, work_dir, &self.clients).map_err(failed_task)?;
         let inner = self
             .inner
-            .create_query_stage_exec(job, stage, task, partitions, Arc::clone(&plan), work_dir, config)
+            .create_query_stage_exec(
+                job.clone(),
+                stage,
+                task,
+                partitions,
+                Arc::clone(&plan),
+                work_dir,
+                config,
+            )
             .map_err(failed_task)?;
-        // Ballista replaces only the nodes that read shuffles and their ancestors, so the scans in `plan` are those
-        // that run, and their metrics can be read from it.
+        // Ballista replaces the node that writes the shuffle alone, so the scans in `plan` are those that run, and their
+        // metrics can be read from it.
         Ok(Arc::new(Task {
             inner,
+            job,
             plan,
             runtime: self.runtime.clone(),
             metrics: Arc::clone(&self.metrics),
+            scratch: self.scratch.clone(),
             shutdown: self.shutdown.clone(),
         }))
     }
@@ -89,9 +108,11 @@ impl ExecutionEngine for TaskEngine {
 #[derive(Debug)]
 struct Task {
     inner: Arc<dyn QueryStageExecutor>,
+    job: JobId,
     plan: Arc<dyn ExecutionPlan>,
     runtime: Handle,
     metrics: Arc<ExecutorMetrics>,
+    scratch: Scratch,
     shutdown: CancellationToken,
 }
 
@@ -109,12 +130,14 @@ impl QueryStageExecutor for Task {
         context: Arc<TaskContext>,
     ) -> Result<Vec<ShuffleWritePartition>> {
         let mut guard = TaskGuard::begin(&self.metrics, &self.plan);
+        let writing = self.scratch.begin(&self.job);
         let inner = Arc::clone(&self.inner);
         // When the job is cancelled, this future is dropped, and dropping the set aborts the execution.
         let mut running = JoinSet::new();
         running.spawn_on(async move { inner.execute_query_stage(task, context).await }, &self.runtime);
         let ended = tokio::select! {
             ended = running.join_next() => ended,
+            full = writing.full() => Some(Ok(Err(full))),
             () = self.shutdown.cancelled() => None,
         };
         let result = match ended {
@@ -146,10 +169,15 @@ impl QueryStageExecutor for Task {
 
 /// The failure of a task that panicked.
 fn panicked(panic: &(dyn Any + Send)) -> DataFusionError {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let text = panic_message(panic);
     tracing::error!(panic = text, "a task panicked");
     DataFusionError::Execution(format!("a task panicked: {text}"))
+}
+
+/// The words of a panic.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// Records the metrics of a task when it is dropped, however the task ended.

@@ -66,9 +66,14 @@ impl WorkDir {
         self.dir.path().join(SPILL)
     }
 
+    /// Returns the folder of the shuffle files, by registration and job.
+    pub(super) fn jobs(&self) -> PathBuf {
+        self.dir.path().join(JOBS)
+    }
+
     /// Creates the folder for the shuffle files of one registration.
     pub(super) fn create_job_folder(&self, registration: u64) -> io::Result<PathBuf> {
-        let path = self.dir.path().join(JOBS).join(registration.to_string());
+        let path = self.jobs().join(registration.to_string());
         fs::create_dir_all(&path)?;
         Ok(path)
     }

@@ -1,10 +1,11 @@
-//! The routes of the scheduler's one port: Ballista's gRPC service and REST API, Arrow Flight SQL, and Firesteel's own
-//! routes.
+//! The routes of the scheduler's port: Ballista's gRPC service and REST API, Arrow Flight SQL, and Firesteel's own routes.
+//! Behind them are the doors, which decide what a caller may do. A second port, if there is one, has the routes for
+//! whoever watches the scheduler, and nothing else.
 //!
 //! | route | answers |
 //! |---|---|
 //! | `/` | the list of routes |
-//! | `/healthz`, `/readyz`, `/metrics` | whether the process runs; whether enough executors are registered; Prometheus |
+//! | `/healthz`, `/readyz`, `/metrics` | whether the event loop works; whether enough executors are registered; Prometheus |
 //! | `/api/…` | Ballista's REST API: `/api/jobs`, `/api/job/{id}` (`PATCH` cancels), `/api/executors`, … |
 //! | `/api/firesteel/version` | the versions of Firesteel, Ballista and DataFusion |
 //! | `/api/firesteel/cluster` | the current slots, tasks, jobs and executors |
@@ -12,33 +13,42 @@
 //! | `/history/api/…` | finished jobs from the event log, also those of earlier schedulers |
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use ballista_core::flight_proxy_service::BallistaFlightProxyService;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
-use ballista_flight_sql::BallistaFlightSqlService;
 use ballista_scheduler::api::get_routes;
 use ballista_scheduler::history::{HistoryStore, history_router};
 use firesteel_common::http;
 use serde::Serialize;
 use tonic::Status;
 use tonic::service::RoutesBuilder;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::Server;
+use super::door::{Door, Owners, guard};
 use super::metrics::SchedulerMetrics;
 use super::overview::Overview;
+use super::pulse::Pulse;
 use super::state::Executors;
 use crate::Result;
 use crate::cluster::{SchedulerConfig, Served};
 use crate::error::readable;
 use crate::jobs::ACTIVITY_PATH;
 use crate::wire::MAX_MESSAGE;
+
+/// The method by which a client of Arrow Flight tells its token.
+pub(super) const HANDSHAKE: &str = "/arrow.flight.protocol.FlightService/Handshake";
+
+/// The route of the metrics.
+pub(super) const METRICS: &str = "/metrics";
 
 /// How the paths of Arrow Flight's methods begin.
 const FLIGHT: &str = "/arrow.flight.protocol.FlightService/";
@@ -49,6 +59,7 @@ pub(super) struct AppState {
     pub(super) server: Arc<Server>,
     pub(super) executors: Arc<Executors>,
     pub(super) metrics: Arc<SchedulerMetrics>,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) min_ready_executors: usize,
 }
 
@@ -56,38 +67,58 @@ pub(super) struct AppState {
 pub(super) fn router(
     config: &SchedulerConfig,
     state: AppState,
+    door: &Arc<Door>,
+    owners: Arc<Owners>,
     history: Option<Arc<HistoryStore>>,
 ) -> Router {
     let server = Arc::clone(&state.server);
-    let mut router = get_routes(Arc::clone(&server))
-        .merge(grpc(config, &server))
-        .merge(crate::jobs::routes(Arc::clone(&server)))
-        .merge(firesteel_routes(state));
+    let mut jobs = get_routes(Arc::clone(&server)).merge(crate::jobs::routes(server));
     if let Some(history) = history {
         let refreshed =
             history_router(Arc::clone(&history)).layer(middleware::from_fn_with_state(history, refresh));
-        router = router.nest("/history", refreshed);
+        jobs = jobs.nest("/history", refreshed);
     }
-    router
+    jobs.layer(middleware::from_fn_with_state(owners, guard))
+        .merge(grpc(config, door))
+        .merge(firesteel_routes(state))
 }
 
-/// Builds the gRPC services. Flight SQL replaces the proxy, because it also forwards what clients fetch from executors.
-fn grpc(config: &SchedulerConfig, server: &Arc<Server>) -> Router {
+/// Builds the router of the port for health and metrics.
+pub(super) fn health(state: AppState) -> Router {
+    let [_, health, ready, numbers, _, overview] = ROUTES;
+    Router::new()
+        .route(health, get(healthz))
+        .route(ready, get(readyz))
+        .route(numbers, get(metrics))
+        .route(overview, get(cluster))
+        .with_state(state)
+}
+
+/// Allows pages of the listed origins to read what they may ask for, with a token. It stands in front of the gate, so that they
+/// can read a refusal, too. Without a list no answer allows anything.
+pub(super) fn cors(origins: &str) -> CorsLayer {
+    let listed = origins.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    let listed: Vec<HeaderValue> = listed.filter_map(|origin| origin.parse().ok()).collect();
+    let origins = match listed.iter().any(|origin| origin == "*") {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::list(listed),
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::PATCH])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE])
+}
+
+/// Builds the gRPC services. What is sent to the scheduler has a limit; batches of results, which it sends, are larger.
+fn grpc(config: &SchedulerConfig, door: &Arc<Door>) -> Router {
     let mut services = RoutesBuilder::default();
-    let scheduler = SchedulerGrpcServer::from_arc(Arc::clone(server))
-        .max_decoding_message_size(MAX_MESSAGE)
+    let scheduler = SchedulerGrpcServer::new(door.grpc())
+        .max_decoding_message_size(config.max_request_bytes)
         .max_encoding_message_size(MAX_MESSAGE);
     services.add_service(scheduler);
-    let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, false, None);
-    if config.flight_sql {
-        let flight_sql = BallistaFlightSqlService::new(Arc::clone(server), proxy);
-        let service = FlightServiceServer::new(flight_sql)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
-        services.add_service(service);
-    } else if config.flight_proxy {
-        let service = FlightServiceServer::new(proxy)
-            .max_decoding_message_size(MAX_MESSAGE)
+    if config.flight_sql || config.flight_proxy {
+        let service = FlightServiceServer::new(door.flight(config.flight_sql))
+            .max_decoding_message_size(config.max_request_bytes)
             .max_encoding_message_size(MAX_MESSAGE);
         services.add_service(service);
     }
@@ -113,7 +144,7 @@ async fn tell_in_words(request: Request, next: Next) -> Response {
 
 /// Firesteel's own routes, beside [`ACTIVITY_PATH`].
 const ROUTES: [&str; 6] =
-    ["/", "/healthz", "/readyz", "/metrics", "/api/firesteel/version", "/api/firesteel/cluster"];
+    ["/", "/healthz", "/readyz", METRICS, "/api/firesteel/version", "/api/firesteel/cluster"];
 
 impl super::Scheduler {
     /// Returns what every scheduler answers over HTTP, beside Ballista's own routes.
@@ -127,13 +158,22 @@ impl super::Scheduler {
         let served = Served::new(ROUTES.into_iter().chain([ACTIVITY_PATH]), &metrics.registry);
         Ok(Served { answers: vec![(overview, idle)], ..served })
     }
+
+    /// Returns what every scheduler answers on its port for health and metrics.
+    ///
+    /// # Errors
+    /// An overview that cannot be written as JSON.
+    pub fn health_served() -> Result<Served> {
+        let [_, health, ready, numbers, _, overview] = ROUTES;
+        Ok(Served { routes: vec![health, ready, numbers, overview], ..Self::served()? })
+    }
 }
 
 fn firesteel_routes(state: AppState) -> Router {
     let [root, health, ready, numbers, versions, overview] = ROUTES;
     Router::new()
         .route(root, get(index))
-        .route(health, get(http::healthz))
+        .route(health, get(healthz))
         .route(ready, get(readyz))
         .route(numbers, get(metrics))
         .route(versions, get(version))
@@ -143,7 +183,7 @@ fn firesteel_routes(state: AppState) -> Router {
 
 async fn index() -> &'static str {
     "firesteel scheduler\n\n\
-     GET   /healthz                  the process answers\n\
+     GET   /healthz                  the event loop answers\n\
      GET   /readyz                   enough executors are there\n\
      GET   /metrics                  for Prometheus\n\
      GET   /api/firesteel/version    versions\n\
@@ -157,6 +197,16 @@ async fn index() -> &'static str {
      GET   /api/openapi.json         all of /api\n\
      GET   /history/api/jobs         finished jobs, with an event log\n\n\
      gRPC on this port: Ballista (df://HOST:PORT) and Arrow Flight SQL\n"
+}
+
+async fn healthz(State(state): State<AppState>) -> Response {
+    match state.pulse.stalled(Instant::now()) {
+        None => http::healthz().await.into_response(),
+        Some(time) => {
+            let reason = format!("the event loop has not answered for {} s\n", time.as_secs());
+            http::readiness(false, reason)
+        }
+    }
 }
 
 async fn readyz(State(state): State<AppState>) -> Response {
@@ -222,6 +272,35 @@ mod tests {
     use super::*;
     use crate::Error;
     use crate::error::encode;
+
+    #[tokio::test]
+    async fn a_page_of_a_listed_origin_may_send_a_token_and_read_a_refusal() {
+        let (listed, other) = ("https://console.example", "https://evil.example");
+        for (origins, origin, allowed) in [
+            (listed, listed, Some(listed)),
+            ("https://a.example, https://console.example", listed, Some(listed)),
+            (listed, other, None),
+            ("", other, None),
+            ("*", other, Some("*")),
+        ] {
+            let refused = || async { StatusCode::UNAUTHORIZED };
+            let router = Router::new().route("/history/api/jobs", get(refused)).layer(cors(origins));
+            for (method, status) in [("OPTIONS", StatusCode::OK), ("GET", StatusCode::UNAUTHORIZED)] {
+                let request =
+                    Request::builder().method(method).uri("/history/api/jobs").header("origin", origin);
+                let request = request.header("access-control-request-method", "GET");
+                let request = request.header("access-control-request-headers", "authorization");
+                let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+                assert_eq!(response.status(), status, "{origins} {method}");
+                let says = response.headers().get("access-control-allow-origin");
+                assert_eq!(says.and_then(|value| value.to_str().ok()), allowed, "{origins} {method}");
+                if method == "OPTIONS" && allowed.is_some() {
+                    let headers = &response.headers()["access-control-allow-headers"];
+                    assert!(headers.to_str().unwrap().contains("authorization"), "{headers:?}");
+                }
+            }
+        }
+    }
 
     #[tokio::test]
     async fn an_error_of_flight_sql_is_a_sentence_and_one_for_our_client_has_data() {

@@ -98,7 +98,7 @@ async fn until_closed(executor: &ExecutorMetadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Cancels jobs that have waited for `grace` on a cluster without executors.
+/// Cancels jobs that have waited for `grace` on a cluster without executors, and forgets finished jobs that are too old.
 pub(super) async fn cancel_waiting_jobs(
     server: Arc<Server>,
     executors: Arc<Executors>,
@@ -108,6 +108,7 @@ pub(super) async fn cancel_waiting_jobs(
     let mut waiting = WaitingJobs::default();
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;
+        jobs.forget_surplus().await;
         let overview = Overview::take(&server, &executors).await;
         let running = server.state.task_manager.get_running_job_cache();
         let expired = waiting.update(

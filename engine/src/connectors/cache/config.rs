@@ -20,3 +20,6 @@ pub(crate) const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often a session's folder is marked as used.
 pub(crate) const MARK_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// The name of a session's folder starts with this; nothing else in the cache folder is ever removed.
+pub(crate) const SESSION_PREFIX: &str = "session-";

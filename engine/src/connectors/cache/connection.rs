@@ -3,21 +3,19 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use arrow::array::{Array, ArrayRef};
 
-use super::config::{MARK_EVERY, STALE};
+use super::config::{MARK_EVERY, SESSION_PREFIX, STALE};
 use super::error::unusable;
 use crate::config::CacheConfig;
-use crate::{Error, Result};
+use crate::{ConfigField, Error, Result};
 
-/// The name of a session's folder starts with this; nothing else in the cache folder is ever removed.
-const SESSION_PREFIX: &str = "session-";
-
-/// Where the files of one cached table are: a session, and a number in it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Where the files of one cached table are: a session, and a number in it. Whoever knows the session's name can read and
+/// remove its files, so it is printed nowhere.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Folder {
     session: String,
     /// 0 is the whole session.
@@ -45,8 +43,24 @@ impl Folder {
 
 impl std::fmt::Display for Folder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.session, self.number)
+        write!(f, "{SESSION_PREFIX}…/{}", self.number)
     }
+}
+
+impl std::fmt::Debug for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Folder({self})")
+    }
+}
+
+/// The bytes of all files below `path`. What disappears meanwhile counts as nothing.
+fn size(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    if !metadata.is_dir() {
+        return metadata.len();
+    }
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    entries.flatten().map(|entry| size(&entry.path())).sum()
 }
 
 /// Whether a text is safe as one part of a path.
@@ -68,6 +82,10 @@ pub(crate) struct ColumnKey {
 #[derive(Debug)]
 pub(crate) struct CacheStore {
     folder: PathBuf,
+    /// How many bytes the files of a session may have.
+    session_bytes: Option<u64>,
+    /// Whether the folder has been looked at, see [`Self::check`].
+    checked: OnceLock<()>,
     memory: Mutex<Memory>,
     marked: Mutex<HashMap<String, SystemTime>>,
 }
@@ -82,6 +100,8 @@ impl CacheStore {
     pub(crate) fn new(config: &CacheConfig) -> Self {
         Self {
             folder: config.folder.clone(),
+            session_bytes: config.session_bytes,
+            checked: OnceLock::new(),
             memory: Mutex::new(Memory::new(config.memory_bytes)),
             marked: Mutex::default(),
         }
@@ -97,17 +117,42 @@ impl CacheStore {
         if !plain(file) {
             return Err(Error::PlanDecode { message: "a cached table names no file".to_owned() });
         }
+        self.check()?;
         self.mark(folder);
         Ok(self.path(folder).join(file))
     }
 
+    /// Makes the folder in the system's folder for temporary files, which all users share, this user's own: whoever owns it
+    /// could put files of their own in the place of a session's. A folder that the settings name is what they say.
+    fn check(&self) -> Result<()> {
+        if self.checked.get().is_some() || self.folder != CacheConfig::default().folder {
+            return Ok(());
+        }
+        own(&self.folder).map_err(|error| unusable(&self.folder, &error))?;
+        let _ = self.checked.set(());
+        Ok(())
+    }
+
     /// Makes `folder`, which other users of the machine may not read, and removes what dead sessions left.
     pub(crate) fn create(&self, folder: &Folder) -> Result<PathBuf> {
+        self.check()?;
         let path = self.path(folder);
         let made = fs::create_dir_all(&self.folder).and_then(|()| create_private(&path));
         made.map_err(|error| unusable(&path, &error))?;
         self.sweep(SystemTime::now());
         Ok(path)
+    }
+
+    /// An error where the files of the session of `folder` have more bytes than they may.
+    pub(super) fn check_room(&self, folder: &Folder) -> Result<()> {
+        let Some(limit) = self.session_bytes else { return Ok(()) };
+        let bytes = size(&self.path(&Folder { session: folder.session.clone(), number: 0 }));
+        if bytes <= limit {
+            return Ok(());
+        }
+        let message =
+            format!("the cached tables of this session have {bytes} bytes, and {limit} are allowed");
+        Err(Error::ScratchFull { setting: ConfigField::CacheSize, message })
     }
 
     /// Removes `folder` and all in it, and what this process has of it in memory.
@@ -171,6 +216,29 @@ impl CacheStore {
 fn create_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes a folder that no other user can enter, or sees to it that it is one.
+#[cfg(unix)]
+fn own(folder: &Path) -> std::io::Result<()> {
+    use std::io::{Error, ErrorKind};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    create_private(folder)?;
+    // Not of what a link leads to: another user may have put one here.
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Error::new(ErrorKind::PermissionDenied, "another user has made it"));
+    }
+    if found.mode() & 0o077 != 0 {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn own(folder: &Path) -> std::io::Result<()> {
+    create_private(folder)
 }
 
 #[cfg(not(unix))]
@@ -291,11 +359,35 @@ mod tests {
         assert!(memory.get(&key(1, 1)).is_none() && memory.get(&key(1, 3)).is_some());
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn the_folder_that_all_users_could_share_is_this_users_own() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("cache");
+        own(&folder).unwrap();
+        let mode = || fs::metadata(&folder).unwrap().mode() & 0o777;
+        assert_eq!(mode(), 0o700);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        own(&folder).unwrap();
+        assert_eq!(mode(), 0o700);
+        let link = temporary.path().join("link");
+        symlink(&folder, &link).unwrap();
+        assert!(own(&link).is_err(), "a link may lead anywhere");
+        fs::write(temporary.path().join("file"), "").unwrap();
+        assert!(own(&temporary.path().join("file")).is_err());
+        let name = CacheConfig::default().folder;
+        let user = rustix::process::geteuid().as_raw().to_string();
+        assert!(name.to_string_lossy().ends_with(&user), "{}", name.display());
+    }
+
     #[test]
     fn what_dead_sessions_left_is_swept_and_nothing_else() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().join("cache");
-        let store = CacheStore::new(&CacheConfig { folder: folder.clone(), memory_bytes: 0 });
+        let store =
+            CacheStore::new(&CacheConfig { folder: folder.clone(), memory_bytes: 0, session_bytes: None });
         let (old, new) = (Folder::new("old", 1).unwrap(), Folder::new("new", 1).unwrap());
         let (old_path, new_path) = (store.create(&old).unwrap(), store.create(&new).unwrap());
         let foreign = folder.join("mine");
@@ -313,5 +405,28 @@ mod tests {
         store.remove(&Folder::new("new", 0).unwrap()).unwrap();
         assert!(!folder.join("session-new").exists());
         store.remove(&new).unwrap();
+    }
+
+    #[test]
+    fn the_files_of_a_session_have_a_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = CacheConfig {
+            folder: dir.path().to_owned(),
+            session_bytes: Some(1000),
+            ..CacheConfig::default()
+        };
+        let store = CacheStore::new(&config);
+        let (first, second) = (Folder::new("a", 1).unwrap(), Folder::new("a", 2).unwrap());
+        for folder in [&first, &second] {
+            fs::write(store.create(folder).unwrap().join("x"), [0; 500]).unwrap();
+        }
+        store.check_room(&first).unwrap();
+        fs::write(store.create(&second).unwrap().join("y"), [0; 1]).unwrap();
+        let error = store.check_room(&first).unwrap_err().to_string();
+        assert!(error.contains("1001 bytes") && error.contains("cache.session_bytes"), "{error}");
+        // Each session has its own.
+        let other = Folder::new("b", 1).unwrap();
+        fs::write(store.create(&other).unwrap().join("x"), [0; 900]).unwrap();
+        store.check_room(&other).unwrap();
     }
 }

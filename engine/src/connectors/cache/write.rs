@@ -36,6 +36,9 @@ use crate::connectors::connector::ClusterTime;
 use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
 use crate::connectors::registry::Connectors;
 
+/// After how many bytes of rows the size of a session's files is checked.
+const CHECK_ROOM: usize = 32 << 20;
+
 /// The action of a job.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
@@ -179,10 +182,16 @@ async fn write(
     let path = store.create(folder)?.join(file);
     let failed = |error: &dyn fmt::Display| DataFusionError::from(unusable(&path, error));
     let mut writer: Option<ArrowWriter<File>> = None;
+    let mut unchecked = 0;
     while let Some(batch) = input.next().await {
         let batch = batch?;
         if batch.num_rows() == 0 {
             continue;
+        }
+        unchecked += batch.get_array_memory_size();
+        if unchecked >= CHECK_ROOM {
+            unchecked = 0;
+            store.check_room(folder)?;
         }
         let writer = match &mut writer {
             Some(writer) => writer,
@@ -200,6 +209,7 @@ async fn write(
     }
     let Some(writer) = writer else { return Ok(Vec::new()) };
     let metadata = writer.close().map_err(|error| failed(&error))?;
+    store.check_room(folder)?;
     let groups = metadata.row_groups().iter().zip(0_u32..);
     let part = |(group, row_group): (&datafusion::parquet::file::metadata::RowGroupMetaData, u32)| Part {
         file: file.into(),

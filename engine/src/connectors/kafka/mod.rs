@@ -25,6 +25,7 @@ mod read;
 mod schema;
 mod write;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -42,6 +43,11 @@ use crate::connectors::connector::{
     BuiltinTable, Connector, Factory, NodeDecoder, NodeEncoder, ScanNode, TableDecoder, TableEncoder,
 };
 use crate::connectors::registry::Shared;
+
+/// Reads the location and the options of a table, and keeps nothing.
+pub(crate) fn check_options(location: &str, given: &HashMap<String, String>) -> crate::Result<()> {
+    config::parse::table_options(location, given).map(drop)
+}
 
 /// The Kafka connector of a process.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ mod read;
 mod schema;
 mod write;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -50,6 +51,11 @@ use crate::connectors::connector::{
 };
 use crate::connectors::per_query::query_key;
 use crate::connectors::registry::Shared;
+
+/// Reads the options of a table, and keeps nothing.
+pub(crate) fn check_options(given: &HashMap<String, String>) -> crate::Result<()> {
+    config::parse(given, TableOptions::new(ScanConfig::default(), WriteConfig::default())).map(drop)
+}
 
 /// The MongoDB connector of a process.
 #[derive(Debug)]

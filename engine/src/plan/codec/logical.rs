@@ -17,6 +17,7 @@ use crate::Error;
 use crate::connectors::connector::{TableDecoder, TableEncoder};
 use crate::connectors::registry::Connectors;
 use crate::functions::process;
+use crate::limits::check_plan;
 use crate::wire::{frame, unframe};
 
 /// Stands in a frame for a connector where the table is one without rows, which the engine itself makes.
@@ -55,6 +56,8 @@ impl LogicalExtensionCodec for LogicalCodec {
         schema: SchemaRef,
         ctx: &TaskContext,
     ) -> Result<Arc<dyn TableProvider>> {
+        // A table may carry a plan of its own, which is decoded by itself.
+        check_plan(buf, self.connectors.limits())?;
         let Some((connector, content)) = unframe(buf)? else {
             return self.ballista.try_decode_table_provider(buf, table_ref, schema, ctx);
         };

@@ -1,9 +1,7 @@
 //! Makes the names of files in `LOCATION` and `COPY … TO` absolute.
 
+use crate::connectors::file_tables::FILE_FORMATS;
 use crate::{Error, Result};
-
-/// The formats of tables whose location is a file or a folder.
-const FILE_FORMATS: [&str; 6] = ["PARQUET", "CSV", "JSON", "NDJSON", "ARROW", "AVRO"];
 
 /// Whether a table that is `STORED AS` this format lies in files.
 pub(super) fn is_file_format(stored_as: &str) -> bool {

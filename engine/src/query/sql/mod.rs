@@ -25,8 +25,10 @@ use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, Sta
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 
-pub(crate) use self::parse::CacheStatement;
+pub(crate) use self::parse::{CacheStatement, cache_statement};
 use crate::dataflow::Dataset;
+use crate::limits::{Deep, check_sql};
+use crate::plan::settings;
 use crate::{Error, Result, Session};
 
 /// The result of a statement.
@@ -46,8 +48,9 @@ impl Session {
     /// `PREPARE`, `CACHE TABLE` and its kin) are done when this returns. Everything else gives rows, which are computed
     /// when they are collected.
     pub fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Outcome>> {
-        Box::pin(async move {
-            if let Some(mut statement) = parse::cache_statement(sql)? {
+        Box::pin(Deep::new(async move {
+            check_sql(sql, self.connectors().limits())?;
+            if let Some(mut statement) = cache_statement(sql)? {
                 if let CacheStatement::Cache { query: Some(query), .. } = &mut statement
                     && fields::may_have(sql)
                 {
@@ -65,7 +68,7 @@ impl Session {
             let plan = Box::pin(state.statement_to_plan(statement)).await?;
             drop(names);
             Box::pin(self.execute_plan(plan)).await
-        })
+        }))
     }
 
     /// The result of a statement in SQL, not yet run; of one that has none, no rows. See [`Session::execute`].
@@ -92,6 +95,9 @@ impl Session {
                 self.rows(frame.logical_plan().clone()).await
             }
             LogicalPlan::Statement(statement) => {
+                if let Statement::SetVariable(set) = &statement {
+                    settings::check_one(&set.variable, &set.value)?;
+                }
                 let done = match &statement {
                     Statement::SetVariable(_) => "SET",
                     Statement::ResetVariable(_) => "RESET",

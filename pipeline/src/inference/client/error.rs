@@ -1,6 +1,6 @@
 //! The errors of a client, and whether another attempt may help.
 
-use firesteel_common::ConfigField::{self, InferenceUrl};
+use firesteel_common::ConfigField::{self, AccessToken, InferenceUrl};
 use std::time::Duration;
 use tonic::{Code, Status};
 
@@ -60,7 +60,14 @@ impl ClientError {
     /// The field of the configuration that the error points at, whose name its message contains.
     #[must_use]
     pub fn field(&self) -> Option<ConfigField> {
-        matches!(self, Self::Url { .. } | Self::Unreachable { .. }).then_some(InferenceUrl)
+        match self {
+            Self::Url { .. } | Self::Unreachable { .. } => Some(InferenceUrl),
+            // The server names the setting, unless it is another's.
+            Self::Status { status, .. } => {
+                status.message().contains(AccessToken.name()).then_some(AccessToken)
+            }
+            _ => None,
+        }
     }
 
     /// Whether the same request may succeed later with nothing changed: the server is starting, full, gone or

@@ -16,7 +16,7 @@ mod stream;
 use bytes::Bytes;
 pub use error::ClientError;
 use firesteel_common::error::root_cause;
-use firesteel_common::net;
+use firesteel_common::net::{self, Dialer};
 use firesteel_proto::Encoding;
 use firesteel_proto::inference::{ClassifyRequest, InferenceClient};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub enum Answer {
 }
 
 /// The options of a client. Every value is valid.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// How long opening a connection or a stream may take. 10 s.
     pub connect_timeout: Duration,
@@ -60,6 +60,8 @@ pub struct ClientOptions {
     pub stall_timeout: Duration,
     /// Images under way at once; further callers wait. 256, the default queue of the server.
     pub in_flight: usize,
+    /// How the server is reached: by TLS or not, and with which token. Without both.
+    pub dialer: Dialer,
 }
 
 impl Default for ClientOptions {
@@ -68,6 +70,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
             in_flight: 256,
+            dialer: Dialer::default(),
         }
     }
 }
@@ -103,16 +106,17 @@ struct Current {
 }
 
 impl Client {
-    /// Prepares a client for `url` (`http://host:port`) without talking to it; the first `classify` connects.
+    /// Prepares a client for `url` (`http://host:port`, `https` by TLS) without talking to it; the first `classify` connects.
     ///
     /// # Errors
     /// [`ClientError::Url`].
     pub fn new(url: &str, options: ClientOptions) -> Result<Self, ClientError> {
         let bad = |reason: String| ClientError::Url { url: url.to_owned(), reason };
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|e| bad(e.to_string()))?;
-        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
+        let parsed = Endpoint::from_shared(url.to_owned()).map_err(|e| bad(e.to_string()))?;
+        if !matches!(parsed.uri().scheme_str(), Some("http" | "https")) || parsed.uri().host().is_none() {
             return Err(bad("expected http://HOST:PORT".to_owned()));
         }
+        let endpoint = options.dialer.endpoint(url).map_err(|e| bad(e.to_string()))?;
         let channel = endpoint
             .connect_timeout(options.connect_timeout)
             .http2_keep_alive_interval(Duration::from_secs(20))
@@ -136,7 +140,15 @@ impl Client {
     /// # Errors
     /// [`ClientError::Url`] for an address that cannot be, a transient error while the server is not there.
     pub async fn connect(url: &str, timeout: Duration) -> Result<Self, ClientError> {
-        let client = Self::new(url, ClientOptions { connect_timeout: timeout, ..ClientOptions::default() })?;
+        Self::connect_with(url, ClientOptions { connect_timeout: timeout, ..ClientOptions::default() }).await
+    }
+
+    /// Connects to `url` and opens the stream; fails if that takes longer than the options allow.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(url: &str, options: ClientOptions) -> Result<Self, ClientError> {
+        let client = Self::new(url, options)?;
         client.shared.stream().await?;
         Ok(client)
     }

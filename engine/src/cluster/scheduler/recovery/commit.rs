@@ -2,9 +2,10 @@
 //!
 //! A report of a finished task is *pending* while other tasks of its stage still run. When the last one has reported,
 //! all reports of the stage are applied to Ballista's graph together. After an abort nothing is applied any more, so
-//! the job cannot complete.
+//! the job cannot complete. Reports that cannot be used are dropped first, see [`check`].
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ballista_core::error::Result;
 use ballista_core::serde::protobuf::failed_task::FailedReason;
@@ -15,7 +16,13 @@ use ballista_scheduler::state::execution_graph::{ExecutionGraphBox, RunningTaskI
 use ballista_scheduler::state::execution_stage::{ExecutionStage, RunningStage};
 
 use super::JobAborter;
+use super::check;
 use super::decision::{self, Event};
+use crate::Error;
+use crate::plan::caught::words;
+
+/// Why a job is ended that would count rows twice.
+const LOST_WITH_INPUT: &str = "it cannot be recovered within the job, run the query again";
 
 /// The uncommitted reports of a job, and whether it was aborted.
 pub(super) struct StageCommit {
@@ -65,17 +72,27 @@ impl StageCommit {
         &mut self,
         graph: &mut ExecutionGraphBox,
         executor: &ExecutorMetadata,
-        statuses: Vec<TaskStatus>,
+        mut statuses: Vec<TaskStatus>,
         max_task_failures: usize,
         max_stage_failures: usize,
     ) -> Result<Vec<QueryStageSchedulerEvent>> {
-        if statuses.iter().any(has_lost_its_input) {
+        // A late report may be the first to tell that an input is gone.
+        if statuses.iter().any(|status| has_lost_its_input(status) && !is_broken(graph, executor, status)) {
             self.abort_if_needed(graph, Event::InputLost);
         }
+        let mut ended = HashSet::new();
+        statuses.retain(|status| {
+            let is_end = !matches!(status.status, Some(task_status::Status::Running(_)));
+            self.is_usable(graph, executor, status)
+                && (!is_end || ended.insert((status.stage_id, status.task_id)))
+        });
         if self.aborted {
             let reported = statuses.iter().map(|status| (status.stage_id as usize, status.task_id as usize));
             self.reported_after_abort.extend(reported);
             return Ok(Vec::new());
+        }
+        for status in &mut statuses {
+            check::drop_misfits(graph.stages(), status);
         }
         let (pending, ready): (Vec<_>, Vec<_>) =
             statuses.into_iter().partition(|status| is_deferred(graph, status));
@@ -83,11 +100,12 @@ impl StageCommit {
         self.pending.extend(pending.into_iter().map(executor_of));
         let mut events = Vec::new();
         if !ready.is_empty() {
-            events = graph.update_task_status(executor, ready, max_task_failures, max_stage_failures)?;
+            events = self.apply(graph, executor, ready, max_task_failures, max_stage_failures)?;
         }
         self.drop_stale(graph);
         for PendingStatus { executor, status } in self.take_complete(graph) {
-            events.extend(graph.update_task_status(
+            events.extend(self.apply(
+                graph,
                 &executor,
                 vec![status],
                 max_task_failures,
@@ -136,6 +154,26 @@ impl StageCommit {
         self.pending.iter().any(|pending| pending.stage() == stage && pending.task() == task)
     }
 
+    /// Returns whether a report is neither broken nor late, and says so otherwise.
+    fn is_usable(&self, graph: &ExecutionGraphBox, executor: &ExecutorMetadata, status: &TaskStatus) -> bool {
+        let (job, executor) = (graph.job_id(), executor.id.as_str());
+        match check::check(graph.stages(), executor, status) {
+            Ok(()) if self.is_pending(status.stage_id as usize, status.task_id as usize) => {
+                tracing::debug!(%job, executor, "a task was reported twice");
+                false
+            }
+            Ok(()) => true,
+            Err(reason) if reason.is_broken() => {
+                tracing::warn!(%job, executor, %reason, "the report of a task is refused");
+                false
+            }
+            Err(reason) => {
+                tracing::debug!(%job, executor, %reason, "the report of a task comes too late");
+                false
+            }
+        }
+    }
+
     /// Takes out the reports of stages whose tasks have all reported.
     fn take_complete(&mut self, graph: &ExecutionGraphBox) -> Vec<PendingStatus> {
         let is_complete = |id: usize, stage: &RunningStage| {
@@ -162,11 +200,38 @@ impl StageCommit {
         self.pending.retain(|pending| is_deferred(graph, &pending.status));
     }
 
+    /// Applies reports to Ballista's graph. When it panics, the job ends and not the scheduler.
+    fn apply(
+        &mut self,
+        graph: &mut ExecutionGraphBox,
+        executor: &ExecutorMetadata,
+        statuses: Vec<TaskStatus>,
+        max_task_failures: usize,
+        max_stage_failures: usize,
+    ) -> Result<Vec<QueryStageSchedulerEvent>> {
+        if self.aborted {
+            return Ok(Vec::new());
+        }
+        // The graph may be half updated afterwards. Nothing is applied to it any more.
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            graph.update_task_status(executor, statuses, max_task_failures, max_stage_failures)
+        }));
+        applied.unwrap_or_else(|panic| {
+            let message = format!("the scheduler panicked: {}", words(panic.as_ref()));
+            self.abort(graph, Error::Job { message });
+            Ok(Vec::new())
+        })
+    }
+
     fn abort_if_needed(&mut self, graph: &ExecutionGraphBox, event: Event<'_>) {
         if !self.aborted && decision::must_abort(event, &decision::views(graph.stages())) {
-            self.aborted = true;
-            (self.aborter)(graph.job_id().clone());
+            self.abort(graph, Error::LostWork { message: LOST_WITH_INPUT.to_owned() });
         }
+    }
+
+    fn abort(&mut self, graph: &ExecutionGraphBox, reason: Error) {
+        self.aborted = true;
+        (self.aborter)(graph.job_id().clone(), reason);
     }
 }
 
@@ -179,7 +244,14 @@ fn is_deferred(graph: &ExecutionGraphBox, status: &TaskStatus) -> bool {
     matches!(status.status, Some(task_status::Status::Successful(_)))
         && stage.stage_attempt_num == status.stage_attempt_num as usize
         && (!stage.inputs.is_empty() || stage.output_links.is_empty())
-        && stage.running_tasks().iter().any(|(task, ..)| *task == status.task_id as usize)
+        && stage
+            .task_infos
+            .get(status.task_id as usize)
+            .is_some_and(|task| matches!(task.task_status, task_status::Status::Running(_)))
+}
+
+fn is_broken(graph: &ExecutionGraphBox, executor: &ExecutorMetadata, status: &TaskStatus) -> bool {
+    check::check(graph.stages(), &executor.id, status).is_err_and(|reason| reason.is_broken())
 }
 
 /// Returns whether a task could not fetch its input.

@@ -16,10 +16,11 @@
 //! ```text
 //!  task reports, lost executors ──▶ graph (pass-through) ──▶ commit (what is pending) ──▶ Ballista's graph
 //!                                                               │ asks
-//!                                                               ▼
-//!                                                            decision (pure): must the job be aborted?
+//!                                                               ├▶ check (pure): can the report be true?
+//!                                                               └▶ decision (pure): must the job be aborted?
 //! ```
 
+mod check;
 mod commit;
 mod decision;
 mod graph;
@@ -30,7 +31,10 @@ use std::sync::Arc;
 
 use ballista_core::JobId;
 
+use crate::Error;
+
+pub(super) use check::check;
 pub(super) use graph::StageCommitGraph;
 
-/// Aborts a job whose result would be wrong. It is called at most once for a job.
-pub(super) type JobAborter = Arc<dyn Fn(JobId) + Send + Sync>;
+/// Aborts a job that must not go on, with the reason. It is called at most once for a job.
+pub(super) type JobAborter = Arc<dyn Fn(JobId, Error) + Send + Sync>;

@@ -10,7 +10,8 @@ use ballista_core::extension::SessionConfigExt as _;
 use ballista_core::serde::protobuf::failed_task::FailedReason;
 use ballista_core::serde::protobuf::task_status::Status;
 use ballista_core::serde::protobuf::{
-    FailedTask, FetchPartitionError, RunningTask, ShuffleWritePartition, SuccessfulTask, TaskStatus,
+    FailedTask, FetchPartitionError, OperatorMetric, OperatorMetricsSet, RunningTask, ShuffleWritePartition,
+    SuccessfulTask, TaskStatus,
 };
 use ballista_core::serde::scheduler::{
     ExecutorMetadata, ExecutorOperatingSystemSpecification, ExecutorSpecification,
@@ -22,7 +23,7 @@ use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::StageCommitGraph;
+use super::{StageCommitGraph, check};
 
 /// A job, and how often its abort was requested.
 struct Job {
@@ -48,6 +49,41 @@ fn executor(id: &str) -> ExecutorMetadata {
         grpc_port: 2,
         specification: ExecutorSpecification::default().with_vcores(2),
         os_info: ExecutorOperatingSystemSpecification::default(),
+    }
+}
+
+impl Task {
+    /// A report of this task.
+    fn status(&self, status: Option<Status>) -> TaskStatus {
+        TaskStatus {
+            task_id: u32::try_from(self.number).unwrap(),
+            job_id: "job".to_owned(),
+            stage_id: u32::try_from(self.stage).unwrap(),
+            stage_attempt_num: u32::try_from(self.attempt).unwrap(),
+            launch_time: 0,
+            start_exec_time: 0,
+            end_exec_time: 0,
+            metrics: Vec::new(),
+            status,
+        }
+    }
+
+    fn success(&self) -> Status {
+        let partition = |partition| ShuffleWritePartition {
+            partition_id: partition,
+            num_batches: 1,
+            num_rows: 1,
+            num_bytes: 1,
+            file_id: None,
+            is_sort_shuffle: false,
+        };
+        Status::Successful(SuccessfulTask {
+            executor_id: self.executor.id.clone(),
+            partitions: (0..self.outputs as u64).map(partition).collect(),
+            runtime_stats: Vec::new(),
+            task_column_stats: Vec::new(),
+            window_state: Vec::new(),
+        })
     }
 }
 
@@ -78,7 +114,7 @@ impl Job {
         );
         let aborts = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&aborts);
-        let aborter = Arc::new(move |_| {
+        let aborter = Arc::new(move |_, _| {
             counted.fetch_add(1, Ordering::SeqCst);
         });
         let mut graph = StageCommitGraph::new(Box::new(inner.unwrap()), aborter);
@@ -118,38 +154,21 @@ impl Job {
 
     /// Reports the final status of a task.
     fn report(&mut self, task: &Task, status: Status) -> Vec<QueryStageSchedulerEvent> {
-        let status = TaskStatus {
-            task_id: u32::try_from(task.number).unwrap(),
-            job_id: "job".to_owned(),
-            stage_id: u32::try_from(task.stage).unwrap(),
-            stage_attempt_num: u32::try_from(task.attempt).unwrap(),
-            launch_time: 0,
-            start_exec_time: 0,
-            end_exec_time: 0,
-            metrics: Vec::new(),
-            status: Some(status),
-        };
-        let events = self.graph.update_task_status(&task.executor, vec![status], 4, 4).unwrap();
+        self.send(&task.executor, vec![task.status(Some(status))])
+    }
+
+    fn send(
+        &mut self,
+        executor: &ExecutorMetadata,
+        statuses: Vec<TaskStatus>,
+    ) -> Vec<QueryStageSchedulerEvent> {
+        let events = self.graph.update_task_status(executor, statuses, 4, 4).unwrap();
         self.graph.revive();
         events
     }
 
     fn succeed(&mut self, task: &Task) -> Vec<QueryStageSchedulerEvent> {
-        let partition = |partition| ShuffleWritePartition {
-            partition_id: partition,
-            num_batches: 1,
-            num_rows: 1,
-            num_bytes: 1,
-            file_id: None,
-            is_sort_shuffle: false,
-        };
-        let status = Status::Successful(SuccessfulTask {
-            executor_id: task.executor.id.clone(),
-            partitions: (0..task.outputs as u64).map(partition).collect(),
-            runtime_stats: Vec::new(),
-            task_column_stats: Vec::new(),
-            window_state: Vec::new(),
-        });
+        let status = task.success();
         self.report(task, status)
     }
 
@@ -178,6 +197,17 @@ impl Job {
             self.succeed(task);
         }
     }
+}
+
+/// The failure of a task that cannot fetch what an executor has written.
+fn lost_input(executor: &str) -> Status {
+    let lost = FetchPartitionError { executor_id: executor.to_owned(), map_stage_id: 1, map_partition_id: 0 };
+    Status::Failed(FailedTask {
+        error: "fetch".to_owned(),
+        retryable: false,
+        count_to_failures: false,
+        failed_reason: Some(FailedReason::FetchPartitionError(lost)),
+    })
 }
 
 #[tokio::test]
@@ -251,14 +281,7 @@ async fn a_job_is_aborted_when_a_task_cannot_fetch_its_input() {
     let (mut job, a, b) = (Job::new().await, executor("a"), executor("b"));
     job.finish_leaves(&[&a, &b]);
     let task = job.start(&b).unwrap();
-    let lost = FetchPartitionError { executor_id: "a".to_owned(), map_stage_id: 1, map_partition_id: 0 };
-    let failed = FailedTask {
-        error: "fetch".to_owned(),
-        retryable: false,
-        count_to_failures: false,
-        failed_reason: Some(FailedReason::FetchPartitionError(lost)),
-    };
-    assert!(job.report(&task, Status::Failed(failed)).is_empty());
+    assert!(job.report(&task, lost_input("a")).is_empty());
     assert_eq!(job.aborts(), 1);
 }
 
@@ -273,4 +296,88 @@ async fn the_loss_of_an_uninvolved_executor_changes_nothing() {
     job.succeed(&task);
     job.succeed(&other);
     assert!(job.graph.is_successful());
+}
+
+/// Each of these would end Ballista's event loop, or be believed.
+#[tokio::test]
+async fn a_broken_report_is_refused_and_the_job_goes_on() {
+    let (mut job, a, b) = (Job::new().await, executor("a"), executor("b"));
+    let task = job.start(&a).unwrap();
+    let running = |id: &str| Some(Status::Running(RunningTask { executor_id: id.to_owned() }));
+    let good = task.status(Some(task.success()));
+    let cases = [
+        ("no status", &a, task.status(None)),
+        (
+            "a task that does not exist",
+            &a,
+            TaskStatus { task_id: 4_000_000_000, ..task.status(running("a")) },
+        ),
+        ("the next task", &a, TaskStatus { task_id: 1, ..good.clone() }),
+        ("a stage that does not exist", &a, TaskStatus { stage_id: u32::MAX, ..good.clone() }),
+        ("a later attempt", &a, TaskStatus { stage_attempt_num: 7, ..good.clone() }),
+        ("another executor", &b, task.status(running("b"))),
+        ("an executor that reports for another", &b, good.clone()),
+        (
+            "a later attempt of a stage that waits",
+            &a,
+            TaskStatus { stage_id: 2, stage_attempt_num: 1, ..task.status(Some(lost_input("a"))) },
+        ),
+    ];
+    for (what, from, status) in cases {
+        let refused = check(job.graph.stages(), &from.id, &status).unwrap_err();
+        assert!(refused.is_broken(), "{what}: {refused}");
+        assert!(job.send(from, vec![status]).is_empty(), "{what}");
+        assert_eq!(job.graph.running_tasks().len(), 1, "{what}");
+    }
+    assert_eq!((job.aborts(), job.inputs()), (0, 0));
+    // The good ones of a call count, beside a broken one.
+    job.send(&a, vec![TaskStatus { task_id: 9, ..good.clone() }, good]);
+    assert_eq!(job.inputs(), task.outputs);
+}
+
+#[tokio::test]
+async fn a_task_that_is_reported_twice_counts_once() {
+    let (mut job, a) = (Job::new().await, executor("a"));
+    let task = job.start(&a).unwrap();
+    let done = task.status(Some(task.success()));
+    job.send(&a, vec![done.clone(), done.clone()]);
+    job.send(&a, vec![done]);
+    assert_eq!(job.inputs(), task.outputs);
+    for task in std::iter::from_fn(|| job.start(&a).filter(|task| task.stage == 1)).collect::<Vec<_>>() {
+        job.succeed(&task);
+    }
+    // The same while a report is pending.
+    let (first, second) = (job.start(&a).unwrap(), job.start(&a).unwrap());
+    let done = first.status(Some(first.success()));
+    job.send(&a, vec![done.clone(), done.clone()]);
+    job.send(&a, vec![done]);
+    job.succeed(&second);
+    assert!(job.graph.is_successful());
+    assert_eq!(job.graph.output_locations().len(), 2);
+}
+
+#[tokio::test]
+async fn a_graph_that_panics_ends_its_job_and_not_the_scheduler() {
+    let (mut job, a) = (Job::new().await, executor("a"));
+    let (first, second) = (job.start(&a).unwrap(), job.start(&a).unwrap());
+    // What Ballista takes as an index when the task has ended.
+    let stage = job.graph.fetch_running_stage(&[]).unwrap();
+    stage.task_infos[first.number].global_input_partition_ids = vec![999];
+    assert!(job.succeed(&first).is_empty());
+    assert_eq!(job.aborts(), 1);
+    assert!(job.succeed(&second).is_empty() && !job.graph.is_successful());
+}
+
+#[tokio::test]
+async fn metrics_that_do_not_fit_lose_no_output() {
+    let (mut job, a) = (Job::new().await, executor("a"));
+    let counted = |sets: usize| vec![OperatorMetricsSet { metrics: Vec::new() }; sets];
+    let unknown = OperatorMetricsSet { metrics: vec![OperatorMetric { metric: None, partition: None }] };
+    for metrics in [counted(2), counted(1), vec![unknown.clone(), unknown]] {
+        let task = job.start(&a).unwrap();
+        job.send(&a, vec![TaskStatus { metrics, ..task.status(Some(task.success())) }]);
+    }
+    let last = job.start(&a).unwrap();
+    job.succeed(&last);
+    assert_eq!(job.inputs(), 4 * last.outputs, "each task's output once");
 }

@@ -79,9 +79,9 @@ impl Connection {
                 client.context().forget();
                 Ok(())
             }
-            Err(error) => Err(why(&client, &error)),
+            Err(error) => Err((why(&client, &error), client.context().is_denied())),
         };
-        blocking(ask).await?.map_err(|message| self.unreachable(&message))
+        blocking(ask).await?.map_err(|(message, denied)| self.failed(&message, denied))
     }
 
     /// The client that asks for planning. Offsets that it names are those of `isolation`.
@@ -125,7 +125,8 @@ impl Connection {
             ("fetch.wait.max.ms", "50"),
         ];
         self.settings.client("firesteel-engine", &defaults, &RESERVED).map_err(|reserved| {
-            let message = format!("property {} is decided by the table that is read", reserved.0);
+            let reason = reserved.danger.unwrap_or("it is decided by the table that is read");
+            let message = format!("property {}: {reason}", reserved.name);
             Error::InvalidSetting { setting: ConfigField::KafkaProperties, message }
         })
     }
@@ -135,6 +136,17 @@ impl Connection {
             let message = self.settings.properties.redact(&self.settings.client_error(error).to_string());
             Error::InvalidSetting { setting: ConfigField::KafkaProperties, message }
         })
+    }
+
+    /// An error for brokers that do not answer; `denied`: since they refuse this login, or their certificate is not
+    /// trusted, which trying again does not mend.
+    pub(crate) fn failed(&self, message: &str, denied: bool) -> Error {
+        if !denied {
+            return self.unreachable(message);
+        }
+        let message =
+            format!("Kafka at {}: {}", self.settings.bootstrap, self.settings.properties.redact(message));
+        Error::InvalidSetting { setting: ConfigField::KafkaProperties, message }
     }
 
     /// An error for brokers that do not answer.
@@ -185,7 +197,7 @@ pub(crate) fn why(client: &Client, error: &KafkaError) -> String {
 /// out".
 #[derive(Debug, Default)]
 pub(crate) struct Context {
-    last: Mutex<Option<String>>,
+    last: Mutex<Option<(KafkaError, String)>>,
 }
 
 impl Context {
@@ -193,7 +205,14 @@ impl Context {
     pub(crate) fn why(&self, error: &KafkaError) -> String {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let words = || error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
-        last.clone().unwrap_or_else(words)
+        last.as_ref().map_or_else(words, |(_, reason)| reason.clone())
+    }
+
+    /// Whether the cluster refused this client's login when it was last heard of, or its certificate was not trusted.
+    pub(crate) fn is_denied(&self) -> bool {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let code = last.as_ref().and_then(|(error, _)| error.rdkafka_error_code());
+        code.is_some_and(|code| kafka::is_denied(code) || code == RDKafkaErrorCode::SSL)
     }
 
     /// Once a request succeeds, what was wrong before no longer is. Until then the client does not repeat its reason.
@@ -210,7 +229,8 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         // That all brokers are down follows the reason why.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((error.clone(), reason.to_owned()));
         }
         QuietContext.error(error, reason);
     }

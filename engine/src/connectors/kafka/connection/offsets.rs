@@ -81,11 +81,11 @@ async fn ask<T: Send + 'static>(
                 client.context().forget();
                 Ok(answer)
             }
-            Err(error) => Err((why(&client, &error), error)),
+            Err(error) => Err((why(&client, &error), client.context().is_denied(), error)),
         }
     });
-    answer.await?.map_err(|(why, error)| match connection.classify("describe", topic, &error) {
-        Error::Unreachable { .. } => connection.unreachable(&why),
+    answer.await?.map_err(|(why, denied, error)| match connection.classify("describe", topic, &error) {
+        Error::Unreachable { .. } => connection.failed(&why, denied),
         other => other,
     })
 }

@@ -3,6 +3,7 @@
 //! A part never crosses a Kafka partition. Every partition that holds anything is at least one part; more where it is
 //! larger than a part may be, or where the cluster has slots to spare and the parts stay worth their consumer.
 
+use crate::config::MOST_PARTS;
 use crate::connectors::kafka::config::PartSize;
 use crate::connectors::kafka::read::spec::OffsetRange;
 
@@ -10,7 +11,9 @@ use crate::connectors::kafka::read::spec::OffsetRange;
 pub(crate) fn split(ranges: &[OffsetRange], slots: usize, size: PartSize) -> Vec<OffsetRange> {
     let total: u64 = ranges.iter().map(OffsetRange::len).sum();
     let slots = u64::try_from(slots).unwrap_or(u64::MAX).max(1);
-    let even = total.div_ceil(slots).max(size.min).clamp(1, size.max.max(1));
+    // A list of parts without end would be the planner's memory.
+    let least = total.div_ceil(MOST_PARTS).max(1);
+    let even = total.div_ceil(slots).max(size.min).clamp(1, size.max.max(1)).max(least);
     ranges.iter().flat_map(|range| cut(range, range.len().div_ceil(even))).collect()
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A pushed aggregate is sent as the partial aggregate that it stands for; both ends derive the same pipeline from it.
 
+pub(crate) mod checked;
 pub(crate) mod partitioner;
 pub(crate) mod scan;
 #[cfg(test)]
@@ -93,6 +94,7 @@ pub(super) fn decode_node(
             let descriptors = one_input("a MongoDB scan", inputs)?;
             let spec = ScanSpec::try_from(scan)?;
             let connection = connections.named(&spec.connection)?;
+            connection.check_place(&spec.database, &spec.collection)?;
             Ok(Arc::new(MongoScanExec::decoded(spec, connection, descriptors)))
         }
         Kind::Group(group) => {
@@ -103,6 +105,7 @@ pub(super) fn decode_node(
             let rows = one_input("a MongoDB write", inputs)?;
             let spec = WriteSpec::try_from(write)?;
             let connection = connections.named(&spec.connection)?;
+            connection.check_place(&spec.database, &spec.collection)?;
             Ok(Arc::new(MongoWriteExec::of(spec, connection, rows)))
         }
     }

@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use super::wire;
 use super::wire::partitioner::Kind;
 use crate::config::Partitioner;
+use crate::connectors::mongodb::config::MOST_SAMPLES;
 use crate::{Error, Result};
 
 /// `None` for the default.
@@ -25,6 +26,11 @@ pub(super) fn decode(partitioner: Option<wire::Partitioner>) -> Result<Partition
     let Some(partitioner) = partitioner else { return Ok(Partitioner::Auto) };
     let zero = || Error::PlanDecode { message: "a partitioner holds a zero".to_owned() };
     Ok(match partitioner.kind {
+        Some(Kind::SamplePerPartition(ids)) if ids > MOST_SAMPLES => {
+            let message =
+                format!("a partitioner takes {ids} ids for each partition, more than {MOST_SAMPLES}");
+            return Err(Error::PlanDecode { message });
+        }
         Some(Kind::SamplePerPartition(ids)) => {
             Partitioner::Sample { per_partition: NonZeroU32::new(ids).ok_or_else(zero)? }
         }
@@ -53,7 +59,8 @@ pub(super) mod tests {
     pub(in crate::connectors::mongodb) fn any_partitioner() -> impl Strategy<Value = Partitioner> {
         prop_oneof![
             Just(Partitioner::Auto),
-            any::<NonZeroU32>().prop_map(|per_partition| Partitioner::Sample { per_partition }),
+            (1..=MOST_SAMPLES)
+                .prop_map(|ids| Partitioner::Sample { per_partition: NonZeroU32::new(ids).unwrap() }),
             any::<Option<NonZeroU64>>().prop_map(|sample| Partitioner::BucketAuto { sample }),
             any::<NonZeroU64>().prop_map(|megabytes| Partitioner::Size { megabytes }),
             any::<NonZeroU32>().prop_map(|partitions| Partitioner::Count { partitions }),
@@ -64,9 +71,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_zero_or_an_unknown_kind_is_refused() {
-        for kind in
-            [Some(Kind::Count(0)), Some(Kind::SizeMegabytes(0)), Some(Kind::SamplePerPartition(0)), None]
-        {
+        for kind in [
+            Some(Kind::Count(0)),
+            Some(Kind::SizeMegabytes(0)),
+            Some(Kind::SamplePerPartition(0)),
+            Some(Kind::SamplePerPartition(u32::MAX)),
+            None,
+        ] {
             let decoded = decode(Some(wire::Partitioner { kind }));
             assert!(matches!(decoded, Err(Error::PlanDecode { .. })), "{decoded:?}");
         }

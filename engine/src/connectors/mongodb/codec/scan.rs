@@ -2,9 +2,11 @@
 
 use bson::{Document, Timestamp};
 
-use super::{partitioner, wire};
+use super::{checked, partitioner, wire};
 use crate::config::{ReadMode, ScanConfig};
+use crate::connectors::mongodb::config::MOST_BATCH_ROWS;
 use crate::connectors::mongodb::read::spec::ScanSpec;
+use crate::connectors::mongodb::schema;
 use crate::connectors::mongodb::schema::mode::DecodeOptions;
 use crate::wire::{damaged, decode_schema, encode_schema, to_usize};
 use crate::{Error, Result};
@@ -17,6 +19,15 @@ impl From<ReadMode> for wire::ReadMode {
             ReadMode::DropMalformed => Self::Dropmalformed,
         }
     }
+}
+
+/// Rows of a batch, for which memory is taken before they are there.
+pub(super) fn batch_rows(rows: u64) -> Result<usize> {
+    let rows = to_usize(rows)?;
+    if rows > MOST_BATCH_ROWS {
+        return Err(damaged(format!("its batches have {rows} rows, more than {MOST_BATCH_ROWS}")));
+    }
+    Ok(rows)
 }
 
 /// A mode is never left out: it decides what a result is.
@@ -49,7 +60,7 @@ impl TryFrom<wire::ScanOptions> for ScanConfig {
 
     fn try_from(options: wire::ScanOptions) -> Result<Self> {
         Ok(Self {
-            batch_rows: to_usize(options.batch_rows)?,
+            batch_rows: batch_rows(options.batch_rows)?,
             max_partitions: options.max_partitions.map(to_usize).transpose()?,
             min_documents_per_partition: options.min_documents_per_partition,
             filter_pushdown: options.filter_pushdown,
@@ -99,19 +110,21 @@ impl TryFrom<wire::Scan> for ScanSpec {
         let documents = decode.documents.as_deref().map(decode_schema).transpose()?;
         let filter = match scan.filter.as_slice() {
             [] => None,
-            bytes => Some(Document::from_reader(bytes).map_err(damaged)?),
+            bytes => Some(checked::filter(bytes)?),
         };
+        let schema = decode_schema(&scan.schema)?;
+        schema::validate(&scan.collection, &schema)?;
         Ok(Self {
             connection: scan.connection,
             database: scan.database,
             collection: scan.collection,
-            schema: decode_schema(&scan.schema)?,
+            schema,
             filter,
             cluster_time: scan
                 .cluster_time
                 .map(|wire::ClusterTime { time, increment }| Timestamp { time, increment }),
             limit: scan.limit,
-            batch_rows: to_usize(scan.batch_rows)?,
+            batch_rows: batch_rows(scan.batch_rows)?,
             clustered: scan.clustered,
             whole_documents: scan.whole_documents,
             decode: DecodeOptions {

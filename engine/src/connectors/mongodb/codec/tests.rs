@@ -244,7 +244,7 @@ fn a_scan_with_a_limit_or_without_pushdown_is_read() {
 proptest! {
     #[test]
     fn a_table_comes_back_as_it_was(
-        names in prop::array::uniform3("[a-zA-Z0-9_é-]{1,12}"),
+        collection in "[a-zA-Z0-9_é-]{1,12}",
         rows in 1..100_000_usize,
         partitions in prop::option::of(0..1000_usize),
         documents in any::<u64>(),
@@ -256,7 +256,7 @@ proptest! {
     ) {
         let (_runtime, connectors) = connectors();
         let codec = codec::logical(&connectors);
-        let [connection, database, collection] = names;
+        let (connection, database) = (DEFAULT_CONNECTION.to_owned(), "firesteel".to_owned());
         let scan = ScanConfig {
             batch_rows: rows,
             max_partitions: partitions,
@@ -309,4 +309,81 @@ fn what_this_process_does_not_know_is_refused() {
     let converter = datafusion_proto::physical_plan::DefaultPhysicalProtoConverter {};
     let decoded = codec.try_decode(&bytes, &[], &TaskContext::default(), &converter);
     assert!(matches!(Error::from(decoded.unwrap_err()), Error::PlanDecode { .. }));
+}
+
+/// What a process makes of a scan and of a write that a plan from elsewhere holds.
+fn decoded(connectors: &Arc<Connectors>, kind: Kind) -> std::result::Result<(), Error> {
+    let mut bytes = Vec::new();
+    crate::wire::frame("mongodb", wire::Node { kind: Some(kind) }.encode_to_vec(), &mut bytes);
+    let converter = datafusion_proto::physical_plan::DefaultPhysicalProtoConverter {};
+    let input: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(predictions_schema()));
+    let codec = codec::physical(connectors);
+    codec.try_decode(&bytes, &[input], &TaskContext::default(), &converter).map(drop).map_err(Error::from)
+}
+
+#[test]
+fn a_plan_reads_and_writes_what_sql_could() {
+    let (_runtime, connectors) = connectors();
+    let scan = |change: &dyn Fn(&mut wire::Scan)| {
+        let mut scan = wire::Scan::try_from(&group_spec(true)).unwrap();
+        change(&mut scan);
+        decoded(&connectors, Kind::Scan(scan))
+    };
+    scan(&|_| {}).unwrap();
+    let filter = |filter: bson::Document| move |scan: &mut wire::Scan| scan.filter = filter.to_vec().unwrap();
+    for program in [
+        doc! { "$where": "while (true) {}" },
+        doc! { "$expr": { "$function": { "body": "while (true) {}", "args": [], "lang": "js" } } },
+    ] {
+        let refused = scan(&filter(program.clone()));
+        assert!(matches!(refused, Err(Error::PlanDecode { .. })), "{program}: {refused:?}");
+    }
+    let place = |database: &str, collection: &str| {
+        let (database, collection) = (database.to_owned(), collection.to_owned());
+        move |scan: &mut wire::Scan| {
+            (scan.database, scan.collection) = (database.clone(), collection.clone());
+        }
+    };
+    for (database, collection) in [("admin", "system.users"), ("local", "oplog.rs"), ("other", "a")] {
+        let refused = scan(&place(database, collection));
+        assert!(matches!(refused, Err(Error::DatabaseRefused { .. })), "{database}: {refused:?}");
+    }
+    assert!(scan(&place("firesteel", "system.views")).is_err());
+    assert!(scan(&|scan| scan.batch_rows = u64::MAX).is_err());
+
+    let write = |database: &str, collection: &str| {
+        let spec = WriteSpec {
+            connection: DEFAULT_CONNECTION.to_owned(),
+            database: database.to_owned(),
+            collection: collection.to_owned(),
+            schema: predictions_schema(),
+            config: WriteConfig::default(),
+        };
+        decoded(&connectors, Kind::Write((&spec).try_into().unwrap()))
+    };
+    write("firesteel", "orders").unwrap();
+    assert!(matches!(write("admin", "users"), Err(Error::DatabaseRefused { .. })));
+    assert!(write("firesteel", "system.users").is_err());
+}
+
+#[test]
+fn a_table_of_another_database_is_refused_where_its_plan_arrives() {
+    let (_runtime, connectors) = connectors();
+    let codec = codec::logical(&connectors);
+    let table = |database: &str| {
+        let table = wire::Table {
+            connection: DEFAULT_CONNECTION.to_owned(),
+            database: database.to_owned(),
+            collection: "a".to_owned(),
+            options: Some((&ScanConfig::default()).into()),
+            write: None,
+        };
+        let mut bytes = Vec::new();
+        crate::wire::frame("mongodb", table.encode_to_vec(), &mut bytes);
+        let (name, context) = (TableReference::bare("a"), TaskContext::default());
+        let decoded = codec.try_decode_table_provider(&bytes, &name, predictions_schema(), &context);
+        decoded.map(drop).map_err(Error::from)
+    };
+    table("firesteel").unwrap();
+    assert!(matches!(table("admin"), Err(Error::DatabaseRefused { .. })));
 }

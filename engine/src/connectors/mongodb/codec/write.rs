@@ -3,12 +3,20 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::scan::batch_rows;
 use super::wire;
 use super::wire::write_options::W;
 use crate::config::{Acknowledgement, WriteConcern, WriteConfig};
+use crate::connectors::mongodb::schema;
 use crate::connectors::mongodb::write::exec::WriteSpec;
 use crate::wire::{damaged, decode_schema, encode_schema};
 use crate::{Error, Result};
+
+/// A day.
+const MOST_WRITE_TIMEOUT_MS: u64 = 86_400_000;
+
+/// The most attempts of a write.
+const MOST_ATTEMPTS: u32 = 1_000;
 
 impl From<&WriteConfig> for wire::WriteOptions {
     fn from(config: &WriteConfig) -> Self {
@@ -41,6 +49,12 @@ impl TryFrom<wire::WriteOptions> for WriteConfig {
             }
             W::Mode(mode) => Acknowledgement::Mode(mode),
         };
+        if options.timeout_ms > MOST_WRITE_TIMEOUT_MS || options.attempts > MOST_ATTEMPTS {
+            return Err(damaged("a write waits or tries for too long"));
+        }
+        if !options.key_fields.iter().all(|field| schema::is_column_name(field)) {
+            return Err(damaged("a key field has no name of a field"));
+        }
         Ok(Self {
             key_fields: options.key_fields,
             write_concern: WriteConcern {
@@ -48,7 +62,7 @@ impl TryFrom<wire::WriteOptions> for WriteConfig {
                 journal: options.journal,
                 timeout: Duration::from_millis(options.timeout_ms),
             },
-            batch_rows: usize::try_from(options.batch_rows).map_err(damaged)?,
+            batch_rows: batch_rows(options.batch_rows)?,
             ignore_nulls: options.ignore_nulls,
             attempts: NonZeroU32::new(options.attempts).ok_or_else(|| invalid("attempts"))?,
         })
@@ -73,11 +87,13 @@ impl TryFrom<wire::Write> for WriteSpec {
     type Error = Error;
 
     fn try_from(write: wire::Write) -> Result<Self> {
+        let columns = decode_schema(&write.schema)?;
+        schema::validate(&write.collection, &columns)?;
         Ok(Self {
             connection: write.connection,
             database: write.database,
             collection: write.collection,
-            schema: decode_schema(&write.schema)?,
+            schema: columns,
             config: write.options.unwrap_or_default().try_into()?,
         })
     }
@@ -98,8 +114,9 @@ pub(super) mod tests {
             "[a-z]{1,8}".prop_map(Acknowledgement::Mode),
         ];
         let keys = prop::collection::vec("[a-z_é]{1,8}", 1..4);
-        let flags = any::<(bool, bool, NonZeroU32)>();
-        (acknowledgement, keys, flags, 0..u64::from(u32::MAX), 0..100_000_usize).prop_map(
+        let attempts = (1..=MOST_ATTEMPTS).prop_map(|attempts| NonZeroU32::new(attempts).unwrap());
+        let flags = (any::<bool>(), any::<bool>(), attempts);
+        (acknowledgement, keys, flags, 0..=MOST_WRITE_TIMEOUT_MS, 0..100_000_usize).prop_map(
             |(acknowledgement, key_fields, (journal, ignore_nulls, attempts), timeout, batch_rows)| {
                 WriteConfig {
                     key_fields,
@@ -132,7 +149,11 @@ pub(super) mod tests {
         for broken in [
             wire::WriteOptions { w: None, ..whole.clone() },
             wire::WriteOptions { w: Some(W::Members(0)), ..whole.clone() },
-            wire::WriteOptions { attempts: 0, ..whole },
+            wire::WriteOptions { attempts: 0, ..whole.clone() },
+            wire::WriteOptions { attempts: u32::MAX, ..whole.clone() },
+            wire::WriteOptions { timeout_ms: u64::MAX, ..whole.clone() },
+            wire::WriteOptions { batch_rows: u64::MAX, ..whole.clone() },
+            wire::WriteOptions { key_fields: vec!["$where".to_owned()], ..whole },
         ] {
             assert!(matches!(WriteConfig::try_from(broken), Err(Error::PlanDecode { .. })));
         }

@@ -33,12 +33,25 @@ impl Location {
                 None => (None, text),
             },
         };
-        let usable = |name: &str| !name.is_empty() && !name.contains(['\0', '$', '/', '\\', ' ', '"', '?']);
-        if !usable(collection) || database.is_some_and(|name| !usable(name) || name.contains('.')) {
+        if !is_collection(collection) || database.is_some_and(|name| !is_database(name)) {
             return Err(invalid("the location names no collection"));
         }
         Ok(Self { database: database.map(str::to_owned), collection: collection.to_owned() })
     }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['\0', '$', '/', '\\', ' ', '"', '?'])
+}
+
+/// Whether a text is the name of a database.
+pub(crate) fn is_database(name: &str) -> bool {
+    is_name(name) && !name.contains('.')
+}
+
+/// Whether a text is the name of a collection of documents. Those of the server's own, such as users and views, are none.
+pub(crate) fn is_collection(name: &str) -> bool {
+    is_name(name) && !name.starts_with("system.")
 }
 
 fn invalid(what: &str) -> Error {
@@ -74,6 +87,9 @@ mod tests {
             ("mongodb:///shop/orders?x=1", None),
             ("mongodb:///a.b/orders", None),
             ("s3://bucket/key", None),
+            ("admin.system.users", None),
+            ("shop.system.views", None),
+            ("a.b$c", None),
         ] {
             let parsed = Location::parse(text).ok();
             let parsed = parsed.as_ref().map(|found| (found.database.as_deref(), found.collection.as_str()));

@@ -10,12 +10,18 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::partitioner::PartitionerOptions;
-use crate::config::{Acknowledgement, DEFAULT_CONNECTION, ReadMode, ScanConfig, WriteConfig};
+use crate::config::{Acknowledgement, DEFAULT_CONNECTION, MOST_PARTS, ReadMode, ScanConfig, WriteConfig};
 use crate::connectors::options::{self, from_text};
 use crate::{Error, Result};
 
 /// How many documents are sampled for a schema.
 pub(crate) const DEFAULT_SAMPLE_SIZE: u64 = 1_000;
+
+/// The most rows of a batch, for which memory is taken before they are there.
+pub(crate) const MOST_BATCH_ROWS: usize = 1_000_000;
+
+/// The most ids of a sample for each partition, which the planner holds in memory.
+pub(crate) const MOST_SAMPLES: u32 = 10_000;
 
 /// The settings of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +100,19 @@ pub(crate) fn parse(given: &HashMap<String, String>, defaults: TableOptions) -> 
         scan.corrupt_record_column = column;
         table.names_corrupt_record = true;
     }
-    set(&mut scan.batch_rows, given.batch_rows.map(NonZeroUsize::get));
+    let at_most = |option: &str, given: Option<usize>, most: usize| match given {
+        Some(given) if given > most => Err(invalid(option, format!("it is a number from 1 to {most}"))),
+        given => Ok(given),
+    };
+    let most_parts = usize::try_from(MOST_PARTS).unwrap_or(usize::MAX);
+    let count = |given: Option<NonZeroU32>| given.and_then(|given| usize::try_from(given.get()).ok());
+    at_most("partitionCount", count(given.partition_count), most_parts)?;
+    at_most("samplesPerPartition", count(given.samples_per_partition), MOST_SAMPLES as usize)?;
+    at_most("maxPartitions", given.max_partitions.map(NonZeroUsize::get), most_parts)?;
+    let write_rows = given.write_batch_rows.map(NonZeroUsize::get);
+    let write_rows = at_most("writeBatchRows", write_rows, MOST_BATCH_ROWS)?;
+    let rows = at_most("batchRows", given.batch_rows.map(NonZeroUsize::get), MOST_BATCH_ROWS)?;
+    set(&mut scan.batch_rows, rows);
     scan.max_partitions = given.max_partitions.map(NonZeroUsize::get).or(scan.max_partitions);
     let documents = given.min_documents_per_partition.map(NonZeroU64::get);
     set(&mut scan.min_documents_per_partition, documents);
@@ -120,7 +138,7 @@ pub(crate) fn parse(given: &HashMap<String, String>, defaults: TableOptions) -> 
     set(&mut write.write_concern.journal, given.journal);
     let timeout = given.write_timeout_ms.map(|millis| Duration::from_millis(millis.get()));
     set(&mut write.write_concern.timeout, timeout);
-    set(&mut write.batch_rows, given.write_batch_rows.map(NonZeroUsize::get));
+    set(&mut write.batch_rows, write_rows);
     set(&mut write.ignore_nulls, given.ignore_null_values);
     Ok(table)
 }

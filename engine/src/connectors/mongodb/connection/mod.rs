@@ -12,6 +12,7 @@ use mongodb::{Client, Database};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
+use super::config::location;
 use super::error;
 use crate::config::MongoConnection;
 use crate::connectors::named;
@@ -24,6 +25,8 @@ pub(crate) type Connections = named::Connections<Connection>;
 /// One server, or one replica set.
 pub(crate) struct Connection {
     settings: MongoConnection,
+    /// The databases that tables may be in, besides the one that the settings name.
+    databases: Vec<String>,
     timeout: Duration,
     /// Where the driver's background tasks run. It has to outlive every scan.
     runtime: Handle,
@@ -37,6 +40,7 @@ impl Connection {
     pub(crate) fn new(config: &Config, runtime: Handle) -> Self {
         Self {
             settings: config.mongodb.clone(),
+            databases: config.databases.clone(),
             timeout: config.connect_timeout,
             runtime,
             client: OnceCell::new(),
@@ -52,6 +56,22 @@ impl Connection {
     /// The database of a collection that is named without one.
     pub(crate) fn default_database(&self) -> &str {
         &self.settings.database
+    }
+
+    /// Checks that a table may be over this collection: that it is one of documents, in a database on the list.
+    pub(crate) fn check_place(&self, database: &str, collection: &str) -> Result<()> {
+        let listed = self.databases.iter().any(|allowed| allowed == database);
+        if (!listed && database != self.settings.database) || !location::is_database(database) {
+            return Err(Error::DatabaseRefused {
+                database: database.to_owned(),
+                setting: ConfigField::MongodbDatabases,
+            });
+        }
+        if !location::is_collection(collection) {
+            let message = format!("`{}` is no collection of documents", collection.escape_default());
+            return Err(Error::invalid_option("LOCATION", message));
+        }
+        Ok(())
     }
 
     /// A handle to `database`.
@@ -163,6 +183,37 @@ mod tests {
             (doc! { "setName": "rs0" }, None),
         ] {
             assert_eq!(snapshot_time(&hello), expected, "{hello}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_listed_databases_and_collections_of_documents_are_tables() {
+        let databases = vec!["shop".to_owned()];
+        let config = Config { databases, ..Config::new("mongodb://localhost", "firesteel") };
+        let connection = Connection::new(&config, Handle::current());
+        for (database, collection) in
+            [("firesteel", "predictions"), ("shop", "orders.archive"), ("shop", "systems")]
+        {
+            connection.check_place(database, collection).unwrap();
+        }
+        for (database, collection) in [
+            ("admin", "system.users"),
+            ("local", "oplog.rs"),
+            ("config", "shards"),
+            ("", "a"),
+            ("Shop", "orders"),
+            ("shop.orders", "x"),
+        ] {
+            let error = connection.check_place(database, collection).unwrap_err();
+            assert_eq!(
+                error.field(),
+                Some(ConfigField::MongodbDatabases),
+                "{database}.{collection}: {error}"
+            );
+        }
+        for collection in ["system.users", "$cmd", "a$b", "", "a\0b"] {
+            let error = connection.check_place("shop", collection).unwrap_err();
+            assert!(matches!(error, Error::InvalidOption { .. }), "{collection}: {error}");
         }
     }
 

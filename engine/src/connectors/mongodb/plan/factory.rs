@@ -81,6 +81,7 @@ pub(crate) async fn open(
 ) -> Result<MongoTable> {
     let connection = connections.named(&options.connection)?;
     let database = location.database.as_deref().unwrap_or_else(|| connection.default_database());
+    connection.check_place(database, &location.collection)?;
     let columns = match declared {
         Some(declared) => schema::normalize(declared),
         None => {

@@ -53,6 +53,7 @@ impl MongoTable {
         schema: SchemaRef,
         scan: ScanConfig,
     ) -> crate::Result<Self> {
+        connections.named(connection)?.check_place(database, collection)?;
         let schema = Arc::new(mode::table_schema(&scan, &schema));
         schema::validate(collection, &schema)?;
         mode::check_corrupt_record(collection, &scan, &schema)?;

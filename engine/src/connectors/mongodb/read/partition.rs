@@ -13,6 +13,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bson::{Bson, Document, doc};
 use datafusion::error::{DataFusionError, Result};
 
+use crate::connectors::mongodb::codec::checked;
+
 /// From `lower`, inclusive, to `upper`, exclusive. `None` is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Range<T> {
@@ -70,6 +72,14 @@ impl ScanPartition {
                 _ => Err(DataFusionError::Internal(format!("a descriptor names no record: {bound}"))),
             }
         };
+        let names = |bound: &Document, name: &str| bound.len() == 1 && bound.contains_key(name);
+        if let Some(bound) =
+            [&lower, &upper].into_iter().flatten().find(|bound| !names(bound, RECORD) && !names(bound, "_id"))
+        {
+            return Err(DataFusionError::Internal(format!(
+                "a descriptor has a bound of something else: {bound}"
+            )));
+        }
         if [&lower, &upper].into_iter().flatten().any(|bound| bound.contains_key(RECORD)) {
             return Ok(Self::Records(RecordIdRange { after: record(&lower)?, through: record(&upper)? }));
         }
@@ -108,8 +118,7 @@ pub(crate) fn partitions_of(batch: &RecordBatch) -> Result<Vec<ScanPartition>> {
         if column.is_null(row) {
             return Ok(None);
         }
-        let document = Document::from_reader(column.value(row));
-        document.map(Some).map_err(|error| DataFusionError::External(Box::new(error)))
+        Ok(Some(checked::document(column.value(row))?))
     };
     (0..batch.num_rows()).map(|row| ScanPartition::of([bound(lowers, row)?, bound(uppers, row)?])).collect()
 }
@@ -147,5 +156,8 @@ mod tests {
         let bounds = [Some(doc! { RECORD: 7_i64 }), Some(doc! { "_id": 8 })];
         assert!(ScanPartition::of(bounds).is_err());
         assert!(ScanPartition::of([Some(doc! { RECORD: "7" }), None]).is_err());
+        for bound in [doc! { "$where": "1" }, doc! { "_id": 1, "a": 1 }, doc! {}] {
+            assert!(ScanPartition::of([None, Some(bound)]).is_err());
+        }
     }
 }

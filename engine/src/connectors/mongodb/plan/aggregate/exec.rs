@@ -10,7 +10,7 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bson::{Bson, Document, doc};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::aggregates::AggregateExec;
@@ -28,7 +28,7 @@ use super::groups::{Collector, Misfit};
 use super::range::condition;
 use crate::Error;
 use crate::connectors::descriptors::{Execution, Input, Operator, OperatorExec};
-use crate::connectors::metrics::bytes_scanned;
+use crate::connectors::metrics::{ScanMetrics, bytes_scanned};
 use crate::connectors::mongodb::connection::Connection;
 use crate::connectors::mongodb::read::partition::{IdRange, ScanPartition, partitions_of};
 use crate::connectors::mongodb::read::scan::MongoScanExec;
@@ -170,6 +170,33 @@ impl Metrics {
     }
 }
 
+/// Tells the bytes that a range takes which is read: its scan is no node of the plan, and counts by itself.
+struct Counted {
+    reading: Arc<dyn ExecutionPlan>,
+    /// What has been told.
+    told: usize,
+    bytes: Count,
+}
+
+impl Counted {
+    fn tell(&mut self) {
+        let mut read = 0;
+        // It fails nowhere: nothing in it does.
+        let _ = self.reading.apply(|node| {
+            read += usize::try_from(ScanMetrics::of(node.as_ref()).bytes).unwrap_or(usize::MAX);
+            Ok(TreeNodeRecursion::Continue)
+        });
+        self.bytes.add(read.saturating_sub(self.told));
+        self.told = self.told.max(read);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
 /// The aggregate that all partitions share.
 #[derive(Debug)]
 pub(crate) struct MongoGroup {
@@ -213,7 +240,12 @@ impl MongoGroup {
             Answer::Read(Misfit(reason)) => {
                 tracing::debug!(collection = %self.scan.collection, %reason, "a range is read, not grouped");
                 metrics.ranges_read.add(1);
-                self.read(part)?.execute(0, context)
+                let reading = self.read(part)?;
+                let rows = reading.execute(0, context)?;
+                let mut counted = Counted { reading, told: 0, bytes: metrics.bytes.clone() };
+                let schema = Arc::clone(&self.group.output);
+                let rows = rows.inspect(move |_| counted.tell());
+                Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
             }
         }
     }

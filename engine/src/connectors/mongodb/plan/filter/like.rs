@@ -130,6 +130,24 @@ fn regex(parts: &[Part]) -> Option<Document> {
     usable.then(|| doc! { "$regex": regex, "$options": "s" })
 }
 
+/// Whether a regular expression is one that [`regex`] makes.
+pub(crate) fn is_own_regex(regex: &str) -> bool {
+    let Some(inner) = regex.strip_prefix('^').and_then(|rest| rest.strip_suffix("\\z")) else { return false };
+    let (mut characters, mut wildcards) = (inner.chars().peekable(), 0);
+    while let Some(character) = characters.next() {
+        match character {
+            '.' => wildcards += usize::from(characters.next_if_eq(&'*').is_some()),
+            '\\' => match characters.next() {
+                Some(escaped) if escaped.is_ascii() && !escaped.is_ascii_alphanumeric() => {}
+                _ => return false,
+            },
+            other if other.is_ascii() && !other.is_ascii_alphanumeric() => return false,
+            _ => {}
+        }
+    }
+    wildcards <= MOST_WILDCARDS && regex.len() < 16_000 && !regex.contains('\0')
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

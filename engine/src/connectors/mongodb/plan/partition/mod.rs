@@ -15,7 +15,7 @@ use datafusion::error::Result;
 use firesteel_common::mongodb::CollectionInfo;
 
 use self::collection::CollectionRef;
-use crate::config::{Partitioner, ScanConfig};
+use crate::config::{MOST_PARTS, Partitioner, ScanConfig};
 use crate::connectors::mongodb::read::partition::ScanPartition;
 
 /// How a collection is to be read.
@@ -53,9 +53,6 @@ enum SplitDecision {
     Pages { parts: usize, step: u64 },
 }
 
-/// The most parts that a partitioner makes when it is told the size or the number of its parts.
-const MOST_PARTS: u64 = 10_000;
-
 /// Decides how to cut `documents` documents of `average_bytes` each, where `wanted` parts would keep the cluster busy.
 fn decide(
     partitioner: Partitioner,
@@ -64,6 +61,7 @@ fn decide(
     wanted: usize,
     config: &ScanConfig,
 ) -> SplitDecision {
+    let wanted = wanted.min(usize::try_from(MOST_PARTS).unwrap_or(usize::MAX));
     let by_size = ranges::partition_count(documents, wanted, config.min_documents_per_partition);
     let pages = |parts: u64| {
         let most = config.max_partitions.and_then(|most| u64::try_from(most).ok());

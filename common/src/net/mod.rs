@@ -6,11 +6,15 @@
 //! port back. Such a socket is refused. Small messages are sent at once: with Nagle's algorithm an answer waits 40 ms for
 //! an acknowledgement.
 
+mod dialer;
+
 use std::io;
 
 use axum::http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+pub use dialer::{DialError, Dialer};
 
 /// Connects to the host and port of `uri`: the connector of a gRPC channel.
 ///

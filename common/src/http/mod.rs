@@ -5,27 +5,28 @@
 //! * `/metrics`: Prometheus' text format.
 //!
 //! A [`HealthServer`] serves these three routes from a [`HealthSource`]. A role with routes of its own builds its router
-//! from the handlers here and serves it with [`serve`]. Both end the same way: once the shutdown begins, answers under
-//! way get a short time, because a connection that is kept open for the next request never ends by itself.
+//! from the handlers here. Every router is served by a [`Server`], which holds the limits of all doors.
+
+mod messages;
+mod server;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// How long answers under way may take once a server is to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+use crate::access::{Access, Doors, Gate, gate};
+
+pub use server::{Connection, Limits, Server};
 
 /// Whether a role can do its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,17 +74,15 @@ impl HealthServer {
     }
 
     /// Reports on `source` until `shutdown`.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub async fn run(self, source: Arc<dyn HealthSource>, shutdown: CancellationToken) -> io::Result<()> {
+    pub async fn run(self, source: Arc<dyn HealthSource>, shutdown: CancellationToken) {
         let [health, ready, numbers] = ROUTES;
         let router = Router::new()
             .route(health, get(healthz))
             .route(ready, get(readyz_of))
             .route(numbers, get(metrics_of))
-            .with_state(source);
-        serve(self.listener, router, shutdown).await
+            .with_state(source)
+            .layer(monitoring(self.address));
+        serve(self.listener, router, shutdown).await;
     }
 }
 
@@ -98,28 +97,17 @@ async fn metrics_of(State(source): State<Arc<dyn HealthSource>>) -> Response {
     metrics(source.families())
 }
 
-/// Serves `router` until `shutdown`. Handlers may ask for the peer's address.
-///
-/// # Errors
-/// When the socket fails.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot switch Nagle's algorithm off");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service)
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned())
-        .into_future();
-    let last_answers = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
-    };
-    tokio::select! {
-        served = server => served,
-        () = last_answers => Ok(()),
-    }
+/// Makes the gate of a port that asks nobody who they are, because it only tells how the process does. No page of the web reads it:
+/// one on the loopback is asked by address or as `localhost`. What other machines reach has the names that they give it.
+#[must_use]
+pub fn monitoring(address: SocketAddr) -> Gate {
+    let access = if address.ip().is_loopback() { Access::open() } else { Access::open().with_any_host() };
+    gate(Arc::new(access), Doors::new())
+}
+
+/// Serves `router` without TLS until `shutdown`. Handlers may ask for the peer's address.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    Server::new(listener, router).run(shutdown).await;
 }
 
 /// The handler of `GET /healthz`.
@@ -158,6 +146,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use firesteel_testkit::http;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::metrics::{gauge, registry};
@@ -199,10 +189,19 @@ mod tests {
         let text = "# HELP lamp Whether it is lit\n# TYPE lamp gauge\nlamp 1\n".to_owned();
         assert_eq!(ask("/metrics").await, (200, text));
         assert_eq!(ask("/elsewhere").await.0, 404);
+        // A page of the web that has made its name point here, and one that does not hide where it is from.
+        for header in ["Host: evil.example", "Host: localhost\r\nOrigin: http://evil.example"] {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            let request = format!("GET /metrics HTTP/1.1\r\n{header}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 4") && !answer.contains("lamp"), "{answer}");
+        }
 
         assert!(HealthServer::bind(address).await.is_err(), "a port is one's own");
         shutdown.cancel();
-        running.await.expect("no panic").expect("no error");
+        running.await.expect("no panic");
         assert!(http(address, "GET", "/healthz").await.is_err());
     }
 }

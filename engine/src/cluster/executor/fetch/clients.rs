@@ -1,0 +1,99 @@
+//! A pool of connections to other executors, from which shuffle files are fetched.
+//!
+//! A connection is taken out of the pool for one fetch and returned afterwards, so as many are open as files are fetched at
+//! once. Without a pool a query with many shuffles exhausts the ports of the machine. Idle connections are closed after 30 s.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use ballista_core::utils::GrpcClientConfig;
+use firesteel_common::error::root_cause;
+use firesteel_common::net::Dialer;
+use tonic::transport::Channel;
+
+use crate::cluster::net;
+use crate::wire::MAX_MESSAGE;
+
+/// How long an idle connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection to an executor's Flight service.
+pub(super) type Client = FlightServiceClient<Channel>;
+
+/// The address of an executor's Flight service, and the windows of its connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+    connection_window: u32,
+    stream_window: u32,
+}
+
+impl Address {
+    pub(super) fn new(host: &str, port: u16, settings: &GrpcClientConfig) -> Self {
+        Self {
+            host: host.to_owned(),
+            port,
+            connection_window: settings.initial_connection_window_size,
+            stream_window: settings.initial_stream_window_size,
+        }
+    }
+}
+
+/// Idle connections by address. Clones share them.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Clients {
+    idle: Arc<Mutex<HashMap<Address, Vec<Idle>>>>,
+    dialer: Dialer,
+}
+
+#[derive(Debug)]
+struct Idle {
+    client: Client,
+    since: Instant,
+}
+
+impl Clients {
+    pub(in super::super) fn new(dialer: Dialer) -> Self {
+        Self { idle: Arc::default(), dialer }
+    }
+
+    fn with_idle<T>(&self, change: impl FnOnce(&mut HashMap<Address, Vec<Idle>>) -> T) -> T {
+        change(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes an idle connection, or opens one. An error is the innermost cause.
+    pub(super) async fn take(&self, address: &Address) -> Result<Client, String> {
+        let idle = self.with_idle(|by_address| {
+            by_address.retain(|_, idle| {
+                idle.retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
+                !idle.is_empty()
+            });
+            by_address.get_mut(address).and_then(Vec::pop)
+        });
+        match idle {
+            Some(idle) => Ok(idle.client),
+            None => self.open(address).await,
+        }
+    }
+
+    /// Returns a connection that has served its fetch to the end.
+    pub(super) fn give_back(&self, address: Address, client: Client) {
+        let idle = Idle { client, since: Instant::now() };
+        self.with_idle(|by_address| by_address.entry(address).or_default().push(idle));
+    }
+
+    async fn open(&self, address: &Address) -> Result<Client, String> {
+        // Zero stands for the transport's default.
+        let window = |size: u32| (size > 0).then_some(size);
+        let url = self.dialer.url(&net::authority(&address.host, address.port));
+        let endpoint = self.dialer.endpoint(&url).map_err(|error| error.to_string())?;
+        let endpoint = net::limited(endpoint)
+            .initial_connection_window_size(window(address.connection_window))
+            .initial_stream_window_size(window(address.stream_window));
+        let channel = self.dialer.connect(&endpoint).await.map_err(|error| root_cause(&error))?;
+        Ok(Client::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    }
+}
