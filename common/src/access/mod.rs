@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`Access`] holds what a process accepts: the tokens of users, the secret that the members of a cluster share, and the
-//! names and web origins under which it may be asked. The [`gate`] in front of a router turns everything else away and
+//! names and web origins under which it may be asked. The [`gate()`] in front of a router turns everything else away and
 //! puts the [`Caller`] into the extensions of what it lets through. What a caller may do is the service's to decide, with
 //! [`Caller::needs`] and [`Caller::member`].
 //!

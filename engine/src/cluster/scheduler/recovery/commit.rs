@@ -2,7 +2,7 @@
 //!
 //! A report of a finished task is *pending* while other tasks of its stage still run. When the last one has reported,
 //! all reports of the stage are applied to Ballista's graph together. After an abort nothing is applied any more, so
-//! the job cannot complete. Reports that cannot be used are dropped first, see [`check`].
+//! the job cannot complete. Reports that cannot be used are dropped first, see [`mod@check`].
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
