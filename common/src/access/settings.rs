@@ -4,7 +4,7 @@ use std::fmt;
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue};
 
 use super::gate::{Doors, is_grpc_call, is_grpc_path};
 use super::{Caller, Refusal, Secret, Tokens, hosts};
@@ -121,13 +121,9 @@ impl Access {
             return Ok(());
         }
         self.check_host(parts)?;
-        let foreign = self.check_origin(parts)?;
+        self.check_origin(parts)?;
         if is_grpc_path(path) && !is_grpc_call(&parts.headers) {
             return Err(Refusal::ContentType);
-        }
-        // A browser asks whether it may ask; the layer of CORS answers, and nothing else happens.
-        if foreign && parts.method == Method::OPTIONS {
-            return Ok(());
         }
         let caller = self.caller(&parts.headers);
         let free = doors.is_free(path);
@@ -166,10 +162,9 @@ impl Access {
     }
 
     /// Whether the request comes from a page of another origin, which is allowed.
-    fn check_origin(&self, parts: &Parts) -> Result<bool, Refusal> {
+    fn check_origin(&self, parts: &Parts) -> Result<(), Refusal> {
         let authority = parts.uri.authority().map(|authority| authority.as_str());
         let host = authority.or_else(|| parts.headers.get(HOST).and_then(|host| host.to_str().ok()));
-        let mut foreign = false;
         for origin in parts.headers.get_all(ORIGIN) {
             let origin = origin.to_str().map_err(|_| Refusal::Origin(String::new()))?;
             if hosts::is_own(origin, host) {
@@ -178,9 +173,8 @@ impl Access {
             if !self.origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
                 return Err(Refusal::Origin(origin.to_owned()));
             }
-            foreign = true;
         }
-        Ok(foreign)
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ mod stack;
 mod tokens;
 
 pub(crate) use self::plan::check_plan;
-pub(crate) use self::sql::check_sql;
+pub(crate) use self::sql::{check_sql, check_sql_and};
 pub(crate) use self::stack::Deep;
 
 use crate::{ConfigField, Error};

@@ -22,12 +22,16 @@ use crate::{ConfigField, Result};
 ///
 /// A text that cannot be parsed is left to the parser, which says what is wrong with it. One that takes the parser too long is
 /// refused.
-pub(super) fn check_names(sql: &str, limits: &SqlLimits) -> Result<()> {
+pub(super) fn check_parsed(
+    sql: &str,
+    limits: &SqlLimits,
+    also: impl Fn(&Statement) -> Result<()>,
+) -> Result<()> {
     // Parsing, walking and dropping a tree are recursive.
     deep(|| match parse(sql, limits)? {
-        Parsed::Statements(statements) => {
-            statements.iter().try_for_each(|statement| check(statement, limits))
-        }
+        Parsed::Statements(statements) => statements
+            .iter()
+            .try_for_each(|statement| check(statement, limits).and_then(|()| also(statement))),
         Parsed::Cached(query) => told(query.visit(&mut Uses::new(limits)), limits),
         Parsed::Nothing => Ok(()),
     })
@@ -208,6 +212,10 @@ fn levels_of_pipe(operator: &PipeOperator) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check_names(sql: &str, limits: &SqlLimits) -> Result<()> {
+        check_parsed(sql, limits, |_| Ok(()))
+    }
 
     fn chain(step: &str, names: usize) -> String {
         let next = |n: usize| format!(", t{n} AS ({})", step.replace("LAST", &format!("t{}", n - 1)));

@@ -1,12 +1,13 @@
 //! The limits of a statement's text, by its tokens.
 
+use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::SqlLimits;
 use super::brake::{most_read, read_again};
-use super::names::check_names;
+use super::names::check_parsed;
 use super::over;
 use super::tokens::{Place, closes, see};
 use crate::{ConfigField, Error, Result};
@@ -22,6 +23,15 @@ const NESTING: usize = 100;
 ///
 /// A text that cannot be cut into tokens is left to the parser, which says what is wrong with it.
 pub(crate) fn check_sql(sql: &str, limits: &SqlLimits) -> Result<()> {
+    check_sql_and(sql, limits, |_| Ok(()))
+}
+
+/// Checks like [`check_sql`], and hands each statement within the limits to `also`.
+pub(crate) fn check_sql_and(
+    sql: &str,
+    limits: &SqlLimits,
+    also: impl Fn(&Statement) -> Result<()>,
+) -> Result<()> {
     if sql.len() > limits.bytes {
         return Err(over("the length of the statement in bytes", limits.bytes, ConfigField::LimitsSqlBytes));
     }
@@ -36,7 +46,7 @@ pub(crate) fn check_sql(sql: &str, limits: &SqlLimits) -> Result<()> {
         let is_whole = piece.len() == sql.len();
         check_tokens(&tokens, is_whole, limits)?;
         if is_whole {
-            return check_names(sql, limits);
+            return check_parsed(sql, limits, also);
         }
         size = size.saturating_mul(4);
     }

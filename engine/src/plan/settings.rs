@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use ballista_core::extension::SessionConfigExt as _;
 use datafusion::prelude::SessionConfig;
-use datafusion::sql::parser::{DFParser, Statement as DFStatement};
+use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{Expr, Set, Statement, Value};
 
 use crate::{Error, Result};
@@ -148,17 +148,14 @@ pub(crate) fn check(session: &SessionConfig, own: &SessionConfig) -> Result<()> 
     Ok(())
 }
 
-/// Checks what `SET` statements in a text choose, for clients whose statements run in the scheduler. What is no SQL is left
-/// to the parser. The text is within the limits already, see [`crate::limits::check_sql`].
-pub(crate) fn check_statements(sql: &str) -> Result<()> {
-    let Ok(statements) = DFParser::parse_sql(sql) else { return Ok(()) };
-    for statement in statements {
-        let DFStatement::Statement(statement) = statement else { continue };
-        let Statement::Set(Set::SingleAssignment { variable, values, .. }) = *statement else { continue };
-        let value: Vec<String> = values.iter().map(text).collect();
-        check_one(&full_name(&variable.to_string()), &value.join(","))?;
-    }
-    Ok(())
+/// Checks what a statement chooses if it is a `SET`, for clients whose statements run in the scheduler.
+pub(crate) fn check_statement(statement: &DFStatement) -> Result<()> {
+    let DFStatement::Statement(statement) = statement else { return Ok(()) };
+    let Statement::Set(Set::SingleAssignment { variable, values, .. }) = statement.as_ref() else {
+        return Ok(());
+    };
+    let value: Vec<String> = values.iter().map(text).collect();
+    check_one(&full_name(&variable.to_string()), &value.join(","))
 }
 
 /// The name that a setting has, where PostgreSQL has another one.
@@ -182,6 +179,7 @@ fn text(value: &Expr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{SqlLimits, check_sql_and};
 
     fn own() -> SessionConfig {
         SessionConfig::new_with_ballista().with_target_partitions(7).with_information_schema(true)
@@ -269,7 +267,8 @@ mod tests {
             ("SELECT 'SET x = 1'", true),
             ("not SQL", true),
         ] {
-            assert_eq!(check_statements(sql).is_ok(), allowed, "{sql}");
+            let checked = check_sql_and(sql, &SqlLimits::default(), check_statement);
+            assert_eq!(checked.is_ok(), allowed, "{sql}");
         }
     }
 }

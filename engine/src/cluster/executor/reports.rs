@@ -11,6 +11,7 @@ use ballista_core::serde::protobuf::{
     UpdateTaskStatusParams, executor_status,
 };
 use ballista_executor::health::ExecutorHealth;
+use firesteel_common::retry::RetryPolicy;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::Code;
@@ -28,9 +29,10 @@ const TOGETHER: usize = 256;
 /// The bytes of the statuses in one message, but for a single one that is larger.
 const TOGETHER_BYTES: usize = 1 << 20;
 
-/// How often a message is sent again that the scheduler does not take, and the first pause before it, which doubles.
-const AGAIN: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(250);
+/// How often a message is sent that the scheduler does not take, and the pauses between.
+const ATTEMPTS: u32 = 6;
+const PAUSES: RetryPolicy =
+    RetryPolicy { initial: Duration::from_millis(500), maximum: Duration::from_secs(8), factor: 2.0 };
 
 /// Whether an executor takes tasks, as its heartbeats say. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -127,8 +129,8 @@ fn first_message(statuses: &mut Vec<TaskStatus>) -> Vec<TaskStatus> {
 
 /// Says whether the scheduler has taken a message. What it takes twice it applies once.
 async fn deliver(scheduler: &mut Client, params: UpdateTaskStatusParams) -> bool {
-    let (tasks, mut pause) = (params.task_status.len(), PAUSE);
-    for _ in 0..AGAIN {
+    let (tasks, mut backoff) = (params.task_status.len(), PAUSES.backoff());
+    for attempt in 1..=ATTEMPTS {
         match scheduler.update_task_status(params.clone()).await {
             Ok(_) => return true,
             // It has taken the others, and will never take what is broken.
@@ -136,10 +138,11 @@ async fn deliver(scheduler: &mut Client, params: UpdateTaskStatusParams) -> bool
                 tracing::error!(tasks, %status, "the scheduler refuses the report of a task");
                 return true;
             }
-            Err(status) => tracing::warn!(tasks, %status, "cannot report the end of tasks, trying again"),
+            Err(status) => tracing::warn!(tasks, attempt, %status, "cannot report the end of tasks"),
         }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
+        if attempt < ATTEMPTS {
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
     }
     tracing::error!(tasks, "cannot report the end of tasks, leaving the scheduler");
     false

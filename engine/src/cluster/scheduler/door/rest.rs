@@ -38,10 +38,6 @@ pub(in crate::cluster::scheduler) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    // A browser asks whether a page may ask; the layer of CORS answers, and nothing else happens.
-    if request.method() == Method::OPTIONS {
-        return next.run(request).await;
-    }
     let caller = match Caller::of(request.extensions()) {
         Ok(caller) => caller.clone(),
         Err(refusal) => return refusal.into_response(),

@@ -24,9 +24,9 @@ use tonic::{Request, Status};
 use crate::Error;
 use crate::cluster::scheduler::door::owners::Owners;
 use crate::cluster::scheduler::door::{Door, plan};
-use crate::limits::check_sql;
+use crate::limits::check_sql_and;
 use crate::plan::guard;
-use crate::plan::settings::check_statements;
+use crate::plan::settings::check_statement;
 
 /// The most prepared statements of a session.
 const MOST_PREPARED: usize = 256;
@@ -86,7 +86,7 @@ impl Session {
     pub(super) async fn may_run(&self, caller: &Caller, sql: &str) -> Result<Role, Status> {
         caller.needs(Role::Reader)?;
         let limits = self.backend.door.connectors.limits();
-        let checked = check_sql(sql, limits).and_then(|()| check_statements(sql));
+        let checked = check_sql_and(sql, limits, check_statement);
         // In words: clients of Flight SQL are not ours.
         checked.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let context = self.backend.context().await.map_err(|error| Status::internal(error.to_string()))?;
