@@ -60,6 +60,8 @@ fields! {
     Weights => "weights",
     /// The address of the health server.
     HealthListen => "health.listen",
+    /// What a consumer does when records were removed before it has read them.
+    ConsumerOnDataLoss => "consumer.on_data_loss",
     /// The images per second of each producer.
     ProducerRate => "producer.rate",
     /// The ids of the producers.

@@ -11,7 +11,7 @@ pub fn records(bytes: &[u8]) {
         let _ = record.to_document();
     }
     if let Ok(record) = ImageRecord::decode(bytes) {
-        let again = ImageRecord::decode(&record.encode()).expect("a record that was read");
+        let again = ImageRecord::decode(&record.encode()[..]).expect("a record that was read");
         assert_eq!(again.encode(), record.encode());
     }
 }

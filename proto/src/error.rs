@@ -24,8 +24,8 @@ pub enum Error {
         /// The field's protobuf name.
         field: &'static str,
     },
-    /// Not eight lower-case hexadecimal digits.
-    #[error("producer id {value:?} is not 8 lower-case hexadecimal digits")]
+    /// Not as many lower-case hexadecimal digits as an id has.
+    #[error("producer id {value:?} is not 32, or 8, lower-case hexadecimal digits")]
     ProducerId {
         /// What stood there, cut to 64 characters.
         value: String,
@@ -35,6 +35,16 @@ pub enum Error {
     ImageId {
         /// What stood there, cut to 64 characters.
         value: String,
+    },
+    /// A text that is longer than the contract allows.
+    #[error("field {field} has {bytes} bytes, {most} are allowed")]
+    TooLong {
+        /// The field's protobuf name.
+        field: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The most that it may have.
+        most: usize,
     },
     /// A class that is not one of the ten.
     #[error("unknown label {value:?} in field {field}: expected one of {}", crate::Label::NAMES.join(", "))]
@@ -84,6 +94,7 @@ impl Error {
             Self::Malformed { .. } => "malformed",
             Self::Empty { .. } => "empty-record",
             Self::Missing { .. } => "missing-field",
+            Self::TooLong { .. } => "too-long",
             Self::ProducerId { .. } => "bad-producer-id",
             Self::ImageId { .. } => "bad-image-id",
             Self::UnknownLabel { .. } => "unknown-label",

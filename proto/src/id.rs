@@ -5,13 +5,29 @@ use crate::error::{Error, Result, excerpt};
 use std::fmt;
 use std::str::FromStr;
 
-/// A producer: eight lower-case hexadecimal digits on the wire, 32 bits in memory.
+/// A producer: 128 bits, written as 32 lower-case hexadecimal digits.
+///
+/// Ids that nobody coordinates are drawn from all 128 bits, so that two of them never meet. One that fits in 32 bits is written
+/// as eight digits, as all were at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProducerId(pub u32);
+pub struct ProducerId(pub u128);
+
+/// The digits of an id that fits in 32 bits, and of any other.
+const SHORT: usize = 8;
+const LONG: usize = 32;
 
 impl fmt::Display for ProducerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", self.0)
+        match u32::try_from(self.0) {
+            Ok(short) => write!(f, "{short:0SHORT$x}"),
+            Err(_) => write!(f, "{:0LONG$x}", self.0),
+        }
+    }
+}
+
+impl From<u32> for ProducerId {
+    fn from(short: u32) -> Self {
+        Self(u128::from(short))
     }
 }
 
@@ -19,11 +35,15 @@ impl FromStr for ProducerId {
     type Err = Error;
 
     fn from_str(value: &str) -> Result<Self> {
-        let canonical = value.len() == 8 && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !canonical {
-            return Err(Error::ProducerId { value: excerpt(value) });
+        let bad = || Error::ProducerId { value: excerpt(value) };
+        if !value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(bad());
         }
-        u32::from_str_radix(value, 16).map(Self).map_err(|_| Error::ProducerId { value: excerpt(value) })
+        let id = u128::from_str_radix(value, 16).map_err(|_| bad())?;
+        match (value.len(), u32::try_from(id)) {
+            (SHORT, Ok(_)) | (LONG, Err(_)) => Ok(Self(id)),
+            _ => Err(bad()),
+        }
     }
 }
 
@@ -75,8 +95,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_survives_its_text(producer: u32, sequence: u64) {
-            let id = ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) };
+        fn an_id_survives_its_text(short: u32, long: u128, is_short: bool, sequence: u64) {
+            let producer = if is_short { short.into() } else { ProducerId(long) };
+            let id = ImageId { producer, sequence: Sequence(sequence) };
             prop_assert_eq!(id.to_string().parse::<ImageId>(), Ok(id));
         }
 
@@ -100,6 +121,8 @@ mod tests {
             "deadbeef:+1",
             "deadbee:1",
             "deadbeef0:1",
+            "000000000000000000000000deadbeef:1",
+            "0123456789abcdef0123456789abcdef0:1",
             "deadbeef:18446744073709551616",
         ] {
             assert!(text.parse::<ImageId>().is_err(), "{text:?}");

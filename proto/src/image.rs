@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::{ImageId, Label, ProducerId, Sequence, Timestamp, wire};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use prost::Message;
 
 /// How an image's bytes are to be read.
@@ -65,9 +65,10 @@ impl ImageRecord {
         .encode_to_vec()
     }
 
-    /// Reads and checks a record's value. The bytes of the image are looked at only by the model.
-    pub fn decode(value: &[u8]) -> Result<Self> {
-        if value.is_empty() {
+    /// Reads and checks a record's value. The bytes of the image are looked at only by the model; of a value that is
+    /// [`Bytes`] they are a part, and are not copied.
+    pub fn decode(value: impl Buf) -> Result<Self> {
+        if !value.has_remaining() {
             return Err(Error::Empty { message: "ImageRecord" });
         }
         let wire = wire::ImageRecord::decode(value)
@@ -96,7 +97,7 @@ mod tests {
 
     fn record() -> impl Strategy<Value = ImageRecord> {
         (
-            any::<u32>(),
+            any::<u128>(),
             any::<u64>(),
             0_i64..4_000_000_000_000,
             0_usize..10,
@@ -115,12 +116,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_record_survives_the_wire(record in record()) {
-            prop_assert_eq!(ImageRecord::decode(&record.encode()), Ok(record));
+            prop_assert_eq!(ImageRecord::decode(&record.encode()[..]), Ok(record));
         }
 
         #[test]
         fn any_bytes_are_a_record_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            let _ = ImageRecord::decode(&bytes);
+            let _ = ImageRecord::decode(&bytes[..]);
         }
 
         #[test]
@@ -142,7 +143,7 @@ mod tests {
             data: Bytes::from_static(b"x"),
         };
         let check = |class: &str, broken: wire::ImageRecord| {
-            let error = ImageRecord::decode(&broken.encode_to_vec()).expect_err(class);
+            let error = ImageRecord::decode(&broken.encode_to_vec()[..]).expect_err(class);
             assert_eq!(error.class(), class);
         };
         check("bad-producer-id", wire::ImageRecord { producer_id: "A".to_owned(), ..good.clone() });
@@ -151,7 +152,7 @@ mod tests {
         check("unknown-encoding", wire::ImageRecord { encoding: 99, ..good.clone() });
         check("unknown-encoding", wire::ImageRecord { encoding: 0, ..good.clone() });
         check("empty-image", wire::ImageRecord { data: Bytes::new(), ..good });
-        assert_eq!(ImageRecord::decode(&[]).expect_err("empty").class(), "empty-record");
-        assert_eq!(ImageRecord::decode(b"not protobuf").expect_err("text").class(), "malformed");
+        assert_eq!(ImageRecord::decode(&[0_u8; 0][..]).expect_err("empty").class(), "empty-record");
+        assert_eq!(ImageRecord::decode(&b"not protobuf"[..]).expect_err("text").class(), "malformed");
     }
 }

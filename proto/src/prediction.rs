@@ -24,10 +24,24 @@ pub struct PredictionRecord {
 }
 
 impl PredictionRecord {
+    /// The most bytes of a model's name.
+    pub const MAX_MODEL: usize = 256;
+
     /// Whether the model was right.
     #[must_use]
     pub fn correct(&self) -> bool {
         self.label == self.predicted
+    }
+
+    /// Whether this prediction takes the place of another one of the same image, whichever arrives first: the one that was
+    /// made later does. Of two that were made in the same millisecond the rest decides, so that the order is total; a
+    /// prediction takes its own place.
+    #[must_use]
+    pub fn replaces(&self, other: &Self) -> bool {
+        fn version(record: &PredictionRecord) -> (Timestamp, &str, &str, f32) {
+            (record.inferred_at, &record.model, record.predicted.name(), record.confidence)
+        }
+        version(self) >= version(other)
     }
 
     /// The record's value in Kafka.
@@ -59,6 +73,9 @@ impl PredictionRecord {
         if wire.model.is_empty() {
             return Err(Error::Missing { field: "model" });
         }
+        if wire.model.len() > Self::MAX_MODEL {
+            return Err(Error::TooLong { field: "model", bytes: wire.model.len(), most: Self::MAX_MODEL });
+        }
         Ok(Self {
             id: ImageId {
                 producer: wire.producer_id.parse::<ProducerId>()?,
@@ -82,7 +99,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_record_survives_the_wire(
-            producer: u32, sequence: u64, label in 0_usize..10, predicted in 0_usize..10,
+            producer: u128, sequence: u64, label in 0_usize..10, predicted in 0_usize..10,
             confidence in 0.0_f32..=1.0, produced in 0_i64..4_000_000_000_000, took in 0_i64..1_000_000,
         ) {
             let record = PredictionRecord {

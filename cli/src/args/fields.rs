@@ -42,8 +42,8 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::Weights => vec![shared("weights")],
         ConfigField::HealthListen => vec![shared("health_listen")],
         ConfigField::ProducerRate => vec![shared("rate")],
-        // The program makes them itself.
-        ConfigField::ProducerIds => Vec::new(),
+        ConfigField::ConsumerOnDataLoss => vec![shared("on_data_loss")],
+        ConfigField::ProducerIds => vec![of("produce", "producer_ids")],
         ConfigField::ProducerDataset => vec![shared("dataset")],
         ConfigField::ProducerLedger => vec![of("produce", "ledger")],
         ConfigField::SeedDocs => vec![of("seed", "docs")],

@@ -2,6 +2,7 @@
 //! configuration. Nothing here knows a subcommand.
 
 mod cache;
+mod consumer;
 mod engine;
 pub(crate) mod fields;
 mod files;
@@ -17,6 +18,7 @@ mod session;
 mod size;
 
 pub(crate) use self::cache::CacheArgs;
+pub(crate) use self::consumer::ConsumerArgs;
 pub(crate) use self::engine::EngineArgs;
 pub(crate) use self::files::FileArgs;
 pub(crate) use self::health::HealthListenArgs;

@@ -1,11 +1,12 @@
 //! `firesteel consume-images`: Kafka images → inference → Kafka predictions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use firesteel_pipeline::consumer::{Metrics, Stats, images};
 
-use crate::args::{ClientSecurityArgs, HealthListenArgs, KafkaArgs};
+use crate::args::{ClientSecurityArgs, ConsumerArgs, HealthListenArgs, KafkaArgs};
 use crate::context::{Context, Outcome};
 use crate::role::consume;
 
@@ -35,6 +36,16 @@ pub(crate) struct ConsumeImagesArgs {
           value_parser = clap::value_parser!(u32).range(1..), help_heading = "Consumer")]
     pub(crate) max_in_flight: u32,
     #[command(flatten)]
+    pub(crate) consumer: ConsumerArgs,
+    /// How often an image that has the inference server fail, while others are answered, is tried before it becomes a dead letter
+    #[arg(long, value_name = "N", env = "FIRESTEEL_IMAGES_MAX_ATTEMPTS", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..), help_heading = "Consumer")]
+    pub(crate) max_attempts: u32,
+    /// How long the inference server may take for one image while it answers others, in seconds
+    #[arg(long, value_name = "SECONDS", env = "FIRESTEEL_IMAGES_DEADLINE", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..=3600), help_heading = "Consumer")]
+    pub(crate) deadline: u32,
+    #[command(flatten)]
     pub(crate) security: ClientSecurityArgs,
     #[command(flatten)]
     pub(crate) kafka: KafkaArgs,
@@ -48,6 +59,10 @@ pub(crate) async fn run(args: ConsumeImagesArgs, context: Context) -> anyhow::Re
         dialer: args.security.dialer()?,
         group: args.group,
         max_in_flight: args.max_in_flight as usize,
+        max_in_flight_bytes: args.consumer.max_in_flight_bytes,
+        max_attempts: args.max_attempts,
+        deadline: Duration::from_secs(u64::from(args.deadline)),
+        on_data_loss: args.consumer.on_data_loss(),
         ..args.kafka.images_consumer()?
     };
     let stats = Arc::new(Stats::default());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use firesteel_pipeline::consumer::{Metrics, Stats, predictions};
 
-use crate::args::{HealthListenArgs, KafkaArgs, MongoArgs};
+use crate::args::{ConsumerArgs, HealthListenArgs, KafkaArgs, MongoArgs};
 use crate::context::{Context, Outcome};
 use crate::role::consume;
 
@@ -30,6 +30,8 @@ pub(crate) struct ConsumePredictionsArgs {
           value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Consumer")]
     pub(crate) max_batch: u32,
     #[command(flatten)]
+    pub(crate) consumer: ConsumerArgs,
+    #[command(flatten)]
     pub(crate) kafka: KafkaArgs,
     #[command(flatten)]
     pub(crate) mongo: MongoArgs,
@@ -41,6 +43,8 @@ pub(crate) async fn run(args: ConsumePredictionsArgs, context: Context) -> anyho
     let config = predictions::Config {
         group: args.group,
         max_in_flight: args.max_in_flight as usize,
+        max_in_flight_bytes: args.consumer.max_in_flight_bytes,
+        on_data_loss: args.consumer.on_data_loss(),
         max_batch: args.max_batch as usize,
         ..args.kafka.predictions_consumer(args.mongo.sink())?
     };

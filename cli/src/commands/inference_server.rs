@@ -9,7 +9,7 @@ use firesteel_common::ConfigField;
 use firesteel_engine::Error;
 use firesteel_pipeline::inference::{self, Metrics, Server};
 
-use crate::args::{HealthListenArgs, InferenceArgs, ServerSecurityArgs, UsersArgs};
+use crate::args::{HealthListenArgs, InferenceArgs, ServerSecurityArgs, UsersArgs, size};
 use crate::context::{Context, Outcome};
 
 /// Where the model is served, and which.
@@ -28,6 +28,10 @@ pub(crate) struct InferenceServerArgs {
     #[arg(long, value_name = "N", env = "FIRESTEEL_INFERENCE_QUEUE", default_value_t = 1024,
           value_parser = clap::value_parser!(u32).range(1..), help_heading = "Server")]
     pub(crate) queue: u32,
+    /// How many bytes of images may wait for the model; one image always fits
+    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INFERENCE_QUEUE_BYTES", default_value = "64MiB", value_parser = size,
+          help_heading = "Server")]
+    pub(crate) queue_bytes: usize,
     #[command(flatten)]
     pub(crate) users: UsersArgs,
     #[command(flatten)]
@@ -44,7 +48,12 @@ pub(crate) async fn run(args: InferenceServerArgs, context: Context) -> anyhow::
         let (role, address) = ("the inference server", args.listen);
         return Err(Error::Exposed { role, address, host: ConfigField::InferenceListen }.into());
     }
-    let config = inference::Config { listen: args.listen, queue: args.queue as usize, ..args.model.config() };
+    let config = inference::Config {
+        listen: args.listen,
+        queue: args.queue as usize,
+        queue_bytes: args.queue_bytes,
+        ..args.model.config()
+    };
     let server = Server::bind(config).await.context("inference-server cannot start")?;
     let server = server.with_access(security.access, security.tls);
     let address = server.address();

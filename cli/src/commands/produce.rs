@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 use firesteel_pipeline::producer::{self, Share, Stats};
+use firesteel_proto::ProducerId;
 
 use crate::args::{KafkaArgs, LoadArgs};
 use crate::context::{Context, Outcome};
@@ -20,18 +21,41 @@ pub(crate) struct ProduceArgs {
     /// Appends the id of each image that Kafka acknowledged, one a line
     #[arg(long, value_name = "FILE", help_heading = "Producers")]
     pub(crate) ledger: Option<PathBuf>,
+    /// Lasting ids, one for each producer, with commas in between: 32 hexadecimal digits, or 8. A producer that is started again
+    /// with its id and its ledger goes on behind what was acknowledged, to the same number of images. An id belongs to one
+    /// ledger. Without this, each run has new ids
+    #[arg(
+        long = "producer-id",
+        value_name = "ID",
+        env = "FIRESTEEL_PRODUCER_ID",
+        value_delimiter = ',',
+        requires = "ledger",
+        conflicts_with = "producers",
+        help_heading = "Producers"
+    )]
+    pub(crate) producer_ids: Vec<ProducerId>,
     #[command(flatten)]
     pub(crate) kafka: KafkaArgs,
 }
 
 pub(crate) async fn run(args: ProduceArgs, context: Context) -> anyhow::Result<Outcome> {
-    let config = producer::Config { ledger: args.ledger, ..args.load.config(&args.kafka)? };
-    let total = args.load.total();
+    let ids = args.producer_ids;
+    let mut config = producer::Config { ledger: args.ledger, ..args.load.config(&args.kafka)? };
+    if !ids.is_empty() {
+        config = producer::Config { producers: ids.len(), ids, resume: true, ..config };
+    }
+    let total = config.images.saturating_mul(config.producers as u64);
     let stats = Arc::new(Stats::default());
     let work = producer::run(config, Arc::clone(&stats), context.signals.shutdown.clone());
     let progress = Progress::new(&context.bars, &[("produced", total)]);
     let summary = progress.follow(work, || [stats.acknowledged.load(Ordering::Relaxed)]).await?;
-    let line = |share: &Share| format!("{} {} images acknowledged\n", share.producer, share.acknowledged);
+    let line = |share: &Share| {
+        let earlier = match share.resumed {
+            0 => String::new(),
+            resumed => format!(", {resumed} of them in earlier runs"),
+        };
+        format!("{} {} images acknowledged{earlier}\n", share.producer, share.acknowledged)
+    };
     output::print(&summary.producers.iter().map(line).collect::<String>())?;
     Ok(if summary.acknowledged() == total { Outcome::Done } else { Outcome::Interrupted })
 }

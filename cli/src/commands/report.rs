@@ -18,7 +18,7 @@ pub(crate) struct ReportArgs {
     /// How to print it
     #[arg(long, value_name = "FORMAT", default_value = "table", help_heading = "Report")]
     pub(crate) format: Format,
-    /// Only these producers, by their ids of 8 hexadecimal digits [default: all]
+    /// Only these producers, by their ids of 32, or 8, hexadecimal digits [default: all]
     #[arg(long = "producer", value_name = "ID", value_delimiter = ',', help_heading = "Report")]
     pub(crate) producers: Vec<String>,
     #[command(flatten)]

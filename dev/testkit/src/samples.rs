@@ -1,7 +1,7 @@
 //! Made-up predictions that every test can compute for itself: as records, and as documents of MongoDB.
 
 use bson::Document;
-use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
+use firesteel_proto::{ImageId, Label, PredictionRecord, Sequence, Timestamp};
 
 /// The first producer's number.
 const FIRST_PRODUCER: u32 = 0xab00_0000;
@@ -13,7 +13,7 @@ const START: i64 = 1_760_000_000_000;
 pub fn image_id(index: usize, producers: usize) -> ImageId {
     let number = |number: usize| u32::try_from(number).expect("a small number");
     ImageId {
-        producer: ProducerId(FIRST_PRODUCER + number(index % producers)),
+        producer: (FIRST_PRODUCER + number(index % producers)).into(),
         sequence: Sequence(u64::from(number(index / producers))),
     }
 }

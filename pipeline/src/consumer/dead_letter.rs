@@ -6,9 +6,12 @@
 //! waited for. A letter that is itself too large for the topic is sent again as little more than a pointer: the
 //! headers above, one more, `source.size`, the beginning of the value, no key, and nothing of the record's own
 //! headers, any of which may be what was too large. The whole record is still to be found at `source.offset`.
+//!
+//! Records that were removed before anybody read them have a letter too, of class `data-loss`, that says where they were:
+//! from `source.offset` to before `source.end`. It has no value and no key.
 
 use super::retry::Retry;
-use super::source::Record;
+use super::source::{Loss, Record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::{Message, Publisher, dead_letter_topic};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -23,18 +26,26 @@ const MAX_MESSAGE: usize = 1_000;
 pub(crate) struct Reason {
     pub(crate) class: &'static str,
     pub(crate) message: String,
+    /// How often the record was tried in vain, where it might have succeeded: `error.attempts`.
+    pub(crate) attempts: Option<u32>,
+}
+
+impl Reason {
+    pub(crate) fn new(class: &'static str, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), attempts: None }
+    }
 }
 
 impl From<firesteel_proto::Error> for Reason {
     fn from(error: firesteel_proto::Error) -> Self {
-        Self { class: error.class(), message: error.to_string() }
+        Self::new(error.class(), error.to_string())
     }
 }
 
 /// Publishes the dead letter of `record` and completes it. `false` when the shutdown came first.
 ///
 /// # Errors
-/// [`Error::Publish`] when the topic refuses the letter for good.
+/// [`Error::Publish`] when the topic takes not even a pointer to the record, which only its settings can mend.
 pub(crate) async fn dead_letter(
     publisher: &Publisher,
     retry: Retry<'_>,
@@ -73,15 +84,56 @@ fn is_too_large<T>(sent: &Result<T>) -> bool {
     matches!(sent, Err(error @ Error::Publish { .. }) if error.kind() == ErrorKind::Permanent)
 }
 
+/// Publishes the letter that describes records which nobody will read. `false` when the shutdown came first.
+///
+/// # Errors
+/// [`Error::Publish`] when the topic refuses the letter for good.
+pub(crate) async fn describe_loss(
+    publisher: &Publisher,
+    retry: Retry<'_>,
+    topic: &str,
+    group: &str,
+    loss: &Loss,
+) -> Result<bool> {
+    let letters = dead_letter_topic(topic);
+    let Loss { partition, from, to, .. } = loss;
+    let message = format!(
+        "{} records of topic {topic}, partition {partition}, from offset {from} to {to}, were removed before group {group} \
+         has read them",
+        loss.records(),
+    );
+    let headers = coordinates(OwnedHeaders::new(), topic, *partition, *from)
+        .insert(header("source.end", &to.to_string()))
+        .insert(header("error.class", "data-loss"))
+        .insert(header("error.message", &message));
+    let send = || {
+        publisher.publish(Message {
+            topic: &letters,
+            key: None,
+            payload: None,
+            headers: Some(headers.clone()),
+        })
+    };
+    Ok(retry.run(send).await?.is_some())
+}
+
 /// `headers` and, behind them, where the record came from and why it is here.
 fn with_headers(headers: OwnedHeaders, record: &Record, reason: &Reason) -> OwnedHeaders {
     let message: String = reason.message.chars().take(MAX_MESSAGE).collect();
-    headers
-        .insert(header("source.topic", &record.topic))
-        .insert(header("source.partition", &record.partition.to_string()))
-        .insert(header("source.offset", &record.offset.to_string()))
+    let headers = coordinates(headers, &record.topic, record.partition, record.offset)
         .insert(header("error.class", reason.class))
-        .insert(header("error.message", &message))
+        .insert(header("error.message", &message));
+    match reason.attempts {
+        Some(attempts) => headers.insert(header("error.attempts", &attempts.to_string())),
+        None => headers,
+    }
+}
+
+fn coordinates(headers: OwnedHeaders, topic: &str, partition: i32, offset: i64) -> OwnedHeaders {
+    headers
+        .insert(header("source.topic", topic))
+        .insert(header("source.partition", &partition.to_string()))
+        .insert(header("source.offset", &offset.to_string()))
 }
 
 fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {

@@ -14,7 +14,18 @@ struct State {
     topics: bool,
     member: bool,
     away: BTreeSet<&'static str>,
-    lags: BTreeMap<i32, u64>,
+    partitions: BTreeMap<i32, Standing>,
+}
+
+/// Where a consumer stands in one of its partitions; `None` where that is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Standing {
+    /// Records that are not complete, those in flight included.
+    pub(crate) lag: Option<u64>,
+    /// Records that may be removed before the first one that is not complete.
+    pub(crate) headroom: Option<u64>,
+    /// Seconds until retention may remove the oldest record that is in flight.
+    pub(crate) seconds_left: Option<f64>,
 }
 
 impl HealthState {
@@ -32,7 +43,7 @@ impl HealthState {
     pub(crate) fn left_group(&self) {
         let mut state = self.lock();
         state.member = false;
-        state.lags.clear();
+        state.partitions.clear();
     }
 
     /// Reports that a dependency is unavailable.
@@ -45,13 +56,13 @@ impl HealthState {
         self.lock().away.remove(dependency);
     }
 
-    /// Sets the lag of each partition of this member whose lag is known.
-    pub(crate) fn set_lags(&self, lags: BTreeMap<i32, u64>) {
-        self.lock().lags = lags;
+    /// Sets where this member stands in each of its partitions.
+    pub(crate) fn set_partitions(&self, partitions: BTreeMap<i32, Standing>) {
+        self.lock().partitions = partitions;
     }
 
-    pub(crate) fn lags(&self) -> BTreeMap<i32, u64> {
-        self.lock().lags.clone()
+    pub(crate) fn partitions(&self) -> BTreeMap<i32, Standing> {
+        self.lock().partitions.clone()
     }
 
     /// The reasons why the consumer cannot work at this moment; empty when it can.

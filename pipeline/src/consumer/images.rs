@@ -7,20 +7,25 @@
 use super::Stats;
 use super::dead_letter::Reason;
 use super::retry::OutageLog;
-use super::source::Record;
-use super::start::{self, Consumer, Delivery};
-use crate::error::{Error, Result};
+use super::source::{Load, Next, Record};
+use super::start::{self, Consumer, Delivery, MAX_IN_FLIGHT_BYTES, OnDataLoss};
+use crate::error::{Error, ErrorKind, Result, chain};
 use crate::inference::{Answer, Client, ClientError, ClientOptions};
 use crate::kafka::{KafkaConfig, Message, REACHABLE_WITHIN, TopicSpec};
+use bytes::Bytes;
 use firesteel_common::net::Dialer;
 use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::{ImageRecord, Label, PredictionRecord, Timestamp};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(super) const ROLE: &str = "consume-images";
+
+/// How often an image is sent together with others before it is sent alone, where a failure can only be its own.
+const TOGETHER: u32 = 3;
 
 /// How the image consumer works.
 #[derive(Debug, Clone)]
@@ -43,6 +48,14 @@ pub struct Config {
     pub replication: i32,
     /// Images received and not yet complete, at most.
     pub max_in_flight: usize,
+    /// Bytes of records received and not yet complete, at most; one record always fits.
+    pub max_in_flight_bytes: usize,
+    /// How often an image that has the inference server fail, while others are answered, is tried before it is a dead letter.
+    pub max_attempts: u32,
+    /// How long the inference server may take for one image while it answers others.
+    pub deadline: Duration,
+    /// What to do when images were removed from Kafka before they were read.
+    pub on_data_loss: OnDataLoss,
     /// An image of more bytes is a dead letter.
     pub max_image_bytes: usize,
     /// How often offsets are committed.
@@ -67,6 +80,10 @@ impl Default for Config {
             partitions: TopicSpec::DEFAULT_PARTITIONS,
             replication: -1,
             max_in_flight: 256,
+            max_in_flight_bytes: MAX_IN_FLIGHT_BYTES,
+            max_attempts: 10,
+            deadline: Duration::from_secs(60),
+            on_data_loss: OnDataLoss::Stop,
             max_image_bytes: 1024 * 1024,
             commit_interval: Duration::from_secs(1),
             retry: RetryPolicy::default(),
@@ -91,8 +108,9 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         output: Some(&config.predictions_topic),
         partitions: config.partitions,
         replication: config.replication,
-        max_in_flight: config.max_in_flight,
+        most: Load { records: config.max_in_flight, bytes: config.max_in_flight_bytes },
         commit_interval: config.commit_interval,
+        on_data_loss: config.on_data_loss,
         retry: &config.retry,
         fail_fast: config.fail_fast,
     };
@@ -112,9 +130,14 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
                 Ok(Err(error)) => break Err(error),
                 Err(_) => break Err(Error::Stopped { task: "the handling of an image" }),
             },
-            record = source.recv() => match record {
-                Some(record) => {
+            next = source.next() => match next {
+                Some(Next::Record(record)) => {
                     tasks.spawn(Arc::clone(&worker).handle(record));
+                }
+                Some(Next::Loss(loss)) => {
+                    if let Err(error) = worker.delivery.lose(&source, loss).await {
+                        break Err(error);
+                    }
                 }
                 // Its thread ended; closing says why.
                 None => break Ok(()),
@@ -141,6 +164,7 @@ async fn connect(config: &Config) -> Result<Client> {
     };
     let options = ClientOptions {
         in_flight: config.max_in_flight,
+        deadline: config.deadline,
         dialer: config.dialer.clone(),
         ..ClientOptions::default()
     };
@@ -162,21 +186,53 @@ struct Worker {
 impl Worker {
     /// Handles one record. A record that is not complete when this returns is delivered again.
     async fn handle(self: Arc<Self>, record: Record) -> Result<()> {
-        let payload = record.payload.as_deref().unwrap_or_default();
+        let payload = record.payload.clone().unwrap_or_default();
         let verdict = match validate(payload, self.config.max_image_bytes) {
             Ok(image) => {
-                let answer = self
-                    .delivery
-                    .retry(&self.inference)
-                    .run(|| async { Ok(self.client.classify(image.encoding, image.data.clone()).await?) });
-                let Some(answer) = answer.await? else { return Ok(()) };
-                read(&image, answer, Timestamp::now())
+                let Some(answer) = self.ask(&image).await? else { return Ok(()) };
+                answer.and_then(|answer| read(&image, answer, Timestamp::now()))
             }
             Err(reason) => Err(reason),
         };
         match verdict {
             Ok(prediction) => self.publish(record, &prediction).await,
             Err(reason) => self.delivery.dead_letter(record, &reason).await,
+        }
+    }
+
+    /// Asks the inference server until it answers, or until this image alone has failed often enough. `None` when the shutdown
+    /// came first. A server that is not there is waited for, however long.
+    async fn ask(&self, image: &ImageRecord) -> Result<Option<Result<Answer, Reason>>> {
+        let tries = Tries::default();
+        let retry = self.delivery.retry(&self.inference);
+        retry.run(|| self.try_to_ask(image, &tries)).await
+    }
+
+    async fn try_to_ask(&self, image: &ImageRecord, tries: &Tries) -> Result<Result<Answer, Reason>> {
+        let mut backoff = self.config.retry.backoff();
+        loop {
+            let alone = tries.all.fetch_add(1, Ordering::Relaxed) >= TOGETHER;
+            let data = image.data.clone();
+            let answer = match alone {
+                true => self.client.classify_alone(image.encoding, data).await,
+                false => self.client.classify(image.encoding, data).await,
+            };
+            let error = match answer {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(error @ ClientError::Protocol { .. }) => {
+                    return Ok(Err(Reason::new("unreadable-answer", error.to_string())));
+                }
+                Err(error) if !error.is_of_this_image() => return Err(error.into()),
+                Err(error) => error,
+            };
+            self.delivery.stats.retries.inc();
+            let attempts = tries.own.fetch_add(1, Ordering::Relaxed) + 1;
+            if attempts >= self.config.max_attempts {
+                let message = format!("given up after {attempts} attempts, the last one: {}", chain(&error));
+                let reason = Reason { attempts: Some(attempts), ..Reason::new("gave-up", message) };
+                return Ok(Err(reason));
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
         }
     }
 
@@ -191,21 +247,38 @@ impl Worker {
                 headers: None,
             })
         });
-        if published.await?.is_some() {
-            stats.succeeded.inc();
-            stats.image_time.observe(record.polled.elapsed().as_secs_f64());
-            record.in_flight.complete();
+        match published.await {
+            Ok(Some(_)) => {
+                stats.succeeded.inc();
+                stats.image_time.observe(record.polled.elapsed().as_secs_f64());
+                record.in_flight.complete();
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            // Such as a topic that takes no record of this size: the next record may be smaller.
+            Err(error) if error.kind() == ErrorKind::Permanent => {
+                self.delivery.dead_letter(record, &Reason::new("refused-by-topic", chain(&error))).await
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 }
 
+/// How often an image was tried.
+#[derive(Debug, Default)]
+struct Tries {
+    /// At all.
+    all: AtomicU32,
+    /// And failed by itself.
+    own: AtomicU32,
+}
+
 /// Reads an image to classify, or the reason for a dead letter: the bytes alone decide.
-fn validate(payload: &[u8], max_image_bytes: usize) -> Result<ImageRecord, Reason> {
+fn validate(payload: Bytes, max_image_bytes: usize) -> Result<ImageRecord, Reason> {
     let image = ImageRecord::decode(payload)?;
     if image.data.len() > max_image_bytes {
         let message = format!("the image has {} bytes, {max_image_bytes} are allowed", image.data.len());
-        return Err(Reason { class: "oversize-image", message });
+        return Err(Reason::new("oversize-image", message));
     }
     Ok(image)
 }
@@ -213,13 +286,15 @@ fn validate(payload: &[u8], max_image_bytes: usize) -> Result<ImageRecord, Reaso
 /// Turns the server's answer into a prediction within the contract, or the reason for a dead letter.
 fn read(image: &ImageRecord, answer: Answer, inferred_at: Timestamp) -> Result<PredictionRecord, Reason> {
     match answer {
-        Answer::Rejected { reason } => Err(Reason { class: "rejected-image", message: reason }),
+        Answer::Rejected { reason } => Err(Reason::new("rejected-image", reason)),
         Answer::Classified { label, confidence, model } => {
             let predicted = Label::parse("predicted", &label)
-                .map_err(|error| Reason { class: "model-contract", message: error.to_string() })?;
-            if !(0.0..=1.0).contains(&confidence) || model.is_empty() {
+                .map_err(|error| Reason::new("model-contract", error.to_string()))?;
+            let is_name = (1..=PredictionRecord::MAX_MODEL).contains(&model.len());
+            if !(0.0..=1.0).contains(&confidence) || !is_name {
+                let model = model.chars().take(64).collect::<String>();
                 let message = format!("confidence {confidence} of model {model:?} breaks the contract");
-                return Err(Reason { class: "model-contract", message });
+                return Err(Reason::new("model-contract", message));
             }
             Ok(PredictionRecord {
                 id: image.id,
@@ -252,12 +327,13 @@ mod tests {
     #[test]
     fn bytes_that_are_no_image_are_a_dead_letter_with_a_class() {
         let check = |class: &str, payload: &[u8]| {
+            let payload = Bytes::copy_from_slice(payload);
             assert_eq!(validate(payload, 10).expect_err(class).class, class);
         };
         check("empty-record", b"");
         check("malformed", b"not protobuf");
         check("oversize-image", &image(11).encode());
-        assert_eq!(validate(&image(10).encode(), 10), Ok(image(10)));
+        assert_eq!(validate(image(10).encode().into(), 10), Ok(image(10)));
     }
 
     #[test]
@@ -274,6 +350,7 @@ mod tests {
         check(classified("unicorn", 0.5, "m"), "model-contract");
         check(classified("cat", f32::NAN, "m"), "model-contract");
         check(classified("cat", 0.5, ""), "model-contract");
+        check(classified("cat", 0.5, &"m".repeat(257)), "model-contract");
         let prediction = read(&image(1), classified("dog", 0.5, "m"), Timestamp(4)).expect("fine");
         assert_eq!((prediction.label, prediction.predicted), (Label::Cat, Label::Dog));
         assert_eq!((prediction.produced_at, prediction.inferred_at), (Timestamp(3), Timestamp(4)));

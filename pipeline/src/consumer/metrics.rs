@@ -1,5 +1,6 @@
 //! A consumer's metrics and its readiness, read from its [`Stats`].
 
+use super::health_state::Standing;
 use super::{Stats, images, predictions};
 use crate::health::{HealthSource, Readiness};
 use firesteel_common::metrics::{gauges, registry};
@@ -39,25 +40,52 @@ impl Metrics {
             Box::new(stats.records.clone()),
             Box::new(stats.in_flight.clone()),
             Box::new(stats.retries.clone()),
+            Box::new(stats.lost.clone()),
         ];
         let (of_role, of_kind) = (registry(&[("role", role)], shared), registry(&[], vec![own]));
         Self { topic, stats, of_role, of_kind }
     }
 
-    /// The lag of each partition. Built for each request, because partitions come and go.
-    fn lags(&self) -> Vec<MetricFamily> {
+    /// Where the consumer stands in each partition. Built for each request, because partitions come and go.
+    fn partitions(&self) -> Vec<MetricFamily> {
         let lags = gauges(
             "firesteel_consumer_lag_records",
             "Records of a partition of this consumer that are not complete, those in flight included",
             &["partition"],
         );
-        for (partition, lag) in self.stats.health.lags() {
-            let lag = i64::try_from(lag).unwrap_or(i64::MAX);
-            lags.with_label_values(&[partition.to_string()]).set(lag);
+        let headroom = gauges(
+            "firesteel_consumer_headroom_records",
+            "Records that Kafka may remove from a partition before one that this consumer has not completed; at 0 images are lost",
+            &["partition"],
+        );
+        let time_left = gauges(
+            "firesteel_consumer_retention_left_seconds",
+            "Seconds until the topic's retention may remove the oldest record in flight; no sample where retention is not known",
+            &["partition"],
+        );
+        for (partition, standing) in self.stats.health.partitions() {
+            let Standing { lag, headroom: records, seconds_left } = standing;
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "whole seconds, within the years of a retention"
+            )]
+            let seconds = seconds_left.map(|seconds| seconds as i64);
+            let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+            for (gauge, value) in
+                [(&lags, lag.map(whole)), (&headroom, records.map(whole)), (&time_left, seconds)]
+            {
+                if let Some(value) = value {
+                    gauge.with_label_values(&[partition.to_string()]).set(value);
+                }
+            }
         }
-        let gathered = registry(&[("topic", &self.topic)], vec![Box::new(lags.clone())]).gather();
-        // Without a partition, a family without a sample: the metric is known before there is one.
-        if gathered.is_empty() { lags.collect() } else { gathered }
+        let mut families = Vec::new();
+        for gauge in [lags, headroom, time_left] {
+            let gathered = registry(&[("topic", &self.topic)], vec![Box::new(gauge.clone())]).gather();
+            // Without a partition, a family without a sample: the metric is known before there is one.
+            families.extend(if gathered.is_empty() { gauge.collect() } else { gathered });
+        }
+        families
     }
 }
 
@@ -68,7 +96,7 @@ impl HealthSource for Metrics {
     }
 
     fn families(&self) -> Vec<MetricFamily> {
-        [self.of_role.gather(), self.lags(), self.of_kind.gather()].concat()
+        [self.of_role.gather(), self.partitions(), self.of_kind.gather()].concat()
     }
 }
 
@@ -105,14 +133,22 @@ mod tests {
         stats.in_flight.add(3);
         stats.retries.inc_by(4);
         stats.image_time.observe(0.003);
-        stats.health.set_lags(BTreeMap::from([(0, 7), (3, 0)]));
+        stats.superseded.inc();
+        stats.lost.inc_by(9);
+        let standing = Standing { lag: Some(7), headroom: Some(30), seconds_left: Some(61.5) };
+        let unknown = Standing { lag: Some(0), ..Standing::default() };
+        stats.health.set_partitions(BTreeMap::from([(0, standing), (3, unknown)]));
         let expected = [
             "firesteel_records_in_flight role=consume-images 3",
+            "firesteel_records_lost_total role=consume-images 9",
             "firesteel_records_total outcome=dead_lettered,role=consume-images 2",
             "firesteel_records_total outcome=succeeded,role=consume-images 5",
+            "firesteel_records_total outcome=superseded,role=consume-images 1",
             "firesteel_retries_total role=consume-images 4",
             "firesteel_consumer_lag_records partition=0,topic=images 7",
             "firesteel_consumer_lag_records partition=3,topic=images 0",
+            "firesteel_consumer_headroom_records partition=0,topic=images 30",
+            "firesteel_consumer_retention_left_seconds partition=0,topic=images 61",
             "firesteel_image_seconds  1",
         ];
         assert_eq!(samples(&metrics), expected);

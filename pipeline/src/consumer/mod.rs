@@ -31,4 +31,5 @@ mod stats;
 
 pub use metrics::Metrics;
 pub use offsets::Tracker;
+pub use start::OnDataLoss;
 pub use stats::{Snapshot, Stats};

@@ -9,11 +9,11 @@
 use super::Stats;
 use super::dead_letter::Reason;
 use super::retry::{OutageLog, Retry};
-use super::source::{Record, Source};
-use super::start::{self, Consumer, Delivery, first_contact};
-use crate::error::Result;
+use super::source::{Load, Next, Record, Source};
+use super::start::{self, Consumer, Delivery, MAX_IN_FLIGHT_BYTES, OnDataLoss, first_contact};
+use crate::error::{ErrorKind, Result, chain};
 use crate::kafka::{KafkaConfig, TopicSpec};
-use crate::sink::{MongoConfig, MongoSink, Sink};
+use crate::sink::{MongoConfig, MongoSink, Refused, Sink, Written};
 use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::PredictionRecord;
 use std::sync::Arc;
@@ -39,6 +39,10 @@ pub struct Config {
     pub replication: i32,
     /// Records received and not yet complete, at most. At least twice `max_batch` keeps the writer busy.
     pub max_in_flight: usize,
+    /// Bytes of records received and not yet complete, at most; one record always fits.
+    pub max_in_flight_bytes: usize,
+    /// What to do when predictions were removed from Kafka before they were read.
+    pub on_data_loss: OnDataLoss,
     /// Records in one bulk write, at most.
     pub max_batch: usize,
     /// Bytes of records in one bulk write, at most, unless a single record is larger.
@@ -63,6 +67,8 @@ impl Default for Config {
             partitions: TopicSpec::DEFAULT_PARTITIONS,
             replication: -1,
             max_in_flight: 4_096,
+            max_in_flight_bytes: MAX_IN_FLIGHT_BYTES,
+            on_data_loss: OnDataLoss::Stop,
             max_batch: 1_000,
             max_batch_bytes: 8 * 1024 * 1024,
             commit_interval: Duration::from_secs(1),
@@ -109,8 +115,9 @@ pub async fn run_with(
         output: None,
         partitions: config.partitions,
         replication: config.replication,
-        max_in_flight: config.max_in_flight,
+        most: Load { records: config.max_in_flight, bytes: config.max_in_flight_bytes },
         commit_interval: config.commit_interval,
+        on_data_loss: config.on_data_loss,
         retry: &config.retry,
         fail_fast: config.fail_fast,
     };
@@ -159,7 +166,14 @@ impl Writer<'_> {
                 None => tokio::select! {
                     biased;
                     () = shutdown.cancelled() => None,
-                    record = source.recv() => record,
+                    next = source.next() => match next {
+                        Some(Next::Record(record)) => Some(record),
+                        Some(Next::Loss(loss)) => {
+                            self.delivery.lose(source, loss).await?;
+                            continue;
+                        }
+                        None => None,
+                    },
                 },
             };
             let Some(first) = first.filter(|_| !shutdown.is_cancelled()) else { return Ok(()) };
@@ -185,6 +199,7 @@ impl Writer<'_> {
         (batch, None)
     }
 
+    /// Writes a batch. One that the store refuses as a whole is written in halves, until what it refuses is a single record.
     async fn store(&self, batch: Vec<Record>) -> Result<()> {
         let (mut records, mut predictions, mut dead) = (Vec::new(), Vec::new(), Vec::new());
         for record in batch {
@@ -196,23 +211,53 @@ impl Writer<'_> {
                 Err(error) => dead.push((record, Reason::from(error))),
             }
         }
-        if !predictions.is_empty() {
-            let written = self.delivery.retry(&self.mongo).run(|| self.sink.write(&predictions)).await?;
-            let Some(refused) = written else { return Ok(()) };
-            for refusal in refused {
-                if let Some(record) = records.get_mut(refusal.index).and_then(Option::take) {
-                    dead.push((record, Reason { class: "refused-by-store", message: refusal.message }));
+        let mut open = Vec::from_iter((!predictions.is_empty()).then_some(0..predictions.len()));
+        while let Some(range) = open.pop() {
+            let (part, records) = (&predictions[range.clone()], &mut records[range.clone()]);
+            let written = match self.delivery.retry(&self.mongo).run(|| self.sink.write(part)).await {
+                Ok(Some(written)) => written,
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Permanent && part.len() > 1 => {
+                    let middle = range.start + part.len() / 2;
+                    open.extend([middle..range.end, range.start..middle]);
+                    continue;
                 }
-            }
-            for (record, prediction) in records.into_iter().zip(&predictions) {
-                let Some(record) = record else { continue };
-                self.delivery.stats.succeeded.inc();
-                self.delivery.stats.predictions.count(prediction.label, prediction.correct());
-                record.in_flight.complete();
-            }
+                Err(error) if error.kind() == ErrorKind::Permanent => {
+                    let refused = vec![Refused { index: 0, message: chain(&error) }];
+                    Written { refused, ..Written::default() }
+                }
+                Err(error) => return Err(error),
+            };
+            dead.extend(self.complete(part, records, written));
         }
         let letters =
             dead.into_iter().map(async |(record, reason)| self.delivery.dead_letter(record, &reason).await);
         futures::future::try_join_all(letters).await.map(drop)
+    }
+
+    /// Completes what is durable, and returns what was refused. Each record is taken out of its place.
+    fn complete(
+        &self,
+        predictions: &[PredictionRecord],
+        records: &mut [Option<Record>],
+        written: Written,
+    ) -> Vec<(Record, Reason)> {
+        let stats = &self.delivery.stats;
+        let mut take = |index: usize| records.get_mut(index).and_then(Option::take);
+        let refused = written.refused.into_iter().filter_map(|refusal| {
+            Some((take(refusal.index)?, Reason::new("refused-by-store", refusal.message)))
+        });
+        let refused = refused.collect();
+        for record in written.superseded.into_iter().filter_map(&mut take) {
+            stats.superseded.inc();
+            record.in_flight.complete();
+        }
+        for (index, prediction) in predictions.iter().enumerate() {
+            let Some(record) = take(index) else { continue };
+            stats.succeeded.inc();
+            stats.predictions.count(prediction.label, prediction.correct());
+            record.in_flight.complete();
+        }
+        refused
     }
 }

@@ -17,13 +17,17 @@ pub struct Stats {
     pub succeeded: IntCounter,
     /// Records whose dead letter is durable.
     pub dead_lettered: IntCounter,
+    /// Predictions of images for which the store has a newer one.
+    pub superseded: IntCounter,
+    /// Records that were removed from Kafka before this consumer had read them.
+    pub lost: IntCounter,
     /// Attempts that failed for a passing reason.
     pub retries: IntCounter,
     /// Records whose offsets the broker has confirmed as committed.
     pub committed: AtomicU64,
     /// Records received and not yet complete.
     pub in_flight: IntGauge,
-    /// `succeeded` and `dead_lettered`, told apart by their outcome.
+    /// `succeeded`, `dead_lettered` and `superseded`, told apart by their outcome.
     pub(crate) records: IntCounterVec,
     /// From the poll that brought an image to the acknowledgement of its prediction.
     pub(crate) image_time: Histogram,
@@ -36,13 +40,18 @@ impl Default for Stats {
     fn default() -> Self {
         let records = counters(
             "firesteel_records_total",
-            "Records whose result, or whose dead letter, is durable",
+            "Records whose result, dead letter or newer result is durable",
             &["outcome"],
         );
         Self {
             consumed: AtomicU64::new(0),
             succeeded: records.with_label_values(&["succeeded"]),
             dead_lettered: records.with_label_values(&["dead_lettered"]),
+            superseded: records.with_label_values(&["superseded"]),
+            lost: counter(
+                "firesteel_records_lost_total",
+                "Records that were removed from Kafka, by retention or by hand, before they were read",
+            ),
             retries: counter(
                 "firesteel_retries_total",
                 "Tries at a dependency that failed for a passing reason",
@@ -103,6 +112,10 @@ pub struct Snapshot {
     pub succeeded: u64,
     /// See [`Stats::dead_lettered`].
     pub dead_lettered: u64,
+    /// See [`Stats::superseded`].
+    pub superseded: u64,
+    /// See [`Stats::lost`].
+    pub lost: u64,
     /// See [`Stats::retries`].
     pub retries: u64,
     /// See [`Stats::committed`].
@@ -119,6 +132,8 @@ impl Stats {
             consumed: self.consumed.load(Ordering::Relaxed),
             succeeded: self.succeeded.get(),
             dead_lettered: self.dead_lettered.get(),
+            superseded: self.superseded.get(),
+            lost: self.lost.get(),
             retries: self.retries.get(),
             committed: self.committed.load(Ordering::Relaxed),
             in_flight: u64::try_from(self.in_flight.get()).unwrap_or(0),

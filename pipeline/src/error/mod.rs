@@ -10,8 +10,8 @@ pub(crate) use classify::{is_denied, kafka_kind, mongo_kind};
 pub use firesteel_common::error::chain;
 
 use firesteel_common::ConfigField::{
-    self, HealthListen, InferenceUrl, KafkaBootstrap, KafkaProperties, MongodbDatabase, MongodbUri,
-    ProducerDataset, ProducerLedger, SeedCollection, SeedExisting,
+    self, ConsumerOnDataLoss, HealthListen, InferenceUrl, KafkaBootstrap, KafkaProperties, MongodbDatabase,
+    MongodbUri, ProducerDataset, ProducerIds, ProducerLedger, SeedCollection, SeedExisting,
 };
 use mongodb::error::Error as MongoError;
 use rdkafka::error::KafkaError;
@@ -122,6 +122,25 @@ pub enum Error {
         group: String,
         /// The error of librdkafka.
         source: Box<KafkaError>,
+    },
+
+    /// Records were removed from a topic before a group has read them.
+    #[error(
+        "group {group} has lost records: topic {topic}, partition {partition}, from offset {from} to {to}, were removed before \
+         they were read, by the topic's retention or by hand. To go on without them, allow it ({})",
+        ConsumerOnDataLoss
+    )]
+    DataLoss {
+        /// The topic.
+        topic: String,
+        /// The group.
+        group: String,
+        /// The partition.
+        partition: i32,
+        /// The first offset that is gone.
+        from: i64,
+        /// The offset after the last one that is gone.
+        to: i64,
     },
 
     /// MongoDB did not answer in time.
@@ -262,13 +281,29 @@ pub enum Error {
         reason: String,
     },
 
-    /// The ledger of acknowledged ids could not be written.
-    #[error("cannot write ledger {} ({})", .path.display(), ProducerLedger)]
+    /// The ledger of acknowledged ids could not be read or written.
+    #[error("cannot use ledger {} ({})", .path.display(), ProducerLedger)]
     Ledger {
         /// The file.
         path: PathBuf,
         /// The error of the operating system.
         source: std::io::Error,
+    },
+
+    /// An id that a producer was to have is another one's.
+    #[error(
+        "producer id {producer} ({}) is claimed by another ledger, says topic {topic} of Kafka at {address}: go on with that ledger \
+         ({}), or choose another id",
+        ProducerIds,
+        ProducerLedger
+    )]
+    ProducerClaimed {
+        /// The id.
+        producer: firesteel_proto::ProducerId,
+        /// The topic of the claims.
+        topic: String,
+        /// The bootstrap servers.
+        address: String,
     },
 
     /// Health checks and metrics cannot be served.
@@ -320,6 +355,8 @@ impl Error {
             | Self::DatasetColumn { .. }
             | Self::DatasetRow { .. }
             | Self::Setting { .. }
+            | Self::DataLoss { .. }
+            | Self::ProducerClaimed { .. }
             | Self::CollectionNotEmpty { .. }
             | Self::Health { .. }
             | Self::Ledger { .. } => ErrorKind::Caller,
@@ -357,6 +394,8 @@ impl Error {
             | Self::DatasetColumn { .. }
             | Self::DatasetRow { .. } => vec![ProducerDataset],
             Self::Setting { field, .. } => vec![*field],
+            Self::DataLoss { .. } => vec![ConsumerOnDataLoss],
+            Self::ProducerClaimed { .. } => vec![ProducerIds, ProducerLedger],
             Self::Ledger { .. } => vec![ProducerLedger],
             Self::Health { .. } => vec![HealthListen],
             Self::Inference(error) => error.field().into_iter().collect(),

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// The limits of a batcher.
@@ -36,13 +36,21 @@ pub struct Options {
     pub queue: usize,
     /// Threads that decode.
     pub decode_threads: usize,
+    /// Bytes of the images accepted and not yet answered, at most; one image always fits.
+    pub queue_bytes: usize,
     /// Bytes that an encoded image may have.
     pub max_image_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_batch: 64, queue: 256, decode_threads: 1, max_image_bytes: 1 << 20 }
+        Self { max_batch: 64, queue: 256, decode_threads: 1, queue_bytes: 64 << 20, max_image_bytes: 1 << 20 }
+    }
+}
+
+impl Options {
+    fn kibibytes(&self) -> u32 {
+        u32::try_from(self.queue_bytes.div_ceil(KIB)).unwrap_or(u32::MAX).min(MOST_KIB)
     }
 }
 
@@ -54,10 +62,12 @@ pub enum ClassifyError {
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// The queue is full at this moment.
-    #[error("the queue is full: {limit} images are waiting")]
+    #[error("the queue is full: {limit} images, or {bytes} bytes of them, are waiting")]
     Full {
         /// The places there are.
         limit: usize,
+        /// The bytes that they may have together.
+        bytes: usize,
     },
     /// The batcher accepts no further requests.
     #[error("the server is shutting down")]
@@ -67,17 +77,17 @@ pub enum ClassifyError {
     Model(Arc<Error>),
 }
 
-/// A place in the queue, which is free again when this is dropped.
+/// A place in the queue for one image, which is free again when this is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    _permit: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
 }
 
-impl Permit {
-    fn of(permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: permit }
-    }
-}
+/// The unit that the bytes of the queue are counted in, so that the numbers stay below a semaphore's limit.
+const KIB: usize = 1024;
+/// The most of these units: a tebibyte.
+const MOST_KIB: u32 = 1 << 30;
 
 /// The threads that decode and classify.
 #[derive(Debug)]
@@ -97,7 +107,9 @@ struct Shared {
     info: ModelInfo,
     options: Options,
     stats: Arc<Stats>,
-    permits: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    /// In units of [`KIB`].
+    bytes: Arc<Semaphore>,
     encoded: Queue<Job<Encoded>>,
     ready: Queue<Job<Vec<u8>>>,
     /// Decode threads still running; the last one closes `ready`.
@@ -135,7 +147,7 @@ impl Batcher {
     /// # Errors
     /// [`Error::Setting`] for a number that is 0, [`Error::Thread`].
     pub fn start(models: Vec<Box<dyn Model>>, options: Options, stats: Arc<Stats>) -> Result<Self> {
-        let Options { max_batch, queue, decode_threads, max_image_bytes } = options;
+        let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes } = options;
         let Some(info) = models.first().map(|model| model.info().clone()) else {
             return Err(Error::Setting { setting: "threads", value: "0".to_owned(), expected: "at least 1" });
         };
@@ -143,6 +155,7 @@ impl Batcher {
             ("max_batch", max_batch),
             ("queue", queue),
             ("decode_threads", decode_threads),
+            ("queue_bytes", queue_bytes),
             ("max_image_bytes", max_image_bytes),
         ] {
             if value == 0 {
@@ -154,7 +167,8 @@ impl Batcher {
             info,
             options,
             stats,
-            permits: Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS))),
+            bytes: Arc::new(Semaphore::new(options.kibibytes() as usize)),
             encoded: Queue::new(),
             ready: Queue::new(),
             decoding: AtomicUsize::new(decode_threads),
@@ -197,7 +211,8 @@ impl Batcher {
     }
 
     fn close(&self) {
-        self.handle.shared.permits.close();
+        self.handle.shared.places.close();
+        self.handle.shared.bytes.close();
         self.handle.shared.encoded.close();
     }
 }
@@ -228,28 +243,46 @@ impl Handle {
         self.shared.options
     }
 
-    /// Waits for a place in the queue.
+    /// A place in the queue for an image of so many bytes; waits until there is one.
     ///
     /// # Errors
-    /// When there will never be one: shutting down, or the model is gone.
-    pub async fn acquire(&self) -> Result<Permit, ClassifyError> {
-        let permit = Arc::clone(&self.shared.permits).acquire_owned().await;
-        permit.map(Permit::of).map_err(|_| self.closed())
+    /// [`ClassifyError::Rejected`] for more bytes than an image may have, [`ClassifyError::ShuttingDown`], or what the model
+    /// failed with.
+    pub async fn acquire(&self, bytes: usize) -> Result<Permit, ClassifyError> {
+        let (shared, units) = (&self.shared, self.units(bytes)?);
+        let place = Arc::clone(&shared.places).acquire_owned().await.map_err(|_| self.closed())?;
+        let bytes = Arc::clone(&shared.bytes).acquire_many_owned(units).await.map_err(|_| self.closed())?;
+        Ok(Permit { _place: place, _bytes: bytes })
     }
 
-    /// A place in the queue if there is one now.
+    /// A place in the queue for an image of so many bytes, if there is one now.
     ///
     /// # Errors
     /// [`ClassifyError::Full`], or as [`Handle::acquire`].
-    pub fn try_acquire(&self) -> Result<Permit, ClassifyError> {
-        match Arc::clone(&self.shared.permits).try_acquire_owned() {
-            Ok(permit) => Ok(Permit::of(permit)),
-            Err(tokio::sync::TryAcquireError::NoPermits) => {
-                self.shared.stats.refused.inc();
-                Err(ClassifyError::Full { limit: self.shared.options.queue })
+    pub fn try_acquire(&self, bytes: usize) -> Result<Permit, ClassifyError> {
+        let (shared, units) = (&self.shared, self.units(bytes)?);
+        let refused = |error| match error {
+            TryAcquireError::NoPermits => {
+                shared.stats.refused.inc();
+                let Options { queue, queue_bytes, .. } = shared.options;
+                ClassifyError::Full { limit: queue, bytes: queue_bytes }
             }
-            Err(tokio::sync::TryAcquireError::Closed) => Err(self.closed()),
+            TryAcquireError::Closed => self.closed(),
+        };
+        let place = Arc::clone(&shared.places).try_acquire_owned().map_err(refused)?;
+        let bytes = Arc::clone(&shared.bytes).try_acquire_many_owned(units).map_err(refused)?;
+        Ok(Permit { _place: place, _bytes: bytes })
+    }
+
+    /// The units of an image. One that is larger than the whole queue takes all of it.
+    fn units(&self, bytes: usize) -> Result<u32, ClassifyError> {
+        let options = &self.shared.options;
+        if bytes > options.max_image_bytes {
+            self.shared.stats.rejected.inc();
+            let limit = options.max_image_bytes;
+            return Err(ClassifyError::Rejected(Rejection::TooLarge { bytes, limit }));
         }
+        Ok(u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX).min(options.kibibytes()))
     }
 
     /// Classifies one image; waits for a place first.
@@ -257,7 +290,7 @@ impl Handle {
     /// # Errors
     /// The image's [`Rejection`], the model's failure, or shutting down.
     pub async fn classify(&self, encoding: Encoding, data: Bytes) -> Result<Classification, ClassifyError> {
-        self.classify_with(self.acquire().await?, encoding, data).await
+        self.classify_with(self.acquire(data.len()).await?, encoding, data).await
     }
 
     /// Classifies one image that has its place already.
@@ -364,7 +397,8 @@ impl Shared {
                     let message = message(panic.as_ref());
                     tracing::error!(%message, images = batch.len(), "the model panicked");
                     self.failure.get_or_init(|| message);
-                    self.permits.close();
+                    self.places.close();
+                    self.bytes.close();
                     self.encoded.abandon();
                     self.ready.abandon();
                     self.failed.cancel();

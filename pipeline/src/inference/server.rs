@@ -50,6 +50,8 @@ pub struct Config {
     pub max_batch: usize,
     /// Images accepted and not yet answered, at most, over all connections. 256.
     pub queue: usize,
+    /// Bytes of images accepted and not yet answered, at most, over all connections; one image always fits. 64 MiB.
+    pub queue_bytes: usize,
     /// Bytes of one gRPC message, at most; a larger one ends its call with OUT_OF_RANGE. 4 MiB.
     pub max_message_bytes: usize,
     /// Bytes of one encoded image, at most; a larger one is rejected by itself. 1 MiB.
@@ -67,7 +69,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let Options { max_batch, queue, decode_threads, max_image_bytes } = Options::default();
+        let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes } = Options::default();
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_060)),
             weights: None,
@@ -75,6 +77,7 @@ impl Default for Config {
             device: Device::Cpu,
             max_batch,
             queue,
+            queue_bytes,
             max_message_bytes: 4 << 20,
             max_image_bytes,
             threads: 1,
@@ -260,6 +263,7 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
     let options = Options {
         max_batch: config.max_batch,
         queue: config.queue,
+        queue_bytes: config.queue_bytes,
         decode_threads: config.decode_threads,
         max_image_bytes: config.max_image_bytes,
     };

@@ -50,7 +50,7 @@ impl Inference for Service {
                 return Err(Status::invalid_argument(error.to_string()));
             }
         };
-        let permit = handle.try_acquire().map_err(status)?;
+        let permit = handle.try_acquire(data.len()).map_err(status)?;
         let said = handle.classify_with(permit, encoding, data).await.map_err(status)?;
         Ok(Response::new(response(id, classified(handle.info(), said))))
     }
@@ -123,7 +123,15 @@ impl Call {
         let (handle, answers) = (self.handle.clone(), self.answers.clone());
         match request.into_image() {
             Ok((encoding, data)) => {
-                let permit = handle.acquire().await.map_err(status)?;
+                let permit = match handle.acquire(data.len()).await {
+                    Ok(permit) => permit,
+                    Err(ClassifyError::Rejected(why)) => {
+                        let answer = response(id, rejected(why.to_string()));
+                        self.tasks.spawn(async move { send(&answers, answer).await });
+                        return Ok(());
+                    }
+                    Err(error) => return Err(status(error)),
+                };
                 self.tasks.spawn(async move {
                     let outcome = match handle.classify_with(permit, encoding, data).await {
                         Ok(said) => classified(handle.info(), said),

@@ -6,7 +6,7 @@
 use super::{KafkaConfig, REACHABLE_WITHIN, client_error, config};
 use crate::error::{Error, Result};
 use firesteel_common::kafka::{AskingContext, QuietContext, ask_until_settled, is_settling, partitions};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 
 /// The first and the next offset of every partition of a topic.
 pub type Watermarks = BTreeMap<i32, (i64, i64)>;
+
+/// The configuration of a topic that keeps its records, whatever the brokers' defaults are.
+const FOR_EVER: [(&str, &str); 3] =
+    [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
 
 /// A topic that must exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub struct TopicSpec {
     pub partitions: i32,
     /// How many replicas it is created with; -1 is the broker's default.
     pub replication: i32,
+    /// Whether it is created to keep its records until somebody deletes them, whatever the brokers' own retention is.
+    pub kept_for_ever: bool,
 }
 
 impl TopicSpec {
@@ -34,7 +40,32 @@ impl TopicSpec {
     /// A topic with the default numbers.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), partitions: Self::DEFAULT_PARTITIONS, replication: -1 }
+        Self {
+            name: name.into(),
+            partitions: Self::DEFAULT_PARTITIONS,
+            replication: -1,
+            kept_for_ever: false,
+        }
+    }
+
+    /// This topic, created to keep its records until somebody deletes them.
+    #[must_use]
+    pub fn kept_for_ever(self) -> Self {
+        Self { kept_for_ever: true, ..self }
+    }
+
+    /// This topic with another number of replicas; -1 is the broker's default.
+    #[must_use]
+    pub fn with_replication(self, replication: i32) -> Self {
+        Self { replication, ..self }
+    }
+
+    fn new_topic(&self) -> NewTopic<'_> {
+        let topic = NewTopic::new(&self.name, self.partitions, TopicReplication::Fixed(self.replication));
+        if !self.kept_for_ever {
+            return topic;
+        }
+        FOR_EVER.into_iter().fold(topic, |topic, (name, value)| topic.set(name, value))
     }
 
     /// This topic with another number of partitions.
@@ -69,10 +100,7 @@ pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec
     if missing.is_empty() {
         return Ok(());
     }
-    let new: Vec<NewTopic<'_>> = missing
-        .iter()
-        .map(|t| NewTopic::new(&t.name, t.partitions, TopicReplication::Fixed(t.replication)))
-        .collect();
+    let new: Vec<NewTopic<'_>> = missing.iter().map(|spec| spec.new_topic()).collect();
     let failed = |topic: &str, source| Error::Topic {
         topic: topic.to_owned(),
         action: "create",
@@ -148,6 +176,28 @@ pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks>
     blocking(move || ask_until_settled(REACHABLE_WITHIN, is_passing, || read_watermarks(&client, &name)))
         .await?
         .map_err(failed)
+}
+
+/// How long a topic keeps its records; `None` where it keeps them until they are too many.
+///
+/// # Errors
+/// [`Error::Topic`], also where the user may not ask for a topic's configuration.
+pub async fn retention(config: &KafkaConfig, role: &str, topic: &str) -> Result<Option<Duration>> {
+    let failed = |source| Error::Topic {
+        topic: topic.to_owned(),
+        action: "describe",
+        address: config.bootstrap.clone(),
+        source: Box::new(source),
+    };
+    let resources = [ResourceSpecifier::Topic(topic)];
+    let described = admin(config, role)?.describe_configs(&resources, &options()).await.map_err(failed)?;
+    let mut value = None;
+    for resource in described {
+        let resource = resource.map_err(|code| failed(KafkaError::AdminOp(code)))?;
+        value = resource.get("retention.ms").and_then(|entry| entry.value.clone()).or(value);
+    }
+    // -1 is without an end.
+    Ok(value.and_then(|millis| millis.parse().ok()).map(Duration::from_millis))
 }
 
 fn read_watermarks(client: &BaseConsumer<QuietContext>, topic: &str) -> Result<Watermarks, KafkaError> {
@@ -263,6 +313,6 @@ fn options() -> AdminOptions {
         .operation_timeout(Some(REACHABLE_WITHIN))
 }
 
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     firesteel_common::kafka::blocking(work).await.map_err(|_| Error::Stopped { task: "a Kafka request" })
 }

@@ -46,6 +46,14 @@ pub(crate) fn producer(config: &KafkaConfig, role: &str, delivery_timeout: Durat
     Ok(client)
 }
 
+/// A client that reads partitions from offsets of its own choice, to their ends, and has no group.
+pub(crate) fn reader(config: &KafkaConfig, role: &str) -> Result<ClientConfig> {
+    // A client that is assigned partitions must name a group; it neither joins it nor commits to it.
+    let mut client = consumer(config, role, "firesteel-reader")?;
+    client.set("enable.partition.eof", "true");
+    Ok(client)
+}
+
 /// A member of consumer group `group` that commits only the offsets it is given.
 pub(crate) fn consumer(config: &KafkaConfig, role: &str, group: &str) -> Result<ClientConfig> {
     let defaults = [
@@ -55,6 +63,8 @@ pub(crate) fn consumer(config: &KafkaConfig, role: &str, group: &str) -> Result<
         // Prefetched records are memory too: 16 MiB at most, whatever the number of partitions.
         ("queued.max.messages.kbytes", "16384"),
         ("fetch.wait.max.ms", "100"),
+        // One answer of a broker is in memory beside them.
+        ("fetch.max.bytes", "16777216"),
     ];
     let mut client = client_with(config, role, &defaults)?;
     client

@@ -10,12 +10,12 @@ mod config;
 mod letters;
 mod publisher;
 
-use admin::blocking;
+pub(crate) use admin::blocking;
 pub use admin::{
     TopicSpec, Watermarks, check, commit_offsets, dead_letter_topic, delete_group, delete_topics,
-    ensure_topics, watermarks,
+    ensure_topics, retention, watermarks,
 };
-pub(crate) use config::{client_error, consumer};
+pub(crate) use config::{client_error, consumer, reader};
 pub use firesteel_common::kafka::KafkaConfig;
 pub use letters::count_dead_letters;
 pub use publisher::{Acknowledged, Message, Publisher};

@@ -4,7 +4,11 @@
 //! `max_in_flight` unacknowledged images; an image counts, and enters the ledger, only when every in-sync replica
 //! has it (`acks=all`, idempotent). Image *i* of a producer is due at *i / rate* after the start, so a late image
 //! does not delay the ones after it. A broker outage is ridden out up to the delivery time-out.
+//!
+//! A producer whose id was chosen (`Config::ids` with `Config::resume`) is the same producer when it is started again: its ledger
+//! says which images were acknowledged, and those that were under way are sent again, under the names that they had.
 
+mod claim;
 mod ledger;
 mod pace;
 
@@ -13,12 +17,13 @@ use crate::error::{Error, Result, is_denied};
 use crate::kafka::{
     Acknowledged, KafkaConfig, Message, Publisher, TopicSpec, dead_letter_topic, ensure_topics,
 };
+pub use claim::producers_topic;
 use firesteel_common::ConfigField;
 use firesteel_proto::{Encoding, ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use ledger::Ledger;
-use std::collections::BTreeSet;
+use ledger::{Ledger, Sequences};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +56,9 @@ pub struct Config {
     pub dataset: Option<PathBuf>,
     /// A file that the id of every acknowledged image is appended to.
     pub ledger: Option<PathBuf>,
+    /// Whether the producers go on behind what the ledger says was acknowledged. Their ids are then claimed for this ledger
+    /// alone.
+    pub resume: bool,
     /// Unacknowledged images of one producer, at most.
     pub max_in_flight: usize,
     /// How long Kafka may take to acknowledge an image, outages included, before the run fails.
@@ -72,6 +80,7 @@ impl Default for Config {
             rate: 0.0,
             dataset: None,
             ledger: None,
+            resume: false,
             max_in_flight: 1_000,
             delivery_timeout: Duration::from_secs(120),
             shutdown_grace: Duration::from_secs(10),
@@ -104,9 +113,11 @@ pub struct Summary {
 pub struct Share {
     /// The producer.
     pub producer: ProducerId,
-    /// Its acknowledged images.
+    /// Its acknowledged images, those of earlier runs that it goes on from included.
     pub acknowledged: u64,
-    /// The bytes of their records.
+    /// Those that earlier runs had acknowledged.
+    pub resumed: u64,
+    /// The bytes of the records that this run had acknowledged.
     pub bytes: u64,
 }
 
@@ -151,12 +162,18 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     let dataset = tokio::task::spawn_blocking(move || Dataset::load(path.as_deref()))
         .await
         .map_err(|_| Error::Stopped { task: "loading the data set" })??;
-    let ledger = config.ledger.as_deref().map(Ledger::open).transpose()?;
-    let [images, letters] = [config.topic.clone(), dead_letter_topic(&config.topic)].map(|name| TopicSpec {
-        name,
-        partitions: config.partitions,
-        replication: config.replication,
-    });
+    let (ledger, mut known) = match (&config.ledger, config.resume) {
+        (Some(path), true) => {
+            let (ledger, known) = Ledger::resume(path)?;
+            (Some(ledger), known)
+        }
+        (Some(path), false) => (Some(Ledger::open(path)?), BTreeMap::new()),
+        (None, _) => (None, BTreeMap::new()),
+    };
+    let spec = |name: &str| {
+        TopicSpec::new(name).with_partitions(config.partitions).with_replication(config.replication)
+    };
+    let (images, letters) = (spec(&config.topic), spec(&dead_letter_topic(&config.topic)).kept_for_ever());
     ensure_topics(&config.kafka, ROLE, &[images]).await?;
     match ensure_topics(&config.kafka, ROLE, &[letters]).await {
         // A producer that may write images alone does not see this topic. The consumers, which write to it, make it.
@@ -164,6 +181,22 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         other => other?,
     }
     let publisher = Publisher::new(&config.kafka, ROLE, config.delivery_timeout)?;
+    if let (Some(ledger), true) = (&ledger, config.resume) {
+        let mut wanted = BTreeMap::new();
+        for id in &ids {
+            let token = match known.get(id).and_then(|entry| entry.claim.clone()) {
+                Some(token) => token,
+                None => {
+                    let token = claim::Token::random();
+                    // First here: a claim in Kafka without its ledger would be nobody's.
+                    ledger.claim(*id, &token)?;
+                    token
+                }
+            };
+            wanted.insert(*id, token);
+        }
+        claim::claim(&config.kafka, ROLE, &config.topic, config.replication, &publisher, &wanted).await?;
+    }
 
     let start = Instant::now();
     // Cancelled when one producer fails: the others stop as in a shutdown.
@@ -172,11 +205,11 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     let mut tasks = JoinSet::new();
     for (index, id) in ids.iter().enumerate() {
         let run = Arc::clone(&run);
-        let id = *id;
-        tasks.spawn(async move { (index, run.produce(index as u64, id).await) });
+        let (id, known) = (*id, known.remove(id).unwrap_or_default().acknowledged);
+        tasks.spawn(async move { (index, run.produce(index as u64, id, known).await) });
     }
     let mut shares: Vec<Share> =
-        ids.iter().map(|id| Share { producer: *id, acknowledged: 0, bytes: 0 }).collect();
+        ids.iter().map(|id| Share { producer: *id, acknowledged: 0, resumed: 0, bytes: 0 }).collect();
     let mut failure = None;
     while let Some(done) = tasks.join_next().await {
         let result = match done {
@@ -190,6 +223,9 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         run.stop.cancel();
         failure.get_or_insert(result);
     }
+    if let Some(ledger) = &run.ledger {
+        ledger.sync()?;
+    }
     match failure {
         Some(error) => Err(error),
         None => Ok(Summary { producers: shares, elapsed: start.elapsed() }),
@@ -197,6 +233,10 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
 }
 
 fn ids(config: &Config) -> Result<Vec<ProducerId>> {
+    if config.resume && (config.ids.is_empty() || config.ledger.is_none()) {
+        let reason = "producers that go on need ids and a ledger".to_owned();
+        return Err(Error::Setting { field: ConfigField::ProducerIds, reason });
+    }
     if config.ids.is_empty() {
         return Ok(random_ids(config.producers));
     }
@@ -219,13 +259,19 @@ struct Run {
 }
 
 impl Run {
-    /// Runs one producer, from its first image to its last acknowledgement.
-    async fn produce(&self, index: u64, id: ProducerId) -> Result<Share> {
-        let mut share = Share { producer: id, acknowledged: 0, bytes: 0 };
+    /// Runs one producer, from the first image that is not `known` to be acknowledged to the last acknowledgement.
+    async fn produce(&self, index: u64, id: ProducerId, known: Sequences) -> Result<Share> {
+        let resumed = known.count_below(self.config.images);
+        self.stats.acknowledged.fetch_add(resumed, Ordering::Relaxed);
+        let mut share = Share { producer: id, acknowledged: resumed, resumed, bytes: 0 };
         let mut waiting = FuturesUnordered::new();
-        let mut next = 0;
+        let (mut next, mut sent_here) = (0, 0);
         while next < self.config.images {
-            let due = self.start + pace::due(self.config.rate, next);
+            if known.contains(next) {
+                next += 1;
+                continue;
+            }
+            let due = self.start + pace::due(self.config.rate, sent_here);
             let room = waiting.len() < self.config.max_in_flight.max(1);
             tokio::select! {
                 biased;
@@ -241,6 +287,7 @@ impl Run {
                     };
                     waiting.push(sent);
                     next += 1;
+                    sent_here += 1;
                 }
             }
         }
@@ -320,7 +367,7 @@ mod tests {
     fn ids_are_different_and_as_many_as_producers() {
         let random = random_ids(1_000);
         assert_eq!(random.iter().collect::<BTreeSet<_>>().len(), 1_000);
-        let check = |given: &[u32], producers, fine| {
+        let check = |given: &[u128], producers, fine| {
             let ids = given.iter().map(|id| ProducerId(*id)).collect();
             let config = Config { ids, producers, ..Config::default() };
             assert_eq!(super::ids(&config).is_ok(), fine, "{given:?} of {producers}");
@@ -329,5 +376,8 @@ mod tests {
         check(&[1, 2], 2, true);
         check(&[1, 1], 2, false);
         check(&[1], 2, false);
+        let without_ledger =
+            Config { ids: vec![ProducerId(1)], producers: 1, resume: true, ..Config::default() };
+        assert!(super::ids(&without_ledger).is_err());
     }
 }

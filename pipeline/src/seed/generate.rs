@@ -32,7 +32,7 @@ impl Generator {
     #[must_use]
     pub fn producer(&self, number: u32) -> ProducerId {
         let low = u32::try_from(mix(self.seed) & 0xffff_ffff).unwrap_or(0);
-        ProducerId(permute(low.wrapping_add(number)))
+        permute(low.wrapping_add(number)).into()
     }
 
     /// The prediction at `index`: that of image `index / producers` of producer `index % producers`.

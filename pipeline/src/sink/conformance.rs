@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 #[must_use]
 pub fn prediction(producer: u32, sequence: u64, inferred_at: i64) -> PredictionRecord {
     PredictionRecord {
-        id: ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) },
+        id: ImageId { producer: producer.into(), sequence: Sequence(sequence) },
         label: Label::ALL[usize::try_from(sequence % 10).unwrap()],
         predicted: Label::ALL[usize::try_from((sequence * 7) % 10).unwrap()],
         confidence: 0.5,
@@ -22,38 +22,70 @@ pub fn prediction(producer: u32, sequence: u64, inferred_at: i64) -> PredictionR
 
 /// Runs the suite against an empty sink; `read` returns everything it keeps.
 pub async fn suite(sink: &dyn Sink, read: impl AsyncFn() -> Vec<PredictionRecord>) {
-    let mut expected = BTreeMap::new();
-    let mut check = async |what: &str, batch: Vec<PredictionRecord>| {
-        assert_eq!(sink.write(&batch).await.unwrap(), [], "{what}: nothing is refused");
-        expected.extend(batch.into_iter().map(|record| (record.id, record)));
+    let mut expected = BTreeMap::<ImageId, PredictionRecord>::new();
+    let mut check = async |what: &str, batch: Vec<PredictionRecord>, superseded: &[usize]| {
+        let written = sink.write(&batch).await.unwrap();
+        assert_eq!(written.refused, [], "{what}: nothing is refused");
+        assert_eq!(written.superseded, superseded, "{what}: what is older than what is there");
+        for record in batch {
+            if expected.get(&record.id).is_none_or(|known| record.replaces(known)) {
+                expected.insert(record.id, record);
+            }
+        }
         let mut kept = read().await;
         kept.sort_by_key(|record| record.id);
         assert_eq!(kept, expected.values().cloned().collect::<Vec<_>>(), "{what}");
     };
     let first: Vec<_> = (0..100).map(|sequence| prediction(1, sequence, 2_000)).collect();
 
-    check("an empty batch writes nothing", Vec::new()).await;
-    check("a batch is written", first.clone()).await;
-    check("writing twice is writing once", first.clone()).await;
-    check("other producers' images are other documents", vec![prediction(2, 0, 2_000)]).await;
-    check("a later prediction replaces an earlier one", vec![prediction(1, 5, 3_000)]).await;
+    check("an empty batch writes nothing", Vec::new(), &[]).await;
+    check("a batch is written", first.clone(), &[]).await;
+    check("writing twice is writing once", first.clone(), &[]).await;
+    check("other producers' images are other documents", vec![prediction(2, 0, 2_000)], &[]).await;
+    check("a newer prediction replaces an older one", vec![prediction(1, 5, 3_000)], &[]).await;
     check(
-        "of two predictions in one batch the later one stays",
-        vec![prediction(3, 1, 1), prediction(3, 2, 1), prediction(3, 1, 9)],
+        "an older prediction replaces no newer one",
+        vec![prediction(1, 5, 2_500), prediction(1, 6, 1)],
+        &[0, 1],
     )
     .await;
-    check("a batch may mix new and known images", {
-        (50..150).map(|sequence| prediction(1, sequence, 4_000)).collect()
-    })
+    check(
+        "of three predictions in one batch the newest stays, wherever it stands",
+        vec![prediction(3, 1, 1), prediction(3, 2, 1), prediction(3, 1, 9), prediction(3, 1, 5)],
+        &[3],
+    )
     .await;
+    check(
+        "a batch may mix new and known images",
+        (50..150).map(|sequence| prediction(1, sequence, 4_000)).collect(),
+        &[],
+    )
+    .await;
+    check("what came before all of them comes last", first, &(0..100).collect::<Vec<_>>()).await;
+    let at_once = |model: &str, predicted: Label, confidence: f32| PredictionRecord {
+        model: model.to_owned(),
+        predicted,
+        confidence,
+        ..prediction(5, 0, 7_000)
+    };
+    let mut ties = [
+        at_once("a", Label::Truck, 0.9),
+        at_once("b", Label::Bird, 0.9),
+        at_once("b", Label::Cat, 0.25),
+        at_once("b", Label::Cat, 0.75),
+    ];
+    check("of predictions of one moment the greatest stays", ties.to_vec(), &[]).await;
+    ties.reverse();
+    check("in whichever order they come", ties.to_vec(), &[1, 2, 3]).await;
     check(
         "the largest ids and times fit",
         vec![PredictionRecord {
-            id: ImageId { producer: ProducerId(u32::MAX), sequence: Sequence(i64::MAX as u64) },
+            id: ImageId { producer: ProducerId(u128::MAX), sequence: Sequence(i64::MAX as u64) },
             produced_at: Timestamp(253_402_300_799_999),
             confidence: 1.0,
             ..prediction(4, 0, 0)
         }],
+        &[],
     )
     .await;
 }

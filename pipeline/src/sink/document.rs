@@ -1,6 +1,6 @@
 //! A prediction's document and the operation that writes it, in raw BSON.
 
-use bson::{RawDocumentBuf, rawdoc};
+use bson::{DateTime, RawDocumentBuf, rawdoc};
 use firesteel_common::mongodb::bulk;
 use firesteel_proto::PredictionRecord;
 
@@ -9,16 +9,35 @@ pub(super) fn document(record: &PredictionRecord) -> Result<RawDocumentBuf, Stri
     record.to_document().map_err(|error| error.to_string())
 }
 
-/// The operation that puts the document in place, whether or not one is there.
+/// The operation that puts the document in place, unless one is there that this prediction does not replace: then it
+/// finds nothing, inserts, and fails by the key that is taken. See [`PredictionRecord::replaces`].
 pub(super) fn upsert(record: &PredictionRecord) -> Result<RawDocumentBuf, String> {
-    Ok(bulk::upsert(rawdoc! { "_id": record.id.to_string() }, document(record)?))
+    let at = DateTime::from_millis(record.inferred_at.0);
+    let (model, predicted) = (record.model.as_str(), record.predicted.name());
+    let filter = rawdoc! {
+        "_id": record.id.to_string(),
+        "$or": [
+            { "inferred_at": { "$lt": at } },
+            { "inferred_at": at, "model": { "$lt": model } },
+            { "inferred_at": at, "model": model, "predicted": { "$lt": predicted } },
+            {
+                "inferred_at": at,
+                "model": model,
+                "predicted": predicted,
+                "confidence": { "$lte": f64::from(record.confidence) },
+            },
+            // No prediction at all: nothing says that it is the newer one.
+            { "inferred_at": { "$not": { "$type": "date" } } },
+        ],
+    };
+    Ok(bulk::upsert(filter, document(record)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sink::conformance::prediction;
-    use bson::{Bson, DateTime};
+    use bson::Bson;
     use firesteel_proto::Sequence;
 
     #[test]

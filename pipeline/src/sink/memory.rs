@@ -1,6 +1,6 @@
 //! A sink in memory: the behaviour that the suite in `conformance` was written against first.
 
-use super::{Refused, Sink};
+use super::{Sink, Written};
 use crate::error::Result;
 use async_trait::async_trait;
 use firesteel_proto::{ImageId, PredictionRecord};
@@ -23,10 +23,16 @@ impl MemorySink {
 
 #[async_trait]
 impl Sink for MemorySink {
-    async fn write(&self, batch: &[PredictionRecord]) -> Result<Vec<Refused>> {
+    async fn write(&self, batch: &[PredictionRecord]) -> Result<Written> {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.extend(batch.iter().map(|record| (record.id, record.clone())));
-        Ok(Vec::new())
+        let mut written = Written::default();
+        for (index, record) in batch.iter().enumerate() {
+            match records.get(&record.id) {
+                Some(known) if !record.replaces(known) => written.superseded.push(index),
+                _ => drop(records.insert(record.id, record.clone())),
+            }
+        }
+        Ok(written)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The last hop: predictions become documents, each image's exactly once.
 //!
-//! A [`Sink`] takes batches of predictions and says which of them it will never take. Writing is idempotent: the
-//! document is named by the image's id, so a record that comes twice, in one batch or in two, is one document with
-//! the content that came last. [`MongoSink`] is the real one; [`MemorySink`] is the model that tests compare with.
+//! A [`Sink`] takes batches of predictions and says which of them it will never take. Writing is idempotent, and the order of
+//! arrival does not matter: the document is named by the image's id, so a record that comes twice, in one batch or in two, is
+//! one document, and of several predictions of an image the one stays that was made last, whenever it comes. [`MongoSink`] is the real one; [`MemorySink`] is the model that tests compare with.
 //! Both pass the one suite in `conformance`.
 
 mod bulk;
@@ -31,14 +31,23 @@ pub struct Refused {
     pub message: String,
 }
 
+/// What became of a batch that is durable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Records that can never be written, in the order of the batch.
+    pub refused: Vec<Refused>,
+    /// The indexes of records for whose image a newer prediction is there, in the order of the batch.
+    pub superseded: Vec<usize>,
+}
+
 /// A store of predictions.
 #[async_trait]
 pub trait Sink: Send + Sync + std::fmt::Debug {
-    /// Writes a batch, in order, and returns once it is durable. The records that are not in the answer are
-    /// written; those that are will be refused every time.
+    /// Writes a batch and returns once it is durable: each record that is not refused, or a newer prediction of its
+    /// image. A record that is refused will be refused every time.
     ///
     /// # Errors
     /// Nothing is known about any record of the batch. After a transient error the same batch may be written
     /// again.
-    async fn write(&self, batch: &[PredictionRecord]) -> Result<Vec<Refused>>;
+    async fn write(&self, batch: &[PredictionRecord]) -> Result<Written>;
 }

@@ -1,14 +1,14 @@
 //! Predictions in MongoDB: one collection, clustered on `_id`, written by bulk upserts.
 //!
-//! A batch is one `update` command of unordered `{q: {_id}, u: document, upsert: true}`, or several where it is too
-//! large for one, with write concern `{w: majority, j: true}`: when it is confirmed, it survives the loss of a
-//! minority of the replica set. The collection is created clustered (MongoDB ≥ 5.3), because range scans over `_id`,
+//! A batch is one `update` command of unordered `{q: {_id, …}, u: document, upsert: true}`, or several where it is too
+//! large for one; what stands behind `_id` keeps a newer prediction in its place (`document`). The write concern is
+//! `{w: majority, j: true}`: what is confirmed survives the loss of a minority of the replica set. The collection is created clustered (MongoDB ≥ 5.3), because range scans over `_id`,
 //! which the engine splits its work by, then read the documents in place; one that exists unclustered is used as it is,
 //! with a warning.
 
 use super::document::upsert;
 use super::reply::{Verdict, verdict};
-use super::{Layout, Refused, Sink};
+use super::{Layout, Refused, Sink, Written};
 use crate::error::{Error, ErrorKind, Result, mongo_kind};
 use crate::kafka::REACHABLE_WITHIN;
 use async_trait::async_trait;
@@ -190,48 +190,69 @@ impl MongoSink {
 
 #[async_trait]
 impl Sink for MongoSink {
-    async fn write(&self, batch: &[PredictionRecord]) -> Result<Vec<Refused>> {
-        let (mut command, mut places, mut refused) = (Batch::default(), Vec::new(), Vec::new());
-        for (index, record) in batch.iter().enumerate() {
+    async fn write(&self, batch: &[PredictionRecord]) -> Result<Written> {
+        let Written { mut refused, superseded: taken } =
+            self.upsert(batch, (0..batch.len()).collect()).await?;
+        // A document that came to be while the server looked for it has to be looked at once more. One that still does not
+        // give way then is a newer one.
+        let mut again = self.upsert(batch, taken).await?;
+        refused.append(&mut again.refused);
+        refused.sort_by_key(|refusal| refusal.index);
+        again.superseded.sort_unstable();
+        Ok(Written { refused, superseded: again.superseded })
+    }
+}
+
+impl MongoSink {
+    /// Upserts the records of `batch` at `indexes`, in as many commands as it takes. Superseded are those whose key was taken.
+    async fn upsert(&self, batch: &[PredictionRecord], indexes: Vec<usize>) -> Result<Written> {
+        let (mut command, mut places, mut written) = (Batch::default(), Vec::new(), Written::default());
+        for index in indexes {
+            let Some(record) = batch.get(index) else { continue };
             let update = match upsert(record) {
                 Ok(update) => update,
                 Err(message) => {
-                    refused.push(Refused { index, message });
+                    written.refused.push(Refused { index, message });
                     continue;
                 }
             };
             let size = update.as_bytes().len();
             if size > MAX_OPERATION {
-                refused.push(Refused { index, message: format!("{size} bytes are too many for a document") });
+                let message = format!("{size} bytes are too many for a document");
+                written.refused.push(Refused { index, message });
                 continue;
             }
             if command.is_full_for(size, MAX_BYTES, MAX_OPERATIONS) {
-                refused
-                    .extend(self.update(&std::mem::take(&mut command), &std::mem::take(&mut places)).await?);
+                let (full, places) = (std::mem::take(&mut command), std::mem::take(&mut places));
+                self.update(&full, &places, &mut written).await?;
             }
             command.push(&update);
             places.push(index);
         }
         if !command.is_empty() {
-            refused.extend(self.update(&command, &places).await?);
+            self.update(&command, &places, &mut written).await?;
         }
-        refused.sort_by_key(|refusal| refusal.index);
-        Ok(refused)
+        Ok(written)
     }
-}
 
-impl MongoSink {
     /// Sends one command until it is durable; the operation at `i` writes the record at `places[i]`.
-    async fn update(&self, batch: &Batch, places: &[usize]) -> Result<Vec<Refused>> {
+    async fn update(&self, batch: &Batch, places: &[usize], written: &mut Written) -> Result<()> {
         let wtimeout = i32::try_from(CONFIRM_WITHIN.as_millis()).unwrap_or(i32::MAX);
         let concern = rawdoc! { "w": "majority", "j": true, "wtimeout": wtimeout };
-        let refused = match verdict(&self.send(batch.update(&self.config.collection, concern)).await?) {
-            Verdict::Settled(refused) => refused,
-            Verdict::Again { code, message } => return Err(self.unconfirmed(code, message)),
-        };
+        let (refused, taken) =
+            match verdict(&self.send(batch.update(&self.config.collection, concern)).await?) {
+                Verdict::Settled { refused, taken } => (refused, taken),
+                Verdict::Again { code, message } => return Err(self.unconfirmed(code, message)),
+            };
         // The server counts the operations that it was sent.
-        let place = |refusal: Refused| Some(Refused { index: *places.get(refusal.index)?, ..refusal });
-        Ok(refused.into_iter().filter_map(place).collect())
+        let place = |index: usize| places.get(index).copied();
+        written.refused.extend(
+            refused
+                .into_iter()
+                .filter_map(|refusal| Some(Refused { index: place(refusal.index)?, ..refusal })),
+        );
+        written.superseded.extend(taken.into_iter().filter_map(place));
+        Ok(())
     }
 
     /// Sends one write command and reads the reply.

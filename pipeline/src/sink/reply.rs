@@ -13,8 +13,14 @@ use firesteel_common::mongodb::{Code, Fact};
 /// What to do after an `update` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Durable, except for these, which are refused for good.
-    Settled(Vec<Refused>),
+    /// Durable, except for these.
+    Settled {
+        /// Refused for good.
+        refused: Vec<Refused>,
+        /// The places of operations that found a document under their key which they do not replace: a newer one, or one
+        /// that came to be while they looked.
+        taken: Vec<usize>,
+    },
     /// Not known to be durable: write it again.
     Again {
         /// The server's code.
@@ -27,20 +33,21 @@ pub(super) enum Verdict {
 /// Decides what to do after the reply to an `update` command that itself succeeded.
 pub(super) fn verdict(reply: &Reply) -> Verdict {
     let again = |code, message: &str| Verdict::Again { code, message: message.to_owned() };
-    let mut refused = Vec::new();
+    let (mut refused, mut taken) = (Vec::new(), Vec::new());
     for error in &reply.write_errors {
-        match error.index.filter(|_| refuses_the_document(error)) {
-            Some(index) => {
+        match error.index {
+            Some(index) if is_taken(error) => taken.push(index),
+            Some(index) if refuses_the_document(error) => {
                 let message = format!("code {}: {}", error.said.code, error.said.message);
                 refused.push(Refused { index, message });
             }
-            None => return again(error.said.code, &error.said.message),
+            _ => return again(error.said.code, &error.said.message),
         }
     }
     // Written but not confirmed by a majority, or not in the journal: not durable.
     match &reply.concern_error {
         Some(error) => again(error.code, &error.message),
-        None => Verdict::Settled(refused),
+        None => Verdict::Settled { refused, taken },
     }
 }
 
@@ -65,8 +72,7 @@ pub(super) enum Inserted {
 pub(super) fn inserted(reply: &Reply) -> Inserted {
     let not = |code, message: &str| Inserted::Not { code, message: message.to_owned() };
     for error in &reply.write_errors {
-        let taken = error.key_pattern.as_ref().is_some_and(|keys| keys.iter().any(|key| key == "_id"));
-        if Code::of(error.said.code) != Some(Code::DuplicateKey) || !taken {
+        if !is_taken(error) {
             return not(error.said.code, &error.said.message);
         }
     }
@@ -76,8 +82,14 @@ pub(super) fn inserted(reply: &Reply) -> Inserted {
     }
 }
 
-/// Whether the document itself is at fault, whenever it is written. A duplicate of `_id` is a race between two upserts:
-/// it will be an update the next time. A duplicate of any other key is a unique index that someone made, and stays.
+/// Whether there is a document under the key already.
+fn is_taken(error: &WriteError) -> bool {
+    let names_id = error.key_pattern.as_ref().is_some_and(|keys| keys.iter().any(|key| key == "_id"));
+    Code::of(error.said.code) == Some(Code::DuplicateKey) && names_id
+}
+
+/// Whether the document itself is at fault, whenever it is written. A duplicate of a key that is not `_id` is a unique
+/// index that someone made, and stays.
 fn refuses_the_document(error: &WriteError) -> bool {
     match Code::of(error.said.code) {
         Some(Code::DuplicateKey) => error
@@ -100,10 +112,17 @@ mod tests {
             |reply: Document, expected: Verdict| assert_eq!(verdict(&Reply::of(&reply)), expected, "{reply}");
         let again = |code, message: &str| Verdict::Again { code, message: message.to_owned() };
 
-        check(doc! { "ok": 1, "n": 2 }, Verdict::Settled(vec![]));
+        let settled = |refused: &[(usize, &str)], taken: &[usize]| Verdict::Settled {
+            refused: refused
+                .iter()
+                .map(|(index, said)| Refused { index: *index, message: (*said).to_owned() })
+                .collect(),
+            taken: taken.to_vec(),
+        };
+        check(doc! { "ok": 1, "n": 2 }, settled(&[], &[]));
         check(
             doc! { "ok": 1, "writeErrors": [{ "index": 1, "code": 121, "errmsg": "validation" }] },
-            Verdict::Settled(vec![Refused { index: 1, message: "code 121: validation".into() }]),
+            settled(&[(1, "code 121: validation")], &[]),
         );
         check(
             doc! { "ok": 1, "writeErrors": [
@@ -116,13 +135,13 @@ mod tests {
             doc! { "ok": 1, "writeErrors": [
                 { "index": 0, "code": 11_000, "keyPattern": { "_id": 1 }, "errmsg": "race" },
             ] },
-            again(11_000, "race"),
+            settled(&[], &[0]),
         );
         check(
             doc! { "ok": 1, "writeErrors": [
                 { "index": 0, "code": 11_000, "keyPattern": { "model": 1 }, "errmsg": "unique" },
             ] },
-            Verdict::Settled(vec![Refused { index: 0, message: "code 11000: unique".into() }]),
+            settled(&[(0, "code 11000: unique")], &[]),
         );
         // Interrupted, and a code that nobody knows: not the document's fault, so not its end.
         for code in [11_601, 999_999] {

@@ -120,7 +120,7 @@ async fn writers_of_the_same_new_images_do_not_lose_them() {
             tokio::spawn(async move {
                 loop {
                     match sink.write(&batch).await {
-                        Ok(refused) => break assert_eq!(refused, [], "a lost race is no refusal"),
+                        Ok(written) => break assert_eq!(written.refused, [], "a lost race is no refusal"),
                         Err(error) => assert!(error.is_transient(), "{error}"),
                     }
                 }
@@ -178,7 +178,7 @@ async fn a_batch_too_large_for_one_command_is_written_by_several() {
     // One that no command can hold, in the middle.
     batch[20].model = "m".repeat(16 * 1024 * 1024);
     let refused = sink.write(&batch).await.expect("written");
-    assert_eq!(refused.iter().map(|refusal| refusal.index).collect::<Vec<_>>(), [20]);
+    assert_eq!(refused.refused.iter().map(|refusal| refusal.index).collect::<Vec<_>>(), [20]);
     batch.remove(20);
     assert_eq!(world.document_ids().await, ids(&batch));
 }

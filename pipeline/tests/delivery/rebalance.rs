@@ -4,7 +4,7 @@ use crate::world::{Running, World, ids, some_predictions};
 use firesteel_pipeline::Result;
 use firesteel_pipeline::consumer::predictions;
 use firesteel_pipeline::kafka::{TopicSpec, ensure_topics};
-use firesteel_pipeline::sink::{MemorySink, Refused, Sink};
+use firesteel_pipeline::sink::{MemorySink, Sink, Written};
 use firesteel_proto::PredictionRecord;
 use firesteel_testkit::{SOON, wait_until};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ struct Gated {
 
 #[async_trait::async_trait]
 impl Sink for Gated {
-    async fn write(&self, batch: &[PredictionRecord]) -> Result<Vec<Refused>> {
+    async fn write(&self, batch: &[PredictionRecord]) -> Result<Written> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         self.gate.clone().wait_for(|open| *open).await.expect("the test holds the gate");
         self.inner.write(batch).await

@@ -2,9 +2,10 @@
 
 use firesteel_pipeline::consumer::{Stats, images, predictions};
 use firesteel_pipeline::kafka::{KafkaConfig, Message, Publisher, dead_letter_topic};
+use firesteel_pipeline::producer::{self, producers_topic};
 use firesteel_pipeline::sink::MongoConfig;
-use firesteel_pipeline::{Result, RetryPolicy, producer};
-use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
+use firesteel_pipeline::{Result, RetryPolicy};
+use firesteel_proto::{ImageId, Label, PredictionRecord, Sequence, Timestamp};
 use firesteel_testkit::{SOON, Services, TempDatabase, TempTopics, samples, unique};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,6 +35,7 @@ impl World {
             predictions.clone(),
             dead_letter_topic(&images),
             dead_letter_topic(&predictions),
+            producers_topic(&images),
         ];
         let database = TempDatabase::new(&services.mongodb_uri, name);
         let mongo = MongoConfig {
@@ -141,7 +143,7 @@ fn quick() -> RetryPolicy {
 pub(crate) fn some_predictions(producer: u32, count: u64) -> Vec<PredictionRecord> {
     (0..count)
         .map(|sequence| PredictionRecord {
-            id: ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) },
+            id: ImageId { producer: producer.into(), sequence: Sequence(sequence) },
             ..samples::prediction(sequence as usize, 1)
         })
         .collect()

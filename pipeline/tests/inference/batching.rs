@@ -73,7 +73,7 @@ async fn a_full_queue_refuses_or_makes_wait() {
     let accepted = submit(&handle, [1, 2]);
     let taken = script.started().await as u64;
     until(handle.stats(), |s| s.queued() == 2 - taken).await;
-    assert!(matches!(handle.try_acquire(), Err(ClassifyError::Full { limit: 2 })));
+    assert!(matches!(handle.try_acquire(1), Err(ClassifyError::Full { limit: 2, .. })));
     assert_eq!(handle.stats().refused(), 1);
     let waiting = submit(&handle, [3]);
     drop(script);
@@ -137,8 +137,8 @@ async fn a_panicking_model_fails_everything_and_leaves_nobody_waiting() {
         assert_eq!(error.to_string(), "fake/u8 panicked: was told to panic");
     }
     assert!(matches!(handle.failed().await, Error::Panicked { .. }));
-    assert!(matches!(handle.try_acquire(), Err(ClassifyError::Model(_))));
-    assert!(matches!(handle.acquire().await, Err(ClassifyError::Model(_))));
+    assert!(matches!(handle.try_acquire(1), Err(ClassifyError::Model(_))));
+    assert!(matches!(handle.acquire(1).await, Err(ClassifyError::Model(_))));
     batcher.shutdown().await;
 }
 
@@ -149,10 +149,10 @@ async fn a_shutdown_answers_what_was_accepted() {
     let taken = script.started().await as u64;
     until(handle.stats(), |s| s.queued() == 5 - taken).await;
     let ended = tokio::spawn(batcher.shutdown());
-    while !matches!(handle.try_acquire(), Err(ClassifyError::ShuttingDown)) {
+    while !matches!(handle.try_acquire(1), Err(ClassifyError::ShuttingDown)) {
         tokio::task::yield_now().await;
     }
-    assert!(matches!(handle.acquire().await, Err(ClassifyError::ShuttingDown)));
+    assert!(matches!(handle.acquire(1).await, Err(ClassifyError::ShuttingDown)));
     assert!(!ended.is_finished());
     drop(script);
     assert_eq!(classes(answers).await, [0, 1, 2, 3, 4]);

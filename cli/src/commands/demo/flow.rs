@@ -116,11 +116,12 @@ impl Flow {
     async fn place_groups(&mut self, args: &DemoArgs) -> anyhow::Result<()> {
         let topics = [args.kafka.images_topic.clone(), args.kafka.predictions_topic.clone()];
         let dead_letters = topics.each_ref().map(|topic| kafka::dead_letter_topic(topic));
-        let specs = topics.iter().chain(&dead_letters).map(|name| TopicSpec {
-            name: name.clone(),
-            partitions: args.kafka.kafka_partitions,
-            replication: args.kafka.kafka_replication,
-        });
+        let spec = |name: &String| {
+            let (partitions, replication) = (args.kafka.kafka_partitions, args.kafka.kafka_replication);
+            TopicSpec::new(name).with_partitions(partitions).with_replication(replication)
+        };
+        let letters = dead_letters.iter().map(|name| spec(name).kept_for_ever());
+        let specs = topics.iter().map(spec).chain(letters);
         kafka::ensure_topics(&self.kafka, ROLE, &specs.collect::<Vec<_>>()).await?;
         for (group, topic) in self.groups.iter().zip(&topics) {
             let ends = kafka::watermarks(&self.kafka, topic).await?;

@@ -39,7 +39,7 @@ pub(super) fn rows() -> Vec<Row> {
             Row {
                 record: PredictionRecord {
                     id: ImageId {
-                        producer: ProducerId(0xab00_0000 + (n % PRODUCERS) as u32),
+                        producer: ProducerId(0xab00_0000 + (n % PRODUCERS) as u128),
                         sequence: Sequence((n / PRODUCERS) as u64),
                     },
                     label,

@@ -3,10 +3,13 @@
 //! [`Shared`] is the meeting point of the polling thread, the tasks that complete records and the callbacks of
 //! librdkafka. Its lock is held for moments only, never across a call of librdkafka.
 
+use super::super::health_state::Standing;
 use super::super::retry::OutageLog;
-use super::lag::{Log, behind};
+use super::lag::{Log, behind, headroom};
+use super::loss::{Loss, time_left};
 use super::{Stats, Tracker};
 use firesteel_common::kafka::QuietContext;
+use firesteel_proto::Timestamp;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -14,8 +17,12 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long each request may take that says where a new partition begins. Nothing is polled meanwhile.
+const BEGIN_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -25,6 +32,12 @@ pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     pub(super) drain: AtomicBool,
     pub(super) partitions: Mutex<Partitions>,
+    /// How often the client has reported statistics.
+    pub(super) reports: AtomicU64,
+    /// The retention of the topic in milliseconds; negative while it is unknown, or without an end.
+    pub(super) retention: AtomicI64,
+    /// Losses that were dealt with, behind which reading may go on.
+    pub(super) settled: Mutex<Vec<Loss>>,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +55,8 @@ pub(super) struct Owned {
     /// The number of records whose commit the broker has confirmed.
     pub(super) confirmed: u64,
     pub(super) log: Log,
+    /// A loss that waits for a decision.
+    pub(super) loss: Option<Loss>,
 }
 
 impl Shared {
@@ -53,6 +68,9 @@ impl Shared {
             stop: AtomicBool::new(false),
             drain: AtomicBool::new(false),
             partitions: Mutex::default(),
+            reports: AtomicU64::new(0),
+            retention: AtomicI64::new(-1),
+            settled: Mutex::default(),
         }
     }
 
@@ -70,6 +88,7 @@ impl Shared {
                 requested: None,
                 confirmed: 0,
                 log: Log::default(),
+                loss: None,
             };
             partitions.owned.insert(element.partition(), owned);
         }
@@ -83,7 +102,7 @@ impl Shared {
             partitions.owned.remove(&element.partition());
         }
         drop(partitions);
-        self.report_lags();
+        self.report();
     }
 
     /// The partitions whose ends the broker has to be asked for, because no fetch would report them: all while they are
@@ -105,7 +124,7 @@ impl Shared {
         if let Some(owned) = self.lock().owned.get_mut(&partition) {
             owned.log.asked = Some(end);
         }
-        self.report_lags();
+        self.report();
     }
 
     /// Takes note of the client's statistics. Only the polling thread calls it.
@@ -117,18 +136,77 @@ impl Shared {
             }
         }
         drop(partitions);
-        self.report_lags();
+        self.report();
     }
 
-    /// Publishes the lag of each partition.
-    fn report_lags(&self) {
+    /// Publishes where the member stands in each partition.
+    fn report(&self) {
+        let retention = u64::try_from(self.retention.load(Ordering::Relaxed)).ok().map(Duration::from_millis);
+        let now = Timestamp::now().0;
+        let standing = |owned: &Owned| {
+            let (position, oldest) = (owned.tracker.position(), owned.tracker.oldest());
+            Standing {
+                lag: behind(position, owned.log),
+                headroom: headroom(position, owned.log),
+                seconds_left: retention
+                    .zip(oldest)
+                    .map(|(retention, oldest)| time_left(retention, oldest, now).as_secs_f64()),
+            }
+        };
+        let partitions = self.lock().owned.iter().map(|(id, owned)| (*id, standing(owned))).collect();
+        self.stats.health.set_partitions(partitions);
+    }
+
+    pub(super) fn set_retention(&self, retention: Option<Duration>) {
+        let millis = retention.and_then(|retention| i64::try_from(retention.as_millis()).ok());
+        self.retention.store(millis.unwrap_or(-1), Ordering::Relaxed);
+    }
+
+    /// Whether each partition holds fewer records than `most`.
+    pub(super) fn holds_less_than(&self, most: usize) -> bool {
+        self.lock().owned.values().all(|owned| owned.tracker.held() < most)
+    }
+
+    /// The partitions that the client does not fetch, with the offset that is wanted next where it is known, but for those
+    /// whose loss waits for a decision.
+    pub(super) fn stopped(&self) -> Vec<(i32, Option<i64>)> {
         let partitions = self.lock();
-        let lags = partitions.owned.iter().filter_map(|(partition, owned)| {
-            Some((*partition, behind(owned.tracker.position(), owned.log)?))
-        });
-        let lags = lags.collect();
-        drop(partitions);
-        self.stats.health.set_lags(lags);
+        let stopped = partitions.owned.iter().filter(|(_, owned)| owned.log.stopped && owned.loss.is_none());
+        stopped.map(|(partition, owned)| (*partition, owned.tracker.next())).collect()
+    }
+
+    /// Takes note of a loss. `false` when the partition is another member's by now.
+    pub(super) fn lost(&self, loss: &Loss) -> bool {
+        let mut partitions = self.lock();
+        let Some(owned) = partitions.owned.get_mut(&loss.partition) else { return false };
+        owned.loss = Some(loss.clone());
+        true
+    }
+
+    /// Takes note that reading goes on behind a loss. `false` when the partition is another member's by now.
+    pub(super) fn go_on(&self, loss: &Loss) -> bool {
+        let mut partitions = self.lock();
+        let Some(owned) = partitions.owned.get_mut(&loss.partition) else { return false };
+        if owned.loss.take().as_ref() != Some(loss) {
+            return false;
+        }
+        owned.tracker.skip_to(loss.resume);
+        true
+    }
+
+    /// Commits where new partitions begin, for those of which the group has no offset yet. From then on a record that is removed
+    /// unread is a loss, and not a later beginning.
+    fn begin(&self, consumer: &BaseConsumer<GroupContext>, list: &TopicPartitionList) -> KafkaResult<()> {
+        let committed = consumer.committed_offsets(list.clone(), BEGIN_WITHIN)?;
+        let mut starts = TopicPartitionList::new();
+        for element in committed.elements() {
+            if element.error().is_ok() && element.offset() == Offset::Invalid {
+                let (topic, partition) = (element.topic(), element.partition());
+                let (start, _) = consumer.fetch_watermarks(topic, partition, BEGIN_WITHIN)?;
+                starts.add_partition_offset(topic, partition, Offset::Offset(start))?;
+            }
+        }
+        if starts.count() > 0 { consumer.commit(&starts, CommitMode::Sync) } else { Ok(()) }
     }
 
     /// The positions that moved since they were last sent, among `only` or all.
@@ -138,8 +216,11 @@ impl Shared {
             let wanted = only.is_none_or(|only| only.find_partition(&self.topic, *partition).is_some());
             let Some(position) = owned.tracker.position().filter(|_| wanted) else { continue };
             let released = owned.tracker.released();
-            let moved = released > 0 && owned.requested.is_none_or(|(sent, _)| sent != position);
-            if moved && list.add_partition_offset(&self.topic, *partition, Offset::Offset(position)).is_ok() {
+            let is_new = owned.requested.is_none_or(|(sent, _)| sent != position);
+            if owned.tracker.has_moved()
+                && is_new
+                && list.add_partition_offset(&self.topic, *partition, Offset::Offset(position)).is_ok()
+            {
                 owned.requested = Some((position, released));
             }
         }
@@ -178,6 +259,7 @@ impl ClientContext for GroupContext {
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.shared.reports.fetch_add(1, Ordering::Relaxed);
         if let Some(topic) = statistics.topics.get(&*self.shared.topic) {
             self.shared.learn(topic.partitions.iter().map(|(id, partition)| (*id, Log::of(partition))));
         }
@@ -190,6 +272,10 @@ impl ConsumerContext for GroupContext {
             Rebalance::Assign(list) => {
                 tracing::debug!(topic = %self.shared.topic, partitions = list.count(), "partitions assigned");
                 self.shared.assign(list);
+                if let Err(error) = self.shared.begin(consumer, list) {
+                    // Then the client stops at them, which is looked into.
+                    tracing::debug!(%error, "cannot commit where new partitions begin");
+                }
             }
             Rebalance::Revoke(list) => {
                 let lost = consumer.assignment_lost();

@@ -15,6 +15,8 @@ pub(super) struct Log {
     pub(super) waiting: bool,
     /// The committed offset of the group, as far as this client knows.
     pub(super) committed: Option<i64>,
+    /// Whether the client does not fetch it: because it has yet to begin, or because it stopped at an offset that is not there.
+    pub(super) stopped: bool,
 }
 
 impl Log {
@@ -27,6 +29,7 @@ impl Log {
             asked: None,
             waiting: partition.fetchq_cnt > 0,
             committed: known(partition.committed_offset),
+            stopped: partition.fetch_state == "none",
         }
     }
 
@@ -35,6 +38,7 @@ impl Log {
         self.start = news.start.or(self.start);
         self.end = news.end.or(self.end);
         self.waiting = news.waiting;
+        self.stopped = news.stopped;
         self.committed = news.committed.or(self.committed);
     }
 }
@@ -46,6 +50,13 @@ pub(super) fn behind(position: Option<i64>, log: Log) -> Option<u64> {
     let position = position.or(log.committed).max(log.start)?;
     // A log that was cut is no longer than the position: nothing is behind.
     Some(u64::try_from(end.saturating_sub(position)).unwrap_or(0))
+}
+
+/// How many records removal has still to go through before it comes to one that is not complete: everything before the first
+/// of these is dispensable. `None` while it is unknown.
+pub(super) fn headroom(position: Option<i64>, log: Log) -> Option<u64> {
+    let position = position.or(log.committed)?;
+    Some(u64::try_from(position.saturating_sub(log.start?)).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -63,7 +74,7 @@ mod tests {
             // No record yet: what the group has committed, or the beginning.
             (None, log(Some(0), Some(100), Some(30)), Some(70)),
             (None, log(Some(20), Some(100), None), Some(80)),
-            // What is gone by retention will never be read.
+            // What is gone by retention is no longer behind: it is lost, see `loss`.
             (None, log(Some(50), Some(100), Some(30)), Some(50)),
             // Nothing is known of the end, or of the position.
             (Some(40), log(Some(0), None, Some(30)), None),
@@ -73,6 +84,19 @@ mod tests {
             (None, log(Some(0), Some(0), None), Some(0)),
         ] {
             assert_eq!(behind(position, log), expected, "{position:?} {log:?}");
+        }
+    }
+
+    #[test]
+    fn the_headroom_shrinks_to_nothing_when_records_are_removed_unread() {
+        for (position, log, expected) in [
+            (Some(40), log(Some(0), None, Some(30)), Some(40)),
+            (None, log(Some(10), None, Some(30)), Some(20)),
+            (Some(40), log(Some(50), None, None), Some(0)),
+            (Some(40), log(None, None, None), None),
+            (None, log(Some(0), None, None), None),
+        ] {
+            assert_eq!(headroom(position, log), expected, "{position:?} {log:?}");
         }
     }
 

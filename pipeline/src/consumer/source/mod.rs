@@ -4,7 +4,8 @@
 //! hands records to the tasks, commits, and answers rebalances. Tasks see [`Record`]s and complete their
 //! [`InFlight`]s; one that is dropped leaves its record incomplete, so the record is delivered again.
 //!
-//! * **Bound.** A record needs one of `max_in_flight` permits before it is polled. While none is free the thread
+//! * **Bound.** A record is polled only while records and bytes in flight are below their limits (`budget`), and while no
+//!   partition holds too many records behind one that is not complete. While there is no room the thread
 //!   waits; after `STALLED_AFTER` it pauses the partitions (which throws away what was prefetched) and polls for
 //!   events alone, so that `max.poll.interval.ms` is kept and rebalances are answered during any outage.
 //! * **Commit.** Every `commit_interval`, and before partitions are given up: the position of each partition that
@@ -14,27 +15,36 @@
 //!   late completions find no tracker of their epoch. If it was paused it is resumed first, because the client
 //!   remembers that beyond the assignment, and the partition may come back. An assigned partition gets a fresh tracker. Partitions that
 //!   were lost rather than revoked belong to someone else already: nothing is committed for them.
+//! * **Loss.** A group begins a partition by committing its first offset, and never jumps from then on: where the next record
+//!   was removed, the client stops (`auto.offset.reset=error`), the thread looks what is gone, and hands a [`Loss`] to the
+//!   tasks. Reading goes on behind it when they say so.
 //! * **Lag.** The end of a partition comes from the client's own statistics, without a request to the broker. The broker is
 //!   asked only for partitions that nothing is fetched from, because they are paused or their records wait here.
 
+mod budget;
 mod group;
 mod lag;
+mod loss;
 mod worker;
+
+pub(super) use budget::Load;
+pub(super) use loss::Loss;
 
 use super::retry::OutageLog;
 use super::{Stats, Tracker};
 use crate::error::{Error, Result};
 use crate::kafka::{self, KafkaConfig, client_error};
+use budget::Share;
 use bytes::Bytes;
 use group::{GroupContext, Shared};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use worker::Worker;
+use tokio::sync::mpsc;
+use worker::{Sender, Worker};
 
 /// How long the thread may take to commit and leave the group.
 const CLOSE_WITHIN: Duration = Duration::from_secs(15);
@@ -49,8 +59,14 @@ pub(crate) struct Config {
     pub(crate) role: &'static str,
     pub(crate) topic: String,
     pub(crate) group: String,
-    pub(crate) max_in_flight: usize,
+    pub(crate) most: Load,
     pub(crate) commit_interval: Duration,
+}
+
+/// What comes out of a source.
+pub(super) enum Next {
+    Record(Record),
+    Loss(Loss),
 }
 
 /// A record of Kafka, which is to be completed.
@@ -73,8 +89,7 @@ pub(crate) struct InFlight {
     partition: i32,
     epoch: u64,
     serial: u64,
-    /// None for a record that slipped through while the partitions were being paused.
-    _permit: Option<OwnedSemaphorePermit>,
+    _share: Share,
 }
 
 impl InFlight {
@@ -98,6 +113,7 @@ impl Drop for InFlight {
 /// The receiving end of the records, for the tasks.
 pub(crate) struct Source {
     records: mpsc::UnboundedReceiver<Record>,
+    losses: mpsc::UnboundedReceiver<Loss>,
     shared: Arc<Shared>,
     thread: tokio::sync::oneshot::Receiver<Result<()>>,
 }
@@ -106,24 +122,26 @@ impl Source {
     /// Joins the group. The client connects by itself as soon as a broker answers.
     pub(crate) fn start(config: Config, stats: Arc<Stats>, outage: Arc<OutageLog>) -> Result<Self> {
         let mut client_config = kafka::consumer(&config.kafka, config.role, &config.group)?;
-        if client_config.get(STATISTICS).is_none() {
+        if client_config.get(STATISTICS).is_none_or(|every| every.trim() == "0") {
             client_config.set(STATISTICS, STATISTICS_EVERY.as_millis().to_string());
         }
+        // A record that is not there any more is never passed over unsaid; a group without an offset is given one.
+        client_config.set("auto.offset.reset", "error");
         let shared = Arc::new(Shared::new(&config.topic, stats, outage));
         let context = GroupContext { shared: Arc::clone(&shared) };
         let consumer: BaseConsumer<GroupContext> = client_config
             .create_with_context(context)
             .map_err(|source| client_error(&config.kafka, source))?;
         consumer.subscribe(&[config.topic.as_str()]).map_err(|source| failed(&config, source))?;
-        // Unbounded, but never longer than the permits: each record in it holds one.
+        // Unbounded, but never longer than the budget: each record in it has its share.
         let (sender, records) = mpsc::unbounded_channel();
+        let (lost, losses) = mpsc::unbounded_channel();
         let (ended, thread) = tokio::sync::oneshot::channel();
-        let runtime = tokio::runtime::Handle::current();
         let (own, left) = (Arc::clone(&shared), Arc::clone(&shared));
         std::thread::Builder::new()
             .name(config.role.to_owned())
             .spawn(move || {
-                let mut worker = Worker::new(config, consumer, own, runtime, sender);
+                let mut worker = Worker::new(config, consumer, own, Sender { records: sender, losses: lost });
                 let result = worker.run();
                 worker.commit();
                 // Leaving the group runs the revocation callback once more.
@@ -133,12 +151,27 @@ impl Source {
                 let _ = ended.send(result);
             })
             .map_err(|_| Error::Stopped { task: "the thread of a Kafka consumer" })?;
-        Ok(Self { records, shared, thread })
+        Ok(Self { records, losses, shared, thread })
     }
 
-    /// The next record; `None` when the thread has ended, which [`Source::close`] explains.
-    pub(crate) async fn recv(&mut self) -> Option<Record> {
-        self.records.recv().await
+    /// The next record or loss; `None` when the thread has ended, which [`Source::close`] explains.
+    pub(super) async fn next(&mut self) -> Option<Next> {
+        tokio::select! {
+            biased;
+            Some(loss) = self.losses.recv() => Some(Next::Loss(loss)),
+            record = self.records.recv() => record.map(Next::Record),
+        }
+    }
+
+    /// Lets reading go on behind a loss.
+    pub(super) fn go_on(&self, loss: Loss) {
+        self.shared.settled.lock().unwrap_or_else(PoisonError::into_inner).push(loss);
+    }
+
+    /// What takes note of the topic's retention; `None` where it has no end.
+    pub(super) fn retention(&self) -> impl Fn(Option<Duration>) + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        move |retention| shared.set_retention(retention)
     }
 
     /// The next record, if one is there already.

@@ -1,33 +1,50 @@
 //! The thread that owns the client: polls, delivers, pauses, commits.
 
+use super::budget::Budget;
 use super::group::{GroupContext, Shared};
-use super::{Config, InFlight, Record, failed};
+use super::loss::{Finding, find};
+use super::{Config, InFlight, Loss, Record, failed};
 use crate::error::{Error, ErrorKind, Result, chain, kafka_kind};
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message};
-use std::sync::Arc;
+use rdkafka::{Offset, TopicPartitionList};
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
-/// How long the thread waits for a permit before it pauses its partitions.
+/// How long the thread waits for room before it pauses its partitions.
 const STALLED_AFTER: Duration = Duration::from_millis(500);
 /// How long one poll may take; bounds how late a stop is noticed.
 const POLL: Duration = Duration::from_millis(50);
 /// How often a broker that was lost is asked whether it is back.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// How long the broker may take to say what became of a partition.
+const ASK_WITHIN: Duration = Duration::from_secs(5);
+/// How many records a partition may hold behind one that is not complete, in multiples of those that may be in flight.
+const HELD: usize = 16;
+/// How often a partition is seen to stand still where its next record is before it is started again, or its log is taken to
+/// be cut: a replica that has just become the leader may not know yet how long the log is.
+const SEEN: u32 = 2;
 /// How often the broker is asked for the ends of partitions that nothing is fetched from.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Where the thread puts what it finds.
+pub(super) struct Sender {
+    pub(super) records: mpsc::UnboundedSender<Record>,
+    pub(super) losses: mpsc::UnboundedSender<Loss>,
+}
 
 pub(super) struct Worker {
     config: Config,
     consumer: BaseConsumer<GroupContext>,
     shared: Arc<Shared>,
-    permits: Arc<Semaphore>,
-    runtime: tokio::runtime::Handle,
-    sender: mpsc::UnboundedSender<Record>,
+    budget: Arc<Budget>,
+    sender: Sender,
     committed_at: Instant,
     probed_at: Instant,
     /// When the last round of requests for the ends of partitions began.
@@ -35,6 +52,12 @@ pub(super) struct Worker {
     /// The partitions that this round has still to ask about.
     unasked: Vec<i32>,
     paused: bool,
+    /// Whether the client has stopped at an offset that is not there, and not every partition goes on yet.
+    suspects: Cell<bool>,
+    /// The report of the client's statistics that was examined last.
+    examined: u64,
+    /// How often in a row each partition was seen to stand still.
+    seen: HashMap<i32, u32>,
 }
 
 impl Worker {
@@ -42,20 +65,21 @@ impl Worker {
         config: Config,
         consumer: BaseConsumer<GroupContext>,
         shared: Arc<Shared>,
-        runtime: tokio::runtime::Handle,
-        sender: mpsc::UnboundedSender<Record>,
+        sender: Sender,
     ) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(config.max_in_flight.max(1))),
+            budget: Arc::new(Budget::new(config.most)),
             committed_at: Instant::now(),
             probed_at: Instant::now(),
             looked_at: Instant::now(),
             unasked: Vec::new(),
             paused: false,
+            suspects: Cell::new(false),
+            examined: 0,
+            seen: HashMap::new(),
             config,
             consumer,
             shared,
-            runtime,
             sender,
         }
     }
@@ -68,47 +92,40 @@ impl Worker {
             }
             self.probe();
             self.look();
+            self.examine();
+            self.go_on();
             if self.shared.drain.load(Ordering::Acquire) {
                 self.pause();
                 // What still comes is not delivered, so nothing before it is committed either.
                 self.poll(POLL)?;
                 continue;
             }
-            match self.permit() {
-                Some(permit) => {
-                    self.resume();
-                    if let Some(message) = self.poll(POLL)? {
-                        self.deliver(&message, Some(permit));
+            if self.has_room() {
+                self.resume();
+                if let Some(message) = self.poll(POLL)? {
+                    self.deliver(&message);
+                }
+            } else {
+                self.pause();
+                // A record of a partition that was assigned after the pause: take it, pause again.
+                let slipped = match self.poll(POLL)? {
+                    Some(message) => {
+                        self.deliver(&message);
+                        true
                     }
-                }
-                None => {
-                    self.pause();
-                    // A record of a partition that was assigned after the pause: take it, pause again.
-                    let slipped = match self.poll(POLL)? {
-                        Some(message) => {
-                            self.deliver(&message, None);
-                            true
-                        }
-                        None => false,
-                    };
-                    self.paused = !slipped && self.paused;
-                }
+                    None => false,
+                };
+                self.paused = !slipped && self.paused;
             }
         }
         Ok(())
     }
 
-    fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        let permits = Arc::clone(&self.permits);
-        if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
-            return Some(permit);
-        }
+    fn has_room(&self) -> bool {
         // While paused, events are polled for between two looks.
         let patience = if self.paused { Duration::from_millis(5) } else { STALLED_AFTER };
-        self.runtime
-            .block_on(async { tokio::time::timeout(patience, permits.acquire_owned()).await })
-            .ok()
-            .and_then(Result::ok)
+        let most = self.config.most.records.saturating_mul(HELD);
+        self.budget.wait(patience, || self.shared.holds_less_than(most))
     }
 
     /// Polls once. A failure that a later poll may mend is noted, any other ends the thread.
@@ -118,6 +135,10 @@ impl Worker {
             Some(Ok(message)) => {
                 self.shared.outage.succeeded();
                 Ok(Some(message))
+            }
+            Some(Err(source)) if source.rdkafka_error_code() == Some(Code::AutoOffsetReset) => {
+                self.suspects.set(true);
+                Ok(None)
             }
             Some(Err(source)) => {
                 let fatal = matches!(source, KafkaError::MessageConsumptionFatal(_));
@@ -132,12 +153,12 @@ impl Worker {
         }
     }
 
-    fn deliver(&self, message: &BorrowedMessage<'_>, permit: Option<OwnedSemaphorePermit>) {
+    fn deliver(&self, message: &BorrowedMessage<'_>) {
         let (epoch, serial) = {
             let mut partitions = self.shared.lock();
             // Given up meanwhile: whoever has the partition now gets the record.
             let Some(owned) = partitions.owned.get_mut(&message.partition()) else { return };
-            (owned.epoch, owned.tracker.deliver(message.offset()))
+            (owned.epoch, owned.tracker.deliver(message.offset(), message.timestamp().to_millis()))
         };
         self.shared.stats.consumed.fetch_add(1, Ordering::Relaxed);
         self.shared.stats.in_flight.inc();
@@ -154,11 +175,11 @@ impl Worker {
                 partition: message.partition(),
                 epoch,
                 serial,
-                _permit: permit,
+                _share: self.budget.take(size(message)),
             },
         };
         // Refused only while closing; the record is delivered again.
-        let _ = self.sender.send(record);
+        let _ = self.sender.records.send(record);
     }
 
     fn pause(&mut self) {
@@ -240,4 +261,99 @@ impl Worker {
             }
         }
     }
+
+    /// Looks at partitions that the client does not fetch, once it has said that an offset is not there; it does not say of
+    /// which. Its statistics do.
+    fn examine(&mut self) {
+        let report = self.shared.reports.load(Ordering::Relaxed);
+        if !self.suspects.get() || report == self.examined {
+            return;
+        }
+        self.examined = report;
+        let stopped = self.shared.stopped();
+        self.seen.retain(|seen, _| stopped.iter().any(|(partition, _)| partition == seen));
+        if stopped.is_empty() {
+            self.suspects.set(false);
+            return;
+        }
+        // The next report is soon enough.
+        if let Err(error) = self.look_into(&stopped) {
+            tracing::debug!(%error, "cannot look into partitions that are not fetched");
+        }
+    }
+
+    fn look_into(&mut self, stopped: &[(i32, Option<i64>)]) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, _) in stopped {
+            list.add_partition(&self.config.topic, *partition);
+        }
+        let committed = self.consumer.committed_offsets(list, ASK_WITHIN)?;
+        for (partition, next) in stopped.iter().copied() {
+            let element = committed.find_partition(&self.config.topic, partition);
+            let offset = element.and_then(|element| match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            });
+            let wanted = next.or(offset);
+            let log = self.consumer.fetch_watermarks(&self.config.topic, partition, ASK_WITHIN)?;
+            let seen = self.seen.entry(partition).or_default();
+            *seen += 1;
+            let is_sure = *seen >= SEEN;
+            match find(partition, wanted, log) {
+                Finding::New(start) => self.restart(partition, start)?,
+                Finding::Removed(loss) => self.tell(loss),
+                Finding::Cut(loss) if is_sure => self.tell(loss),
+                Finding::Fine if is_sure => self.restart(partition, wanted.unwrap_or(log.0))?,
+                Finding::Fine | Finding::Cut(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of a loss, in the log and to the tasks, which decide what follows.
+    fn tell(&self, loss: Loss) {
+        if !self.shared.lost(&loss) {
+            return;
+        }
+        let Loss { partition, from, to, .. } = loss;
+        tracing::error!(
+            topic = %self.shared.topic, group = self.config.group, partition, from, to, records = loss.records(),
+            "records were removed before this group has read them",
+        );
+        self.shared.stats.lost.inc_by(loss.records());
+        // Refused only while closing; the loss is found again.
+        let _ = self.sender.losses.send(loss);
+    }
+
+    /// Reads on behind losses that were dealt with.
+    fn go_on(&mut self) {
+        let settled =
+            std::mem::take(&mut *self.shared.settled.lock().unwrap_or_else(PoisonError::into_inner));
+        for loss in settled {
+            if !self.shared.go_on(&loss) {
+                continue;
+            }
+            if let Err(error) = self.restart(loss.partition, loss.resume) {
+                tracing::warn!(%error, partition = loss.partition, "cannot read on behind lost records");
+            }
+        }
+    }
+
+    /// Has the client fetch a partition from an offset. A partition that has stopped cannot be moved, so it is given up and
+    /// taken anew, which the group does not notice.
+    fn restart(&mut self, partition: i32, offset: i64) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.config.topic, partition, Offset::Offset(offset))?;
+        self.consumer.incremental_unassign(&list)?;
+        self.consumer.incremental_assign(&list)?;
+        self.seen.remove(&partition);
+        // One that is taken anew is not paused.
+        self.paused = false;
+        Ok(())
+    }
+}
+
+/// The bytes of a record that are kept while it is in flight.
+fn size(message: &BorrowedMessage<'_>) -> usize {
+    message.payload_len() + message.key_len()
 }

@@ -32,6 +32,28 @@ pub enum ClientError {
         /// How long it was silent.
         after: Duration,
     },
+    /// The server did not answer for this image in time, while it answered for others.
+    #[error("inference server {url} gave no answer for this image for {} s, while it answered for others", after.as_secs_f32())]
+    Overdue {
+        /// The address.
+        url: String,
+        /// How long it took.
+        after: Duration,
+    },
+    /// The server failed at this image, and at no other in the same call.
+    #[error("inference server {url} fails at this image: {:?}: {}", status.code(), status.message())]
+    Refused {
+        /// The address.
+        url: String,
+        /// The server's message.
+        status: Box<Status>,
+    },
+    /// The connection was lost while the server had this image alone, having answered for others.
+    #[error("the connection to inference server {url} was lost while it had this image")]
+    Fatal {
+        /// The address.
+        url: String,
+    },
     /// The stream ended while this image was under way.
     #[error("the stream to inference server {url} ended before the answer came")]
     Broken {
@@ -70,12 +92,23 @@ impl ClientError {
         }
     }
 
+    /// Whether this image alone fails, and another one might not: its attempts are worth counting.
+    #[must_use]
+    pub fn is_of_this_image(&self) -> bool {
+        matches!(self, Self::Overdue { .. } | Self::Refused { .. } | Self::Fatal { .. })
+    }
+
     /// Whether the same request may succeed later with nothing changed: the server is starting, full, gone or
     /// restarting. The rest (a wrong address, a peer that is no inference server) needs a person.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Broken { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Stalled { .. }
+            | Self::Broken { .. }
+            | Self::Overdue { .. }
+            | Self::Refused { .. }
+            | Self::Fatal { .. } => true,
             Self::Status { status, .. } => matches!(
                 status.code(),
                 Code::Unavailable

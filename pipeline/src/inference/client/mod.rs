@@ -8,7 +8,8 @@
 //! When the call breaks, everything under way on it fails as *transient* and the next `classify` opens a new one;
 //! whether and when to try again is the caller's decision. A message that is too large for the server ends a
 //! whole stream, so what was under way is then asked again one by one, and only the guilty image is
-//! [`Answer::Rejected`].
+//! [`Answer::Rejected`]. An image whose answer does not come while those of others do has a deadline of its own; one that makes
+//! calls break can be asked about alone. [`ClientError::is_of_this_image`] tells such failures from those of the server.
 
 mod error;
 mod stream;
@@ -58,6 +59,8 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// How long the server may say nothing while images are under way. 60 s: a batch on a slow machine takes a while.
     pub stall_timeout: Duration,
+    /// How long the answer for one image may take while others are answered. 60 s.
+    pub deadline: Duration,
     /// Images under way at once; further callers wait. 256, the default queue of the server.
     pub in_flight: usize,
     /// How the server is reached: by TLS or not, and with which token. Without both.
@@ -69,6 +72,7 @@ impl Default for ClientOptions {
         Self {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
+            deadline: Duration::from_secs(60),
             in_flight: 256,
             dialer: Dialer::default(),
         }
@@ -97,6 +101,8 @@ struct Shared {
     /// Counts the attempts to open a stream, so that callers who waited for one that failed share its failure
     /// instead of each waiting for a time-out of their own.
     attempts: AtomicU64,
+    /// Counts the answers, which tells a server that is silent from one that does not answer for one image.
+    answered: AtomicU64,
 }
 
 #[derive(Default)]
@@ -131,6 +137,7 @@ impl Client {
                 next_id: AtomicU64::new(0),
                 current: tokio::sync::Mutex::default(),
                 attempts: AtomicU64::new(0),
+                answered: AtomicU64::new(0),
             }),
         })
     }
@@ -163,19 +170,47 @@ impl Client {
     /// forgets its answer.
     ///
     /// # Errors
-    /// A [`ClientError`], transient or not; never because of the image itself.
+    /// A [`ClientError`], transient or not; only [`ClientError::is_of_this_image`] because of the image itself.
     pub async fn classify(&self, encoding: Encoding, data: Bytes) -> Result<Answer, ClientError> {
+        self.ask(encoding, data, false).await
+    }
+
+    /// Classifies one image by a call of its own, whose failure no other image can have caused.
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify).
+    pub async fn classify_alone(&self, encoding: Encoding, data: Bytes) -> Result<Answer, ClientError> {
+        self.ask(encoding, data, true).await
+    }
+
+    async fn ask(&self, encoding: Encoding, data: Bytes, alone: bool) -> Result<Answer, ClientError> {
         let shared = &self.shared;
         // The semaphore is never closed; were it, going on without a permit would only lose the bound.
         let _permit = shared.permits.acquire().await.ok();
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let request = ClassifyRequest::of(id, encoding, data);
-        match shared.over_stream(id, request.clone()).await {
-            // Some message, perhaps not ours, was larger than the server reads, and it ended the call of all.
-            Err(ClientError::Status { status, .. }) if status.code() == Code::OutOfRange => {
-                shared.alone(request).await
+        let before = shared.answered.load(Ordering::Relaxed);
+        let answer = match alone {
+            true => shared.alone(request).await,
+            false => match shared.over_stream(id, request.clone()).await {
+                // Some message, perhaps not ours, was larger than the server reads, and it ended the call of all.
+                Err(ClientError::Status { status, .. }) if status.code() == Code::OutOfRange => {
+                    shared.alone(request).await
+                }
+                answer => answer,
+            },
+        };
+        let others = shared.answered.load(Ordering::Relaxed) != before;
+        match answer {
+            Ok(answer) => {
+                shared.answered.fetch_add(1, Ordering::Relaxed);
+                Ok(answer)
             }
-            answer => answer,
+            // Silent towards all, or towards this one.
+            Err(ClientError::Overdue { url, after }) if !others => Err(ClientError::Stalled { url, after }),
+            // A server that answers others until it meets this image.
+            Err(ClientError::Broken { url }) if alone && others => Err(ClientError::Fatal { url }),
+            Err(error) => Err(error),
         }
     }
 }
@@ -222,20 +257,34 @@ impl Shared {
     }
 
     async fn over_stream(&self, id: u64, request: ClassifyRequest) -> Result<Answer, ClientError> {
-        self.stream().await?.ask(id, request).await
+        let (stream, after) = (self.stream().await?, self.options.deadline);
+        let answer = tokio::time::timeout(after, stream.ask(id, request)).await;
+        answer.unwrap_or_else(|_| Err(ClientError::Overdue { url: self.url.clone(), after }))
     }
 
     /// Classifies one image by a unary call, where a refusal can only mean this image.
     async fn alone(&self, request: ClassifyRequest) -> Result<Answer, ClientError> {
         let mut rpc = self.rpc.clone();
-        let after = self.options.stall_timeout;
+        let after = self.options.deadline;
         match tokio::time::timeout(after, rpc.classify(request)).await {
             Ok(Ok(response)) => read_answer(response.into_inner(), &self.url),
             Ok(Err(status)) if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) => {
                 Ok(Answer::Rejected { reason: status.message().to_owned() })
             }
+            Ok(Err(status)) if is_transport(&status) => {
+                // Whether the server was there when the call began is what tells these two apart.
+                match status.code() {
+                    Code::Unavailable => {
+                        Err(ClientError::Unreachable { url: self.url.clone(), reason: root_cause(&status) })
+                    }
+                    _ => Err(ClientError::Broken { url: self.url.clone() }),
+                }
+            }
+            Ok(Err(status)) if matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss) => {
+                Err(ClientError::Refused { url: self.url.clone(), status: Box::new(status) })
+            }
             Ok(Err(status)) => Err(self.status(status)),
-            Err(_) => Err(ClientError::Stalled { url: self.url.clone(), after }),
+            Err(_) => Err(ClientError::Overdue { url: self.url.clone(), after }),
         }
     }
 

@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
-use firesteel_proto::{Encoding, ImageId, ImageRecord, PredictionRecord, ProducerId, Timestamp as Time};
+use firesteel_proto::{Encoding, ImageId, ImageRecord, PredictionRecord, Timestamp as Time};
 use rdkafka::Timestamp;
 use rdkafka::message::{Headers, Message};
 
@@ -287,9 +287,9 @@ fn append(
         }),
         Builder::Text(builder) => match (part, record.id()) {
             (Part::Topic, _) => builder.append_value(message.topic()),
-            (Part::Producer, Some(ImageId { producer: ProducerId(producer), .. })) => {
+            (Part::Producer, Some(ImageId { producer, .. })) => {
                 // Writing into a builder cannot fail, and ends the value only with the next call.
-                let _ = write!(builder, "{producer:08x}");
+                let _ = write!(builder, "{producer}");
                 builder.append_value("");
             }
             _ => builder.append_option(record.text(part)),
