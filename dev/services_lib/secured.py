@@ -26,10 +26,15 @@ TOPICS = ("images", "images.dead-letter", "predictions", "predictions.dead-lette
 # What each user may do: (operation, kind of resource, name), line by line as k8s/components/kafka-auth/scripts/access.sh has it. The
 # topics are there already, so the rights to make them go unused. A name that ends in `-` is a beginning.
 RIGHTS: Dict[str, List[Tuple[str, str, str]]] = {
-    "producer": [("WRITE", "TOPIC", "images")],
+    "producer": [
+        ("WRITE", "TOPIC", "images"),
+        *((operation, "TOPIC", "images.producers") for operation in ("CREATE", "READ", "WRITE")),
+        ("READ", "GROUP", "firesteel-reader"),
+    ],
     "consume-images": [
         *(("CREATE", "TOPIC", topic) for topic in TOPICS),
         ("READ", "TOPIC", "images"),
+        ("DESCRIBE_CONFIGS", "TOPIC", "images"),
         ("WRITE", "TOPIC", "images.dead-letter"),
         ("WRITE", "TOPIC", "predictions"),
         ("READ", "GROUP", "firesteel-images"),
@@ -37,6 +42,7 @@ RIGHTS: Dict[str, List[Tuple[str, str, str]]] = {
     "consume-predictions": [
         *(("CREATE", "TOPIC", topic) for topic in TOPICS),
         ("READ", "TOPIC", "predictions"),
+        ("DESCRIBE_CONFIGS", "TOPIC", "predictions"),
         ("WRITE", "TOPIC", "predictions.dead-letter"),
         ("READ", "GROUP", "firesteel-predictions"),
     ],

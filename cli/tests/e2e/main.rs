@@ -5,6 +5,7 @@ mod demo;
 mod evaluate;
 mod failures;
 mod health;
+mod memory;
 mod roles;
 mod secured;
 mod seed;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The inference server on a free port; its URL.
-fn inference(world: &World) -> (Role, String) {
+pub(crate) fn inference(world: &World) -> (Role, String) {
     let mut command = world.firesteel(&["inference-server", "--listen", "127.0.0.1:0"]);
     command.env("FIRESTEEL_LOG_FORMAT", "json");
     let mut role = Role::start(command);
@@ -82,6 +82,58 @@ async fn a_killed_prediction_consumer_loses_and_doubles_nothing() {
     third.signal(15);
     assert_eq!(third.wait(Duration::from_secs(30)).code(), Some(0));
     assert_eq!(world.documents().await, 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_producer_goes_on_under_its_name() {
+    let Some(world) = World::new("sigkill-producer") else { return };
+    let (_server, url) = inference(&world);
+    let mut images = world.firesteel(&["consume-images"]);
+    images.env("FIRESTEEL_INFERENCE_URL", &url);
+    let _consumers = [Role::start(images), Role::start(world.firesteel(&["consume-predictions"]))];
+    let producer = || {
+        let arguments = [
+            "produce",
+            "--producer-id",
+            "0000000a,0000000b",
+            "--ledger",
+            "ledger",
+            "--images",
+            "150",
+            "--rate",
+            "60",
+        ];
+        world.firesteel(&arguments)
+    };
+    for least in [50, 120] {
+        let mut victim = Role::start(producer());
+        wait_until("a part is stored", SOON, async || world.documents().await > least).await;
+        victim.signal(9);
+        victim.wait(Duration::from_secs(10));
+    }
+    let output = crate::support::output(producer());
+    assert_eq!(output.status.code(), Some(0), "{}", crate::support::stderr(&output));
+    let said = crate::support::stdout(&output);
+    assert!(
+        said.contains("0000000a 150 images acknowledged, ") && said.contains(" in earlier runs"),
+        "{said}"
+    );
+    wait_until("everything is stored", SOON, async || world.documents().await >= 300).await;
+    let stored: BTreeSet<_> = ids(&world).await.into_iter().collect();
+    let acknowledged: BTreeSet<_> = ledger(&world.folder.path().join("ledger")).into_iter().collect();
+    assert_eq!(stored, acknowledged);
+    assert_eq!(stored.len(), 300, "no image has a second name");
+
+    let other = world.firesteel(&["produce", "--producer-id", "0000000a", "--ledger", "other"]);
+    let output = crate::support::output(other);
+    assert_ne!(output.status.code(), Some(0));
+    for part in ["0000000a", "claimed", "--producer-id", "--ledger"] {
+        assert!(
+            crate::support::stderr(&output).contains(part),
+            "{part} in {}",
+            crate::support::stderr(&output)
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

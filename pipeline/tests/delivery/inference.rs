@@ -1,7 +1,7 @@
 //! An inference server that answers by a rule and fails when it is told to.
 //!
 //! The rule: the class is the sum of the image's bytes modulo ten; an image whose sum is divisible by `reject` is
-//! rejected. While it is down, every call ends as UNAVAILABLE.
+//! rejected. While it is down, every call ends as UNAVAILABLE. There may be one image that it fails at.
 
 use firesteel_proto::Label;
 use firesteel_proto::inference::{
@@ -9,8 +9,8 @@ use firesteel_proto::inference::{
 };
 use futures::Stream;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -23,6 +23,17 @@ struct State {
     refused: AtomicU64,
     answered: AtomicU64,
     reject: u64,
+    fault: Mutex<Option<(Vec<u8>, Fault)>>,
+    faults: AtomicU64,
+}
+
+/// How the server fails at an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It never answers.
+    Silence,
+    /// It ends the call, with everything that is under way in it.
+    End,
 }
 
 pub(crate) struct FakeInference {
@@ -48,6 +59,21 @@ impl FakeInference {
     /// Ends every call as UNAVAILABLE, those that are under way at their next image.
     pub(crate) fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Fails at the image of these bytes from now on.
+    pub(crate) fn fail_at(&self, data: &[u8], fault: Fault) {
+        *self.state.fault.lock().unwrap() = Some((data.to_vec(), fault));
+    }
+
+    /// Fails at no image any more.
+    pub(crate) fn mend(&self) {
+        *self.state.fault.lock().unwrap() = None;
+    }
+
+    /// How often it has failed at that image.
+    pub(crate) fn faults(&self) -> u64 {
+        self.state.faults.load(Ordering::SeqCst)
     }
 
     /// Calls and images that were refused while it was down.
@@ -79,6 +105,13 @@ struct Service {
 }
 
 impl State {
+    fn fault(&self, data: &[u8]) -> Option<Fault> {
+        let fault = self.fault.lock().unwrap();
+        let (_, fault) = fault.as_ref().filter(|(bytes, _)| bytes == data)?;
+        self.faults.fetch_add(1, Ordering::SeqCst);
+        Some(*fault)
+    }
+
     fn answer(&self, request: &ClassifyRequest) -> Result<ClassifyResponse, Status> {
         if self.down.load(Ordering::SeqCst) {
             self.refused.fetch_add(1, Ordering::SeqCst);
@@ -101,7 +134,11 @@ impl Inference for Service {
         &self,
         request: Request<ClassifyRequest>,
     ) -> Result<Response<ClassifyResponse>, Status> {
-        self.state.answer(request.get_ref()).map(Response::new)
+        match self.state.fault(&request.get_ref().data) {
+            Some(Fault::Silence) => std::future::pending().await,
+            Some(Fault::End) => Err(Status::internal("told to fail")),
+            None => self.state.answer(request.get_ref()).map(Response::new),
+        }
     }
 
     type ClassifyStreamStream = Pin<Box<dyn Stream<Item = Result<ClassifyResponse, Status>> + Send>>;
@@ -115,7 +152,17 @@ impl Inference for Service {
             return Err(Status::unavailable("told to be down"));
         }
         let state = Arc::clone(&self.state);
-        let answers = request.into_inner().map(move |request| state.answer(&request?));
+        let answers = request.into_inner().filter_map(move |request| {
+            let request = match request {
+                Ok(request) => request,
+                Err(status) => return Some(Err(status)),
+            };
+            match state.fault(&request.data) {
+                Some(Fault::Silence) => None,
+                Some(Fault::End) => Some(Err(Status::internal("told to fail"))),
+                None => Some(state.answer(&request)),
+            }
+        });
         Ok(Response::new(Box::pin(answers)))
     }
 }

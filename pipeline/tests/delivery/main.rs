@@ -5,11 +5,13 @@
 //! or the list of records that the test itself published.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
+mod attempts;
 mod faults;
 mod health;
 mod images;
 mod inference;
 mod letters;
+mod loss;
 mod outage;
 mod predictions;
 mod producing;

@@ -9,6 +9,7 @@ use firesteel_pipeline::kafka::{
 };
 use firesteel_pipeline::sink::{MongoConfig, MongoSink, Sink, conformance};
 use firesteel_pipeline::{Error, kafka};
+use firesteel_proto::{Label, PredictionRecord, ProducerId, Timestamp};
 use firesteel_testkit::{SOON, wait_until};
 use futures::TryStreamExt;
 use rdkafka::Message;
@@ -108,6 +109,46 @@ async fn the_mongodb_sink_conforms_clustered_or_not() {
     }
 }
 
+/// Two predictions of an image may come in any order: from two partitions, from a consumer that was stopped for a while and from
+/// its successor.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_older_prediction_replaces_no_newer_one() {
+    let Some(world) = World::new("late") else { return };
+    let at = |inferred_at: i64, predicted| PredictionRecord {
+        predicted,
+        inferred_at: Timestamp(inferred_at),
+        ..some_predictions(1, 1).remove(0)
+    };
+    let (newer, older) = (at(2_000, Label::Cat), at(1_000, Label::Dog));
+    let consumer = Running::predictions(world.prediction_consumer());
+    world.publish_predictions(std::slice::from_ref(&newer)).await;
+    wait_until("the newer one is stored", SOON, async || consumer.stats.snapshot().succeeded == 1).await;
+    world.publish_predictions(&[older.clone(), newer.clone()]).await;
+    wait_until("the others are done", SOON, async || consumer.stats.snapshot().committed == 3).await;
+    let stats = consumer.stats.snapshot();
+    assert_eq!((stats.succeeded, stats.superseded, stats.dead_lettered), (2, 1, 0));
+    consumer.stop().await;
+    assert_eq!(world.documents().await, [newer]);
+
+    // Writers at once, in any order, of images that are not there yet.
+    let sink = MongoSink::new(&world.mongo, "test").await.expect("a sink");
+    let batch = |age: i64| -> Vec<PredictionRecord> {
+        let aged = |record: PredictionRecord| PredictionRecord { inferred_at: Timestamp(age), ..record };
+        some_predictions(9, 100).into_iter().map(aged).collect()
+    };
+    let writers = [3, 1, 4, 2].map(|age| {
+        let (sink, batch) = (sink.clone(), batch(age));
+        tokio::spawn(async move { sink.write(&batch).await })
+    });
+    for written in futures::future::try_join_all(writers).await.expect("no panic") {
+        assert_eq!(written.expect("written").refused, []);
+    }
+    let of_nine = |record: &PredictionRecord| record.id.producer == ProducerId(9);
+    let stored: Vec<_> = world.documents().await.into_iter().filter(of_nine).collect();
+    assert_eq!(stored.len(), 100);
+    assert!(stored.iter().all(|record| record.inferred_at == Timestamp(4)), "the newest stays");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_the_same_new_images_do_not_lose_them() {
     let Some(world) = World::new("race") else { return };
@@ -177,8 +218,8 @@ async fn a_batch_too_large_for_one_command_is_written_by_several() {
     }
     // One that no command can hold, in the middle.
     batch[20].model = "m".repeat(16 * 1024 * 1024);
-    let refused = sink.write(&batch).await.expect("written");
-    assert_eq!(refused.refused.iter().map(|refusal| refusal.index).collect::<Vec<_>>(), [20]);
+    let written = sink.write(&batch).await.expect("written");
+    assert_eq!(written.refused.iter().map(|refusal| refusal.index).collect::<Vec<_>>(), [20]);
     batch.remove(20);
     assert_eq!(world.document_ids().await, ids(&batch));
 }

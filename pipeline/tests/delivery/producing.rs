@@ -8,6 +8,7 @@ use firesteel_proto::{ImageId, ImageRecord, ProducerId};
 use firesteel_testkit::{SOON, wait_until};
 use rdkafka::Message;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -101,4 +102,74 @@ async fn a_broker_that_is_not_there_is_named_within_ten_seconds() {
     for part in ["127.0.0.1:1", "kafka.bootstrap", "produce"] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+/// A lasting producer of 300 images.
+fn lasting(world: &World, ledger: &Path) -> producer::Config {
+    let id = "00112233445566778899aabbccddeeff".parse().expect("an id");
+    producer::Config { producers: 1, ids: vec![id], images: 300, resume: true, ..world.producer(ledger) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_is_started_again_goes_on_where_it_was() {
+    let Some(world) = World::new("resume") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = folder.path().join("ledger");
+    let (stats, shutdown) = (Arc::new(producer::Stats::default()), CancellationToken::new());
+    let slow = producer::Config { rate: 200.0, ..lasting(&world, &ledger) };
+    let running = tokio::spawn(producer::run(slow, Arc::clone(&stats), shutdown.clone()));
+    wait_until("some images are out", SOON, async || stats.acknowledged.load(Ordering::Relaxed) >= 20).await;
+    shutdown.cancel();
+    let first = running.await.expect("no panic").expect("no error").acknowledged();
+    assert!((20..300).contains(&first), "{first}");
+    // As if it had been killed before it took note of the last acknowledgements.
+    let text = std::fs::read_to_string(&ledger).expect("a ledger");
+    let kept: Vec<&str> = text.lines().take(16).collect();
+    std::fs::write(&ledger, format!("{}\n0011", kept.join("\n"))).expect("written");
+
+    let stats = Arc::new(producer::Stats::default());
+    let run = producer::run(lasting(&world, &ledger), Arc::clone(&stats), CancellationToken::new());
+    let share = run.await.expect("produced").producers[0];
+    // One line is that of the claim.
+    assert_eq!((share.acknowledged, share.resumed), (300, 15));
+    assert_eq!((stats.acknowledged.load(Ordering::Relaxed), stats.sent.load(Ordering::Relaxed)), (300, 285));
+    let images: Vec<ImageRecord> = topic::read(&world.kafka, &world.images)
+        .await
+        .iter()
+        .map(|message| ImageRecord::decode(message.payload().expect("a value")).expect("an image"))
+        .collect();
+    assert_eq!(images.len() as u64, first + 285, "those that nobody took note of came twice");
+    let different: BTreeMap<ImageId, _> = images.iter().map(|image| (image.id, image.data.clone())).collect();
+    assert!(images.iter().all(|image| different[&image.id] == image.data), "under the same names");
+    assert_eq!(different.into_keys().collect::<BTreeSet<_>>(), read_ledger(&ledger));
+
+    // There is nothing left to do, and a larger number goes on.
+    let again = producer::run(lasting(&world, &ledger), Arc::default(), CancellationToken::new());
+    assert_eq!(again.await.expect("nothing to do").producers[0].resumed, 300);
+    let more = producer::Config { images: 310, ..lasting(&world, &ledger) };
+    let more = producer::run(more, Arc::default(), CancellationToken::new()).await.expect("produced");
+    assert_eq!((more.producers[0].acknowledged, more.producers[0].resumed), (310, 300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_belongs_to_one_ledger() {
+    let Some(world) = World::new("claimed") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledgers: Vec<_> = (0..4).map(|n| folder.path().join(format!("ledger-{n}"))).collect();
+    // All at once: one of them is first.
+    let runs = ledgers
+        .iter()
+        .map(|ledger| producer::run(lasting(&world, ledger), Arc::default(), CancellationToken::new()));
+    let (won, lost): (Vec<_>, Vec<_>) =
+        futures::future::join_all(runs).await.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (1, 3), "{lost:?}");
+    for error in lost {
+        let error = error.expect_err("claimed");
+        assert!(matches!(error, Error::ProducerClaimed { .. }), "{error}");
+        for part in ["00112233445566778899aabbccddeeff", "producer.ids", "producer.ledger"] {
+            assert!(error.to_string().contains(part), "{part} in {error}");
+        }
+    }
+    let images = topic::read(&world.kafka, &world.images).await;
+    assert_eq!(images.len(), 300, "the others have sent nothing");
 }

@@ -4,7 +4,7 @@ use firesteel_pipeline::consumer::{Stats, images, predictions};
 use firesteel_pipeline::kafka::{KafkaConfig, Message, Publisher, dead_letter_topic};
 use firesteel_pipeline::producer::{self, producers_topic};
 use firesteel_pipeline::sink::MongoConfig;
-use firesteel_pipeline::{Result, RetryPolicy};
+use firesteel_pipeline::{Error, Result, RetryPolicy};
 use firesteel_proto::{ImageId, Label, PredictionRecord, Sequence, Timestamp};
 use firesteel_testkit::{SOON, Services, TempDatabase, TempTopics, samples, unique};
 use std::collections::BTreeSet;
@@ -183,8 +183,9 @@ fn read_document(document: &bson::Document) -> PredictionRecord {
 /// The ids of a ledger, one each.
 pub(crate) fn read_ledger(path: &Path) -> BTreeSet<ImageId> {
     let text = std::fs::read_to_string(path).expect("a ledger");
-    let ids: BTreeSet<ImageId> = text.lines().map(|line| line.parse().expect("an id")).collect();
-    assert_eq!(ids.len(), text.lines().count(), "an id is acknowledged once");
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("claim ")).collect();
+    let ids: BTreeSet<ImageId> = lines.iter().map(|line| line.parse().expect("an id")).collect();
+    assert_eq!(ids.len(), lines.len(), "an id is acknowledged once");
     ids
 }
 
@@ -211,6 +212,12 @@ impl Running {
 
     pub(crate) fn predictions(config: predictions::Config) -> Self {
         Self::start(|stats, shutdown| predictions::run(config, stats, shutdown))
+    }
+
+    /// Waits until it ends by itself, with an error.
+    pub(crate) async fn failed(self) -> Error {
+        let ended = tokio::time::timeout(SOON, self.task).await.expect("ends in time").expect("no panic");
+        ended.expect_err("an error")
     }
 
     /// Ends it as Ctrl-C would.
