@@ -213,7 +213,7 @@ class Contents(unittest.TestCase):
                 # There as here, the beginning of a name ends in `-`.
                 for _, what in found:
                     self.assertEqual(what.endswith("-"), "--resource-pattern-type prefixed" in line, line)
-            self.assertEqual(granted, set(rights), user)
+            self.assertEqual(granted, {(operation.replace("_", ""), kind, name) for operation, kind, name in rights}, user)
 
     def test_what_watches_reaches_no_sql(self):
         for name, objects in everything():

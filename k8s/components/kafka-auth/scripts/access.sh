@@ -33,18 +33,22 @@ own='--topic images --topic images.dead-letter --topic predictions --topic predi
 # Ids that last are claimed.
 user producer
 may producer --operation Write --topic images
-may producer --operation Create --operation Read --operation Write --topic images.producers
+may producer --operation Create --topic images.producers
+may producer --operation Read --topic images.producers
+may producer --operation Write --topic images.producers
 may producer --operation Read --group firesteel-reader
 
 user consume-images
 may consume-images --operation Create $own
-may consume-images --operation Read --operation DescribeConfigs --topic images
+may consume-images --operation Read --topic images
+may consume-images --operation DescribeConfigs --topic images
 may consume-images --operation Write --topic predictions --topic images.dead-letter
 may consume-images --operation Read --group firesteel-images
 
 user consume-predictions
 may consume-predictions --operation Create $own
-may consume-predictions --operation Read --operation DescribeConfigs --topic predictions
+may consume-predictions --operation Read --topic predictions
+may consume-predictions --operation DescribeConfigs --topic predictions
 may consume-predictions --operation Write --topic predictions.dead-letter
 may consume-predictions --operation Read --group firesteel-predictions
 
