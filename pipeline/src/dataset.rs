@@ -13,6 +13,7 @@ use bytes::Bytes;
 use firesteel_proto::Label;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
+use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
 /// The shipped file.
@@ -41,8 +42,14 @@ pub struct Dataset {
 /// sends `images`: producer *k* sends rows *k·images* to *(k+1)·images − 1*, wrapping at the end.
 #[must_use]
 pub fn row(producer: u64, images: u64, sequence: u64, rows: usize) -> usize {
-    let rows = rows.max(1) as u128;
-    let row = (u128::from(producer) * u128::from(images) + u128::from(sequence)) % rows;
+    let first = u128::from(producer) * u128::from(images) % rows.max(1) as u128;
+    row_after(usize::try_from(first).unwrap_or(0), sequence, rows)
+}
+
+/// The row of a data set of `rows` that a producer whose first image is that of row `first` sends as its image `sequence`.
+#[must_use]
+pub fn row_after(first: usize, sequence: u64, rows: usize) -> usize {
+    let row = (first as u128 + u128::from(sequence)) % rows.max(1) as u128;
     usize::try_from(row).unwrap_or(0)
 }
 
@@ -81,6 +88,19 @@ impl Dataset {
             });
         }
         Ok(Self { images })
+    }
+
+    /// What tells this data set from others: a digest of its images and their classes, in their order.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        for image in &self.images {
+            digest.update([image.label as u8]);
+            digest.update((image.jpeg.len() as u64).to_le_bytes());
+            digest.update(&image.jpeg);
+        }
+        let hexadecimal = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        format!("sha256:{hexadecimal}")
     }
 
     /// Every image, in the order of the file.

@@ -134,11 +134,13 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
                 Some(Next::Record(record)) => {
                     tasks.spawn(Arc::clone(&worker).handle(record));
                 }
-                Some(Next::Loss(loss)) => {
-                    if let Err(error) = worker.delivery.lose(&source, loss).await {
+                Some(Next::Loss(loss)) => tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break Ok(()),
+                    told = worker.delivery.lose(&source, loss) => if let Err(error) = told {
                         break Err(error);
-                    }
-                }
+                    },
+                },
                 // Its thread ended; closing says why.
                 None => break Ok(()),
             },
@@ -211,27 +213,39 @@ impl Worker {
     async fn try_to_ask(&self, image: &ImageRecord, tries: &Tries) -> Result<Result<Answer, Reason>> {
         let mut backoff = self.config.retry.backoff();
         loop {
-            let alone = tries.all.fetch_add(1, Ordering::Relaxed) >= TOGETHER;
             let data = image.data.clone();
-            let answer = match alone {
-                true => self.client.classify_alone(image.encoding, data).await,
-                false => self.client.classify(image.encoding, data).await,
+            let answer = match tries.in_company.load(Ordering::Relaxed) {
+                TOGETHER.. => self.client.classify_alone(image.encoding, data).await,
+                _ => self.client.classify(image.encoding, data).await,
             };
             let error = match answer {
                 Ok(answer) => return Ok(Ok(answer)),
-                Err(error @ ClientError::Protocol { .. }) => {
-                    return Ok(Err(Reason::new("unreadable-answer", error.to_string())));
-                }
-                Err(error) if !error.is_of_this_image() => return Err(error.into()),
                 Err(error) => error,
             };
-            self.delivery.stats.retries.inc();
-            let attempts = tries.own.fetch_add(1, Ordering::Relaxed) + 1;
-            if attempts >= self.config.max_attempts {
-                let message = format!("given up after {attempts} attempts, the last one: {}", chain(&error));
-                let reason = Reason { attempts: Some(attempts), ..Reason::new("gave-up", message) };
-                return Ok(Err(reason));
+            match &error {
+                ClientError::Protocol { .. } => {
+                    return Ok(Err(Reason::new("unreadable-answer", error.to_string())));
+                }
+                ClientError::Image { .. } => {
+                    let attempts = tries.alone.fetch_add(1, Ordering::Relaxed) + 1;
+                    if attempts >= self.config.max_attempts {
+                        let message =
+                            format!("given up after {attempts} attempts, the last one: {}", chain(&error));
+                        let reason = Reason { attempts: Some(attempts), ..Reason::new("gave-up", message) };
+                        return Ok(Err(reason));
+                    }
+                }
+                error => {
+                    // Any of those that were under way may be why.
+                    if error.may_be_an_image() {
+                        tries.in_company.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if !matches!(error, ClientError::Overdue { .. }) {
+                        return Err(error.clone().into());
+                    }
+                }
             }
+            self.delivery.stats.retries.inc();
             tokio::time::sleep(backoff.next_delay()).await;
         }
     }
@@ -264,13 +278,13 @@ impl Worker {
     }
 }
 
-/// How often an image was tried.
+/// How often an image was tried in vain.
 #[derive(Debug, Default)]
 struct Tries {
-    /// At all.
-    all: AtomicU32,
-    /// And failed by itself.
-    own: AtomicU32,
+    /// Together with others, any of which may have been why.
+    in_company: AtomicU32,
+    /// Alone, while the server answered for another image.
+    alone: AtomicU32,
 }
 
 /// Reads an image to classify, or the reason for a dead letter: the bytes alone decide.

@@ -11,9 +11,9 @@ use super::dead_letter::Reason;
 use super::retry::{OutageLog, Retry};
 use super::source::{Load, Next, Record, Source};
 use super::start::{self, Consumer, Delivery, MAX_IN_FLIGHT_BYTES, OnDataLoss, first_contact};
-use crate::error::{ErrorKind, Result, chain};
+use crate::error::Result;
 use crate::kafka::{KafkaConfig, TopicSpec};
-use crate::sink::{MongoConfig, MongoSink, Refused, Sink, Written};
+use crate::sink::{MongoConfig, MongoSink, Sink, Written};
 use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::PredictionRecord;
 use std::sync::Arc;
@@ -199,7 +199,6 @@ impl Writer<'_> {
         (batch, None)
     }
 
-    /// Writes a batch. One that the store refuses as a whole is written in halves, until what it refuses is a single record.
     async fn store(&self, batch: Vec<Record>) -> Result<()> {
         let (mut records, mut predictions, mut dead) = (Vec::new(), Vec::new(), Vec::new());
         for record in batch {
@@ -211,24 +210,10 @@ impl Writer<'_> {
                 Err(error) => dead.push((record, Reason::from(error))),
             }
         }
-        let mut open = Vec::from_iter((!predictions.is_empty()).then_some(0..predictions.len()));
-        while let Some(range) = open.pop() {
-            let (part, records) = (&predictions[range.clone()], &mut records[range.clone()]);
-            let written = match self.delivery.retry(&self.mongo).run(|| self.sink.write(part)).await {
-                Ok(Some(written)) => written,
-                Ok(None) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Permanent && part.len() > 1 => {
-                    let middle = range.start + part.len() / 2;
-                    open.extend([middle..range.end, range.start..middle]);
-                    continue;
-                }
-                Err(error) if error.kind() == ErrorKind::Permanent => {
-                    let refused = vec![Refused { index: 0, message: chain(&error) }];
-                    Written { refused, ..Written::default() }
-                }
-                Err(error) => return Err(error),
-            };
-            dead.extend(self.complete(part, records, written));
+        if !predictions.is_empty() {
+            let written = self.delivery.retry(&self.mongo).run(|| self.sink.write(&predictions)).await?;
+            let Some(written) = written else { return Ok(()) };
+            dead.extend(self.complete(&predictions, &mut records, written));
         }
         let letters =
             dead.into_iter().map(async |(record, reason)| self.delivery.dead_letter(record, &reason).await);

@@ -163,6 +163,14 @@ fn watch_retention(
     learn: impl Fn(Option<Duration>) + Send + 'static,
 ) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
+        let letters = dead_letter_topic(&topic);
+        if let Ok(Some(retention)) = retention(&kafka, role, &letters).await {
+            tracing::warn!(
+                topic = letters,
+                ?retention,
+                "dead letters are removed after a while: set retention.ms of their topic to -1"
+            );
+        }
         loop {
             match retention(&kafka, role, &topic).await {
                 Ok(retention) => learn(retention),

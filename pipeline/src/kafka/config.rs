@@ -38,7 +38,12 @@ fn client_with(config: &KafkaConfig, role: &str, defaults: &[(&str, &str)]) -> R
 /// A producer that acknowledges a record only when every in-sync replica has it, at most once and in order.
 pub(crate) fn producer(config: &KafkaConfig, role: &str, delivery_timeout: Duration) -> Result<ClientConfig> {
     // The topic's own limit decides; this one only has to be no smaller.
-    let mut client = client_with(config, role, &[("message.max.bytes", "67108864")])?;
+    let defaults = [
+        ("message.max.bytes", "67108864"),
+        // Records that wait for their acknowledgement, in KiB: who sends more waits, too.
+        ("queue.buffering.max.kbytes", "65536"),
+    ];
+    let mut client = client_with(config, role, &defaults)?;
     client
         .set("acks", "all")
         .set("enable.idempotence", "true")

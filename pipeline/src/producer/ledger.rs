@@ -4,13 +4,15 @@
 //! lines, and every id in the file was acknowledged. About once a second, and at the end, the file is brought to the disk; what a
 //! machine loses that goes down is acknowledged again, under the same ids.
 //!
-//! A producer that has its id to itself (`claim`) keeps the proof in a line of its own, `claim PRODUCER TOKEN`.
+//! A producer that has its id to itself (`claim`) keeps the proof in a line of its own, `claim PRODUCER TOKEN ROW DATASET`, with the
+//! images that it sends: from this row of the data set on, which is told by its digest. An image that is sent again is the same one,
+//! whatever else the second run is told. A ledger is for one machine; a copy of it would speak for the same producer.
 
 use super::claim::Token;
 use crate::error::{Error, Result};
 use firesteel_proto::{ImageId, ProducerId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -24,14 +26,46 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Ledger {
     path: PathBuf,
     file: File,
-    synced: Mutex<Instant>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    synced: Instant,
+    /// Whether the last line may be half a line.
+    broken: bool,
 }
 
 /// What a ledger says of one producer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) claim: Option<Token>,
+    pub(super) claim: Option<Claim>,
     pub(super) acknowledged: Sequences,
+}
+
+/// A producer's id, and the images that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) token: Token,
+    /// The row of the data set that is its first image.
+    pub(super) row: usize,
+    /// The digest of the data set.
+    pub(super) dataset: String,
+}
+
+impl Claim {
+    fn read(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(' ');
+        let mut next = || parts.next().ok_or("a claim is a producer, a token, a row and a data set");
+        let (token, row, dataset) = (next()?.parse()?, next()?.parse(), next()?.to_owned());
+        Ok(Self { token, row: row.map_err(|error| format!("no row: {error}"))?, dataset })
+    }
+}
+
+impl Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.token, self.row, self.dataset)
+    }
 }
 
 /// A set of sequences, of which nearly all are the first ones.
@@ -67,7 +101,8 @@ impl Ledger {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let failed = |source| Error::Ledger { path: path.to_owned(), source };
         let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), file, synced: Mutex::new(Instant::now()) })
+        let state = State { synced: Instant::now(), broken: false };
+        Ok(Self { path: path.to_owned(), file, state: Mutex::new(state) })
     }
 
     /// Opens `path` for one process alone, reads what it says, and cuts off the line that a machine did not finish writing.
@@ -103,21 +138,12 @@ impl Ledger {
 
     /// Adds an id. The file is in append mode, so writers do not disturb each other.
     pub(super) fn append(&self, id: ImageId) -> Result<()> {
-        self.write(id)?;
-        let is_due = {
-            let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_due = synced.elapsed() >= SYNC_EVERY;
-            if is_due {
-                *synced = Instant::now();
-            }
-            is_due
-        };
-        if is_due { self.sync() } else { Ok(()) }
+        if self.write(id)? { self.sync() } else { Ok(()) }
     }
 
     /// Adds the proof that the id of a producer is this ledger's, for good.
-    pub(super) fn claim(&self, producer: ProducerId, token: &Token) -> Result<()> {
-        self.write(format_args!("{CLAIM} {producer} {token}"))?;
+    pub(super) fn claim(&self, producer: ProducerId, claim: &Claim) -> Result<()> {
+        self.write(format_args!("{CLAIM} {producer} {claim}"))?;
         self.sync()
     }
 
@@ -126,8 +152,23 @@ impl Ledger {
         self.file.sync_data().map_err(|source| self.failed(source))
     }
 
-    fn write(&self, line: impl Display) -> Result<()> {
-        (&self.file).write_all(format!("{line}\n").as_bytes()).map_err(|source| self.failed(source))
+    /// Writes a line, and says whether it is time to bring the file to the disk. After a line that could not be written as a whole,
+    /// such as on a disk that is full, no other is written behind it.
+    fn write(&self, line: impl Display) -> Result<bool> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.broken {
+            let source = std::io::Error::other("an earlier line could not be written");
+            return Err(self.failed(source));
+        }
+        (&self.file).write_all(format!("{line}\n").as_bytes()).map_err(|source| {
+            state.broken = true;
+            self.failed(source)
+        })?;
+        let is_due = state.synced.elapsed() >= SYNC_EVERY;
+        if is_due {
+            state.synced = Instant::now();
+        }
+        Ok(is_due)
     }
 
     fn failed(&self, source: std::io::Error) -> Error {
@@ -139,9 +180,9 @@ impl Ledger {
 fn read(line: &str, entries: &mut BTreeMap<ProducerId, Entry>) -> Result<(), String> {
     match line.strip_prefix(CLAIM) {
         Some(claim) => {
-            let (producer, token) = claim.trim_start().split_once(' ').ok_or("a claim without a token")?;
+            let (producer, claim) = claim.trim_start().split_once(' ').ok_or("a claim without a token")?;
             let producer = producer.parse().map_err(|error: firesteel_proto::Error| error.to_string())?;
-            entries.entry(producer).or_default().claim = Some(token.parse()?);
+            entries.entry(producer).or_default().claim = Some(Claim::read(claim)?);
         }
         None => {
             let id: ImageId = line.parse().map_err(|error: firesteel_proto::Error| error.to_string())?;
@@ -177,10 +218,11 @@ mod tests {
     fn a_producer_goes_on_from_what_the_ledger_says() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger");
-        let (a, token) = (ProducerId(10), Token::random());
+        let a = ProducerId(10);
+        let claim = Claim { token: Token::random(), row: 7, dataset: "sha256:ab".to_owned() };
         let (ledger, nothing) = Ledger::resume(&path).unwrap();
         assert_eq!(nothing, BTreeMap::new());
-        ledger.claim(a, &token).unwrap();
+        ledger.claim(a, &claim).unwrap();
         for id in ids() {
             ledger.append(id).unwrap();
         }
@@ -195,7 +237,7 @@ mod tests {
         ledger.append("0000000a:2".parse().unwrap()).unwrap();
         drop(ledger);
         let of_a = &entries[&a];
-        assert_eq!(of_a.claim, Some(token.clone()));
+        assert_eq!(of_a.claim, Some(claim));
         assert_eq!([0, 1, 2, 3, 4].map(|n| of_a.acknowledged.contains(n)), [true, true, false, true, false]);
         assert_eq!([0, 2, 3, 9].map(|n| of_a.acknowledged.count_below(n)), [0, 2, 2, 3]);
         let (_, entries) = Ledger::resume(&path).unwrap();
@@ -207,7 +249,7 @@ mod tests {
     fn a_file_that_is_no_ledger_is_named_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger");
-        for wrong in ["hello", "claim 0000000a", "claim 0000000a x", "0000000a:01"] {
+        for wrong in ["hello", "claim 0000000a", "claim 0000000a x 0 d", "0000000a:01"] {
             std::fs::write(&path, format!("0000000a:0\n{wrong}\n")).unwrap();
             let error = crate::error::chain(&Ledger::resume(&path).unwrap_err());
             assert!(error.contains("line 2"), "{wrong}: {error}");

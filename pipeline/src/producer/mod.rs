@@ -22,7 +22,7 @@ use firesteel_common::ConfigField;
 use firesteel_proto::{Encoding, ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use ledger::{Ledger, Sequences};
+use ledger::{Claim, Ledger, Sequences};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -181,19 +181,29 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         other => other?,
     }
     let publisher = Publisher::new(&config.kafka, ROLE, config.delivery_timeout)?;
+    let rows = dataset.images().len();
+    let mut first: Vec<usize> =
+        (0..ids.len() as u64).map(|index| dataset::row(index, config.images, 0, rows)).collect();
     if let (Some(ledger), true) = (&ledger, config.resume) {
+        let digest = dataset.digest();
         let mut wanted = BTreeMap::new();
-        for id in &ids {
-            let token = match known.get(id).and_then(|entry| entry.claim.clone()) {
-                Some(token) => token,
+        for (id, row) in ids.iter().zip(&mut first) {
+            let claim = match known.get(id).and_then(|entry| entry.claim.clone()) {
+                Some(claim) if claim.dataset != digest => {
+                    let reason =
+                        format!("producer {id} has sent images of another data set ({})", claim.dataset);
+                    return Err(Error::Setting { field: ConfigField::ProducerDataset, reason });
+                }
+                Some(claim) => claim,
                 None => {
-                    let token = claim::Token::random();
+                    let claim = Claim { token: claim::Token::random(), row: *row, dataset: digest.clone() };
                     // First here: a claim in Kafka without its ledger would be nobody's.
-                    ledger.claim(*id, &token)?;
-                    token
+                    ledger.claim(*id, &claim)?;
+                    claim
                 }
             };
-            wanted.insert(*id, token);
+            *row = claim.row;
+            wanted.insert(*id, claim.token);
         }
         claim::claim(&config.kafka, ROLE, &config.topic, config.replication, &publisher, &wanted).await?;
     }
@@ -205,8 +215,9 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     let mut tasks = JoinSet::new();
     for (index, id) in ids.iter().enumerate() {
         let run = Arc::clone(&run);
-        let (id, known) = (*id, known.remove(id).unwrap_or_default().acknowledged);
-        tasks.spawn(async move { (index, run.produce(index as u64, id, known).await) });
+        let known = known.remove(id).unwrap_or_default().acknowledged;
+        let (id, row) = (*id, first[index]);
+        tasks.spawn(async move { (index, run.produce(row, id, known).await) });
     }
     let mut shares: Vec<Share> =
         ids.iter().map(|id| Share { producer: *id, acknowledged: 0, resumed: 0, bytes: 0 }).collect();
@@ -260,7 +271,8 @@ struct Run {
 
 impl Run {
     /// Runs one producer, from the first image that is not `known` to be acknowledged to the last acknowledgement.
-    async fn produce(&self, index: u64, id: ProducerId, known: Sequences) -> Result<Share> {
+    /// Its first image is that of `row`.
+    async fn produce(&self, row: usize, id: ProducerId, known: Sequences) -> Result<Share> {
         let resumed = known.count_below(self.config.images);
         self.stats.acknowledged.fetch_add(resumed, Ordering::Relaxed);
         let mut share = Share { producer: id, acknowledged: resumed, resumed, bytes: 0 };
@@ -283,7 +295,7 @@ impl Run {
                     let sent = tokio::select! {
                         biased;
                         () = self.stop.cancelled() => break,
-                        sent = self.send(index, id) => sent?,
+                        sent = self.send(row, id) => sent?,
                     };
                     waiting.push(sent);
                     next += 1;
@@ -318,11 +330,11 @@ impl Run {
     /// Hands an image to the client, in the order of the calls; the future is done with the acknowledgement.
     async fn send(
         &self,
-        producer: u64,
+        first: usize,
         id: ImageId,
     ) -> Result<impl Future<Output = Result<(ImageId, usize)>> + Send + use<>> {
         let images = self.dataset.images();
-        let image = &images[dataset::row(producer, self.config.images, id.sequence.0, images.len())];
+        let image = &images[dataset::row_after(first, id.sequence.0, images.len())];
         let record = ImageRecord {
             id,
             produced_at: Timestamp::now(),

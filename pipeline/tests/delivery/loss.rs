@@ -1,9 +1,11 @@
 //! Records that are removed before a group has read them: told, counted, described, and never passed over unsaid.
 
+use crate::rebalance::{gated, start};
 use crate::topic::{self, header};
 use crate::world::{Running, World, ids, some_predictions};
 use firesteel_pipeline::consumer::{OnDataLoss, predictions};
 use firesteel_pipeline::kafka::{TopicSpec, commit_offsets, dead_letter_topic, ensure_topics, retention};
+use firesteel_pipeline::sink::MemorySink;
 use firesteel_pipeline::{Error, ErrorKind, chain};
 use firesteel_proto::PredictionRecord;
 use firesteel_testkit::{SOON, wait_until};
@@ -11,6 +13,8 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// One partition, so that offsets are known.
 fn config(world: &World) -> predictions::Config {
@@ -66,7 +70,7 @@ async fn records_that_retention_removed_stop_the_consumer_until_it_is_allowed_to
     // It says so, and says it again when it is started again.
     for _ in 0..2 {
         let consumer = Running::predictions(config(&world));
-        let stats = std::sync::Arc::clone(&consumer.stats);
+        let stats = Arc::clone(&consumer.stats);
         let error = consumer.failed().await;
         assert!(matches!(error, Error::DataLoss { partition: 0, from: 100, to: 250, .. }), "{error}");
         assert_eq!(error.kind(), ErrorKind::Caller);
@@ -104,20 +108,59 @@ async fn records_that_retention_removed_stop_the_consumer_until_it_is_allowed_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_are_removed_under_a_consumer_that_waits_are_lost_and_told() {
+async fn a_group_that_has_read_nothing_begins_where_the_log_begins() {
+    let Some(world) = World::new("begin") else { return };
+    let spec = TopicSpec::new(&world.predictions).with_partitions(1);
+    ensure_topics(&world.kafka, "test", &[spec]).await.expect("a topic");
+    let mut all = Vec::new();
+    publish(&world, 20, &mut all).await;
+    remove_before(&world, 5).await;
+    let consumer = Running::predictions(config(&world));
+    stored(&world, &consumer, 15).await;
+    assert_eq!(consumer.stats.snapshot().lost, 0);
+    consumer.stop().await;
+    assert_eq!(world.document_ids().await, ids(&all[5..]));
+}
+
+/// A store that stands still, so that the consumer is full and has paused its partition, while its records are removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_removed_under_a_consumer_that_stands_still_are_told_and_reading_goes_on() {
     let Some(world) = World::new("lost-live") else { return };
     let spec = TopicSpec::new(&world.predictions).with_partitions(1);
     ensure_topics(&world.kafka, "test", &[spec]).await.expect("a topic");
     let mut all = Vec::new();
     publish(&world, 20, &mut all).await;
-    // A group that has read nothing begins where the log begins, and loses nothing by it.
-    remove_before(&world, 5).await;
-    let consumer =
-        Running::predictions(predictions::Config { on_data_loss: OnDataLoss::Continue, ..config(&world) });
-    stored(&world, &consumer, 15).await;
-    assert_eq!(consumer.stats.snapshot().lost, 0);
+    let config = predictions::Config {
+        on_data_loss: OnDataLoss::Continue,
+        max_in_flight: 30,
+        max_batch: 10,
+        ..config(&world)
+    };
+    let store = Arc::new(MemorySink::default());
+    let (gate, sink) = gated(&store, true);
+    let consumer = start(config, sink);
+    wait_until("the first ones are stored", SOON, async || consumer.stats.snapshot().committed == 20).await;
+    gate.send_replace(false);
+    publish(&world, 400, &mut all).await;
+    wait_until("it is full", SOON, async || consumer.stats.snapshot().in_flight >= 30).await;
+    // Long enough for the partition to be paused and what was fetched thrown away: the client says so by its statistics.
+    wait_until("nothing comes any more", SOON, async || {
+        let before = consumer.stats.snapshot().consumed;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        consumer.stats.snapshot().consumed == before
+    })
+    .await;
+    let consumed = consumer.stats.snapshot().consumed;
+    remove_before(&world, 300).await;
+    gate.send_replace(true);
+    wait_until("the rest is stored", SOON, async || store.records().len() as u64 >= consumed + 120).await;
+    assert_eq!(consumer.stats.snapshot().lost, 300 - consumed);
+    publish(&world, 10, &mut all).await;
+    wait_until("and what comes later", SOON, async || store.records().len() as u64 == consumed + 130).await;
+    let stored: Vec<_> = store.records();
+    let expected: Vec<_> = [&all[..consumed as usize], &all[300..]].concat();
+    assert_eq!(ids(&stored), ids(&expected));
     consumer.stop().await;
-    assert_eq!(world.document_ids().await, ids(&all[5..]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

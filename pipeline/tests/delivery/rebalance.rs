@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 /// Writes to a shared store while its gate is open; says how many writes wait at it.
 #[derive(Debug)]
-struct Gated {
+pub(crate) struct Gated {
     inner: Arc<MemorySink>,
     gate: watch::Receiver<bool>,
     waiting: AtomicU64,
@@ -28,13 +28,13 @@ impl Sink for Gated {
     }
 }
 
-fn start(config: predictions::Config, sink: Arc<Gated>) -> Running {
+pub(crate) fn start(config: predictions::Config, sink: Arc<Gated>) -> Running {
     Running::start(|stats, shutdown| async move {
         predictions::run_with(config, sink.as_ref(), stats, shutdown).await
     })
 }
 
-fn gated(inner: &Arc<MemorySink>, open: bool) -> (watch::Sender<bool>, Arc<Gated>) {
+pub(crate) fn gated(inner: &Arc<MemorySink>, open: bool) -> (watch::Sender<bool>, Arc<Gated>) {
     let (gate, receiver) = watch::channel(open);
     (gate, Arc::new(Gated { inner: Arc::clone(inner), gate: receiver, waiting: AtomicU64::new(0) }))
 }

@@ -19,9 +19,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long each request may take that says where a new partition begins. Nothing is polled meanwhile.
+/// How long the requests may take that say where new partitions begin. Nothing is polled meanwhile.
 const BEGIN_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -197,12 +197,14 @@ impl Shared {
     /// Commits where new partitions begin, for those of which the group has no offset yet. From then on a record that is removed
     /// unread is a loss, and not a later beginning.
     fn begin(&self, consumer: &BaseConsumer<GroupContext>, list: &TopicPartitionList) -> KafkaResult<()> {
-        let committed = consumer.committed_offsets(list.clone(), BEGIN_WITHIN)?;
+        let until = Instant::now() + BEGIN_WITHIN;
+        let left = || until.saturating_duration_since(Instant::now());
+        let committed = consumer.committed_offsets(list.clone(), left())?;
         let mut starts = TopicPartitionList::new();
         for element in committed.elements() {
             if element.error().is_ok() && element.offset() == Offset::Invalid {
                 let (topic, partition) = (element.topic(), element.partition());
-                let (start, _) = consumer.fetch_watermarks(topic, partition, BEGIN_WITHIN)?;
+                let (start, _) = consumer.fetch_watermarks(topic, partition, left())?;
                 starts.add_partition_offset(topic, partition, Offset::Offset(start))?;
             }
         }

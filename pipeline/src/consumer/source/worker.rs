@@ -10,7 +10,6 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -24,12 +23,15 @@ const POLL: Duration = Duration::from_millis(50);
 /// How often a broker that was lost is asked whether it is back.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// How long the broker may take to say what became of a partition.
-const ASK_WITHIN: Duration = Duration::from_secs(5);
+const ASK_WITHIN: Duration = Duration::from_secs(2);
 /// How many records a partition may hold behind one that is not complete, in multiples of those that may be in flight.
 const HELD: usize = 16;
-/// How often a partition is seen to stand still where its next record is before it is started again, or its log is taken to
-/// be cut: a replica that has just become the leader may not know yet how long the log is.
-const SEEN: u32 = 2;
+/// How many reports in a row have to say that a partition is not fetched before it is looked into. One that was just assigned
+/// takes a moment to begin.
+const REPORTS: u32 = 2;
+/// How long a partition stands still where its next record is before it is started again, or before its log is taken to be
+/// cut: a replica that has just become the leader may not know yet how long the log is.
+const SURE_AFTER: Duration = Duration::from_secs(5);
 /// How often the broker is asked for the ends of partitions that nothing is fetched from.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -52,12 +54,12 @@ pub(super) struct Worker {
     /// The partitions that this round has still to ask about.
     unasked: Vec<i32>,
     paused: bool,
-    /// Whether the client has stopped at an offset that is not there, and not every partition goes on yet.
-    suspects: Cell<bool>,
+    /// Whether a partition came after the pause, which is not paused.
+    slipped: bool,
     /// The report of the client's statistics that was examined last.
     examined: u64,
-    /// How often in a row each partition was seen to stand still.
-    seen: HashMap<i32, u32>,
+    /// How often in a row each partition was seen to stand still, and since when.
+    seen: HashMap<i32, (u32, Instant)>,
 }
 
 impl Worker {
@@ -74,7 +76,7 @@ impl Worker {
             looked_at: Instant::now(),
             unasked: Vec::new(),
             paused: false,
-            suspects: Cell::new(false),
+            slipped: false,
             examined: 0,
             seen: HashMap::new(),
             config,
@@ -108,14 +110,10 @@ impl Worker {
             } else {
                 self.pause();
                 // A record of a partition that was assigned after the pause: take it, pause again.
-                let slipped = match self.poll(POLL)? {
-                    Some(message) => {
-                        self.deliver(&message);
-                        true
-                    }
-                    None => false,
-                };
-                self.paused = !slipped && self.paused;
+                if let Some(message) = self.poll(POLL)? {
+                    self.deliver(&message);
+                    self.slipped = true;
+                }
             }
         }
         Ok(())
@@ -136,10 +134,9 @@ impl Worker {
                 self.shared.outage.succeeded();
                 Ok(Some(message))
             }
-            Some(Err(source)) if source.rdkafka_error_code() == Some(Code::AutoOffsetReset) => {
-                self.suspects.set(true);
-                Ok(None)
-            }
+            // It does not say of which partition, and may be thrown away with the records of one that is paused. What became of
+            // partitions that are not fetched is looked into in any case.
+            Some(Err(source)) if source.rdkafka_error_code() == Some(Code::AutoOffsetReset) => Ok(None),
             Some(Err(source)) => {
                 let fatal = matches!(source, KafkaError::MessageConsumptionFatal(_));
                 // A topic that is not there may still be created.
@@ -183,13 +180,13 @@ impl Worker {
     }
 
     fn pause(&mut self) {
-        if self.paused {
+        if self.paused && !self.slipped {
             return;
         }
         let paused = self.consumer.assignment().and_then(|list| self.consumer.pause(&list));
         match paused {
             Ok(()) => {
-                self.paused = true;
+                (self.paused, self.slipped) = (true, false);
                 tracing::debug!(topic = %self.shared.topic, "partitions paused");
             }
             Err(error) => tracing::debug!(%error, "cannot pause"),
@@ -202,7 +199,7 @@ impl Worker {
         }
         let resumed = self.consumer.assignment().and_then(|list| self.consumer.resume(&list));
         match resumed {
-            Ok(()) => self.paused = false,
+            Ok(()) => (self.paused, self.slipped) = (false, false),
             Err(error) => tracing::debug!(%error, "cannot resume"),
         }
     }
@@ -262,18 +259,20 @@ impl Worker {
         }
     }
 
-    /// Looks at partitions that the client does not fetch, once it has said that an offset is not there; it does not say of
-    /// which. Its statistics do.
+    /// Looks at partitions that the client does not fetch: after each report of its statistics, which tell.
     fn examine(&mut self) {
         let report = self.shared.reports.load(Ordering::Relaxed);
-        if !self.suspects.get() || report == self.examined {
+        if report == self.examined {
             return;
         }
         self.examined = report;
-        let stopped = self.shared.stopped();
+        let mut stopped = self.shared.stopped();
         self.seen.retain(|seen, _| stopped.iter().any(|(partition, _)| partition == seen));
+        for (partition, _) in &stopped {
+            self.seen.entry(*partition).or_insert((0, Instant::now())).0 += 1;
+        }
+        stopped.retain(|(partition, _)| self.seen.get(partition).is_some_and(|(times, _)| *times >= REPORTS));
         if stopped.is_empty() {
-            self.suspects.set(false);
             return;
         }
         // The next report is soon enough.
@@ -289,18 +288,22 @@ impl Worker {
         }
         let committed = self.consumer.committed_offsets(list, ASK_WITHIN)?;
         for (partition, next) in stopped.iter().copied() {
-            let element = committed.find_partition(&self.config.topic, partition);
-            let offset = element.and_then(|element| match element.offset() {
+            let Some(element) = committed.find_partition(&self.config.topic, partition) else { continue };
+            element.error()?;
+            let offset = match element.offset() {
                 Offset::Offset(offset) => Some(offset),
                 _ => None,
-            });
+            };
             let wanted = next.or(offset);
             let log = self.consumer.fetch_watermarks(&self.config.topic, partition, ASK_WITHIN)?;
-            let seen = self.seen.entry(partition).or_default();
-            *seen += 1;
-            let is_sure = *seen >= SEEN;
+            let is_sure = self.seen.get(&partition).is_some_and(|(_, since)| since.elapsed() >= SURE_AFTER);
             match find(partition, wanted, log) {
-                Finding::New(start) => self.restart(partition, start)?,
+                Finding::New(start) => {
+                    let mut begun = TopicPartitionList::new();
+                    begun.add_partition_offset(&self.config.topic, partition, Offset::Offset(start))?;
+                    self.consumer.commit(&begun, CommitMode::Sync)?;
+                    self.restart(partition, start)?;
+                }
                 Finding::Removed(loss) => self.tell(loss),
                 Finding::Cut(loss) if is_sure => self.tell(loss),
                 Finding::Fine if is_sure => self.restart(partition, wanted.unwrap_or(log.0))?,
@@ -347,9 +350,8 @@ impl Worker {
         self.consumer.incremental_unassign(&list)?;
         self.consumer.incremental_assign(&list)?;
         self.seen.remove(&partition);
-        // One that is taken anew is not paused.
-        self.paused = false;
-        Ok(())
+        // The client remembers beyond the assignment that a partition was paused.
+        if self.paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) }
     }
 }
 

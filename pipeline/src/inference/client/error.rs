@@ -32,27 +32,21 @@ pub enum ClientError {
         /// How long it was silent.
         after: Duration,
     },
-    /// The server did not answer for this image in time, while it answered for others.
-    #[error("inference server {url} gave no answer for this image for {} s, while it answered for others", after.as_secs_f32())]
+    /// The server has read this image, and did not answer in time.
+    #[error("inference server {url} gave no answer for this image for {} s", after.as_secs_f32())]
     Overdue {
         /// The address.
         url: String,
         /// How long it took.
         after: Duration,
     },
-    /// The server failed at this image, and at no other in the same call.
-    #[error("inference server {url} fails at this image: {:?}: {}", status.code(), status.message())]
-    Refused {
+    /// The server fails at this image, and answers for another one.
+    #[error("inference server {url} fails at this image alone: {reason}")]
+    Image {
         /// The address.
         url: String,
-        /// The server's message.
-        status: Box<Status>,
-    },
-    /// The connection was lost while the server had this image alone, having answered for others.
-    #[error("the connection to inference server {url} was lost while it had this image")]
-    Fatal {
-        /// The address.
-        url: String,
+        /// How it failed.
+        reason: String,
     },
     /// The stream ended while this image was under way.
     #[error("the stream to inference server {url} ended before the answer came")]
@@ -92,10 +86,16 @@ impl ClientError {
         }
     }
 
-    /// Whether this image alone fails, and another one might not: its attempts are worth counting.
+    /// Whether an image, of those that were under way, may be why the server failed.
     #[must_use]
-    pub fn is_of_this_image(&self) -> bool {
-        matches!(self, Self::Overdue { .. } | Self::Refused { .. } | Self::Fatal { .. })
+    pub fn may_be_an_image(&self) -> bool {
+        match self {
+            Self::Overdue { .. } | Self::Broken { .. } => true,
+            Self::Status { status, .. } => {
+                matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss | Code::Cancelled)
+            }
+            _ => false,
+        }
     }
 
     /// Whether the same request may succeed later with nothing changed: the server is starting, full, gone or
@@ -107,8 +107,7 @@ impl ClientError {
             | Self::Stalled { .. }
             | Self::Broken { .. }
             | Self::Overdue { .. }
-            | Self::Refused { .. }
-            | Self::Fatal { .. } => true,
+            | Self::Image { .. } => true,
             Self::Status { status, .. } => matches!(
                 status.code(),
                 Code::Unavailable

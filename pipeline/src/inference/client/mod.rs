@@ -8,8 +8,9 @@
 //! When the call breaks, everything under way on it fails as *transient* and the next `classify` opens a new one;
 //! whether and when to try again is the caller's decision. A message that is too large for the server ends a
 //! whole stream, so what was under way is then asked again one by one, and only the guilty image is
-//! [`Answer::Rejected`]. An image whose answer does not come while those of others do has a deadline of its own; one that makes
-//! calls break can be asked about alone. [`ClientError::is_of_this_image`] tells such failures from those of the server.
+//! [`Answer::Rejected`]. An answer has a deadline, from the moment at which the server has read the request. Whether a failure is
+//! that of the server or of an image is found out by a call of its own ([`Client::classify_alone`]): if it fails and the same
+//! call for an image that was answered before does not, it is [`ClientError::Image`].
 
 mod error;
 mod stream;
@@ -20,8 +21,8 @@ use firesteel_common::error::root_cause;
 use firesteel_common::net::{self, Dialer};
 use firesteel_proto::Encoding;
 use firesteel_proto::inference::{ClassifyRequest, InferenceClient};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stream::{Stream, read_answer};
 use tokio::sync::{Semaphore, mpsc};
@@ -59,7 +60,7 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// How long the server may say nothing while images are under way. 60 s: a batch on a slow machine takes a while.
     pub stall_timeout: Duration,
-    /// How long the answer for one image may take while others are answered. 60 s.
+    /// How long the answer for one image may take, from when the server has read it. 60 s.
     pub deadline: Duration,
     /// Images under way at once; further callers wait. 256, the default queue of the server.
     pub in_flight: usize,
@@ -101,8 +102,8 @@ struct Shared {
     /// Counts the attempts to open a stream, so that callers who waited for one that failed share its failure
     /// instead of each waiting for a time-out of their own.
     attempts: AtomicU64,
-    /// Counts the answers, which tells a server that is silent from one that does not answer for one image.
-    answered: AtomicU64,
+    /// An image that was classified, the last one: if the server does not answer for it any more, the server is at fault.
+    known: Mutex<Option<ClassifyRequest>>,
 }
 
 #[derive(Default)]
@@ -137,7 +138,7 @@ impl Client {
                 next_id: AtomicU64::new(0),
                 current: tokio::sync::Mutex::default(),
                 attempts: AtomicU64::new(0),
-                answered: AtomicU64::new(0),
+                known: Mutex::default(),
             }),
         })
     }
@@ -170,47 +171,47 @@ impl Client {
     /// forgets its answer.
     ///
     /// # Errors
-    /// A [`ClientError`], transient or not; only [`ClientError::is_of_this_image`] because of the image itself.
+    /// A [`ClientError`], transient or not; never because of the image itself.
     pub async fn classify(&self, encoding: Encoding, data: Bytes) -> Result<Answer, ClientError> {
-        self.ask(encoding, data, false).await
-    }
-
-    /// Classifies one image by a call of its own, whose failure no other image can have caused.
-    ///
-    /// # Errors
-    /// As [`classify`](Self::classify).
-    pub async fn classify_alone(&self, encoding: Encoding, data: Bytes) -> Result<Answer, ClientError> {
-        self.ask(encoding, data, true).await
-    }
-
-    async fn ask(&self, encoding: Encoding, data: Bytes, alone: bool) -> Result<Answer, ClientError> {
         let shared = &self.shared;
         // The semaphore is never closed; were it, going on without a permit would only lose the bound.
         let _permit = shared.permits.acquire().await.ok();
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let request = ClassifyRequest::of(id, encoding, data);
-        let before = shared.answered.load(Ordering::Relaxed);
-        let answer = match alone {
-            true => shared.alone(request).await,
-            false => match shared.over_stream(id, request.clone()).await {
-                // Some message, perhaps not ours, was larger than the server reads, and it ended the call of all.
-                Err(ClientError::Status { status, .. }) if status.code() == Code::OutOfRange => {
-                    shared.alone(request).await
-                }
-                answer => answer,
-            },
-        };
-        let others = shared.answered.load(Ordering::Relaxed) != before;
-        match answer {
-            Ok(answer) => {
-                shared.answered.fetch_add(1, Ordering::Relaxed);
-                Ok(answer)
+        let answer = match shared.over_stream(id, request.clone()).await {
+            // Some message, perhaps not ours, was larger than the server reads, and it ended the call of all.
+            Err(ClientError::Status { status, .. }) if status.code() == Code::OutOfRange => {
+                shared.alone(request.clone()).await
             }
-            // Silent towards all, or towards this one.
-            Err(ClientError::Overdue { url, after }) if !others => Err(ClientError::Stalled { url, after }),
-            // A server that answers others until it meets this image.
-            Err(ClientError::Broken { url }) if alone && others => Err(ClientError::Fatal { url }),
-            Err(error) => Err(error),
+            answer => answer,
+        };
+        if let Ok(Answer::Classified { .. }) = &answer {
+            shared.keep(request);
+        }
+        answer
+    }
+
+    /// Classifies one image by a call of its own.
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify), and [`ClientError::Image`] if the server fails at it and then answers for another image, one
+    /// that was answered before.
+    pub async fn classify_alone(&self, encoding: Encoding, data: Bytes) -> Result<Answer, ClientError> {
+        let shared = &self.shared;
+        let _permit = shared.permits.acquire().await.ok();
+        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let answer = shared.alone(ClassifyRequest::of(id, encoding, data)).await;
+        let error = match answer {
+            Err(error) if error.may_be_an_image() => error,
+            answer => return answer,
+        };
+        let Some(known) = shared.known() else { return Err(error) };
+        match shared.alone(known).await {
+            Ok(Answer::Classified { .. }) => {
+                Err(ClientError::Image { url: shared.url.clone(), reason: error.to_string() })
+            }
+            // The server fails at what it was right about before.
+            _ => Err(error),
         }
     }
 }
@@ -257,9 +258,16 @@ impl Shared {
     }
 
     async fn over_stream(&self, id: u64, request: ClassifyRequest) -> Result<Answer, ClientError> {
-        let (stream, after) = (self.stream().await?, self.options.deadline);
-        let answer = tokio::time::timeout(after, stream.ask(id, request)).await;
-        answer.unwrap_or_else(|_| Err(ClientError::Overdue { url: self.url.clone(), after }))
+        self.stream().await?.ask(id, request, self.options.deadline).await
+    }
+
+    /// Keeps an image that was classified.
+    fn keep(&self, request: ClassifyRequest) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
+    }
+
+    fn known(&self) -> Option<ClassifyRequest> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Classifies one image by a unary call, where a refusal can only mean this image.
@@ -271,18 +279,10 @@ impl Shared {
             Ok(Err(status)) if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) => {
                 Ok(Answer::Rejected { reason: status.message().to_owned() })
             }
-            Ok(Err(status)) if is_transport(&status) => {
-                // Whether the server was there when the call began is what tells these two apart.
-                match status.code() {
-                    Code::Unavailable => {
-                        Err(ClientError::Unreachable { url: self.url.clone(), reason: root_cause(&status) })
-                    }
-                    _ => Err(ClientError::Broken { url: self.url.clone() }),
-                }
+            Ok(Err(status)) if is_transport(&status) && status.code() == Code::Unavailable => {
+                Err(ClientError::Unreachable { url: self.url.clone(), reason: root_cause(&status) })
             }
-            Ok(Err(status)) if matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss) => {
-                Err(ClientError::Refused { url: self.url.clone(), status: Box::new(status) })
-            }
+            Ok(Err(status)) if is_transport(&status) => Err(ClientError::Broken { url: self.url.clone() }),
             Ok(Err(status)) => Err(self.status(status)),
             Err(_) => Err(ClientError::Overdue { url: self.url.clone(), after }),
         }

@@ -35,8 +35,14 @@ impl Stream {
         self.pending.is_open()
     }
 
-    /// Sends one request, whose `id` nobody else uses, and waits for its answer.
-    pub(super) async fn ask(&self, id: u64, request: ClassifyRequest) -> Result<Answer, ClientError> {
+    /// Sends one request, whose `id` nobody else uses, and waits for its answer: from when the server has room for it, until the
+    /// deadline.
+    pub(super) async fn ask(
+        &self,
+        id: u64,
+        request: ClassifyRequest,
+        deadline: Duration,
+    ) -> Result<Answer, ClientError> {
         let mut waiting = self.pending.wait_for(id)?;
         let broken = || ClientError::Broken { url: self.url.clone() };
         // The reader knows better than a failed send why the stream is over, so either way it is asked.
@@ -44,7 +50,10 @@ impl Stream {
             answer = &mut waiting.answer => return answer.unwrap_or_else(|_| Err(broken())),
             _ = self.requests.send(request) => {}
         }
-        (&mut waiting.answer).await.unwrap_or_else(|_| Err(broken()))
+        match tokio::time::timeout(deadline, &mut waiting.answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(broken())),
+            Err(_) => Err(ClientError::Overdue { url: self.url.clone(), after: deadline }),
+        }
     }
 }
 
