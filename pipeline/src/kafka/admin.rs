@@ -47,7 +47,7 @@ impl TopicSpec {
 /// The name of the topic for records of `topic` that can never succeed.
 #[must_use]
 pub fn dead_letter_topic(topic: &str) -> String {
-    format!("{topic}.dead-letter")
+    firesteel_common::dead_letter::topic_of(topic)
 }
 
 /// Asks the cluster for its metadata.
@@ -64,6 +64,16 @@ pub async fn check(config: &KafkaConfig, role: &str) -> Result<()> {
 /// # Errors
 /// As [`check`], or [`Error::Topic`] with what the broker said.
 pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec]) -> Result<()> {
+    ensure_topics_with(config, role, topics, &[]).await
+}
+
+/// As [`ensure_topics`], for topics that are created with these settings of Kafka.
+pub(super) async fn ensure_topics_with(
+    config: &KafkaConfig,
+    role: &str,
+    topics: &[TopicSpec],
+    settings: &[(&str, &str)],
+) -> Result<()> {
     let present = topic_names(config, role).await?;
     let missing: Vec<&TopicSpec> = topics.iter().filter(|t| !present.contains(&t.name)).collect();
     if missing.is_empty() {
@@ -71,7 +81,10 @@ pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec
     }
     let new: Vec<NewTopic<'_>> = missing
         .iter()
-        .map(|t| NewTopic::new(&t.name, t.partitions, TopicReplication::Fixed(t.replication)))
+        .map(|t| {
+            let new = NewTopic::new(&t.name, t.partitions, TopicReplication::Fixed(t.replication));
+            settings.iter().fold(new, |new, (name, value)| new.set(name, value))
+        })
         .collect();
     let failed = |topic: &str, source| Error::Topic {
         topic: topic.to_owned(),
@@ -210,7 +223,7 @@ pub async fn delete_group(config: &KafkaConfig, group: &str) -> Result<()> {
 }
 
 /// The names of all topics. Asking for all, not for one, never makes a broker create what is asked about.
-async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
+pub(super) async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
     let context = AskingContext::default();
     let client: BaseConsumer<AskingContext> = config::client(config, role)?
         .create_with_context(context.clone())

@@ -9,7 +9,8 @@ use rdkafka::error::KafkaError;
 use std::time::Duration;
 
 /// Properties that decide whether an image can be lost, besides those that every client reserves.
-const RESERVED: [&str; 3] = ["acks", "request.required.acks", "enable.idempotence"];
+const RESERVED: [&str; 5] =
+    ["acks", "request.required.acks", "enable.idempotence", "transactional.id", "isolation.level"];
 
 /// The properties that every client of `role` shares.
 ///
@@ -63,6 +64,8 @@ pub(crate) fn consumer(config: &KafkaConfig, role: &str, group: &str) -> Result<
         .set("enable.auto.offset.store", "false")
         // A group with no offset yet starts at the beginning: an image is never skipped.
         .set("auto.offset.reset", "earliest")
+        // What a replay that was killed has left open, or had to undo, was never written.
+        .set("isolation.level", "read_committed")
         // Members keep the partitions they do not have to give up while others come and go.
         .set("partition.assignment.strategy", "cooperative-sticky");
     Ok(client)
