@@ -24,7 +24,9 @@ impl World {
         let services = Services::from_env()?;
         let (images, predictions) = (unique("images"), unique("predictions"));
         let topics = [images.clone(), predictions.clone()];
-        let topics = topics.into_iter().flat_map(|topic| [format!("{topic}.dead-letter"), topic]);
+        let topics = topics.into_iter().flat_map(|topic| {
+            [format!("{topic}.dead-letter.replayed"), format!("{topic}.dead-letter"), topic]
+        });
         Some(Self {
             database: TempDatabase::new(&services.mongodb_uri, name),
             _topics: TempTopics::new(&services.kafka_bootstrap, topics),

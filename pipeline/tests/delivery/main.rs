@@ -14,5 +14,6 @@ mod outage;
 mod predictions;
 mod producing;
 mod rebalance;
+mod replay;
 mod topic;
 mod world;
