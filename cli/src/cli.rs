@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::capacity::{self, CapacityArgs};
 use crate::commands::consume_images::{self, ConsumeImagesArgs};
 use crate::commands::consume_predictions::{self, ConsumePredictionsArgs};
+use crate::commands::dead_letters::{self, DeadLettersArgs};
 use crate::commands::demo::{self, DemoArgs};
 use crate::commands::describe::{self, DescribeArgs};
 use crate::commands::evaluate::{self, EvaluateArgs};
@@ -111,6 +112,11 @@ pub(crate) enum Command {
     /// At least once into an upsert by `_id`, so exactly once in the collection: an offset is committed after
     /// MongoDB has acknowledged the write with w: majority, j: true.
     ConsumePredictions(ConsumePredictionsArgs),
+    /// Lists, shows and replays the records that consumers gave up
+    ///
+    /// A record that can never succeed as it is goes to the topic images.dead-letter or predictions.dead-letter, with the
+    /// reason. Once the cause is mended its record can be sent again, each once however often it is tried.
+    DeadLetters(DeadLettersArgs),
     /// Counts wrong inferences by producer and accuracy by class
     ///
     /// A map / reduce-by-key job over the predictions in MongoDB, read in partitions at one cluster time.
@@ -172,6 +178,7 @@ impl Command {
             Self::InferenceServer(args) => inference_server::run(args, context).await,
             Self::ConsumeImages(args) => consume_images::run(args, context).await,
             Self::ConsumePredictions(args) => consume_predictions::run(args, context).await,
+            Self::DeadLetters(args) => Box::pin(dead_letters::run(args, context)).await,
             Self::Report(args) => Box::pin(report::run(args, context)).await,
             Self::Scheduler(args) => Box::pin(scheduler::run(args, context)).await,
             Self::Executor(args) => Box::pin(executor::run(args, context)).await,
@@ -192,6 +199,7 @@ impl Command {
             Self::Demo(_)
             | Self::Produce(_)
             | Self::Seed(_)
+            | Self::DeadLetters(_)
             | Self::Evaluate(_)
             | Self::Capacity(_)
             | Self::Describe(_)

@@ -93,8 +93,7 @@ fn parse(arguments: Vec<OsString>) -> anyhow::Result<(Cli, Settings, Option<Path
 /// One that nobody named, in the current folder, has to be this user's own.
 fn settings_file(arguments: &[OsString]) -> anyhow::Result<Option<PathBuf>> {
     let named = Cli::command().ignore_errors(true).try_get_matches_from(arguments).ok().and_then(|matches| {
-        let deepest = matches.subcommand().map_or(&matches, |(_, inner)| inner);
-        deepest.try_get_one::<PathBuf>("config").ok().flatten().cloned()
+        settings::deepest(&matches).try_get_one::<PathBuf>("config").ok().flatten().cloned()
     });
     if named.is_some() {
         return Ok(named);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use clap::Command;
+use clap::{ArgMatches, Command};
 use firesteel_common::suggest::nearest;
 
 /// What every setting's environment variable starts with.
@@ -92,6 +92,14 @@ fn distrusted(owner: u32, of_group: u32, mode: u32, user: u32, group: u32) -> Op
         mode if mode & 0o020 != 0 && of_group != group => Some("a group of other users may write it"),
         _ => None,
     }
+}
+
+/// The arguments of the subcommand that runs, however deep it stands.
+pub(crate) fn deepest(mut matches: &ArgMatches) -> &ArgMatches {
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    matches
 }
 
 /// The contents of a settings file: the values of each setting, by its environment variable.

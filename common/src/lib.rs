@@ -2,6 +2,7 @@
 //!
 //! * [`access`]: who is asking, and the gate in front of every router. [`tls`]: certificates that are read again.
 //! * [`config_field`]: the names of configuration fields, which errors carry and the binary translates.
+//! * [`dead_letter`]: what a dead letter says of its record. [`headers`]: a record's headers, whatever they are.
 //! * [`error`]: the causes of an error as text.
 //! * [`http`]: the HTTP server of every door, health checks; [`metrics`]: how metrics are declared.
 //! * [`kafka`]: the core of a Kafka client. [`mongodb`]: the core of a MongoDB client, its error codes, bulk writes.
@@ -16,8 +17,10 @@
 pub mod access;
 mod admission;
 pub mod config_field;
+pub mod dead_letter;
 pub mod error;
 mod files;
+pub mod headers;
 pub mod http;
 pub mod kafka;
 pub mod metrics;

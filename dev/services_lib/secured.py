@@ -23,13 +23,15 @@ from .servers import READY_WITHIN, check_platform, drivers
 NAME = "kafka-secured"
 TEMPLATE = ROOT / "dev/kafka/secured.properties.template"
 TOPICS = ("images", "images.dead-letter", "predictions", "predictions.dead-letter")
+# The topics of the marks of replayed letters: a replay makes them.
+MARKS = ("images.dead-letter.replayed", "predictions.dead-letter.replayed")
 # What each user may do: (operation, kind of resource, name), line by line as k8s/components/kafka-auth/scripts/access.sh has it. The
 # topics are there already, so the rights to make them go unused. A name that ends in `-` is a beginning.
 RIGHTS: Dict[str, List[Tuple[str, str, str]]] = {
     "producer": [
         ("WRITE", "TOPIC", "images"),
         *((operation, "TOPIC", "images.producers") for operation in ("CREATE", "READ", "WRITE")),
-        ("READ", "GROUP", "firesteel-reader"),
+        ("READ", "GROUP", "firesteel-producers"),
     ],
     "consume-images": [
         *(("CREATE", "TOPIC", topic) for topic in TOPICS),
@@ -47,6 +49,13 @@ RIGHTS: Dict[str, List[Tuple[str, str, str]]] = {
         ("READ", "GROUP", "firesteel-predictions"),
     ],
     "sql": [*(("READ", "TOPIC", topic) for topic in TOPICS), ("READ", "GROUP", "firesteel-scan-")],
+    "dead-letters": [
+        *(("READ", "TOPIC", topic) for topic in (*TOPICS, *MARKS)),
+        *(("CREATE", "TOPIC", topic) for topic in MARKS),
+        *(("WRITE", "TOPIC", topic) for topic in ("images", "predictions", *MARKS)),
+        ("READ", "GROUP", "firesteel-dead-letters"),
+        ("WRITE", "TRANSACTIONAL_ID", "firesteel-replay-"),
+    ],
     "keda": [
         ("DESCRIBE", "TOPIC", "images"),
         ("DESCRIBE", "TOPIC", "predictions"),

@@ -208,8 +208,8 @@ class Contents(unittest.TestCase):
             granted = set()
             for line in (line for line in script.splitlines() if line.startswith(f"may {user} ")):
                 operation = re.search(r"--operation (\w+)", line)[1].upper()
-                found = re.findall(r"--(topic|group) (\S+)", line)
-                granted |= {(operation, kind.upper(), what) for kind, what in found}
+                found = re.findall(r"--(topic|group|transactional-id) (\S+)", line)
+                granted |= {(operation, kind.upper().replace("-", "_"), what) for kind, what in found}
                 # There as here, the beginning of a name ends in `-`.
                 for _, what in found:
                     self.assertEqual(what.endswith("-"), "--resource-pattern-type prefixed" in line, line)

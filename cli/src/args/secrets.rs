@@ -5,9 +5,11 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use firesteel_common::secret::{KafkaProperties, MongoUri};
 
+use crate::settings;
+
 /// Refuses secrets among the arguments, because every user of the machine can read them in the process list.
 pub(crate) fn refuse(matches: &ArgMatches) -> anyhow::Result<()> {
-    let Some((_, matches)) = matches.subcommand() else { return Ok(()) };
+    let matches = settings::deepest(matches);
     let by_flag = |id: &str| {
         matches.try_contains_id(id).unwrap_or(false)
             && matches.value_source(id) == Some(ValueSource::CommandLine)

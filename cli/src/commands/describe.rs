@@ -111,8 +111,11 @@ async fn describe(command: &Command) -> anyhow::Result<Description> {
 
 fn settings_of(command: &Command) -> Vec<Setting> {
     let mut found: BTreeMap<(String, Option<String>, Option<String>), Setting> = BTreeMap::new();
+    // What a subcommand's own subcommands take is its own.
     for owner in std::iter::once(command).chain(command.get_subcommands()) {
-        for argument in owner.get_arguments() {
+        let inner = owner.get_subcommands().filter(|_| !std::ptr::eq(owner, command));
+        let deeper = inner.flat_map(Command::get_arguments);
+        for argument in owner.get_arguments().chain(deeper) {
             let Some(variable) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else {
                 continue;
             };
@@ -129,8 +132,9 @@ fn settings_of(command: &Command) -> Vec<Setting> {
                 variable: variable.clone(),
             };
             let setting = found.entry((variable, flag, default)).or_insert(setting);
-            if !std::ptr::eq(owner, command) {
-                setting.commands.push(owner.get_name().to_owned());
+            let name = owner.get_name();
+            if !std::ptr::eq(owner, command) && setting.commands.iter().all(|known| known != name) {
+                setting.commands.push(name.to_owned());
             }
         }
     }

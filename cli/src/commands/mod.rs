@@ -3,6 +3,7 @@
 pub(crate) mod capacity;
 pub(crate) mod consume_images;
 pub(crate) mod consume_predictions;
+pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod describe;
 pub(crate) mod evaluate;

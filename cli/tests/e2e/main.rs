@@ -1,6 +1,7 @@
 //! The binary against real Kafka and MongoDB: the demo, the roles as processes of their own, SIGKILL, bad input.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod dead_letters;
 mod demo;
 mod evaluate;
 mod failures;

@@ -138,3 +138,24 @@ fn a_certificate_that_is_not_trusted_is_named_and_nothing_is_sent() {
         assert!(said.contains(word), "no {word} in: {said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_replayed_by_a_user_of_their_own_and_by_no_other() {
+    let Some(kafka) = SecuredKafka::start() else { return };
+    let Some(world) = World::new("secured-letters") else { return };
+    assert_eq!(kafka.write("consume-images", "images.dead-letter").await, Authorized::Done);
+    // It is no letter of the images, so it says itself where it goes.
+    let arguments = ["dead-letters", "replay", "--topic", "images", "--all", "--to", "predictions"];
+    let replayed = output(firesteel(&world, &kafka, "dead-letters", &arguments));
+    assert!(replayed.status.success(), "{}", stderr(&replayed));
+    assert!(!stdout(&replayed).starts_with("0 letters"), "{}", stdout(&replayed));
+    let again = output(firesteel(&world, &kafka, "dead-letters", &arguments));
+    assert!(stdout(&again).starts_with("0 letters"), "{}", stdout(&again));
+
+    // The user of SQL may read letters, and take no part in a transaction.
+    let refused = output(firesteel(&world, &kafka, "sql", &arguments));
+    assert_eq!(refused.status.code(), Some(1), "{}", stdout(&refused));
+    for topic in ["images", "predictions"] {
+        assert_eq!(kafka.delete("dead-letters", topic).await, Authorized::Denied, "{topic}");
+    }
+}

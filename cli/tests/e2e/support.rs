@@ -24,9 +24,11 @@ impl World {
         let services = Services::from_env()?;
         let (images, predictions) = (unique("images"), unique("predictions"));
         let topics = [images.clone(), predictions.clone()];
-        let topics = topics
-            .into_iter()
-            .flat_map(|topic| [format!("{topic}.dead-letter"), format!("{topic}.producers"), topic]);
+        let topics = topics.into_iter().flat_map(|topic| {
+            let more =
+                ["dead-letter.replayed", "dead-letter", "producers"].map(|end| format!("{topic}.{end}"));
+            more.into_iter().chain([topic])
+        });
         Some(Self {
             database: TempDatabase::new(&services.mongodb_uri, name),
             _topics: TempTopics::new(&services.kafka_bootstrap, topics),

@@ -34,7 +34,7 @@ pub struct Config {
     pub mongodb: MongoConnection,
     /// The databases of that server that tables may be in, besides its own.
     pub databases: Vec<String>,
-    /// The Kafka brokers behind the tables `images` and `predictions_topic`.
+    /// The Kafka brokers behind the tables `images`, `predictions_topic` and `dead_letters`.
     pub kafka: KafkaConfig,
     /// The topics behind these tables.
     pub topics: KafkaTopics,

@@ -24,7 +24,7 @@ use crate::{Config, ConfigField, Error, FileAccess, Result};
 
 /// A handle to the engine. Clones are cheap and share everything.
 ///
-/// The tables `predictions` (MongoDB), `images` and `predictions_topic` (Kafka) are there from the start. Nothing
+/// The tables `predictions` (MongoDB), `images`, `predictions_topic` and `dead_letters` (Kafka) are there from the start. Nothing
 /// connects to a server before one of its tables is asked for.
 #[derive(Clone, Debug)]
 pub struct Session {

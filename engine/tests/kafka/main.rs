@@ -4,6 +4,7 @@
 
 mod failures;
 mod gaps;
+mod letters;
 mod raw;
 mod reading;
 mod support;

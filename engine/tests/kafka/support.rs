@@ -44,7 +44,8 @@ impl Fixture {
         config.topics.predictions = unique(&format!("{name}-predictions"));
         config.vcores = Some(3);
         config.partitions = Some(4);
-        let topics = [config.topics.images.clone(), config.topics.predictions.clone()];
+        let topics = [&config.topics.images, &config.topics.predictions];
+        let topics = topics.into_iter().flat_map(|topic| [topic.clone(), format!("{topic}.dead-letter")]);
         Ok(Some(Self {
             session: Session::embedded(config.clone()).await?,
             producer: ClientConfig::new()

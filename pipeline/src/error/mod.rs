@@ -79,12 +79,22 @@ pub enum Error {
     Topic {
         /// The topic.
         topic: String,
-        /// `create`, `delete`, `describe`, `read`.
+        /// `create`, `delete`, `describe`, `read`, `replay`, `replay into`.
         action: &'static str,
         /// The bootstrap servers.
         address: String,
         /// The error of the broker.
         source: Box<KafkaError>,
+    },
+
+    /// Another replay of the same letters has begun.
+    #[error(
+        "another replay of {letters} has begun, and this one ends: what it had not committed is undone, and the other goes on \
+         from there"
+    )]
+    ReplayTakenOver {
+        /// The topic of the letters.
+        letters: String,
     },
 
     /// A consumer group's offsets could not be read, set or removed.
@@ -368,7 +378,7 @@ impl Error {
             Self::Mongo { source, .. } => mongo_kind(source),
             Self::InferenceCall(error) if error.is_transient() => ErrorKind::Transient,
             Self::InferenceCall(_) => ErrorKind::Caller,
-            Self::Inference(_) | Self::Stopped { .. } => ErrorKind::Permanent,
+            Self::Inference(_) | Self::ReplayTakenOver { .. } | Self::Stopped { .. } => ErrorKind::Permanent,
         }
     }
 
@@ -400,7 +410,7 @@ impl Error {
             Self::Health { .. } => vec![HealthListen],
             Self::Inference(error) => error.field().into_iter().collect(),
             Self::InferenceCall(error) => error.field().into_iter().collect(),
-            Self::MongoUnconfirmed { .. } | Self::Stopped { .. } => Vec::new(),
+            Self::MongoUnconfirmed { .. } | Self::ReplayTakenOver { .. } | Self::Stopped { .. } => Vec::new(),
         }
     }
 

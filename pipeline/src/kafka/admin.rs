@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The first and the next offset of every partition of a topic.
 pub type Watermarks = BTreeMap<i32, (i64, i64)>;
 
-/// The configuration of a topic that keeps its records, whatever the brokers' defaults are.
+const COMPACTED: [(&str, &str); 1] = [("cleanup.policy", "compact")];
 const FOR_EVER: [(&str, &str); 3] =
     [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
 
@@ -29,8 +29,8 @@ pub struct TopicSpec {
     pub partitions: i32,
     /// How many replicas it is created with; -1 is the broker's default.
     pub replication: i32,
-    /// Whether it is created to keep its records until somebody deletes them, whatever the brokers' own retention is.
-    pub kept_for_ever: bool,
+    /// Further settings of Kafka that it is created with.
+    pub settings: &'static [(&'static str, &'static str)],
 }
 
 impl TopicSpec {
@@ -40,18 +40,19 @@ impl TopicSpec {
     /// A topic with the default numbers.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            partitions: Self::DEFAULT_PARTITIONS,
-            replication: -1,
-            kept_for_ever: false,
-        }
+        Self { name: name.into(), partitions: Self::DEFAULT_PARTITIONS, replication: -1, settings: &[] }
     }
 
-    /// This topic, created to keep its records until somebody deletes them.
+    /// This topic, created to keep its records until somebody deletes them, whatever the brokers' own retention is.
     #[must_use]
     pub fn kept_for_ever(self) -> Self {
-        Self { kept_for_ever: true, ..self }
+        Self { settings: &FOR_EVER, ..self }
+    }
+
+    /// This topic, created to keep the last record of each key.
+    #[must_use]
+    pub fn compacted(self) -> Self {
+        Self { settings: &COMPACTED, ..self }
     }
 
     /// This topic with another number of replicas; -1 is the broker's default.
@@ -62,10 +63,7 @@ impl TopicSpec {
 
     fn new_topic(&self) -> NewTopic<'_> {
         let topic = NewTopic::new(&self.name, self.partitions, TopicReplication::Fixed(self.replication));
-        if !self.kept_for_ever {
-            return topic;
-        }
-        FOR_EVER.into_iter().fold(topic, |topic, (name, value)| topic.set(name, value))
+        self.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
     }
 
     /// This topic with another number of partitions.
@@ -78,7 +76,7 @@ impl TopicSpec {
 /// The name of the topic for records of `topic` that can never succeed.
 #[must_use]
 pub fn dead_letter_topic(topic: &str) -> String {
-    format!("{topic}.dead-letter")
+    firesteel_common::dead_letter::topic_of(topic)
 }
 
 /// Asks the cluster for its metadata.
@@ -260,7 +258,7 @@ pub async fn delete_group(config: &KafkaConfig, group: &str) -> Result<()> {
 }
 
 /// The names of all topics. Asking for all, not for one, never makes a broker create what is asked about.
-async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
+pub(super) async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<String>> {
     let context = AskingContext::default();
     let client: BaseConsumer<AskingContext> = config::client(config, role)?
         .create_with_context(context.clone())

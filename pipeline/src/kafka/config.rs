@@ -9,7 +9,8 @@ use rdkafka::error::KafkaError;
 use std::time::Duration;
 
 /// Properties that decide whether an image can be lost, besides those that every client reserves.
-const RESERVED: [&str; 3] = ["acks", "request.required.acks", "enable.idempotence"];
+const RESERVED: [&str; 5] =
+    ["acks", "request.required.acks", "enable.idempotence", "transactional.id", "isolation.level"];
 
 /// The properties that every client of `role` shares.
 ///
@@ -51,14 +52,6 @@ pub(crate) fn producer(config: &KafkaConfig, role: &str, delivery_timeout: Durat
     Ok(client)
 }
 
-/// A client that reads partitions from offsets of its own choice, to their ends, and has no group.
-pub(crate) fn reader(config: &KafkaConfig, role: &str) -> Result<ClientConfig> {
-    // A client that is assigned partitions must name a group; it neither joins it nor commits to it.
-    let mut client = consumer(config, role, "firesteel-reader")?;
-    client.set("enable.partition.eof", "true");
-    Ok(client)
-}
-
 /// A member of consumer group `group` that commits only the offsets it is given.
 pub(crate) fn consumer(config: &KafkaConfig, role: &str, group: &str) -> Result<ClientConfig> {
     let defaults = [
@@ -78,6 +71,8 @@ pub(crate) fn consumer(config: &KafkaConfig, role: &str, group: &str) -> Result<
         .set("enable.auto.offset.store", "false")
         // A group with no offset yet starts at the beginning: an image is never skipped.
         .set("auto.offset.reset", "earliest")
+        // What a replay that was killed has left open, or had to undo, was never written.
+        .set("isolation.level", "read_committed")
         // Members keep the partitions they do not have to give up while others come and go.
         .set("partition.assignment.strategy", "cooperative-sticky");
     Ok(client)

@@ -1,24 +1,27 @@
 //! Everything this crate asks of Kafka besides consuming: how clients are configured (`config`), what is asked of
-//! the cluster (`admin`: reachable, topics, watermarks, groups; `letters`: how many records were given up) and
-//! acknowledged publishing (`publisher`).
+//! the cluster (`admin`: reachable, topics, watermarks, groups), acknowledged publishing (`publisher`), and dead letters, which
+//! are read, counted and replayed (`letters`).
 //!
 //! Only this module and `consumer::source` make librdkafka clients, so the settings that the delivery guarantee
 //! rests on (`acks=all`, idempotence, manual offsets) are set in one place and cannot be overridden from outside.
 
 mod admin;
 mod config;
-mod letters;
+pub mod letters;
 mod publisher;
+mod scan;
 
 pub(crate) use admin::blocking;
 pub use admin::{
     TopicSpec, Watermarks, check, commit_offsets, dead_letter_topic, delete_group, delete_topics,
     ensure_topics, retention, watermarks,
 };
-pub(crate) use config::{client_error, consumer, reader};
+use config::producer;
+pub(crate) use config::{client_error, consumer};
 pub use firesteel_common::kafka::KafkaConfig;
 pub use letters::count_dead_letters;
 pub use publisher::{Acknowledged, Message, Publisher};
+pub(crate) use scan::{Stretches, reader, scan};
 
 use std::time::Duration;
 

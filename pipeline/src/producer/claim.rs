@@ -5,23 +5,19 @@
 //! the claims of an id the first one in the log counts, so that all agree whose it is. A ledger keeps the token of its claim. Ids
 //! that are drawn at random need no claim.
 
-use crate::error::{Error, Result, kafka_kind};
+use crate::error::{Error, Result};
 use crate::kafka::{
-    KafkaConfig, Message, Publisher, REACHABLE_WITHIN, TopicSpec, blocking, client_error, ensure_topics,
-    reader, watermarks,
+    KafkaConfig, Message, Publisher, Stretches, TopicSpec, blocking, ensure_topics, reader, scan, watermarks,
 };
-use firesteel_common::kafka::QuietContext;
 use firesteel_proto::ProducerId;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
 
-const POLL: Duration = Duration::from_millis(100);
+/// A client that is assigned partitions must name a group; it neither joins it nor commits to it.
+const GROUP: &str = "firesteel-producers";
 
 /// What tells one claim from another: 128 random bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,58 +88,28 @@ pub(super) async fn claim(
 
 /// The first claim of each id.
 async fn read(kafka: &KafkaConfig, role: &str, topic: &str) -> Result<BTreeMap<ProducerId, Token>> {
-    let ends = watermarks(kafka, topic).await?;
-    let open = ends.into_iter().filter(|(_, (start, end))| start < end).collect::<BTreeMap<_, _>>();
-    let client: BaseConsumer<QuietContext> = reader(kafka, role)?
-        .create_with_context(QuietContext)
-        .map_err(|source| client_error(kafka, source))?;
-    let name = topic.to_owned();
-    blocking(move || read_to_the_end(&client, &name, open)).await?.map_err(|source| Error::Topic {
+    let ends: Stretches =
+        watermarks(kafka, topic).await?.into_iter().filter(|(_, (start, end))| start < end).collect();
+    let (client, name) = (reader(kafka, role, GROUP)?, topic.to_owned());
+    let read = blocking(move || {
+        let mut claims = BTreeMap::new();
+        scan(&client, &name, ends, |record| {
+            let text = |bytes: Option<&[u8]>| std::str::from_utf8(bytes?).ok().map(str::to_owned);
+            let producer = record.and_then(|record| text(record.key())?.parse::<ProducerId>().ok());
+            let token = record.and_then(|record| text(record.payload())?.parse::<Token>().ok());
+            if let (Some(producer), Some(token)) = (producer, token) {
+                claims.entry(producer).or_insert(token);
+            }
+            ControlFlow::Continue(())
+        })
+        .map(|()| claims)
+    });
+    read.await?.map_err(|source| Error::Topic {
         topic: topic.to_owned(),
         action: "read",
         address: kafka.bootstrap.clone(),
         source: Box::new(source),
     })
-}
-
-fn read_to_the_end(
-    client: &BaseConsumer<QuietContext>,
-    topic: &str,
-    mut open: BTreeMap<i32, (i64, i64)>,
-) -> Result<BTreeMap<ProducerId, Token>, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    for (partition, (start, _)) in &open {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*start))?;
-    }
-    client.assign(&list)?;
-    let mut claims = BTreeMap::new();
-    let mut patience = Instant::now() + REACHABLE_WITHIN;
-    while !open.is_empty() {
-        match client.poll(POLL) {
-            Some(Ok(record)) => {
-                let text = |bytes: Option<&[u8]>| std::str::from_utf8(bytes?).ok().map(str::to_owned);
-                let producer = text(record.key()).and_then(|key| key.parse::<ProducerId>().ok());
-                let token = text(record.payload()).and_then(|value| value.parse::<Token>().ok());
-                if let (Some(producer), Some(token)) = (producer, token) {
-                    claims.entry(producer).or_insert(token);
-                }
-                if open.get(&record.partition()).is_some_and(|(_, end)| record.offset() + 1 >= *end) {
-                    open.remove(&record.partition());
-                }
-                patience = Instant::now() + REACHABLE_WITHIN;
-            }
-            // The last offsets may be those of markers, which nobody sees.
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
-            Some(Err(error)) if kafka_kind(&error) != crate::error::ErrorKind::Transient => {
-                return Err(error);
-            }
-            Some(Err(_)) | None => {}
-        }
-        if Instant::now() > patience {
-            return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
-        }
-    }
-    Ok(claims)
 }
 
 #[cfg(test)]

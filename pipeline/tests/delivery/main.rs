@@ -16,5 +16,6 @@ mod outage;
 mod predictions;
 mod producing;
 mod rebalance;
+mod replay;
 mod topic;
 mod world;

@@ -2,6 +2,7 @@
 
 use firesteel_pipeline::kafka::{KafkaConfig, watermarks};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ pub(crate) async fn read(kafka: &KafkaConfig, topic: &str) -> Vec<OwnedMessage> 
             .set("bootstrap.servers", bootstrap)
             .set("group.id", "unused")
             .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
             .create()
             .expect("a consumer");
         let mut open: BTreeMap<i32, i64> =
@@ -28,11 +30,16 @@ pub(crate) async fn read(kafka: &KafkaConfig, topic: &str) -> Vec<OwnedMessage> 
         let (mut messages, end) = (Vec::new(), Instant::now() + firesteel_testkit::SOON);
         while !open.is_empty() {
             assert!(Instant::now() < end, "{topic}: {open:?} not read");
-            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
-                if open.get(&message.partition()).is_some_and(|high| message.offset() + 1 >= *high) {
-                    open.remove(&message.partition());
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    if open.get(&message.partition()).is_some_and(|high| message.offset() + 1 >= *high) {
+                        open.remove(&message.partition());
+                    }
+                    messages.push(message.detach());
                 }
-                messages.push(message.detach());
+                // The last offset may be the end of a transaction, which is no record.
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+                Some(Err(_)) | None => {}
             }
         }
         messages

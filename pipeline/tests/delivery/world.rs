@@ -1,6 +1,7 @@
 //! What each test has to itself: topics, groups, a database, and components that run until they are stopped.
 
 use firesteel_pipeline::consumer::{Stats, images, predictions};
+use firesteel_pipeline::kafka::letters::marks_topic;
 use firesteel_pipeline::kafka::{KafkaConfig, Message, Publisher, dead_letter_topic};
 use firesteel_pipeline::producer::{self, producers_topic};
 use firesteel_pipeline::sink::MongoConfig;
@@ -36,6 +37,8 @@ impl World {
             dead_letter_topic(&images),
             dead_letter_topic(&predictions),
             producers_topic(&images),
+            marks_topic(&dead_letter_topic(&images)),
+            marks_topic(&dead_letter_topic(&predictions)),
         ];
         let database = TempDatabase::new(&services.mongodb_uri, name);
         let mongo = MongoConfig {

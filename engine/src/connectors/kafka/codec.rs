@@ -76,6 +76,7 @@ impl From<ReadOptions> for wire::ReadOptions {
             Format::Raw => wire::Format::Raw,
             Format::Images => wire::Format::Images,
             Format::Predictions => wire::Format::Predictions,
+            Format::Letters => wire::Format::Letters,
         };
         Self {
             format: format.into(),
@@ -96,6 +97,7 @@ impl TryFrom<Option<wire::ReadOptions>> for ReadOptions {
             Ok(wire::Format::Raw) => Format::Raw,
             Ok(wire::Format::Images) => Format::Images,
             Ok(wire::Format::Predictions) => Format::Predictions,
+            Ok(wire::Format::Letters) => Format::Letters,
             Ok(wire::Format::Unspecified) | Err(_) => {
                 return Err(damaged("it holds a format of Kafka values that this process does not know"));
             }
@@ -175,6 +177,8 @@ impl From<&TableOptions> for wire::Table {
             end: Some((&options.end).into()),
             max_records_per_partition: options.part_size.max,
             min_records_per_partition: options.part_size.min,
+            more_topics: options.more_topics.clone(),
+            may_be_missing: options.may_be_missing,
         }
     }
 }
@@ -187,6 +191,8 @@ impl TryFrom<wire::Table> for TableOptions {
         Ok(Self {
             connection: table.connection,
             topic: table.topic,
+            more_topics: table.more_topics,
+            may_be_missing: table.may_be_missing,
             format: reading.format,
             mode: reading.mode,
             start: table.start.try_into()?,
@@ -294,12 +300,16 @@ mod tests {
     }
 
     fn options() -> impl Strategy<Value = TableOptions> {
-        let format = prop::sample::select(vec![Format::Raw, Format::Images, Format::Predictions]);
-        let flags = any::<[bool; 3]>();
-        (".{0,12}", "[a-zA-Z0-9._-]{1,12}", format, flags, bound(), bound(), any::<[u64; 2]>(), any::<u32>())
-            .prop_map(|(connection, topic, format, flags, start, end, sizes, timeout)| TableOptions {
+        let format =
+            prop::sample::select(vec![Format::Raw, Format::Images, Format::Predictions, Format::Letters]);
+        let flags = any::<[bool; 4]>();
+        let topics = ("[a-zA-Z0-9._-]{1,12}", prop::collection::vec("[a-z.]{1,9}", 0..3));
+        (".{0,12}", topics, format, flags, bound(), bound(), any::<[u64; 2]>(), any::<u32>()).prop_map(
+            |(connection, topics, format, flags, start, end, sizes, timeout)| TableOptions {
                 connection,
-                topic,
+                topic: topics.0,
+                more_topics: topics.1,
+                may_be_missing: flags[3],
                 format,
                 mode: if flags[0] { Mode::Permissive } else { Mode::FailFast },
                 start,
@@ -308,7 +318,8 @@ mod tests {
                 isolation: if flags[2] { Isolation::ReadCommitted } else { Isolation::ReadUncommitted },
                 part_size: PartSize { max: sizes[0], min: sizes[1] },
                 fetch_timeout: Duration::from_millis(timeout.into()),
-            })
+            },
+        )
     }
 
     proptest! {

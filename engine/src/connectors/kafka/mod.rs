@@ -53,18 +53,20 @@ pub(crate) fn check_options(location: &str, given: &HashMap<String, String>) -> 
 #[derive(Debug)]
 pub(crate) struct Kafka {
     connections: Connections,
-    /// The topics behind the tables that every session has.
-    topics: [(&'static str, String, Format); 2],
+    /// The tables that every session has.
+    tables: [(&'static str, TableOptions); 3],
 }
 
 impl Kafka {
     /// The connector of this configuration. Nothing connects yet.
     pub(crate) fn new(config: &Config, shared: &Shared) -> Self {
-        let topics = [
-            ("images", config.topics.images.clone(), Format::Images),
-            ("predictions_topic", config.topics.predictions.clone(), Format::Predictions),
+        let topics = &config.topics;
+        let tables = [
+            ("images", TableOptions::new(&topics.images, Format::Images)),
+            ("predictions_topic", TableOptions::new(&topics.predictions, Format::Predictions)),
+            ("dead_letters", TableOptions::letters([topics.images.as_str(), &topics.predictions])),
         ];
-        Self { connections: Connections::new(Connection::new(config), shared), topics }
+        Self { connections: Connections::new(Connection::new(config), shared), tables }
     }
 
     /// The connection that a plan calls `name`.
@@ -84,10 +86,10 @@ impl Connector for Kafka {
     }
 
     fn tables(&self) -> Result<Vec<BuiltinTable>> {
-        let table = |(name, topic, format): &(&'static str, String, Format)| -> BuiltinTable {
-            (*name, Arc::new(KafkaTable::new(self.connections.clone(), TableOptions::new(topic, *format))))
+        let table = |(name, options): &(&'static str, TableOptions)| -> BuiltinTable {
+            (*name, Arc::new(KafkaTable::new(self.connections.clone(), options.clone())))
         };
-        Ok(self.topics.iter().map(table).collect())
+        Ok(self.tables.iter().map(table).collect())
     }
 
     fn encode_table(&self, table: &dyn TableProvider, _: &TableEncoder<'_>) -> Result<Option<Vec<u8>>> {

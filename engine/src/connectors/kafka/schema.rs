@@ -24,12 +24,14 @@ pub(crate) fn table_schema(format: Format, mode: Mode) -> SchemaRef {
     let text = |name| Field::new(name, DataType::Utf8, true);
     let bytes = |name| Field::new(name, DataType::Binary, true);
     let time = |name| Field::new(name, timestamp_type(), true);
-    let id = [text("producer_id"), Field::new("sequence", DataType::Int64, true)];
+    let int = |name| Field::new(name, DataType::Int32, true);
+    let long = |name| Field::new(name, DataType::Int64, true);
+    let headers = || Field::new("headers", DataType::List(header_item()), true);
+    let id = [text("producer_id"), long("sequence")];
 
     let mut fields: Vec<Field> = match format {
         Format::Raw => {
-            let headers = Field::new("headers", DataType::List(header_item()), true);
-            vec![bytes("key"), bytes("value"), headers]
+            vec![bytes("key"), bytes("value"), headers()]
         }
         Format::Images => {
             let rest = [time("produced_at"), text("label"), text("encoding"), bytes("data")];
@@ -38,6 +40,12 @@ pub(crate) fn table_schema(format: Format, mode: Mode) -> SchemaRef {
         Format::Predictions => {
             // A document's key and whether the model was right follow from the other fields.
             prediction_fields().filter(|field| !matches!(field.name().as_str(), "_id" | "correct")).collect()
+        }
+        Format::Letters => {
+            let source = [text("source_topic"), int("source_partition"), long("source_offset")];
+            let why = [text("class"), text("message"), text("producer_id")];
+            let counts = [int("attempts"), int("replays"), long("size")];
+            source.into_iter().chain(why).chain(counts).chain([headers(), bytes("value")]).collect()
         }
     };
     fields.extend([
@@ -48,7 +56,7 @@ pub(crate) fn table_schema(format: Format, mode: Mode) -> SchemaRef {
     ]);
     if format == Format::Raw {
         fields.push(Field::new("timestamp_type", DataType::Int32, false));
-    } else if mode == Mode::Permissive {
+    } else if mode == Mode::Permissive && format != Format::Letters {
         fields.push(bytes("_corrupt_record"));
     }
     Arc::new(Schema::new(fields))
@@ -76,6 +84,11 @@ mod tests {
         assert_eq!(
             names(Format::Raw, Mode::Permissive),
             "key value headers topic partition offset timestamp timestamp_type"
+        );
+        assert_eq!(
+            names(Format::Letters, Mode::Permissive),
+            "source_topic source_partition source_offset class message producer_id attempts replays size headers value \
+             topic partition offset timestamp"
         );
     }
 }

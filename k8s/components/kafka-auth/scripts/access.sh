@@ -14,7 +14,9 @@ ssl.truststore.location=/tls/ca.crt
 END
 
 user() {
-    printf 'SCRAM-SHA-512=password=%s\n' "$(cat "/passwords/$1")" >/tmp/user.properties
+    # A password that is missing ends this script; as an argument of printf it would be an empty one.
+    password=$(cat "/passwords/$1")
+    printf 'SCRAM-SHA-512=password=%s\n' "$password" >/tmp/user.properties
     "$bin/kafka-configs.sh" --bootstrap-server "$KAFKA_NODES" --command-config /tmp/admin.properties \
         --alter --entity-type users --entity-name "$1" --add-config-file /tmp/user.properties
     rm /tmp/user.properties
@@ -36,7 +38,7 @@ may producer --operation Write --topic images
 may producer --operation Create --topic images.producers
 may producer --operation Read --topic images.producers
 may producer --operation Write --topic images.producers
-may producer --operation Read --group firesteel-reader
+may producer --operation Read --group firesteel-producers
 
 user consume-images
 may consume-images --operation Create $own
@@ -56,6 +58,16 @@ may consume-predictions --operation Read --group firesteel-predictions
 user sql
 may sql --operation Read $own
 may sql --operation Read --group firesteel-scan- --resource-pattern-type prefixed
+
+# Whoever looks into dead letters and replays them. A replay makes the topics of its marks where they are missing.
+user dead-letters
+may dead-letters --operation Read $own
+may dead-letters --operation Read --topic images.dead-letter.replayed --topic predictions.dead-letter.replayed
+may dead-letters --operation Create --topic images.dead-letter.replayed --topic predictions.dead-letter.replayed
+may dead-letters --operation Write --topic images --topic images.dead-letter.replayed
+may dead-letters --operation Write --topic predictions --topic predictions.dead-letter.replayed
+may dead-letters --operation Read --group firesteel-dead-letters
+may dead-letters --operation Write --transactional-id firesteel-replay- --resource-pattern-type prefixed
 
 # Looks at lags.
 user keda

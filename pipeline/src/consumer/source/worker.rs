@@ -6,6 +6,7 @@ use super::loss::{Finding, find};
 use super::{Config, InFlight, Loss, Record, failed};
 use crate::error::{Error, ErrorKind, Result, chain, kafka_kind};
 use bytes::Bytes;
+use firesteel_common::headers::headers;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -357,5 +358,7 @@ impl Worker {
 
 /// The bytes of a record that are kept while it is in flight.
 fn size(message: &BorrowedMessage<'_>) -> usize {
-    message.payload_len() + message.key_len()
+    let headers = headers(message);
+    let headers = headers.iter().map(|header| header.name.len() + header.value.map_or(0, <[u8]>::len));
+    message.payload_len() + message.key_len() + headers.sum::<usize>()
 }

@@ -5,6 +5,7 @@ pub(crate) mod parse;
 
 use std::time::Duration;
 
+use firesteel_common::dead_letter;
 use serde::Deserialize;
 
 use self::bound::Bound;
@@ -20,6 +21,8 @@ pub(crate) enum Format {
     Images,
     /// `PredictionRecord`s.
     Predictions,
+    /// Dead letters: what their headers say, the headers, and the value as bytes.
+    Letters,
 }
 
 /// The treatment of a value that does not have the format.
@@ -67,6 +70,10 @@ pub(crate) struct TableOptions {
     /// The connection's name.
     pub(crate) connection: String,
     pub(crate) topic: String,
+    /// Further topics, whose messages are rows of the table, too.
+    pub(crate) more_topics: Vec<String>,
+    /// A topic that does not exist is an empty one.
+    pub(crate) may_be_missing: bool,
     pub(crate) format: Format,
     pub(crate) mode: Mode,
     pub(crate) start: Bound,
@@ -84,6 +91,8 @@ impl TableOptions {
         Self {
             connection: DEFAULT_CONNECTION.to_owned(),
             topic: topic.to_owned(),
+            more_topics: Vec::new(),
+            may_be_missing: false,
             format,
             mode: Mode::FailFast,
             start: Bound::Earliest,
@@ -93,5 +102,20 @@ impl TableOptions {
             part_size: PartSize { max: 1_000_000, min: 50_000 },
             fetch_timeout: Duration::from_secs(30),
         }
+    }
+
+    /// The dead letters of `topics`. A topic of letters is made by the first consumer, so it need not be there yet.
+    pub(crate) fn letters<'a>(topics: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut names: Vec<String> = topics.into_iter().map(dead_letter::topic_of).collect();
+        // Two tables over one topic have one topic of letters.
+        names.dedup();
+        let mut names = names.into_iter();
+        let first = names.next().unwrap_or_default();
+        Self { more_topics: names.collect(), may_be_missing: true, ..Self::new(&first, Format::Letters) }
+    }
+
+    /// All topics.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.topic).chain(&self.more_topics).map(String::as_str)
     }
 }

@@ -10,9 +10,11 @@ use arrow::array::{
 };
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
-use firesteel_proto::{Encoding, ImageId, ImageRecord, PredictionRecord, Timestamp as Time};
+use firesteel_common::dead_letter::Facts;
+use firesteel_common::headers::headers;
+use firesteel_proto::{Encoding, ImageId, ImageRecord, PredictionRecord, ProducerId, Timestamp as Time};
 use rdkafka::Timestamp;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::Message;
 
 use crate::connectors::kafka::config::{Format, Mode};
 use crate::connectors::kafka::schema::{header_fields, header_item};
@@ -40,12 +42,28 @@ enum Part {
     Model,
     Encoding,
     Data,
+    SourceTopic,
+    SourcePartition,
+    SourceOffset,
+    Class,
+    Reason,
+    Attempts,
+    Replays,
+    Size,
 }
 
 impl Part {
     /// The part that a column of a table holds.
     fn named(name: &str) -> Option<Self> {
         Some(match name {
+            "source_topic" => Self::SourceTopic,
+            "source_partition" => Self::SourcePartition,
+            "source_offset" => Self::SourceOffset,
+            "class" => Self::Class,
+            "message" => Self::Reason,
+            "attempts" => Self::Attempts,
+            "replays" => Self::Replays,
+            "size" => Self::Size,
             "key" => Self::Key,
             "value" => Self::Value,
             "headers" => Self::Headers,
@@ -69,7 +87,7 @@ impl Part {
         })
     }
 
-    /// Whether it can only be had by decoding the value.
+    /// Whether it can only be had by decoding the value, or the headers of a letter.
     fn is_of_record(self) -> bool {
         matches!(
             self,
@@ -84,6 +102,14 @@ impl Part {
                 | Self::Model
                 | Self::Encoding
                 | Self::Data
+                | Self::SourceTopic
+                | Self::SourcePartition
+                | Self::SourceOffset
+                | Self::Class
+                | Self::Reason
+                | Self::Attempts
+                | Self::Replays
+                | Self::Size
         )
     }
 
@@ -91,11 +117,23 @@ impl Part {
         match self {
             Self::Key | Self::Value | Self::Corrupt | Self::Data => Builder::Bytes(BinaryBuilder::new()),
             Self::Headers => Builder::Headers(header_builder()),
-            Self::Topic | Self::Producer | Self::Label | Self::Predicted | Self::Model | Self::Encoding => {
-                Builder::Text(StringBuilder::new())
+            Self::Topic
+            | Self::Producer
+            | Self::Label
+            | Self::Predicted
+            | Self::Model
+            | Self::Encoding
+            | Self::SourceTopic
+            | Self::Class
+            | Self::Reason => Builder::Text(StringBuilder::new()),
+            Self::Partition
+            | Self::TimestampType
+            | Self::SourcePartition
+            | Self::Attempts
+            | Self::Replays => Builder::Int(Int32Builder::new()),
+            Self::Offset | Self::Sequence | Self::SourceOffset | Self::Size => {
+                Builder::Long(Int64Builder::new())
             }
-            Self::Partition | Self::TimestampType => Builder::Int(Int32Builder::new()),
-            Self::Offset | Self::Sequence => Builder::Long(Int64Builder::new()),
             Self::Timestamp | Self::ProducedAt | Self::InferredAt => {
                 Builder::Time(TimestampMillisecondBuilder::new().with_timezone("UTC"))
             }
@@ -143,6 +181,8 @@ enum Record {
     Absent,
     Image(ImageRecord),
     Prediction(PredictionRecord),
+    /// What the headers of a letter say of the record in it.
+    Letter(Facts),
 }
 
 impl Record {
@@ -150,7 +190,7 @@ impl Record {
         match self {
             Self::Image(image) => Some(image.id),
             Self::Prediction(prediction) => Some(prediction.id),
-            Self::Unread | Self::Absent => None,
+            Self::Unread | Self::Absent | Self::Letter(_) => None,
         }
     }
 
@@ -165,8 +205,33 @@ impl Record {
             (Self::Prediction(prediction), Part::Label) => prediction.label.name(),
             (Self::Prediction(prediction), Part::Predicted) => prediction.predicted.name(),
             (Self::Prediction(prediction), Part::Model) => &prediction.model,
+            (Self::Letter(letter), Part::SourceTopic) => letter.topic.as_deref()?,
+            (Self::Letter(letter), Part::Class) => letter.class.as_deref()?,
+            (Self::Letter(letter), Part::Reason) => letter.message.as_deref()?,
             _ => return None,
         })
+    }
+
+    fn int(&self, part: Part) -> Option<i32> {
+        let Self::Letter(letter) = self else { return None };
+        match part {
+            Part::SourcePartition => letter.partition,
+            Part::Attempts => letter.attempts.and_then(|count| count.try_into().ok()),
+            Part::Replays => letter.replays.and_then(|count| count.try_into().ok()),
+            _ => None,
+        }
+    }
+
+    /// A letter that was cut says how long its record was; any other has all of it.
+    fn long(&self, part: Part, value: Option<&[u8]>) -> Option<i64> {
+        match (self, part) {
+            (Self::Letter(letter), Part::SourceOffset) => letter.offset,
+            (Self::Letter(letter), Part::Size) => letter
+                .cut_from
+                .or(value.map(|value| value.len() as u64))
+                .and_then(|size| size.try_into().ok()),
+            _ => self.id().and_then(|id| i64::try_from(id.sequence.0).ok()),
+        }
     }
 
     fn time(&self, part: Part) -> Option<i64> {
@@ -241,12 +306,15 @@ impl Decoder {
     fn record(&self, message: &impl Message) -> Result<Record, String> {
         let value = match message.payload() {
             _ if !self.reads_records => return Ok(Record::Unread),
+            _ if self.format == Format::Letters => {
+                return Ok(Record::Letter(Facts::of(&headers(message))));
+            }
             // A tombstone.
             None => return Ok(Record::Absent),
             Some(value) => value,
         };
         let record = match self.format {
-            Format::Raw => return Ok(Record::Unread),
+            Format::Raw | Format::Letters => return Ok(Record::Unread),
             Format::Images => ImageRecord::decode(value).map(Record::Image),
             Format::Predictions => PredictionRecord::decode(value).map(Record::Prediction),
         };
@@ -287,6 +355,10 @@ fn append(
         }),
         Builder::Text(builder) => match (part, record.id()) {
             (Part::Topic, _) => builder.append_value(message.topic()),
+            // A letter keeps the key of its record, which is the producer.
+            (Part::Producer, None) if matches!(record, Record::Letter(_)) => {
+                builder.append_option(message.key().and_then(producer));
+            }
             (Part::Producer, Some(ImageId { producer, .. })) => {
                 // Writing into a builder cannot fail, and ends the value only with the next call.
                 let _ = write!(builder, "{producer}");
@@ -294,16 +366,17 @@ fn append(
             }
             _ => builder.append_option(record.text(part)),
         },
-        Builder::Int(builder) => builder.append_value(match (part, message.timestamp()) {
-            (Part::Partition, _) => message.partition(),
-            (_, Timestamp::NotAvailable) => -1,
-            (_, Timestamp::CreateTime(_)) => 0,
-            (_, Timestamp::LogAppendTime(_)) => 1,
+        Builder::Int(builder) => builder.append_option(match (part, message.timestamp()) {
+            (Part::Partition, _) => Some(message.partition()),
+            (Part::TimestampType, Timestamp::NotAvailable) => Some(-1),
+            (Part::TimestampType, Timestamp::CreateTime(_)) => Some(0),
+            (Part::TimestampType, Timestamp::LogAppendTime(_)) => Some(1),
+            _ => record.int(part),
         }),
-        Builder::Long(builder) => match part {
-            Part::Offset => builder.append_value(message.offset()),
-            _ => builder.append_option(record.id().and_then(|id| i64::try_from(id.sequence.0).ok())),
-        },
+        Builder::Long(builder) => builder.append_option(match part {
+            Part::Offset => Some(message.offset()),
+            _ => record.long(part, message.payload()),
+        }),
         Builder::Time(builder) => builder.append_option(match part {
             Part::Timestamp => message.timestamp().to_millis(),
             _ => record.time(part),
@@ -316,13 +389,17 @@ fn append(
     }
 }
 
+/// The producer that a key names.
+fn producer(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key).ok().filter(|text| text.parse::<ProducerId>().is_ok())
+}
+
 /// A message without headers has an empty list.
 fn append_headers(builder: &mut ListBuilder<StructBuilder>, message: &impl Message) {
-    let headers = message.headers();
-    for header in headers.iter().flat_map(|headers| headers.iter()) {
+    for header in headers(message) {
         let pair = builder.values();
         if let Some(key) = pair.field_builder::<StringBuilder>(0) {
-            key.append_value(header.key);
+            key.append_value(header.name);
         }
         if let Some(value) = pair.field_builder::<BinaryBuilder>(1) {
             value.append_option(header.value);
