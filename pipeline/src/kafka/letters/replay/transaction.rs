@@ -93,27 +93,37 @@ impl Transactions {
         }
     }
 
-    /// Sends all and waits for their acknowledgements.
+    /// Sends all and waits for their acknowledgements. Where one is refused, the client gives up those that still wait, so
+    /// of several failures the refusal is the reason.
     async fn send(&self, batch: impl Iterator<Item = &Outgoing>) -> Result<(), KafkaError> {
-        let mut sent = Vec::new();
-        for outgoing in batch {
+        let (mut sent, mut failed) = (Vec::new(), None);
+        'all: for outgoing in batch {
             let mut record =
                 FutureRecord::<[u8], [u8]>::to(&outgoing.topic).headers(outgoing.headers.clone());
             (record.key, record.payload) = (outgoing.key.as_deref(), outgoing.value.as_deref());
             let (key, value) = (outgoing.mark.0.as_bytes(), outgoing.mark.1.as_bytes());
             let mark = FutureRecord::<[u8], [u8]>::to(&self.marks).key(key).payload(value);
             for record in [record, mark] {
-                sent.push(self.client.send_result(record).map_err(|(source, _)| source)?);
+                match self.client.send_result(record) {
+                    Ok(delivery) => sent.push(delivery),
+                    Err((source, _)) => {
+                        failed = Some(source);
+                        break 'all;
+                    }
+                }
             }
         }
         for delivery in sent {
-            match delivery.await {
-                Ok(Ok(_)) => {}
-                Ok(Err((source, _))) => return Err(source),
-                Err(_) => return Err(KafkaError::Canceled),
+            let source = match delivery.await {
+                Ok(Ok(_)) => continue,
+                Ok(Err((source, _))) => source,
+                Err(_) => KafkaError::Canceled,
+            };
+            if failed.is_none() || kafka_kind(&source) == ErrorKind::Permanent {
+                failed = Some(source);
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Asks again while the cluster has not decided, for a while.
