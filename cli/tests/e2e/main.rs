@@ -11,3 +11,4 @@ mod seed;
 mod sql;
 mod support;
 mod terminal;
+mod values;
