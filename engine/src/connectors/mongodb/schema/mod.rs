@@ -13,6 +13,7 @@
 
 pub(crate) mod hints;
 pub(crate) mod mode;
+pub(crate) mod names;
 
 use std::sync::Arc;
 
