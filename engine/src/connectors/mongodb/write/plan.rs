@@ -56,6 +56,8 @@ pub(crate) async fn plan(
     let (schema, input) =
         if empty { (Arc::clone(&spec.schema), input) } else { source::write_back(&spec, input)? };
     let spec = WriteSpec { schema, ..spec };
+    // What this statement writes must not be overwritten by a task of an earlier one.
+    connection.fence().pass().await;
     let write = Arc::new(MongoWriteExec::of(spec, connection, input));
     let counts = write.schema();
     let sum = AggregateExprBuilder::new(sum_udaf(), vec![col("count", &counts)?])
