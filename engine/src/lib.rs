@@ -26,6 +26,7 @@ pub mod functions;
 #[doc(hidden)]
 pub mod fuzz;
 mod jobs;
+mod lease;
 mod limits;
 mod plan;
 pub mod prelude;

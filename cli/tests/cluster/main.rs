@@ -12,6 +12,7 @@ mod files;
 mod foreign;
 mod history;
 mod kills;
+mod late;
 mod leaving;
 mod reconnect;
 mod rows;

@@ -13,3 +13,4 @@ mod seed;
 mod sql;
 mod support;
 mod terminal;
+mod values;

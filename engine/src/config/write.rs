@@ -16,6 +16,10 @@ pub struct WriteConfig {
     pub batch_rows: usize,
     /// Whether a null becomes a field that is left out. By default it becomes a BSON null, as in Spark.
     pub ignore_nulls: bool,
+    /// Whether `ignore_nulls` also decides about columns that a statement copies out of a collection. Otherwise a field that is
+    /// not there comes back as such where the source's sample has no null in it, and the statement is refused where it would
+    /// become a null.
+    pub nulls_decided: bool,
     /// How often a command is sent at most, when the server is away or does not confirm. Then the engine tries the
     /// whole task again, and gives up after a few times.
     pub attempts: NonZeroU32,
@@ -28,6 +32,7 @@ impl Default for WriteConfig {
             write_concern: WriteConcern::default(),
             batch_rows: 1_000,
             ignore_nulls: false,
+            nulls_decided: false,
             attempts: NonZeroU32::MIN.saturating_add(4),
         }
     }

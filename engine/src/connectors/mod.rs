@@ -36,6 +36,7 @@ use self::mongodb::MongoDb;
 pub use self::mongodb::predictions_schema;
 use self::registry::{Connectors, Shared};
 use crate::Config;
+use crate::lease::{Fence, Lease};
 use crate::slots::Slots;
 
 /// The connectors that every process has.
@@ -50,7 +51,8 @@ fn builtin(config: &Config, shared: &Shared) -> Vec<Arc<dyn Connector>> {
 impl Connectors {
     /// The connectors of a process with this configuration. Nothing connects before it is used. Clients live on `runtime`.
     pub(crate) fn new(config: &Config, runtime: Handle) -> Self {
-        let shared = Shared { runtime, slots: Slots::default() };
+        let shared =
+            Shared { runtime, slots: Slots::default(), lease: Lease::default(), fence: Fence::default() };
         let mut list = builtin(config, &shared);
         for added in &config.connectors {
             // The last one of a name wins, as with functions and tables.
@@ -61,6 +63,8 @@ impl Connectors {
             list,
             functions: config.functions.clone(),
             slots: shared.slots,
+            lease: shared.lease,
+            fence: shared.fence,
             files: Arc::new(FileStores::new(&config.files)),
             limits: config.limits,
         }

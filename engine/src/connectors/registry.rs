@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use super::connector::Connector;
 use super::files::FileStores;
 use crate::functions::Functions;
+use crate::lease::{Fence, Lease};
 use crate::limits::SqlLimits;
 use crate::slots::Slots;
 use crate::{Error, Result};
@@ -23,6 +24,10 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     /// How many tasks the cluster runs at once.
     pub(crate) slots: Slots,
+    /// Until when tasks of this process may write.
+    pub(crate) lease: Lease,
+    /// Until when lost executors may still write.
+    pub(crate) fence: Fence,
 }
 
 /// The connectors of a process, and what plans refer to by name besides them: the functions of the program.
@@ -31,6 +36,8 @@ pub(crate) struct Connectors {
     pub(super) list: Vec<Arc<dyn Connector>>,
     pub(super) functions: Functions,
     pub(super) slots: Slots,
+    pub(super) lease: Lease,
+    pub(super) fence: Fence,
     pub(super) files: Arc<FileStores>,
     pub(super) limits: SqlLimits,
 }
@@ -68,6 +75,16 @@ impl Connectors {
     /// How many tasks the cluster runs at once: set by who watches the executors, asked by who plans a scan.
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// Until when tasks of this process may write: kept by its registration as an executor, asked by who writes.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Until when lost executors may still write: kept by who watches the executors, passed by who plans a write.
+    pub(crate) fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// The files that plans may have in this process.

@@ -3,7 +3,7 @@
 //! An error that is worth another try goes in as an I/O error, because only that is tried again by the scheduler.
 
 use std::error::Error as StdError;
-use std::io;
+use std::{fmt, io};
 
 use datafusion::error::DataFusionError;
 
@@ -104,6 +104,24 @@ impl From<Error> for DataFusionError {
             unreachable @ Error::Unreachable { .. } => Self::IoError(io::Error::other(Carried(unreachable))),
             other => Self::External(Box::new(Carried(other))),
         }
+    }
+}
+
+impl Error {
+    /// Whether a job ended because an executor or the scheduler was lost, in a way that running the query again cures.
+    pub fn is_lost_work(&self) -> bool {
+        match self {
+            Self::LostWork { .. } => true,
+            Self::Query(error) => ballista::is_lost_work(error),
+            _ => false,
+        }
+    }
+}
+
+/// As `Display`: a program that returns an error from `main` prints this, and people read it.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

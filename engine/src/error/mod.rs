@@ -15,7 +15,6 @@ mod fields;
 mod messages;
 mod wire;
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use datafusion::error::DataFusionError;
@@ -85,6 +84,21 @@ pub enum Error {
         expected: String,
         /// The BSON type that was found.
         found: String,
+    },
+    /// A document that a statement reads and writes would come back as another one.
+    #[error(
+        "the statement would change what it copies: collection `{collection}`, _id `{id}`, field `{field}`: {message}; \
+         an expression in the field's place says what is meant"
+    )]
+    ChangedValue {
+        /// The collection that is read.
+        collection: String,
+        /// The document's `_id`.
+        id: String,
+        /// The field.
+        field: String,
+        /// What would become of it.
+        message: String,
     },
     /// The snapshot that a query reads at is gone from the server.
     #[error(
@@ -478,22 +492,4 @@ pub enum Error {
     #[error("{}", messages::query(.0))]
     #[serde(skip)]
     Query(#[source] DataFusionError),
-}
-
-/// As `Display`: a program that returns an error from `main` prints this, and people read it.
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Error {
-    /// Whether a job ended because an executor or the scheduler was lost, in a way that running the query again cures.
-    pub fn is_lost_work(&self) -> bool {
-        match self {
-            Self::LostWork { .. } => true,
-            Self::Query(error) => ballista::is_lost_work(error),
-            _ => false,
-        }
-    }
 }

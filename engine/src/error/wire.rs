@@ -149,6 +149,7 @@ mod tests {
                 expected: text(),
                 found: text(),
             },
+            Error::ChangedValue { collection: text(), id: text(), field: text(), message: text() },
             Error::SnapshotUnavailable { collection: text(), message: text() },
             Error::UnknownTopic { topic: text(), address: text() },
             Error::OffsetsLost {

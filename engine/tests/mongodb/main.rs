@@ -14,6 +14,7 @@ mod operators;
 mod plans;
 mod predicates;
 mod report;
+mod round_trip;
 mod schemas;
 mod snapshot;
 

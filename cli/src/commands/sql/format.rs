@@ -1,6 +1,6 @@
 //! How rows are printed: tables and records for people, CSV and JSON for programs.
 //!
-//! CSV and JSON go out batch by batch. A table's columns are as wide as their widest value, so its rows are kept until
+//! CSV and JSON go out batch by batch, in a form that holds every value ([`readable`]). A table's columns are as wide as their widest value, so its rows are kept until
 //! the last one is there, though only as many as will be shown.
 
 use std::io::{self, Write};
@@ -14,6 +14,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_options;
 
 use super::args::SqlFormat;
+use super::readable::{self, Numbers};
 
 /// How tables show a null, so that it differs from an empty text.
 const NULL: &str = "NULL";
@@ -77,14 +78,14 @@ impl<'a> Printer<'a> {
             State::Table { kept, .. } => {
                 let shown = batch.num_rows().min(self.layout.max_rows - self.printed.shown);
                 if shown > 0 {
-                    kept.push(batch.slice(0, shown));
+                    kept.push(readable::readable(&batch.slice(0, shown)).map_err(plain)?);
                 }
                 self.printed.shown += shown;
                 return Ok(());
             }
             State::Csv(writer) => writer.write(&flat(batch).map_err(plain)?).map_err(plain)?,
-            State::Json(writer) => writer.write(batch).map_err(plain)?,
-            State::Lines(writer) => writer.write(batch).map_err(plain)?,
+            State::Json(writer) => writer.write(&readable::json(batch).map_err(plain)?).map_err(plain)?,
+            State::Lines(writer) => writer.write(&readable::json(batch).map_err(plain)?).map_err(plain)?,
         }
         self.printed.shown = self.printed.rows;
         Ok(())
@@ -114,7 +115,8 @@ impl<'a> Printer<'a> {
 
 fn json<'a, F: JsonFormat>(out: Out<'a>) -> arrow::json::Writer<Out<'a>, F> {
     // Every row has every key, so that a reader can tell a null from a column that is not there.
-    arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(out)
+    let writer = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
+    writer.with_encoder_factory(Arc::new(Numbers)).build(out)
 }
 
 /// Keeps an I/O error as it is, so that a reader that has gone away differs from rows that cannot be printed.
@@ -127,8 +129,9 @@ fn plain(error: ArrowError) -> io::Error {
 
 /// The batch with nested values as text, because CSV has no form for them.
 fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let batch = readable::readable(batch)?;
     if !batch.schema().fields().iter().any(|field| field.data_type().is_nested()) {
-        return Ok(batch.clone());
+        return Ok(batch);
     }
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {

@@ -17,6 +17,7 @@ mod errors;
 mod format;
 mod meta;
 mod output;
+mod readable;
 mod repl;
 mod script;
 mod shell;

@@ -8,7 +8,7 @@ use std::error::Error as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::Router;
@@ -37,6 +37,7 @@ use super::{ExecutorResources, ROLE};
 use crate::cluster::ExecutorConfig;
 use crate::cluster::identity::Identity;
 use crate::cluster::net;
+use crate::lease;
 use crate::plan::codec;
 use crate::plan::state::{Role, session_config, session_state};
 use crate::wire::MAX_MESSAGE;
@@ -68,6 +69,8 @@ pub(crate) struct Registration {
     draining: Draining,
     /// Cancelled once the scheduler has removed the executor.
     removed: CancellationToken,
+    /// Until when its tasks may write.
+    lease: lease::Registration,
     /// Cancels the tasks of this registration.
     tasks: CancellationToken,
     /// Ends the services of this registration.
@@ -170,8 +173,12 @@ impl Registration {
         let grpc_server = serve(config, grpc_listener, Routes::new(orders), &stop);
         let flight_server = serve(config, flight_listener, Routes::new(shuffles), &stop);
         let params = RegisterExecutorParams { metadata: Some(registration.clone()) };
+        let (lease, sent) = (resources.connectors.lease().begin(), Instant::now());
         let registered = match client.register_executor(params).await {
-            Ok(answer) if answer.get_ref().success => Ok(()),
+            Ok(answer) if answer.get_ref().success => {
+                lease.answered(sent, reports::timeout(answer.metadata()));
+                Ok(())
+            }
             Ok(_) => Err("the scheduler has refused the registration".to_owned()),
             // What the scheduler has said itself has no cause.
             Err(status) if status.source().is_none() => Err(status.message().to_owned()),
@@ -190,6 +197,7 @@ impl Registration {
             config.heartbeat_interval.max(SHORTEST_INTERVAL),
             draining.clone(),
             resources.health.clone(),
+            lease.clone(),
         ));
         let reports = tokio::spawn(reports::report(client.clone(), id.clone(), ended));
         Ok(Self {
@@ -201,6 +209,7 @@ impl Registration {
             client,
             draining,
             removed,
+            lease,
             tasks,
             stop,
             grpc_server,
@@ -214,7 +223,7 @@ impl Registration {
     /// executor, or a service has ended.
     pub(super) async fn stopped(&mut self) -> &'static str {
         tokio::select! {
-            _ = &mut self.heartbeats => "the scheduler does not answer",
+            _ = &mut self.heartbeats => "the scheduler does not answer, or does not know this executor",
             () = self.removed.cancelled() => "the scheduler has removed this executor",
             _ = &mut self.reports => "the scheduler takes no reports",
             _ = &mut self.grpc_server => "the gRPC service ended",
@@ -241,6 +250,8 @@ impl Registration {
 
     /// Tells the scheduler that this executor leaves.
     pub(super) async fn deregister(&mut self) {
+        // The scheduler gives what still runs to others at once.
+        self.lease.end();
         let stopped =
             ExecutorStoppedParams { executor_id: self.id.clone(), reason: "it was asked to stop".to_owned() };
         if let Err(status) = self.client.executor_stopped(stopped).await {
@@ -250,6 +261,7 @@ impl Registration {
 
     /// Aborts every service without waiting.
     pub(crate) fn abort(&self) {
+        self.lease.end();
         self.tasks.cancel();
         self.stop.cancel();
         for service in [&self.grpc_server, &self.flight_server, &self.heartbeats, &self.reports] {
@@ -259,6 +271,7 @@ impl Registration {
 
     /// Stops every service and waits until it has ended.
     pub(super) async fn close(self) {
+        self.lease.end();
         self.tasks.cancel();
         self.stop.cancel();
         self.heartbeats.abort();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ballista_core::serde::protobuf::executor_metric::Metric;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
@@ -15,7 +15,10 @@ use firesteel_common::retry::RetryPolicy;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::Code;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
+
+use crate::lease;
 
 /// The scheduler, as an executor knows it.
 pub(super) type Client = SchedulerGrpcClient<Channel>;
@@ -72,20 +75,38 @@ fn memory() -> Vec<ExecutorMetric> {
     ]
 }
 
-/// Sends heartbeats until too many in a row have got no answer.
+/// The timeout that an answer of the scheduler tells.
+pub(super) fn timeout(answer: &MetadataMap) -> Duration {
+    lease::told_timeout(answer.get(lease::TIMEOUT_HEADER).and_then(|header| header.to_str().ok()))
+}
+
+/// Sends heartbeats until too many in a row have got no answer, or the scheduler does not know the executor any more, or may
+/// have given it up. Every answer renews the lease.
 pub(super) async fn beat(
     mut scheduler: Client,
     metadata: ExecutorRegistration,
     interval: Duration,
     draining: Draining,
     health: ExecutorHealth,
+    lease: lease::Registration,
 ) {
     let mut missed = 0;
     while missed < MISSED {
+        let sent = Instant::now();
         match scheduler.heart_beat_from_executor(heartbeat(&metadata, &draining)).await {
-            Ok(_) => {
+            Ok(answer) => {
+                if !lease.answered(sent, timeout(answer.metadata())) {
+                    tracing::warn!(
+                        "the answer to a heartbeat comes so late that the scheduler may have given up"
+                    );
+                    return;
+                }
                 missed = 0;
                 health.mark_heartbeat_ok();
+            }
+            Err(status) if status.code() == Code::FailedPrecondition => {
+                tracing::warn!(%status, "the scheduler does not know this executor");
+                return;
             }
             Err(status) => {
                 missed += 1;

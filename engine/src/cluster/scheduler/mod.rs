@@ -162,6 +162,7 @@ impl Scheduler {
             clock: Instant::now,
             identity: Identity::of(&config.engine),
             mismatch: config.mismatched_executors,
+            fence: connectors.fence().clone(),
         };
         let pulse = Arc::new(Pulse::new());
         let executors = Executors::new(cluster.cluster_state(), rules, sender, slots, Arc::clone(&pulse));

@@ -31,6 +31,7 @@ use super::pulse::Pulse;
 use crate::ConfigField;
 use crate::cluster::Mismatch;
 use crate::cluster::identity::{Difference, Identity};
+use crate::lease::{Fence, longest};
 use crate::slots::Slots;
 
 pub(super) use super::jobs::Jobs;
@@ -55,6 +56,8 @@ pub(super) struct Rules {
     pub(super) identity: Identity,
     /// What becomes of an executor that may give other answers.
     pub(super) mismatch: Mismatch,
+    /// Holds statements that write while an executor that was lost may still be writing.
+    pub(super) fence: Fence,
 }
 
 /// Ballista's state of the executors, with the additions of this module.
@@ -90,6 +93,11 @@ impl Executors {
 
     fn heard(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how long an executor may be silent.
+    pub(super) fn timeout(&self) -> Duration {
+        self.rules.timeout
     }
 
     /// Returns whether an executor has been silent for too long.
@@ -247,7 +255,10 @@ impl ClusterState for Executors {
     async fn remove_executor(&self, executor: &str) -> Result<()> {
         tracing::info!(executor, "executor left");
         self.inner.remove_executor(executor).await?;
-        self.heard().remove(executor);
+        // The loss may have been noticed before the lease of the executor has ended.
+        if let Some(last) = self.heard().remove(executor) {
+            self.rules.fence.hold(last + longest(self.rules.timeout));
+        }
         self.update_slots().await;
         Ok(())
     }
@@ -321,7 +332,7 @@ mod tests {
 
     fn executors(clock: Clock, mismatch: Mismatch) -> Executors {
         let identity = Identity::of(&Config::default());
-        let rules = Rules { timeout: TIMEOUT, clock, identity, mismatch };
+        let rules = Rules { timeout: TIMEOUT, clock, identity, mismatch, fence: Fence::default() };
         let inner = Arc::new(InMemoryClusterState::default());
         Executors::new(inner, rules, mpsc::unbounded_channel().0, Slots::default(), Arc::new(Pulse::new()))
     }
@@ -363,6 +374,20 @@ mod tests {
         assert_eq!(alive, [("active", false), ("draining", true)]);
         SECONDS.fetch_add(10, Ordering::SeqCst);
         assert!(alive_to_ballista(&executors).is_empty() && executors.alive().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn statements_that_write_wait_for_the_lease_of_an_executor_that_was_removed() {
+        let executors = executors(Instant::now, Mismatch::Warn);
+        let (metadata, data) = fitting("removed");
+        let before = Instant::now();
+        executors.register_executor(metadata, data).await.unwrap();
+        assert_eq!(executors.rules.fence.left(Instant::now()), Duration::ZERO);
+        executors.remove_executor("removed").await.unwrap();
+        let left = executors.rules.fence.left(Instant::now());
+        assert!(left <= TIMEOUT && left + before.elapsed() >= TIMEOUT, "{left:?}");
+        executors.remove_executor("removed").await.unwrap();
+        assert!(executors.rules.fence.left(Instant::now()) <= left, "it is lost once");
     }
 
     #[tokio::test]

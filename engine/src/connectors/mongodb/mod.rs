@@ -68,7 +68,9 @@ pub(crate) struct MongoDb {
 impl MongoDb {
     /// The connector of this configuration. Nothing connects yet.
     pub(crate) fn new(config: &Config, shared: &Shared) -> Self {
-        let connections = Connections::new(Connection::new(config, shared.runtime.clone()), shared);
+        let connection = Connection::new(config, shared.runtime.clone());
+        let connection = connection.writing_under(shared.lease.clone(), shared.fence.clone());
+        let connections = Connections::new(connection, shared);
         Self { connections, scan: config.scan.clone(), write: config.write.clone() }
     }
 

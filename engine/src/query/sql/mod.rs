@@ -15,6 +15,7 @@
 
 mod fields;
 mod location;
+mod names;
 mod parse;
 
 use std::sync::Arc;
@@ -64,6 +65,8 @@ impl Session {
             if fields::may_have(sql) {
                 fields::in_statement(&mut statement);
             }
+            names::in_declaration(&mut statement);
+            names::in_statement(self.context(), sql, &mut statement).await;
             let names = self.cached().freeze_names().await;
             let plan = Box::pin(state.statement_to_plan(statement)).await?;
             drop(names);

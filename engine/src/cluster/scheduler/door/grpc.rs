@@ -8,6 +8,10 @@
 //! | `RegisterExecutor`, `HeartBeatFromExecutor`, `UpdateTaskStatus`, `ExecutorStopped`, `PollWork` | a member |
 //!
 //! A physical plan is refused whoever sends it: it names files and their sizes as it likes, and no client needs it.
+//! A heartbeat of an executor that is not registered is refused: Ballista would take it for a registration, and the tasks that
+//! such an executor still has were given to others. Its answers tell executors the timeout that their
+//! [lease](crate::lease) is made of.
+//!
 //! Ballista takes a registration apart without looking, so what it would panic at is refused here.
 
 use std::sync::Arc;
@@ -22,6 +26,7 @@ use ballista_core::serde::protobuf::{
     RegisterExecutorParams, RegisterExecutorResult, RemoveSessionParams, RemoveSessionResult,
     UpdateTaskStatusParams, UpdateTaskStatusResult,
 };
+use ballista_scheduler::cluster::ClusterState as _;
 use datafusion_proto::logical_plan::AsLogicalPlan as _;
 use datafusion_proto::protobuf::LogicalPlanNode;
 use firesteel_common::access::{Caller, Role};
@@ -31,6 +36,7 @@ use super::owners::Owners;
 use super::{Door, caller, invalid, plan};
 use crate::cluster::scheduler::Server;
 use crate::cluster::scheduler::reports::keep_usable;
+use crate::lease::TIMEOUT_HEADER;
 use crate::limits::check_plan;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -47,6 +53,13 @@ impl GrpcDoor {
     /// Checks that a member of the cluster asks.
     fn member<T>(request: &Request<T>) -> Result<(), Status> {
         Ok(caller(request)?.member()?)
+    }
+
+    /// The answer to an executor, which tells it the timeout.
+    fn with_timeout<T>(&self, mut answer: Response<T>) -> Response<T> {
+        let millis = u64::try_from(self.0.executors.timeout().as_millis()).unwrap_or(u64::MAX);
+        answer.metadata_mut().insert(TIMEOUT_HEADER, millis.into());
+        answer
     }
 
     /// Checks that whoever asks may see and end a job.
@@ -155,13 +168,19 @@ impl SchedulerGrpc for GrpcDoor {
     ) -> Answer<RegisterExecutorResult> {
         Self::member(&request)?;
         complete(request.get_ref().metadata.as_ref())?;
-        self.server().register_executor(request).await
+        self.server().register_executor(request).await.map(|answer| self.with_timeout(answer))
     }
 
     async fn heart_beat_from_executor(&self, request: Request<HeartBeatParams>) -> Answer<HeartBeatResult> {
         Self::member(&request)?;
         complete(request.get_ref().metadata.as_ref())?;
-        self.server().heart_beat_from_executor(request).await
+        let executor = &request.get_ref().executor_id;
+        if self.0.executors.get_executor_metadata(executor).await.is_err() {
+            return Err(Status::failed_precondition(format!(
+                "executor `{executor}` is not registered, or was given up: it has to register anew"
+            )));
+        }
+        self.server().heart_beat_from_executor(request).await.map(|answer| self.with_timeout(answer))
     }
 
     async fn update_task_status(

@@ -1,10 +1,14 @@
 //! How a collection is read, and the scan of one, as messages.
 
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
 use bson::{Document, Timestamp};
 
 use super::{checked, partitioner, wire};
 use crate::config::{ReadMode, ScanConfig};
 use crate::connectors::mongodb::config::MOST_BATCH_ROWS;
+use crate::connectors::mongodb::read::decode::exact::Written;
 use crate::connectors::mongodb::read::spec::ScanSpec;
 use crate::connectors::mongodb::schema;
 use crate::connectors::mongodb::schema::mode::DecodeOptions;
@@ -72,11 +76,20 @@ impl TryFrom<wire::ScanOptions> for ScanConfig {
     }
 }
 
+/// The columns that a statement writes back, out of a message.
+fn written_back(columns: &Schema, nulls_decided: bool) -> Vec<Written> {
+    let column = |field: &Arc<Field>| Written { field: field.as_ref().clone(), nulls_decided };
+    columns.fields().iter().map(column).collect()
+}
+
 impl TryFrom<&ScanSpec> for wire::Scan {
     type Error = Error;
 
     fn try_from(spec: &ScanSpec) -> Result<Self> {
         let documents = spec.decode.documents.as_ref().map(encode_schema).transpose()?;
+        let written: Vec<_> = spec.decode.written.iter().map(|column| column.field.clone()).collect();
+        let written =
+            (!written.is_empty()).then(|| encode_schema(&Arc::new(Schema::new(written)))).transpose()?;
         let filter = spec.filter.as_ref().map(Document::to_vec).transpose().map_err(damaged)?;
         Ok(Self {
             connection: spec.connection.clone(),
@@ -95,6 +108,8 @@ impl TryFrom<&ScanSpec> for wire::Scan {
                 mode: wire::ReadMode::from(spec.decode.mode).into(),
                 documents,
                 corrupt_record: spec.decode.corrupt_record.clone(),
+                written,
+                nulls_decided: spec.decode.written.iter().any(|column| column.nulls_decided),
             }),
             aggregate_pushdown: spec.aggregate_pushdown,
             partitioner: spec.partitioner.clone(),
@@ -108,6 +123,7 @@ impl TryFrom<wire::Scan> for ScanSpec {
     fn try_from(scan: wire::Scan) -> Result<Self> {
         let decode = scan.decode.unwrap_or_default();
         let documents = decode.documents.as_deref().map(decode_schema).transpose()?;
+        let written = decode.written.as_deref().map(decode_schema).transpose()?;
         let filter = match scan.filter.as_slice() {
             [] => None,
             bytes => Some(checked::filter(bytes)?),
@@ -131,6 +147,10 @@ impl TryFrom<wire::Scan> for ScanSpec {
                 mode: read_mode(decode.mode)?,
                 documents,
                 corrupt_record: decode.corrupt_record,
+                written: written
+                    .into_iter()
+                    .flat_map(|columns| written_back(&columns, decode.nulls_decided))
+                    .collect(),
             },
             aggregate_pushdown: scan.aggregate_pushdown,
             partitioner: scan.partitioner,

@@ -24,6 +24,7 @@ use crate::config::{DEFAULT_CONNECTION, ReadMode};
 use crate::connectors::mongodb::MongoDb;
 use crate::connectors::mongodb::connection::Connection;
 use crate::connectors::mongodb::plan::aggregate::rule::AggregatePushdown;
+use crate::connectors::mongodb::read::decode::exact::Written;
 use crate::connectors::mongodb::read::partition::{IdRange, RecordIdRange, ScanPartition};
 use crate::connectors::mongodb::schema::mode::DecodeOptions;
 use crate::connectors::mongodb::schema::predictions_schema;
@@ -84,8 +85,12 @@ fn nested_schema() -> SchemaRef {
 fn decode() -> impl Strategy<Value = DecodeOptions> {
     let modes = prop::sample::select(vec![ReadMode::FailFast, ReadMode::Permissive, ReadMode::DropMalformed]);
     let documents = prop::option::of(Just(nested_schema()));
-    (modes, documents, prop::option::of("[a-z_]{1,8}"))
-        .prop_map(|(mode, documents, corrupt_record)| DecodeOptions { mode, documents, corrupt_record })
+    (modes, documents, prop::option::of("[a-z_]{1,8}")).prop_map(|(mode, documents, corrupt_record)| {
+        let field = |field: &Arc<Field>| Written { field: field.as_ref().clone(), nulls_decided: true };
+        let written =
+            documents.iter().flat_map(|schema: &SchemaRef| schema.fields().iter().map(field)).collect();
+        DecodeOptions { mode, documents, corrupt_record, written }
+    })
 }
 
 proptest! {

@@ -32,6 +32,7 @@ impl From<&WriteConfig> for wire::WriteOptions {
             timeout_ms: u64::try_from(concern.timeout.as_millis()).unwrap_or(u64::MAX),
             batch_rows: config.batch_rows as u64,
             ignore_nulls: config.ignore_nulls,
+            nulls_decided: config.nulls_decided,
             attempts: config.attempts.get(),
         }
     }
@@ -64,6 +65,7 @@ impl TryFrom<wire::WriteOptions> for WriteConfig {
             },
             batch_rows: batch_rows(options.batch_rows)?,
             ignore_nulls: options.ignore_nulls,
+            nulls_decided: options.nulls_decided,
             attempts: NonZeroU32::new(options.attempts).ok_or_else(|| invalid("attempts"))?,
         })
     }
@@ -115,9 +117,15 @@ pub(super) mod tests {
         ];
         let keys = prop::collection::vec("[a-z_é]{1,8}", 1..4);
         let attempts = (1..=MOST_ATTEMPTS).prop_map(|attempts| NonZeroU32::new(attempts).unwrap());
-        let flags = (any::<bool>(), any::<bool>(), attempts);
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>(), attempts);
         (acknowledgement, keys, flags, 0..=MOST_WRITE_TIMEOUT_MS, 0..100_000_usize).prop_map(
-            |(acknowledgement, key_fields, (journal, ignore_nulls, attempts), timeout, batch_rows)| {
+            |(
+                acknowledgement,
+                key_fields,
+                (journal, ignore_nulls, nulls_decided, attempts),
+                timeout,
+                batch_rows,
+            )| {
                 WriteConfig {
                     key_fields,
                     write_concern: WriteConcern {
@@ -127,6 +135,7 @@ pub(super) mod tests {
                     },
                     batch_rows,
                     ignore_nulls,
+                    nulls_decided,
                     attempts,
                 }
             },

@@ -139,6 +139,7 @@ pub(crate) fn parse(given: &HashMap<String, String>, defaults: TableOptions) -> 
     let timeout = given.write_timeout_ms.map(|millis| Duration::from_millis(millis.get()));
     set(&mut write.write_concern.timeout, timeout);
     set(&mut write.batch_rows, write_rows);
+    write.nulls_decided |= given.ignore_null_values.is_some();
     set(&mut write.ignore_nulls, given.ignore_null_values);
     Ok(table)
 }
@@ -211,7 +212,12 @@ mod tests {
             ("journal", "false", write(|write| write.write_concern.journal = false)),
             ("writeTimeoutMs", "7", write(|write| write.write_concern.timeout = Duration::from_millis(7))),
             ("writeBatchRows", "7", write(|write| write.batch_rows = 7)),
-            ("ignoreNullValues", "true", write(|write| write.ignore_nulls = true)),
+            (
+                "ignoreNullValues",
+                "true",
+                write(|write| (write.ignore_nulls, write.nulls_decided) = (true, true)),
+            ),
+            ("ignoreNullValues", "false", write(|write| write.nulls_decided = true)),
         ] {
             // As DataFusion's parser hands them over, and as they are written.
             for key in [key.to_owned(), format!("format.{}", key.to_lowercase())] {

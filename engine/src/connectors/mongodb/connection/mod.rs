@@ -17,6 +17,7 @@ use super::error;
 use crate::config::MongoConnection;
 use crate::connectors::named;
 use crate::connectors::per_query::{PerQuery, QueryKey};
+use crate::lease::{Fence, Lease};
 use crate::{Config, ConfigField, Error, Result};
 
 /// The connections of a process.
@@ -33,6 +34,9 @@ pub(crate) struct Connection {
     client: OnceCell<Client>,
     /// Which cluster time recent queries read at: all scans of a query read at one.
     reads: PerQuery<(), Option<Timestamp>>,
+    /// Until when tasks of this process, and lost executors, may write.
+    lease: Lease,
+    fence: Fence,
 }
 
 impl Connection {
@@ -45,7 +49,24 @@ impl Connection {
             runtime,
             client: OnceCell::new(),
             reads: PerQuery::default(),
+            lease: Lease::default(),
+            fence: Fence::default(),
         }
+    }
+
+    /// The same connection, whose writers have this lease, and whose writes are planned behind this fence.
+    pub(crate) fn writing_under(self, lease: Lease, fence: Fence) -> Self {
+        Self { lease, fence, ..self }
+    }
+
+    /// Until when tasks of this process may write.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Until when lost executors may still write.
+    pub(crate) fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// How long to wait for the server.

@@ -2,9 +2,11 @@
 //! `CREATE EXTERNAL TABLE t [(columns)] STORED AS MONGODB LOCATION 'collection' OPTIONS (…)`.
 //!
 //! Without columns the schema is inferred from a sample, in the process that runs the statement; afterwards it
-//! travels with the plans.
+//! travels with the plans. With columns their names are compared with those in a sample: one that misses a field by a capital
+//! is refused.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
@@ -22,7 +24,11 @@ use crate::connectors::mongodb::config::{self, TableOptions};
 use crate::connectors::mongodb::connection::Connections;
 use crate::connectors::mongodb::connection::{Connection, retry};
 use crate::connectors::mongodb::schema;
+use crate::connectors::mongodb::schema::names::near_miss;
 use crate::{Error, Result};
+
+/// How long a table with declared columns waits for documents to compare the names with.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes tables over collections.
 #[derive(Debug)]
@@ -83,7 +89,11 @@ pub(crate) async fn open(
     let database = location.database.as_deref().unwrap_or_else(|| connection.default_database());
     connection.check_place(database, &location.collection)?;
     let columns = match declared {
-        Some(declared) => schema::normalize(declared),
+        Some(declared) => {
+            let declared = schema::normalize(declared);
+            check_names(&connection, database, location, &options, &declared).await?;
+            declared
+        }
         None => {
             let ask = || infer(&connection, database, &location.collection, options.sample_size);
             let columns = retry::retry_transient(connection.timeout(), ask).await?;
@@ -100,7 +110,11 @@ pub(crate) async fn open(
     let columns = match &options.schema_hints {
         Some(hints) => {
             let invalid = |message: String| Error::invalid_option("schemaHints", message);
-            schema::with_hints(&columns, &schema::hints::hints(hints).map_err(invalid)?)
+            let hints = schema::hints::hints(hints).map_err(invalid)?;
+            if let Some(miss) = near_miss(&hints, &columns) {
+                return Err(invalid(miss.message()));
+            }
+            schema::with_hints(&columns, &hints)
         }
         None => columns,
     };
@@ -113,6 +127,39 @@ pub(crate) async fn open(
         options.scan,
     )
     .map(|table| table.with_write(options.write))
+}
+
+/// Refuses declared columns that miss a field of the documents by a capital. A server that does not answer in time is left to
+/// the queries.
+async fn check_names(
+    connection: &Connection,
+    database: &str,
+    location: &Location,
+    options: &TableOptions,
+    declared: &Schema,
+) -> Result<()> {
+    let sampled = infer(connection, database, &location.collection, options.sample_size);
+    match tokio::time::timeout(NAMES_TIMEOUT, sampled).await {
+        Ok(Ok(sampled)) => match near_miss(declared, &sampled) {
+            Some(miss) => Err(Error::InvalidSchema {
+                collection: location.collection.clone(),
+                field: miss.declared.clone(),
+                message: miss.message(),
+            }),
+            None => Ok(()),
+        },
+        Ok(Err(error)) => {
+            tracing::debug!(%error, collection = location.collection, "cannot compare names with those of documents");
+            Ok(())
+        }
+        Err(_) => {
+            tracing::debug!(
+                collection = location.collection,
+                "names are not compared: the server does not answer"
+            );
+            Ok(())
+        }
+    }
 }
 
 /// An inferred schema has the corrupt-record column where the options name it.

@@ -5,8 +5,9 @@
 //! int and long make long, whole and real numbers a double, numbers with decimals a decimal, documents the union of
 //! their fields, arrays the union of their elements, anything else a text. Where a type could not hold all values, such
 //! as a double for a long beyond 2^53, the next wider one is taken. So every document that was seen can be decoded.
+//! What a type cannot say is marked: the subtype of binary data, and whether a null is a field that is not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -15,7 +16,8 @@ use bson::{RawArray, RawBsonRef, RawDocument};
 use crate::connectors::mongodb::read::decode::decimal::MAX_DIGITS;
 use crate::connectors::mongodb::read::decode::elements::exact_double;
 use crate::connectors::mongodb::read::decode::values::number;
-use crate::connectors::mongodb::schema::{BsonText, is_column_name, timestamp_type};
+use crate::connectors::mongodb::schema::kind::{BsonKind, with_nulls_absent};
+use crate::connectors::mongodb::schema::{is_column_name, timestamp_type};
 
 /// Documents and lists inside one another beyond this are read as a text: a plan cannot carry a type of any depth.
 const MAX_DEPTH: usize = 12;
@@ -29,6 +31,10 @@ pub(crate) struct Shape {
     fields: BTreeMap<String, Place>,
     /// What the arrays here hold; `None` where there was no array.
     elements: Option<Box<Shape>>,
+    /// The subtypes of binary data here.
+    subtypes: BTreeSet<u8>,
+    /// Whether there was a null.
+    null: bool,
 }
 
 /// The kinds of values, as bits.
@@ -44,7 +50,10 @@ mod kind {
     pub(super) const OBJECT_ID: u16 = 1 << 8;
     pub(super) const DOCUMENT: u16 = 1 << 9;
     pub(super) const ARRAY: u16 = 1 << 10;
-    pub(super) const OTHER: u16 = 1 << 11;
+    pub(super) const SYMBOL: u16 = 1 << 11;
+    /// What only extended JSON can tell.
+    pub(super) const EXTENDED: u16 = 1 << 12;
+    pub(super) const OTHER: u16 = 1 << 13;
 
     pub(super) const INTEGERS: u16 = INT32 | INT64;
     pub(super) const NUMBERS: u16 = INTEGERS | DOUBLE | DECIMAL;
@@ -65,16 +74,23 @@ struct Numbers {
 struct Place {
     /// The last position of the field in a document: a field that is only sometimes there moves those after it back.
     position: usize,
+    /// Whether there was a document without the field.
+    missing: bool,
     shape: Shape,
 }
 
 impl Shape {
     /// Adds a document.
     pub(crate) fn observe(&mut self, document: &RawDocument) -> bson::error::Result<()> {
+        let is_first = self.kinds & kind::DOCUMENT == 0;
         self.kinds |= kind::DOCUMENT;
+        let mut there = HashSet::new();
         for (position, element) in document.iter_elements().enumerate() {
             let element = element?;
-            let place = self.fields.entry(element.key().as_str().to_owned()).or_default();
+            let name = element.key().as_str();
+            let new = || Place { missing: !is_first, ..Place::default() };
+            let place = self.fields.entry(name.to_owned()).or_insert_with(new);
+            there.insert(name);
             place.position = place.position.max(position);
             match element.value() {
                 Ok(value) => place.shape.observe_value(value)?,
@@ -82,12 +98,18 @@ impl Shape {
                 Err(_) => place.shape.kinds |= kind::OTHER,
             }
         }
+        for (name, place) in &mut self.fields {
+            place.missing |= !there.contains(name.as_str());
+        }
         Ok(())
     }
 
     fn observe_value(&mut self, value: RawBsonRef<'_>) -> bson::error::Result<()> {
         self.kinds |= match value {
-            RawBsonRef::Null | RawBsonRef::Undefined => 0,
+            RawBsonRef::Null | RawBsonRef::Undefined => {
+                self.null = true;
+                0
+            }
             RawBsonRef::Boolean(_) => kind::BOOLEAN,
             RawBsonRef::Int32(_) => kind::INT32,
             RawBsonRef::Int64(integer) => {
@@ -98,11 +120,15 @@ impl Shape {
             RawBsonRef::Decimal128(_) => kind::DECIMAL,
             RawBsonRef::String(_) => kind::STRING,
             RawBsonRef::DateTime(_) => kind::DATE,
-            RawBsonRef::Binary(_) => kind::BINARY,
+            RawBsonRef::Binary(binary) => {
+                self.subtypes.insert(binary.subtype.into());
+                kind::BINARY
+            }
             RawBsonRef::ObjectId(_) => kind::OBJECT_ID,
             RawBsonRef::Document(document) => return self.observe(document),
             RawBsonRef::Array(array) => return self.observe_array(array),
-            _ => kind::OTHER,
+            RawBsonRef::Symbol(_) => kind::SYMBOL,
+            _ => kind::EXTENDED,
         };
         match number(value) {
             Some(number) => {
@@ -133,8 +159,7 @@ impl Shape {
     pub(crate) fn schema(&self) -> (Schema, Vec<String>) {
         let (columns, skipped): (Vec<_>, Vec<_>) =
             self.in_order().into_iter().partition(|(name, _)| is_column_name(name));
-        let fields: Vec<Field> =
-            columns.into_iter().map(|(name, place)| place.shape.field(name, 0)).collect();
+        let fields: Vec<Field> = columns.into_iter().map(|(name, place)| place.field(name, 0)).collect();
         (Schema::new(fields), skipped.into_iter().map(|(name, _)| name.clone()).collect())
     }
 
@@ -150,10 +175,15 @@ impl Shape {
             kind::STRING => DataType::Utf8,
             kind::BOOLEAN => DataType::Boolean,
             kind::DATE => timestamp_type(),
-            kind::BINARY => DataType::Binary,
-            kind::OBJECT_ID => return BsonText::ObjectId.field(name),
+            // Bytes of several subtypes are read, and say nothing about how they are written.
+            kind::BINARY => match self.subtypes.first() {
+                Some(subtype) if self.subtypes.len() == 1 => return BsonKind::Binary(*subtype).field(name),
+                _ => DataType::Binary,
+            },
+            kind::SYMBOL => return BsonKind::Symbol.field(name),
+            kind::OBJECT_ID => return BsonKind::ObjectId.field(name),
             kind::DOCUMENT if !self.fields.is_empty() && depth < MAX_DEPTH => {
-                let part = |(name, place): (&String, &Place)| place.shape.field(name, depth + 1);
+                let part = |(name, place): (&String, &Place)| place.field(name, depth + 1);
                 DataType::Struct(self.in_order().into_iter().map(part).collect())
             }
             kind::ARRAY if depth < MAX_DEPTH => {
@@ -162,10 +192,16 @@ impl Shape {
             }
             kinds if kinds != 0 && kinds & !kind::NUMBERS == 0 => match self.number_type() {
                 Some(data_type) => data_type,
-                None => return BsonText::Any.field(name),
+                None if kinds == kind::DECIMAL => return BsonKind::Extended.field(name),
+                None => return BsonKind::Any.field(name),
             },
-            // Types that have nothing in common; nothing but nulls; documents without a field.
-            _ => return BsonText::Any.field(name),
+            // Documents without a field, and what is nested too deep.
+            kind::DOCUMENT | kind::ARRAY => return BsonKind::Extended.field(name),
+            kinds if kinds & kind::EXTENDED != 0 && kinds & !(kind::EXTENDED | kind::DECIMAL) == 0 => {
+                return BsonKind::Extended.field(name);
+            }
+            // Types that have nothing in common, or nothing but nulls.
+            _ => return BsonKind::Any.field(name),
         };
         Field::new(name, data_type, true)
     }
@@ -186,11 +222,28 @@ impl Shape {
     }
 }
 
+impl Place {
+    fn field(&self, name: &str, depth: usize) -> Field {
+        with_nulls_absent(self.shape.field(name, depth), self.missing && !self.shape.null)
+    }
+}
+
 #[cfg(test)]
 impl Shape {
     /// What was seen in either.
     pub(super) fn join(mut self, other: Self) -> Self {
+        let (mine, theirs) = (self.kinds & kind::DOCUMENT != 0, other.kinds & kind::DOCUMENT != 0);
+        for (name, place) in &mut self.fields {
+            place.missing |= theirs && !other.fields.contains_key(name);
+        }
+        let known: HashSet<String> = self.fields.keys().cloned().collect();
+        for (name, place) in &other.fields {
+            self.fields.entry(name.clone()).or_default().missing |=
+                place.missing || (mine && !known.contains(name));
+        }
         self.kinds |= other.kinds;
+        self.subtypes.extend(&other.subtypes);
+        self.null |= other.null;
         let (mine, theirs) = (self.numbers, other.numbers);
         self.numbers = Numbers {
             before_point: mine.before_point.max(theirs.before_point),

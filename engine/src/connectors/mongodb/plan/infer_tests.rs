@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::infer::Shape;
 use crate::connectors::mongodb::read::decode::Decoder;
-use crate::connectors::mongodb::schema::{BsonText, timestamp_type, validate};
+use crate::connectors::mongodb::schema::kind::{BsonKind, with_nulls_absent};
+use crate::connectors::mongodb::schema::{timestamp_type, validate};
 
 fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).unwrap()
@@ -42,7 +43,9 @@ fn plain(name: &str, data_type: DataType) -> Field {
 fn types_are_widened_as_spark_does_and_never_lose_a_value() {
     let list = |element: Field| plain("x", DataType::List(Arc::new(element)));
     let x = |data_type| plain("x", data_type);
-    let (any, large) = (|| BsonText::Any.field("x"), i64::MAX - 1);
+    let (any, large) = (|| BsonKind::Any.field("x"), i64::MAX - 1);
+    let extended = || BsonKind::Extended.field("x");
+    let binary = |subtype| Bson::Binary(Binary { subtype, bytes: vec![1] });
     for (values, expected) in [
         (vec![Bson::Int32(1), Bson::Null], x(DataType::Int32)),
         (vec![Bson::Int32(1), Bson::Int64(2)], x(DataType::Int64)),
@@ -53,38 +56,65 @@ fn types_are_widened_as_spark_does_and_never_lose_a_value() {
         (vec![Bson::Int64(large), Bson::Double(1e300)], any()),
         (vec![decimal("1.50"), Bson::Int32(7)], x(DataType::Decimal128(38, 2))),
         (vec![decimal("1.5"), Bson::Double(0.125)], x(DataType::Decimal128(38, 3))),
-        (vec![decimal("1E+40")], any()),
-        (vec![decimal("NaN"), decimal("1")], any()),
+        (vec![decimal("1E+40")], extended()),
+        (vec![decimal("NaN"), decimal("1")], extended()),
         (vec![decimal("9999999999999999999999999999999999")], x(DataType::Decimal128(38, 0))),
-        (vec![decimal("9999999999999999999999999999999999"), decimal("0.00001")], any()),
+        (vec![decimal("9999999999999999999999999999999999"), decimal("0.00001")], extended()),
         (vec!["a".into(), Bson::Null, Bson::Undefined], x(DataType::Utf8)),
         (vec!["a".into(), Bson::Int32(1)], any()),
         (vec![true.into()], x(DataType::Boolean)),
         (vec![true.into(), Bson::Int32(1)], any()),
         (vec![DateTime::from_millis(1).into()], x(timestamp_type())),
         (vec![DateTime::from_millis(1).into(), "a".into()], any()),
-        (vec![ObjectId::new().into()], BsonText::ObjectId.field("x")),
+        (vec![ObjectId::new().into()], BsonKind::ObjectId.field("x")),
         (vec![ObjectId::new().into(), "a".into()], any()),
-        (vec![Binary { subtype: BinarySubtype::Generic, bytes: vec![1] }.into()], x(DataType::Binary)),
-        (vec![Timestamp { time: 1, increment: 1 }.into()], any()),
+        (
+            vec![Binary { subtype: BinarySubtype::Generic, bytes: vec![1] }.into()],
+            BsonKind::Binary(0).field("x"),
+        ),
+        (vec![binary(BinarySubtype::Uuid), Bson::Null], BsonKind::Binary(4).field("x")),
+        (vec![binary(BinarySubtype::Uuid), binary(BinarySubtype::Md5)], x(DataType::Binary)),
+        (vec![Bson::Symbol("s".into())], BsonKind::Symbol.field("x")),
+        (vec![Bson::MinKey, decimal("NaN"), Bson::MaxKey], extended()),
+        (vec![Bson::MinKey, "a".into()], any()),
+        (vec![Timestamp { time: 1, increment: 1 }.into()], extended()),
         (vec![Bson::Null], any()),
-        (vec![doc! {}.into()], any()),
-        (vec![Bson::Array(vec![])], list(BsonText::Any.field("item"))),
+        (vec![doc! {}.into()], extended()),
+        (vec![Bson::Array(vec![])], list(BsonKind::Any.field("item"))),
         (vec![Bson::Array(vec![]), vec![1_i64].into()], list(plain("item", DataType::Int64))),
         (vec![vec![1_i32].into(), vec![0.5].into()], list(plain("item", DataType::Float64))),
         (vec![vec![1_i32].into(), Bson::Int32(1)], any()),
-        (vec![vec![ObjectId::new()].into()], list(BsonText::ObjectId.field("item"))),
+        (vec![vec![ObjectId::new()].into()], list(BsonKind::ObjectId.field("item"))),
         (
             vec![doc! { "a": 1, "c": 1 }.into(), doc! { "a": 0.5, "b": "x", "c": 1 }.into()],
             x(DataType::Struct(
-                vec![plain("a", DataType::Float64), plain("b", DataType::Utf8), plain("c", DataType::Int32)]
-                    .into(),
+                vec![
+                    plain("a", DataType::Float64),
+                    with_nulls_absent(plain("b", DataType::Utf8), true),
+                    plain("c", DataType::Int32),
+                ]
+                .into(),
             )),
         ),
         (vec![doc! { "a": 1 }.into(), vec![1_i32].into()], any()),
     ] {
         assert_eq!(field(&values), expected, "{values:?}");
     }
+}
+
+#[test]
+fn a_null_is_a_missing_field_where_the_sample_has_no_null() {
+    use crate::connectors::mongodb::schema::kind::nulls_are_absent;
+    let documents = [
+        doc! { "always": 1, "first": 1, "null": 1, "both": Bson::Null },
+        doc! { "always": 1, "null": Bson::Null, "second": [{ "a": 1 }, { "b": 1 }] },
+    ];
+    let (schema, _) = shape(&documents).schema();
+    let absent =
+        schema.fields().iter().filter(|field| nulls_are_absent(field)).map(|field| field.name().as_str());
+    assert_eq!(absent.collect::<Vec<_>>(), ["first", "second"]);
+    let second = format!("{:?}", schema.field_with_name("second").unwrap().data_type());
+    assert_eq!(second.matches("absent").count(), 2, "{second}");
 }
 
 #[test]

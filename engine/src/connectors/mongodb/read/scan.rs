@@ -8,6 +8,7 @@ use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
+use super::decode::exact::Written;
 use super::partition::{ScanPartition, describe, descriptor_schema};
 use super::reader;
 use super::spec::ScanSpec;
@@ -42,6 +43,14 @@ impl MongoScanExec {
         descriptors: Arc<dyn ExecutionPlan>,
     ) -> Self {
         Self::new(MongoScan { spec: Arc::new(spec), connection }, descriptors)
+    }
+
+    /// The same scan of a statement that writes these columns back into a collection.
+    pub(crate) fn writing_back(&self, written: Vec<Written>) -> Self {
+        let mut spec = self.spec().clone();
+        spec.decode.written = written;
+        let scan = MongoScan { spec: Arc::new(spec), connection: Arc::clone(self.connection()) };
+        Self::new(scan, Arc::clone(self.input()))
     }
 
     pub(crate) fn spec(&self) -> &ScanSpec {

@@ -10,12 +10,13 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{BsonText, timestamp_type};
+use super::kind::{BsonKind, UUID};
+use super::timestamp_type;
 
 /// How a decimal without digits is read: the most there are, 18 of them behind the point.
 const DEFAULT_DECIMAL: (u64, i64) = (38, 18);
 
-/// Reads hints. An unquoted name is lower-cased, as in a statement.
+/// Reads hints. A name is the field's as it is written, quoted or not: documents have capitals.
 pub(crate) fn hints(text: &str) -> Result<Schema, String> {
     let mut parser = Parser::new(&GenericDialect {}).try_with_sql(text).map_err(|error| error.to_string())?;
     let columns = parser
@@ -25,15 +26,11 @@ pub(crate) fn hints(text: &str) -> Result<Schema, String> {
     let fields = columns
         .iter()
         .map(|(name, data_type)| {
-            let name = normal(&name.value, name.quote_style);
-            field(&name, data_type).map_err(|message| format!("column `{name}`: {message}"))
+            let name = name.value.as_str();
+            field(name, data_type).map_err(|message| format!("column `{name}`: {message}"))
         })
         .collect::<Result<Vec<_>, String>>()?;
     Ok(Schema::new(fields))
-}
-
-fn normal(name: &str, quote: Option<char>) -> String {
-    if quote.is_some() { name.to_owned() } else { name.to_ascii_lowercase() }
 }
 
 fn field(name: &str, declared: &SqlType) -> Result<Field, String> {
@@ -54,14 +51,24 @@ fn field(name: &str, declared: &SqlType) -> Result<Field, String> {
         SqlType::Struct(parts, _) if !parts.is_empty() => {
             DataType::Struct(parts.iter().map(part).collect::<Result<_, _>>()?)
         }
-        SqlType::Custom(custom, _) => {
+        SqlType::Uuid => return Ok(BsonKind::Binary(UUID).field(name)),
+        SqlType::Custom(custom, modifiers) => {
             let word = match custom.0.as_slice() {
                 [ObjectNamePart::Identifier(word)] => word.value.to_ascii_lowercase(),
                 _ => String::new(),
             };
             return match word.as_str() {
-                "objectid" => Ok(BsonText::ObjectId.field(name)),
-                "any" => Ok(BsonText::Any.field(name)),
+                "objectid" => Ok(BsonKind::ObjectId.field(name)),
+                "symbol" => Ok(BsonKind::Symbol.field(name)),
+                "extended" => Ok(BsonKind::Extended.field(name)),
+                "binary_subtype" => match modifiers.as_slice() {
+                    [subtype] => subtype
+                        .parse()
+                        .map(|subtype| BsonKind::Binary(subtype).field(name))
+                        .map_err(|_| "a BINARY_SUBTYPE is a number from 0 to 255".to_owned()),
+                    _ => Err("a BINARY_SUBTYPE has one number, as in BINARY_SUBTYPE(5)".to_owned()),
+                },
+                "any" => Ok(BsonKind::Any.field(name)),
                 _ => Err(unknown(declared)),
             };
         }
@@ -72,7 +79,7 @@ fn field(name: &str, declared: &SqlType) -> Result<Field, String> {
 
 fn part(declared: &StructField) -> Result<Field, String> {
     let Some(name) = &declared.field_name else { return Err("a part of a STRUCT has no name".to_owned()) };
-    field(&normal(&name.value, name.quote_style), &declared.field_type)
+    field(&name.value, &declared.field_type)
 }
 
 fn decimal(digits: &ExactNumberInfo) -> Result<DataType, String> {
@@ -92,7 +99,8 @@ fn decimal(digits: &ExactNumberInfo) -> Result<DataType, String> {
 fn unknown(declared: &SqlType) -> String {
     format!(
         "type {declared} is not supported; types are BOOLEAN, INT, BIGINT, DOUBLE, DECIMAL(p, s), TEXT, BINARY, \
-         TIMESTAMP, ARRAY<…>, STRUCT<name: …>, OBJECTID and ANY (any value as a text)"
+         TIMESTAMP, ARRAY<…>, STRUCT<name: …>, OBJECTID, UUID, BINARY_SUBTYPE(n), SYMBOL, EXTENDED (extended JSON) and ANY \
+         (any value as a text)"
     )
 }
 
@@ -105,7 +113,7 @@ mod tests {
     fn hints_are_columns() {
         let read = hints(
             "a BIGINT, \"Big Name\" TEXT, at TIMESTAMP, price DECIMAL(10, 2), n DECIMAL, ref OBJECTID, x ANY, \
-             s STRUCT<x: INT, deep: STRUCT<y: ARRAY<DOUBLE>>>, l ARRAY<OBJECTID>",
+             userId INT, u UUID, m BINARY_SUBTYPE(5), y SYMBOL, e EXTENDED, s STRUCT<x: INT, deep: STRUCT<y: ARRAY<DOUBLE>>>, l ARRAY<OBJECTID>",
         )
         .unwrap();
         let plain = |name: &str, data_type| Field::new(name, data_type, true);
@@ -117,10 +125,15 @@ mod tests {
             plain("at", timestamp_type()),
             plain("price", DataType::Decimal128(10, 2)),
             plain("n", DataType::Decimal128(38, 18)),
-            BsonText::ObjectId.field("ref"),
-            BsonText::Any.field("x"),
+            BsonKind::ObjectId.field("ref"),
+            BsonKind::Any.field("x"),
+            plain("userId", DataType::Int32),
+            BsonKind::Binary(UUID).field("u"),
+            BsonKind::Binary(5).field("m"),
+            BsonKind::Symbol.field("y"),
+            BsonKind::Extended.field("e"),
             plain("s", DataType::Struct(vec![plain("x", DataType::Int32), plain("deep", deep)].into())),
-            plain("l", list(BsonText::ObjectId.field("item"))),
+            plain("l", list(BsonKind::ObjectId.field("item"))),
         ]);
         assert_eq!(read, expected);
         validate("c", &read).unwrap();
@@ -134,6 +147,8 @@ mod tests {
             ("a BIGINT,", "Expected"),
             ("a BIGINT b INT", "Expected"),
             ("a DATE", "column `a`: type DATE is not supported"),
+            ("a BINARY_SUBTYPE(256)", "from 0 to 255"),
+            ("a BINARY_SUBTYPE", "one number"),
             ("a COLOUR", "type COLOUR is not supported"),
             ("a DECIMAL(50, 2)", "1 to 38 digits"),
             ("a DECIMAL(3, 5)", "1 to 38 digits"),

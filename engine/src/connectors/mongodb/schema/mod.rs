@@ -2,17 +2,22 @@
 //!
 //! | BSON | Arrow |
 //! |---|---|
-//! | bool, int, long, double, string, binary | Boolean, Int32, Int64, Float64, Utf8, Binary |
+//! | bool, int, long, double, string | Boolean, Int32, Int64, Float64, Utf8 |
+//! | binary | Binary; the subtype, where there is one alone, is marked in the field's metadata |
 //! | date | Timestamp (milliseconds, UTC) |
 //! | decimal | Decimal128 with 38 digits, as many behind the point as the sample has |
 //! | object, array | Struct, List |
 //! | objectId | Utf8, its 24 hexadecimal digits; marked in the field's metadata |
 //! | any other, or several types that have nothing in common | Utf8: strings as they are, the rest as relaxed extended JSON; marked in the field's metadata |
 //!
+//! The marks, and what is written back as what, are in [`kind`].
+//!
 //! Names of fields are as in the documents; a name with a dot or a leading dollar cannot be a column.
 
 pub(crate) mod hints;
+pub(crate) mod kind;
 pub(crate) mod mode;
+pub(crate) mod names;
 
 use std::sync::Arc;
 
@@ -21,38 +26,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use crate::connectors::records::prediction_fields;
 pub(crate) use crate::connectors::records::timestamp_type;
 use crate::{Error, Result};
-
-/// The key of a text column's metadata that tells what its documents hold, where that is not just strings.
-const BSON_METADATA: &str = "firesteel.bson";
-
-/// What documents hold for a text column, where that is not just strings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BsonText {
-    /// ObjectIds; the text is their hexadecimal digits.
-    ObjectId,
-    /// Values of any type; the text is how they are written.
-    Any,
-}
-
-impl BsonText {
-    /// What the metadata of `field` says. A comparison with such a column means something else to the server.
-    pub(crate) fn of(field: &Field) -> Option<Self> {
-        match field.metadata().get(BSON_METADATA)?.as_str() {
-            "objectId" => Some(Self::ObjectId),
-            _ => Some(Self::Any),
-        }
-    }
-
-    /// A text column that documents fill with this.
-    pub(crate) fn field(self, name: &str) -> Field {
-        let value = match self {
-            Self::ObjectId => "objectId",
-            Self::Any => "any",
-        };
-        let metadata = [(BSON_METADATA.to_owned(), value.to_owned())].into();
-        Field::new(name, DataType::Utf8, true).with_metadata(metadata)
-    }
-}
 
 /// The columns of the table `predictions`, in the order in which documents store them. Only the key is always there.
 pub fn predictions_schema() -> SchemaRef {

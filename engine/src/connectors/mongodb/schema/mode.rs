@@ -23,6 +23,7 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use crate::config::{ReadMode, ScanConfig};
+use crate::connectors::mongodb::read::decode::exact::Written;
 
 /// How a scan treats documents that do not fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,9 @@ pub(crate) struct DecodeOptions {
     pub(crate) documents: Option<SchemaRef>,
     /// The column of the output that shows documents that do not fit.
     pub(crate) corrupt_record: Option<String>,
+    /// The columns that the statement writes back into a collection, and how: a value that would come back as another one
+    /// is an error in any mode.
+    pub(crate) written: Vec<Written>,
 }
 
 impl DecodeOptions {
@@ -46,7 +50,7 @@ impl DecodeOptions {
             ReadMode::Permissive => (None, None),
             ReadMode::DropMalformed => (Some(Arc::clone(table)), None),
         };
-        Self { mode: config.mode, documents, corrupt_record }
+        Self { mode: config.mode, documents, corrupt_record, written: Vec::new() }
     }
 
     /// The fields of documents that are read for a scan that yields the columns `schema`.

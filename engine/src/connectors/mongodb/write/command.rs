@@ -42,6 +42,8 @@ pub(super) fn verdict(reply: &Reply, key_fields: &[String]) -> Verdict {
         match Code::of(error.said.code) {
             // A document was changed by two writers at once.
             Some(Code::WriteConflict) => {}
+            // The lease of the executor ended first, and may be renewed.
+            Some(Code::MaxTimeMSExpired) => {}
             // Two upserts of the same new key ran at once and this one lost: it will be an update the next time.
             Some(Code::DuplicateKey) if is_our_key(error, key_fields) => {}
             _ => return Verdict::Refused(error_message(&error.said)),
@@ -50,8 +52,9 @@ pub(super) fn verdict(reply: &Reply, key_fields: &[String]) -> Verdict {
     }
     if let Some(error) = &reply.concern_error {
         // It was not met in time, or by members that were on their way out.
-        let passes = Code::of(error.code)
-            .is_some_and(|code| matches!(code.fact(), Fact::Unconfirmed | Fact::ServerGoing));
+        let passes = Code::of(error.code).is_some_and(|code| {
+            code == Code::MaxTimeMSExpired || matches!(code.fact(), Fact::Unconfirmed | Fact::ServerGoing)
+        });
         if !passes {
             return Verdict::Refused(error_message(error));
         }
@@ -95,6 +98,8 @@ mod tests {
             Verdict::Refused(told(121)),
         );
         let concern = |code: i32| doc! { "writeConcernError": { "code": code, "errmsg": "no" } };
+        check(doc! { "writeErrors": [error(50, doc! {})] }, Verdict::Again(told(50)));
+        check(concern(50), Verdict::Again(told(50)));
         check(concern(64), Verdict::Again(told(64)));
         check(concern(100), Verdict::Refused(told(100)));
     }

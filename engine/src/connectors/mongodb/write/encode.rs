@@ -1,15 +1,15 @@
 //! Rows of Arrow batches as upserts in BSON.
 //!
-//! A column's BSON type follows from its Arrow type and from the table's metadata: text that a table marks as
-//! ObjectIds is written as ObjectIds. What MongoDB cannot hold exactly is an error that names the row: an unsigned number
+//! A column's BSON type follows from its Arrow type and from its mark ([`kind`](crate::connectors::mongodb::schema::kind)): text
+//! that is marked as ObjectIds is written as ObjectIds. What MongoDB cannot hold exactly is an error that names the row: an unsigned number
 //! above 2^63, a decimal with more than 34 digits. Times are BSON dates, in milliseconds: what is finer is cut off.
 
 use std::str::FromStr;
 
 use arrow::array::{Array, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, StructArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Date64Type, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    DataType, Date32Type, Date64Type, Decimal128Type, Field, Float16Type, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use bson::oid::ObjectId;
@@ -19,7 +19,8 @@ use bson::{Binary, DateTime, Decimal128, RawBson};
 use firesteel_common::mongodb::bulk;
 
 use crate::config::WriteConfig;
-use crate::connectors::mongodb::schema::BsonText;
+use crate::connectors::mongodb::read::decode::{decimal, json};
+use crate::connectors::mongodb::schema::kind::{BsonKind, nulls_are_absent};
 use crate::{Error, Result};
 
 /// Turns rows of a table into upserts.
@@ -74,7 +75,9 @@ impl Encoder {
                 let mut equals = RawDocumentBuf::new();
                 equals.append(cstr!("$eq"), &value);
                 query.append(&column.name, equals);
-            } else if matches!(value, RawBson::Null) && (self.ignore_nulls || (name == "_id" && !by_id)) {
+            } else if matches!(value, RawBson::Null)
+                && (self.ignore_nulls || nulls_are_absent(&column.field) || (name == "_id" && !by_id))
+            {
                 // Without an `_id` a document keeps the one that it has, or the server makes one.
                 continue;
             }
@@ -136,10 +139,10 @@ fn value(array: &dyn Array, row: usize, field: &Field) -> Result<RawBson, String
         DataType::Float16 => Ok(RawBson::Double(primitive!(Float16Type).to_f64())),
         DataType::Float32 => Ok(RawBson::Double(primitive!(Float32Type).into())),
         DataType::Float64 => Ok(RawBson::Double(primitive!(Float64Type))),
-        DataType::Decimal128(..)
-        | DataType::Decimal256(..)
-        | DataType::Decimal32(..)
-        | DataType::Decimal64(..) => {
+        DataType::Decimal128(_, scale) => {
+            decimal::to_decimal128(primitive!(Decimal128Type), *scale).map(RawBson::Decimal128)
+        }
+        DataType::Decimal256(..) | DataType::Decimal32(..) | DataType::Decimal64(..) => {
             let text = arrow::util::display::array_value_to_string(array, row);
             let text = text.map_err(|error| error.to_string())?;
             let decimal = Decimal128::from_str(&text).map_err(|error| format!("{text}: {error}"))?;
@@ -148,10 +151,10 @@ fn value(array: &dyn Array, row: usize, field: &Field) -> Result<RawBson, String
         DataType::Utf8 => text(array.as_string::<i32>().value(row), field),
         DataType::LargeUtf8 => text(array.as_string::<i64>().value(row), field),
         DataType::Utf8View => text(array.as_string_view().value(row), field),
-        DataType::Binary => Ok(binary(array.as_binary::<i32>().value(row))),
-        DataType::LargeBinary => Ok(binary(array.as_binary::<i64>().value(row))),
-        DataType::BinaryView => Ok(binary(array.as_binary_view().value(row))),
-        DataType::FixedSizeBinary(_) => Ok(binary(array.as_fixed_size_binary().value(row))),
+        DataType::Binary => Ok(binary(array.as_binary::<i32>().value(row), field)),
+        DataType::LargeBinary => Ok(binary(array.as_binary::<i64>().value(row), field)),
+        DataType::BinaryView => Ok(binary(array.as_binary_view().value(row), field)),
+        DataType::FixedSizeBinary(_) => Ok(binary(array.as_fixed_size_binary().value(row), field)),
         DataType::Date32 => date(i64::from(primitive!(Date32Type)) * 86_400_000),
         DataType::Date64 => date(primitive!(Date64Type)),
         DataType::Timestamp(TimeUnit::Second, _) => {
@@ -179,15 +182,24 @@ fn value(array: &dyn Array, row: usize, field: &Field) -> Result<RawBson, String
 }
 
 fn text(text: &str, field: &Field) -> Result<RawBson, String> {
-    if BsonText::of(field) == Some(BsonText::ObjectId) {
-        let id = ObjectId::from_str(text).map_err(|_| format!("{text:?} is no ObjectId, 24 hex digits"))?;
-        return Ok(RawBson::ObjectId(id));
+    match BsonKind::of(field) {
+        Some(BsonKind::ObjectId) => ObjectId::from_str(text)
+            .map(RawBson::ObjectId)
+            .map_err(|_| format!("{text:?} is no ObjectId, 24 hex digits")),
+        Some(BsonKind::Symbol) => Ok(RawBson::Symbol(text.to_owned())),
+        Some(BsonKind::Extended) => {
+            json::parse(text).map_err(|reason| format!("{text:?} is no extended JSON: {reason}"))
+        }
+        Some(BsonKind::Any | BsonKind::Binary(_)) | None => Ok(RawBson::String(text.to_owned())),
     }
-    Ok(RawBson::String(text.to_owned()))
 }
 
-fn binary(bytes: &[u8]) -> RawBson {
-    RawBson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() })
+fn binary(bytes: &[u8], field: &Field) -> RawBson {
+    let subtype = match BsonKind::of(field) {
+        Some(BsonKind::Binary(subtype)) => subtype.into(),
+        _ => BinarySubtype::Generic,
+    };
+    RawBson::Binary(Binary { subtype, bytes: bytes.to_vec() })
 }
 
 /// A nested document. Its fields are declared by the table where it declares a structure, else by the values.
@@ -201,6 +213,9 @@ fn structure(array: &StructArray, row: usize, field: &Field) -> Result<RawBson, 
         let name = CString::try_from(field.name().as_str()).map_err(|error| error.to_string())?;
         let value =
             value(column.as_ref(), row, field).map_err(|reason| format!("`{}`: {reason}", field.name()))?;
+        if matches!(value, RawBson::Null) && nulls_are_absent(field) {
+            continue;
+        }
         document.append(&name, value);
     }
     Ok(RawBson::Document(document))

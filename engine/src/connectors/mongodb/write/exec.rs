@@ -101,6 +101,7 @@ impl Operator for MongoWrite {
         let retries = MetricBuilder::new(metrics).counter("write_retries", partition);
         let schema = count_schema();
         let counts = Arc::clone(&schema);
+        let tenure = connection.lease().tenure();
         let write = async move {
             let writer = Writer {
                 connection: &connection,
@@ -109,6 +110,7 @@ impl Operator for MongoWrite {
                 config: &spec.config,
                 encoder: Encoder::new(&spec.collection, &spec.schema, &spec.config)?,
                 waiting: Batch::default(),
+                tenure,
                 retries,
             };
             let written = drain(writer, input).await?;

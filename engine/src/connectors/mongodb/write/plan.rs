@@ -16,6 +16,7 @@ use futures::TryStreamExt;
 
 use super::encode::Encoder;
 use super::exec::{MongoWriteExec, WriteSpec};
+use super::source;
 use crate::Error;
 use crate::connectors::mongodb::connection::{Connection, retry};
 
@@ -52,6 +53,11 @@ pub(crate) async fn plan(
             return Err(invalid(message).into());
         }
     }
+    let (schema, input) =
+        if empty { (Arc::clone(&spec.schema), input) } else { source::write_back(&spec, input)? };
+    let spec = WriteSpec { schema, ..spec };
+    // What this statement writes must not be overwritten by a task of an earlier one.
+    connection.fence().pass().await;
     let write = Arc::new(MongoWriteExec::of(spec, connection, input));
     let counts = write.schema();
     let sum = AggregateExprBuilder::new(sum_udaf(), vec![col("count", &counts)?])

@@ -1,11 +1,15 @@
-//! Sends upserts until the server has confirmed them, or a reason to give up.
+//! Sends upserts until the server has confirmed them, or a reason to give up. Every command is sent under the lease of the
+//! executor, and the server gives it up when that ends: see [`lease`](crate::lease).
 
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
+use bson::raw::cstr;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::metrics::Count;
+use firesteel_common::mongodb::Code;
 use firesteel_common::mongodb::bulk::{Batch, MAX_BYTES, Reply};
+use firesteel_common::mongodb::client::known_code;
 use firesteel_common::retry::RetryPolicy;
 use mongodb::Database;
 
@@ -15,6 +19,7 @@ use crate::Error;
 use crate::config::WriteConfig;
 use crate::connectors::mongodb::connection::Connection;
 use crate::connectors::mongodb::error::{is_transient, text};
+use crate::lease::Tenure;
 
 /// Writes the rows of one partition.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(super) struct Writer<'a> {
     pub(super) config: &'a WriteConfig,
     pub(super) encoder: Encoder,
     pub(super) waiting: Batch,
+    /// The task's right to write.
+    pub(super) tenure: Tenure,
     /// How often a command was sent again.
     pub(super) retries: Count,
 }
@@ -54,7 +61,8 @@ impl Writer<'_> {
         }
         let mut backoff = RetryPolicy::default().backoff();
         loop {
-            let Err(error) = self.send(&batch).await else { return Ok(()) };
+            let allowed = self.tenure.allowed().await;
+            let Err(error) = self.send(&batch, allowed).await else { return Ok(()) };
             let passes = matches!(error, DataFusionError::IoError(_));
             let attempt = backoff.attempts() + 1;
             if !passes || attempt >= self.config.attempts.get() {
@@ -67,12 +75,13 @@ impl Writer<'_> {
         }
     }
 
-    /// Sends one command. An I/O error is worth another try.
-    async fn send(&self, batch: &Batch) -> Result<()> {
+    /// Sends one command, which the server works on for as long as is `allowed`. An I/O error is worth another try.
+    async fn send(&self, batch: &Batch, allowed: Duration) -> Result<()> {
         let refused = |message| Error::WriteRefused { collection: self.collection.to_owned(), message };
         let again = |message| DataFusionError::IoError(std::io::Error::other(refused(message)));
-        let command =
-            self.database.run_raw_command(batch.update(self.collection, concern(&self.config.write_concern)));
+        let mut command = batch.update(self.collection, concern(&self.config.write_concern));
+        command.append(cstr!("maxTimeMS"), i64::try_from(allowed.as_millis()).unwrap_or(i64::MAX).max(1));
+        let command = self.database.run_raw_command(command);
         // The server's own limit is only for the replication; this one holds whatever it does.
         let limit = self.config.write_concern.timeout.saturating_mul(2) + Duration::from_secs(5);
         let Ok(answer) = tokio::time::timeout(limit, command).await else {
@@ -84,6 +93,8 @@ impl Writer<'_> {
                 Verdict::Again(message) => Err(again(message)),
                 Verdict::Refused(message) => Err(refused(message).into()),
             },
+            // The lease ended first, and may be renewed.
+            Err(error) if known_code(&error) == Some(Code::MaxTimeMSExpired) => Err(again(text(&error))),
             Err(error) if is_transient(&error) => {
                 Err(self.connection.failed("update", self.collection, &error))
             }

@@ -166,7 +166,8 @@ mod tests {
     use datafusion::prelude::{col, lit};
 
     use super::*;
-    use crate::connectors::mongodb::schema::{BsonText, predictions_schema};
+    use crate::connectors::mongodb::schema::kind::BsonKind;
+    use crate::connectors::mongodb::schema::predictions_schema;
 
     #[track_caller]
     fn check(filter: Expr, expected: Option<Pushed>) {
@@ -284,8 +285,8 @@ mod tests {
         let list =
             DataType::List(std::sync::Arc::new(arrow::datatypes::Field::new("item", DataType::Utf8, true)));
         let schema = Schema::new(vec![
-            BsonText::ObjectId.field("id"),
-            BsonText::Any.field("any"),
+            BsonKind::ObjectId.field("id"),
+            BsonKind::Any.field("any"),
             arrow::datatypes::Field::new("list", list, true),
         ]);
         for filter in [

@@ -5,7 +5,7 @@ use bson::{Bson, DateTime, Document, doc};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 
-use crate::connectors::mongodb::schema::BsonText;
+use crate::connectors::mongodb::schema::kind::BsonKind;
 
 /// A query, and whether it needs a second look.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +86,7 @@ impl<'a> Field<'a> {
         let Expr::Column(column) = expr else { return None };
         let field = schema.field_with_name(column.name()).ok()?;
         // Documents hold something else than the text that the engine sees, and an array matches by its elements.
-        if BsonText::of(field).is_some() || field.data_type().is_nested() {
+        if BsonKind::of(field).is_some() || field.data_type().is_nested() {
             return None;
         }
         Some(Self { name: field.name(), data_type: field.data_type() })

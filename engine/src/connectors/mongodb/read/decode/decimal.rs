@@ -2,6 +2,8 @@
 //!
 //! A double stands for the shortest decimal that reads back as the same double, as every language prints it.
 
+use std::str::FromStr;
+
 use bson::Decimal128;
 
 /// `coefficient · 10^exponent`, below zero where `negative`.
@@ -98,6 +100,15 @@ impl Decimal {
     }
 }
 
+/// The BSON decimal with the digits `unscaled`, `scale` of them behind the point. It keeps zeros at its end.
+///
+/// # Errors
+/// More digits than a BSON decimal has.
+pub(crate) fn to_decimal128(unscaled: i128, scale: i8) -> Result<Decimal128, String> {
+    let text = format!("{unscaled}E{}", -i32::from(scale));
+    Decimal128::from_str(&text).map_err(|error| format!("{text}: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -137,6 +148,17 @@ mod tests {
         let mut bytes = [0xff; 16];
         bytes[15] = 0b0110_1111;
         assert_eq!(Decimal::of_decimal128(Decimal128::from_bytes(bytes)).unwrap().unscaled(38, 0), Some(0));
+    }
+
+    #[test]
+    fn a_decimal_keeps_its_zeros() {
+        for (unscaled, scale, expected) in
+            [(150, 2, "1.50"), (0, 2, "0.00"), (-7, 0, "-7"), (1, 18, "0.000000000000000001")]
+        {
+            let made = to_decimal128(unscaled, scale).unwrap();
+            assert_eq!(made.bytes(), expected.parse::<Decimal128>().unwrap().bytes(), "{expected}");
+        }
+        assert!(to_decimal128(10_i128.pow(37) + 1, 0).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! BSON as relaxed extended JSON, straight from the raw bytes.
+//! BSON as relaxed extended JSON, straight from the raw bytes, and back.
 //!
 //! The forms are those of the specification
 //! (<https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md>). What is not valid
@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use bson::{DateTime, RawBsonRef, RawDocument};
+use bson::{Bson, DateTime, RawBson, RawBsonRef, RawDocument};
 
 /// 9999-12-31T23:59:59.999Z: later dates, and those before 1970, are written as numbers.
 const LAST_READABLE_DATE: i64 = 253_402_300_799_999;
@@ -19,6 +19,16 @@ pub(crate) fn plain(value: RawBsonRef<'_>, out: &mut String) {
         RawBsonRef::ObjectId(id) => out.push_str(&id.to_hex()),
         other => relaxed(other, out),
     }
+}
+
+/// The value that extended JSON tells. Relaxed numbers have the smallest type that holds them, so a value does not always
+/// come back as it was: see [`super::exact`].
+///
+/// # Errors
+/// What the text is not.
+pub(crate) fn parse(text: &str) -> Result<RawBson, String> {
+    let value: Bson = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    RawBson::try_from(value).map_err(|error| error.to_string())
 }
 
 /// Appends a document as relaxed extended JSON.

@@ -2,7 +2,8 @@
 //!
 //! Conversions are those that lose nothing: integers of any width and whole doubles are read as integers, integers
 //! that a double represents exactly are read as doubles, numbers of any kind as decimals where all their digits fit.
-//! A missing field, a BSON null and an undefined are null. Anything else does not fit, because a value that is silently
+//! A missing field, a BSON null and an undefined are null. Where a statement writes what it reads, [`exact`] looks at each
+//! value once more. Anything else does not fit, because a value that is silently
 //! wrong is worse than a query that fails; what then happens is the mode's decision, see `schema::mode`:
 //!
 //! ```text
@@ -13,6 +14,7 @@
 
 pub(crate) mod decimal;
 pub(crate) mod elements;
+pub(crate) mod exact;
 pub(crate) mod json;
 pub(crate) mod record;
 pub(crate) mod values;
@@ -69,12 +71,13 @@ impl Decoder {
             field: field.to_owned(),
             message,
         };
-        let Some(record) = Record::of(documents.fields(), batch_rows) else {
+        let Some(mut record) = Record::of(documents.fields(), batch_rows) else {
             let unsupported = documents.fields().iter().find(|field| Values::of(field, 0).is_none());
             let (name, data_type) =
                 unsupported.map_or(("", &DataType::Null), |field| (field.name().as_str(), field.data_type()));
             return Err(invalid(name, format!("type {data_type} is not supported")));
         };
+        record.write_back(&reading.written);
         let output = |field: &arrow::datatypes::FieldRef| {
             if reading.corrupt_record.as_ref() == Some(field.name()) {
                 return Ok(None);
@@ -123,7 +126,9 @@ impl Decoder {
             }
         }
         match fits {
-            Err(misfit) if self.mode.is_failfast() => Err(self.error(document, &misfit)),
+            Err(misfit) if self.mode.is_failfast() || self.would_change(&misfit) => {
+                Err(self.error(document, &misfit))
+            }
             _ => Ok(()),
         }
     }
@@ -153,8 +158,21 @@ impl Decoder {
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), outputs, &options)
     }
 
+    /// Whether a document that is shown or dropped where it does not fit would be written back as another one.
+    fn would_change(&self, misfit: &Misfit) -> bool {
+        matches!(misfit.reason, Reason::Changed(_)) || (misfit.written && self.mode == ReadMode::Permissive)
+    }
+
     fn error(&self, document: &RawDocument, misfit: &Misfit) -> Error {
         let (expected, found) = match &misfit.reason {
+            Reason::Changed(how) => {
+                return Error::ChangedValue {
+                    collection: self.collection.clone(),
+                    id: display_id(document),
+                    field: misfit.path(),
+                    message: how.clone(),
+                };
+            }
             Reason::Other { expected, found } => (expected, format!("{found:?}")),
             Reason::Missing { expected, null: true } => (expected, "Null".to_owned()),
             Reason::Missing { expected, null: false } => (expected, "no such field".to_owned()),

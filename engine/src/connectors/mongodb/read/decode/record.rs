@@ -6,6 +6,7 @@ use arrow::error::Result as ArrowResult;
 use bson::spec::ElementType;
 
 use super::elements::Elements;
+use super::exact::{self, Written};
 use super::values::Values;
 
 /// The first value of a document that does not fit.
@@ -14,6 +15,8 @@ pub(super) struct Misfit {
     /// The names on the way to it, the innermost first.
     path: Vec<String>,
     pub(super) reason: Reason,
+    /// Whether it is in a column that is written back.
+    pub(super) written: bool,
 }
 
 #[derive(Debug)]
@@ -24,11 +27,13 @@ pub(super) enum Reason {
     Missing { expected: DataType, null: bool },
     /// Bytes that are not valid BSON.
     Damaged(String),
+    /// A value that fits, but would be written back as another one.
+    Changed(String),
 }
 
 impl Misfit {
     fn new(reason: Reason) -> Box<Self> {
-        Box::new(Self { path: Vec::new(), reason })
+        Box::new(Self { path: Vec::new(), reason, written: false })
     }
 
     pub(super) fn other(expected: DataType, found: ElementType) -> Box<Self> {
@@ -37,6 +42,15 @@ impl Misfit {
 
     pub(super) fn damaged(error: &dyn std::error::Error) -> Box<Self> {
         Self::new(Reason::Damaged(error.to_string()))
+    }
+
+    pub(super) fn changed(how: impl Into<String>) -> Box<Self> {
+        Self::new(Reason::Changed(how.into()))
+    }
+
+    /// The same, in a column that is written back.
+    fn in_written(self: Box<Self>) -> Box<Self> {
+        Box::new(Self { written: true, ..*self })
     }
 
     /// The same, seen from the outside of `name`.
@@ -71,6 +85,8 @@ struct Column {
     values: Values,
     data_type: DataType,
     nullable: bool,
+    /// How its values are written back, where they are.
+    written: Option<Written>,
     /// How many rows have a value or a null.
     filled: usize,
 }
@@ -84,11 +100,19 @@ impl Record {
                 values: Values::of(field, rows)?,
                 data_type: field.data_type().clone(),
                 nullable: field.is_nullable(),
+                written: None,
                 filled: 0,
             })
         };
         let columns = fields.iter().map(column).collect::<Option<_>>()?;
         Some(Self { columns, layout: Vec::new(), rows: 0 })
+    }
+
+    /// Says that these columns are written back, and how.
+    pub(super) fn write_back(&mut self, written: &[Written]) {
+        for column in &mut self.columns {
+            column.written = written.iter().find(|one| *one.field.name() == column.name).cloned();
+        }
     }
 
     /// Appends a document as one row, with nulls where its values do not fit, and tells the first that does not.
@@ -122,11 +146,21 @@ impl Record {
             let Some(index) = index else { continue };
             let column = &mut self.columns[index];
             if column.filled > self.rows {
-                continue; // The server takes the first of two fields of one name.
+                // The server takes the first of two fields of one name.
+                if column.written.is_some() {
+                    let twice = Misfit::changed("a field that is there twice would be written once");
+                    keep_first(&mut fits, twice.inside(&column.name).in_written());
+                }
+                continue;
             }
             column.filled += 1;
             if let Err(misfit) = column.values.append(&element) {
-                keep_first(&mut fits, misfit.inside(&column.name));
+                let misfit = misfit.inside(&column.name);
+                keep_first(&mut fits, if column.written.is_some() { misfit.in_written() } else { misfit });
+            } else if let Some(written) = &column.written
+                && let Err(misfit) = exact::check_column(&element, written)
+            {
+                keep_first(&mut fits, misfit.inside(&column.name).in_written());
             } else if !column.nullable && matches!(element.kind, ElementType::Null | ElementType::Undefined) {
                 keep_first(&mut fits, column.missing(true));
             }
@@ -138,6 +172,8 @@ impl Record {
                 column.filled += 1;
                 if !column.nullable {
                     keep_first(&mut fits, column.missing(false));
+                } else if let Some(Err(misfit)) = column.written.as_ref().map(exact::check_missing) {
+                    keep_first(&mut fits, misfit.inside(&column.name).in_written());
                 }
             }
         }
@@ -186,9 +222,9 @@ impl Column {
     }
 }
 
-/// Keeps the first misfit of several.
+/// Keeps the first misfit of several; one in a column that is written back goes before others.
 pub(super) fn keep_first(fits: &mut Result<(), Box<Misfit>>, misfit: Box<Misfit>) {
-    if fits.is_ok() {
+    if fits.as_ref().map_or_else(|kept| misfit.written && !kept.written, |()| true) {
         *fits = Err(misfit);
     }
 }

@@ -20,7 +20,7 @@ use super::decimal::Decimal;
 use super::elements::{Damaged, Element, Elements};
 use super::json;
 use super::record::{Misfit, Record, keep_first};
-use crate::connectors::mongodb::schema::BsonText;
+use crate::connectors::mongodb::schema::kind::BsonKind;
 
 pub(super) enum Values {
     Boolean(BooleanBuilder),
@@ -63,9 +63,10 @@ impl Values {
             DataType::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
             DataType::Utf8 => {
                 let builder = StringBuilder::with_capacity(rows, rows * 16);
-                match BsonText::of(field) {
-                    Some(BsonText::ObjectId) => Self::ObjectId(builder),
-                    Some(BsonText::Any) => Self::Any(builder, String::new()),
+                match BsonKind::of(field) {
+                    Some(BsonKind::ObjectId) => Self::ObjectId(builder),
+                    // What a sample has not shown is told as well.
+                    Some(_) => Self::Any(builder, String::new()),
                     None => Self::Utf8(builder),
                 }
             }
