@@ -14,6 +14,7 @@ use super::retry::Retry;
 use super::source::{Loss, Record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::{Message, Publisher, dead_letter_topic};
+use firesteel_common::dead_letter as names;
 use rdkafka::message::{Header, OwnedHeaders};
 
 /// Well below Kafka's usual limit of 1 MiB a record.
@@ -66,7 +67,8 @@ pub(crate) async fn dead_letter(
     let mut sent = send(record.key.as_deref(), record.payload.as_deref(), whole).await;
     if is_too_large(&sent) {
         let size = size.to_string();
-        let pointer = with_headers(OwnedHeaders::new(), &record, reason).insert(header("source.size", &size));
+        let pointer =
+            with_headers(OwnedHeaders::new(), &record, reason).insert(header(names::SOURCE_SIZE, &size));
         let cut = record.payload.as_deref().map(|bytes| &bytes[..bytes.len().min(CUT_TO)]);
         sent = send(None, cut, pointer).await;
     }
@@ -103,9 +105,9 @@ pub(crate) async fn describe_loss(
         loss.records(),
     );
     let headers = coordinates(OwnedHeaders::new(), topic, *partition, *from)
-        .insert(header("source.end", &to.to_string()))
-        .insert(header("error.class", "data-loss"))
-        .insert(header("error.message", &message));
+        .insert(header(names::SOURCE_END, &to.to_string()))
+        .insert(header(names::ERROR_CLASS, names::DATA_LOSS))
+        .insert(header(names::ERROR_MESSAGE, &message));
     let send = || {
         publisher.publish(Message {
             topic: &letters,
@@ -121,19 +123,19 @@ pub(crate) async fn describe_loss(
 fn with_headers(headers: OwnedHeaders, record: &Record, reason: &Reason) -> OwnedHeaders {
     let message: String = reason.message.chars().take(MAX_MESSAGE).collect();
     let headers = coordinates(headers, &record.topic, record.partition, record.offset)
-        .insert(header("error.class", reason.class))
-        .insert(header("error.message", &message));
+        .insert(header(names::ERROR_CLASS, reason.class))
+        .insert(header(names::ERROR_MESSAGE, &message));
     match reason.attempts {
-        Some(attempts) => headers.insert(header("error.attempts", &attempts.to_string())),
+        Some(attempts) => headers.insert(header(names::ERROR_ATTEMPTS, &attempts.to_string())),
         None => headers,
     }
 }
 
 fn coordinates(headers: OwnedHeaders, topic: &str, partition: i32, offset: i64) -> OwnedHeaders {
     headers
-        .insert(header("source.topic", topic))
-        .insert(header("source.partition", &partition.to_string()))
-        .insert(header("source.offset", &offset.to_string()))
+        .insert(header(names::SOURCE_TOPIC, topic))
+        .insert(header(names::SOURCE_PARTITION, &partition.to_string()))
+        .insert(header(names::SOURCE_OFFSET, &offset.to_string()))
 }
 
 fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
