@@ -173,10 +173,8 @@ async fn a_full_queue_refuses_a_unary_call_and_makes_a_stream_wait() {
         tokio::task::yield_now().await;
     }
     let (code, message) = refusal(&mut rpc, raw(9, 9)).await;
-    assert_eq!(
-        (code, message.as_str()),
-        (Code::ResourceExhausted, "the queue is full: 2 images are waiting")
-    );
+    assert_eq!(code, Code::ResourceExhausted);
+    assert!(message.starts_with("the queue is full: 2 images"), "{message}");
     drop(requests);
     drop(script);
     let mut ids = Vec::new();

@@ -84,7 +84,9 @@ impl Transactions {
             Err(source) => {
                 let error = self.failed(source.clone());
                 let aborted = self.until_settled(|client| client.abort_transaction(REACHABLE_WITHIN)).await;
-                if kafka_kind(&source) != ErrorKind::Permanent {
+                // What was given up for nothing that passes, was given up for what was refused.
+                let is_refused = kafka_kind(&source) == ErrorKind::Permanent || is_given_up(&source);
+                if !is_refused || matches!(error, Error::ReplayTakenOver { .. }) {
                     return Err(error);
                 }
                 aborted?;
@@ -93,8 +95,9 @@ impl Transactions {
         }
     }
 
-    /// Sends all and waits for their acknowledgements. Where one is refused, the client gives up those that still wait, so
-    /// of several failures the refusal is the reason.
+    /// Sends all and waits for their acknowledgements. Where one is refused, the client gives up those that still wait, and may
+    /// say of all of them no more than that: of several failures the refusal is the reason, and that they were given up the
+    /// last one.
     async fn send(&self, batch: impl Iterator<Item = &Outgoing>) -> Result<(), KafkaError> {
         let (mut sent, mut failed) = (Vec::new(), None);
         'all: for outgoing in batch {
@@ -119,7 +122,9 @@ impl Transactions {
                 Ok(Err((source, _))) => source,
                 Err(_) => KafkaError::Canceled,
             };
-            if failed.is_none() || kafka_kind(&source) == ErrorKind::Permanent {
+            let replaces =
+                |known: &KafkaError| kafka_kind(&source) == ErrorKind::Permanent || is_given_up(known);
+            if failed.as_ref().is_none_or(replaces) {
                 failed = Some(source);
             }
         }
@@ -165,4 +170,10 @@ impl Transactions {
             source: Box::new(source),
         }
     }
+}
+
+/// Whether the client gave a record up, or did not take it, because another one of its transaction has failed.
+fn is_given_up(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{PurgeInflight, PurgeQueue, State};
+    matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue | State))
 }
