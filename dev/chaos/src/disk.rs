@@ -1,0 +1,86 @@
+//! A disk that fills up: a small file system in memory, where this user may mount one, that the executors have their shuffle files
+//! and cached tables on.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Room for the shuffle files of every query of a run.
+const SIZE: &str = "size=64m";
+
+/// The mounted file system; unmounted when dropped.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) path: PathBuf,
+}
+
+impl Disk {
+    /// Mounts one at `path`; `None`, after saying so, where this user may not.
+    pub(crate) fn mount(path: PathBuf) -> anyhow::Result<Option<Self>> {
+        fs::create_dir_all(&path)?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", SIZE, "firesteel-chaos"]).arg(&path);
+        let mounted = mount.stdin(Stdio::null()).output();
+        match mounted {
+            Ok(done) if done.status.success() => Ok(Some(Self { path })),
+            Ok(done) => {
+                let said = String::from_utf8_lossy(&done.stderr);
+                eprintln!("no disk will be full: {}", said.trim());
+                Ok(None)
+            }
+            Err(error) => {
+                eprintln!("no disk will be full: mount: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes all room that is left.
+    pub(crate) fn fill(&self) -> anyhow::Result<()> {
+        let mut file = fs::File::create(self.filler())?;
+        let piece = vec![0_u8; 1 << 16];
+        // The last piece may go in half; that it fails is the aim.
+        while file.write_all(&piece).is_ok() {}
+        Ok(())
+    }
+
+    /// Gives it back.
+    pub(crate) fn free(&self) -> anyhow::Result<()> {
+        Ok(fs::remove_file(self.filler())?)
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path.join("filler")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        unmount(&self.path);
+    }
+}
+
+fn unmount(path: &Path) {
+    // Lazily: a process that was just killed may still hold a file of it.
+    match Command::new("umount").arg("--lazy").arg(path).stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => {}
+        other => eprintln!("cannot unmount {}: {other:?}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_takes_nothing_until_it_is_freed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let Some(disk) = Disk::mount(folder.path().join("disk")).expect("a folder") else { return };
+        disk.fill().expect("filled");
+        let file = disk.path.join("file");
+        assert!(fs::write(&file, vec![1; 1 << 20]).is_err());
+        disk.free().expect("freed");
+        fs::write(&file, vec![1; 1 << 20]).expect("room again");
+    }
+}
