@@ -116,7 +116,8 @@ impl Setup {
         Ok(command)
     }
 
-    fn process(
+    /// A process of the binary, and its clock.
+    pub(crate) fn process(
         &self,
         name: &str,
         arguments: &[String],

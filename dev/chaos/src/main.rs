@@ -26,6 +26,7 @@ mod resources;
 mod run;
 mod schedule;
 mod servers;
+mod soak;
 mod table;
 mod topic;
 mod watch;
@@ -53,6 +54,8 @@ enum Args {
     Run(many::OneArgs),
     /// Many runs in a row, with a record of each (`make chaos`)
     Many(many::ManyArgs),
+    /// The highest rate that holds, held for long, and then a multiple of it, with a plot (`make soak`)
+    Soak(soak::SoakArgs),
     /// The table of faults and verdicts, as Markdown, from the records of runs
     Table(table::TableArgs),
 }
@@ -65,7 +68,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let filter = std::env::var("FIRESTEEL_LOG").unwrap_or_else(|_| LOG.to_owned());
     let filter = EnvFilter::try_new(&filter).context("FIRESTEEL_LOG is not a log filter")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -85,6 +88,7 @@ async fn run_all(args: Args) -> anyhow::Result<bool> {
     match args {
         Args::Run(args) => many::one(args).await,
         Args::Many(args) => many::many(args).await,
+        Args::Soak(args) => soak::run(args).await,
         Args::Table(args) => table::print(&args).map(|()| true),
     }
 }

@@ -42,7 +42,6 @@ struct State {
     child: Option<Child>,
     /// Whether it should be running: an end is then nobody's doing.
     wanted: bool,
-    starts: u32,
 }
 
 impl Process {
@@ -62,7 +61,6 @@ impl Process {
         let child = command.spawn().with_context(|| format!("cannot start {}", spec.name))?;
         state.child = Some(child);
         state.wanted = true;
-        state.starts += 1;
         Ok(())
     }
 
@@ -71,11 +69,6 @@ impl Process {
         let mut state = self.lock();
         let child = state.child.as_mut()?;
         matches!(child.try_wait(), Ok(None)).then(|| child.id())
-    }
-
-    /// How often it was started.
-    pub(crate) fn starts(&self) -> u32 {
-        self.lock().starts
     }
 
     /// Sends a signal; false where it does not run.

@@ -73,16 +73,6 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// The binary under test.
-    pub(crate) fn binary(&self) -> anyhow::Result<PathBuf> {
-        let path = match &self.firesteel {
-            Some(path) => path.clone(),
-            None => std::env::current_exe()?.with_file_name("firesteel"),
-        };
-        path.canonicalize()
-            .with_context(|| format!("{} is not there; name the binary with --firesteel", path.display()))
-    }
-
     fn load(&self, seed: u64) -> Load {
         let images = self.images.div_ceil(u64::from(self.producers));
         let rate = images as f64 / self.seconds as f64;
@@ -104,6 +94,16 @@ impl RunArgs {
     }
 }
 
+/// The binary under test: the one that is named, or the one beside this program.
+pub(crate) fn binary(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()?.with_file_name("firesteel"),
+    };
+    path.canonicalize()
+        .with_context(|| format!("{} is not there; name the binary with --firesteel", path.display()))
+}
+
 /// Runs `seed` in `folder`, on servers that may have served other runs, and judges it.
 pub(crate) async fn run(
     args: &RunArgs,
@@ -112,7 +112,7 @@ pub(crate) async fn run(
     folder: &Path,
 ) -> anyhow::Result<RunRecord> {
     let name = format!("{seed}-{:08x}", rand::random::<u32>());
-    let firesteel = args.binary()?;
+    let firesteel = binary(args.firesteel.as_deref())?;
     let digest = digest(&firesteel)?;
     let load = args.load(seed);
     let mut seconds = BTreeMap::new();

@@ -72,7 +72,6 @@ pub(crate) struct World {
     pub(crate) fleet: Fleet,
     pub(crate) tails: Tails,
     pub(crate) disk: Option<Disk>,
-    pub(crate) sent: Arc<Sent>,
     pub(crate) began: Instant,
     pub(crate) ports: Mutex<Ports>,
     notes: Mutex<Notes>,
@@ -126,7 +125,7 @@ impl World {
         };
         let fleet = Fleet::new(setup, &mut ports, load).await?;
         let (began, ports) = (Instant::now(), Mutex::new(ports));
-        Ok(Self { servers, fleet, tails, disk, sent, began, ports, notes: Mutex::default(), meddlers })
+        Ok(Self { servers, fleet, tails, disk, began, ports, notes: Mutex::default(), meddlers })
     }
 
     /// The kinds of faults, perhaps of one target alone, that cannot be done here.
@@ -212,7 +211,8 @@ pub(crate) fn marker(run: &str) -> (String, String) {
     ("CHAOS_RUN".to_owned(), run.to_owned())
 }
 
-fn topics(names: &Names) -> [String; 4] {
+/// The four topics of a run.
+pub(crate) fn topics(names: &Names) -> [String; 4] {
     let (images, predictions) = (&names.images, &names.predictions);
     [images.clone(), dead_letter_topic(images), predictions.clone(), dead_letter_topic(predictions)]
 }
