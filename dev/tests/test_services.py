@@ -17,7 +17,7 @@ from unittest import mock
 import fakes
 from fakes import ROOT, InFolder
 
-from services_lib import compose, kafka, mongodb, secured, servers
+from services_lib import cli, compose, kafka, mongodb, secured, servers
 from services_lib.daemon import Running
 from services_lib.kafka import Kafka
 from services_lib.mongodb import Mongodb

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const END_WITHIN: Duration = Duration::from_secs(60);
 /// How long a process that was started again is watched.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// What Kubernetes takes until a container that died is started again, the first time.
+const LIKE_KUBERNETES: Duration = Duration::from_secs(1);
 /// How long no other fault may have been at work for a restart to count as one with its dependencies up.
 const QUIET: Duration = Duration::from_secs(15);
 
@@ -176,6 +178,20 @@ async fn restart(world: &World, process: &Process, fault: &Fault) -> anyhow::Res
         notes.restarts.push(Restart { process: process.spec.name.clone(), seconds, alone });
     }
     Ok(note)
+}
+
+/// Kills one consumer of each kind when all is quiet, and notes how long it takes until it works again.
+pub(crate) async fn restart_consumers(world: &World) -> anyhow::Result<()> {
+    for target in [Target::ImageConsumer, Target::PredictionConsumer] {
+        let process = world.fleet.of(target).first().context("a consumer")?;
+        process.end(Signal::KILL, END_WITHIN).await?;
+        tokio::time::sleep(LIKE_KUBERNETES).await;
+        process.start()?;
+        let seconds = process.ready(READY_WITHIN).await.ok().map(|took| took.as_secs_f64());
+        world.note_first(process);
+        world.notes().restarts.push(Restart { process: process.spec.name.clone(), seconds, alone: true });
+    }
+    Ok(())
 }
 
 /// Notes an end by SIGTERM that was none in order.

@@ -138,6 +138,8 @@ pub(crate) async fn run(
         settle(&world).await?;
         lap("settled");
         stop_asking.cancel();
+        inject::restart_consumers(&world).await?;
+        lap("restarted");
         anyhow::Ok(())
     };
     let ((), (), story, ()) = tokio::join!(

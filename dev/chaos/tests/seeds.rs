@@ -33,7 +33,19 @@ fn three_seeds_count_every_image_once() {
     assert!(firesteel.exists(), "{} is not there: cargo build --workspace", firesteel.display());
     let out = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(harness);
-    command.args(["many", "--seeds", "3", "--first-seed", "1", "--images", "600", "--faults", "8", "--seconds", "15"]);
+    command.args([
+        "many",
+        "--seeds",
+        "3",
+        "--first-seed",
+        "1",
+        "--images",
+        "600",
+        "--faults",
+        "8",
+        "--seconds",
+        "15",
+    ]);
     // A debug build on a busy machine starts slowly.
     command.args(["--longest", "8", "--ready-within", "30", "--out"]).arg(out.path());
     command.arg("--firesteel").arg(firesteel).stdin(Stdio::null());
