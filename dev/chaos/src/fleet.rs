@@ -271,23 +271,17 @@ impl Fleet {
     }
 
     fn producer(&self, number: usize, load: &Load, ledger: &Path) -> Vec<String> {
-        let alone = self.producers_resume;
-        let count = if alone { 1 } else { load.producers };
-        let mut arguments = words(&[
-            "produce",
-            "--producers",
-            &count.to_string(),
-            "--images",
-            &load.images.to_string(),
-            "--rate",
-            &load.rate.to_string(),
-            "--ledger",
-            &ledger.to_string_lossy(),
-        ]);
-        if alone {
+        let (images, rate) = (load.images.to_string(), load.rate.to_string());
+        let mut arguments =
+            words(&["produce", "--images", &images, "--rate", &rate, "--ledger", &ledger.to_string_lossy()]);
+        let who = if self.producers_resume {
+            // Each is a process of its own, which is the same producer when it starts again.
             let id = (load.seed as u32).wrapping_mul(0x9e37_79b9).wrapping_add(number as u32);
-            arguments.extend(words(&["--producer-id", &format!("{id:08x}")]));
-        }
+            ["--producer-id".to_owned(), format!("{id:08x}")]
+        } else {
+            ["--producers".to_owned(), load.producers.to_string()]
+        };
+        arguments.extend(who);
         arguments
     }
 
@@ -336,6 +330,12 @@ impl Fleet {
     pub(crate) fn scheduler_url(&self) -> String {
         format!("df://{}", self.scheduler.address)
     }
+}
+
+/// The acknowledged ids of a ledger. Its other lines are those in which a producer keeps what it is.
+pub(crate) fn acknowledged(ledger: &Path) -> anyhow::Result<Vec<String>> {
+    let text = std::fs::read_to_string(ledger).with_context(|| format!("reading {}", ledger.display()))?;
+    Ok(text.lines().filter(|line| !line.contains(' ')).map(str::to_owned).collect())
 }
 
 /// Whether `firesteel produce` can go on where a killed one stopped.

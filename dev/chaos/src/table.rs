@@ -54,7 +54,7 @@ fn table(records: &[RunRecord]) -> String {
     let _ = write!(
         text,
         "\n{} runs, {passed} passed: {} images acknowledged (and {} whose outcome their producer could not know), {} images sent \
-         twice, {} poison, {} dead letters; **{} lost, {} double, {} stale**; {} looks at committed offsets, {} queries answered \
+         twice, {} poison, {} dead letters; **{} lost, {} double, {} wrong, {} stale**; {} looks at committed offsets, {} queries answered \
          while faults were at work, {} failed with a reason.",
         records.len(),
         sum(|record| record.counts.acknowledged),
@@ -64,6 +64,7 @@ fn table(records: &[RunRecord]) -> String {
         sum(|record| record.counts.dead_letters),
         sum(|record| record.counts.lost),
         sum(|record| record.counts.double),
+        sum(|record| record.counts.wrong),
         sum(|record| record.counts.stale),
         sum(|record| record.offsets_sampled),
         sum(|record| record.queries.answered),

@@ -193,7 +193,10 @@ impl World {
     /// Removes topics and database from servers that other runs go on with.
     pub(crate) async fn remove(&self) -> anyhow::Result<()> {
         let topics = topics(self.names());
-        delete_topics(&self.servers.kafka.harness, &topics.each_ref().map(String::as_str)).await?;
+        // Where producers with lasting ids claim them; it is not there where none has one.
+        let claims = format!("{}.producers", self.names().images);
+        let names: Vec<&str> = topics.iter().chain([&claims]).map(String::as_str).collect();
+        delete_topics(&self.servers.kafka.harness, &names).await?;
         let client = self.servers.mongodb.wait_for_primary(Duration::from_secs(30)).await?;
         client.database(&self.names().database).drop().await?;
         Ok(())

@@ -7,7 +7,7 @@ use super::Finding;
 use crate::meddle::Poison;
 use crate::topic::{Place, Record, Records};
 use bson::Document;
-use firesteel_proto::{ImageId, ImageRecord};
+use firesteel_proto::{ImageId, ImageRecord, PredictionRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +52,7 @@ pub(crate) struct Counts {
     pub(crate) prediction_records: usize,
     pub(crate) lost: usize,
     pub(crate) double: usize,
+    pub(crate) wrong: usize,
     pub(crate) stale: usize,
 }
 
@@ -64,6 +65,28 @@ fn good(images: &Records) -> BTreeMap<ImageId, Vec<ImageRecord>> {
         }
     }
     found
+}
+
+/// The newest prediction of each image: the one that was inferred last, whatever the order in which they came.
+fn newest(predictions: &Records) -> BTreeMap<ImageId, PredictionRecord> {
+    let mut found: BTreeMap<ImageId, PredictionRecord> = BTreeMap::new();
+    for record in predictions.values().filter(|record| Poison::of(record).is_none()) {
+        let Some(Ok(prediction)) = record.value.as_deref().map(PredictionRecord::decode) else { continue };
+        let known = found.get(&prediction.id);
+        if known.is_none_or(|known| known.inferred_at < prediction.inferred_at) {
+            found.insert(prediction.id, prediction);
+        }
+    }
+    found
+}
+
+/// Why a document is not that of the newest prediction of its image.
+fn is_stale(document: &Document, newest: &PredictionRecord) -> Option<String> {
+    let time = |field: &str| document.get_datetime(field).map(|time| time.timestamp_millis()).ok();
+    let inferred = time("inferred_at");
+    let wanted = Some(newest.inferred_at.0);
+    (inferred != wanted)
+        .then(|| format!("inferred_at is {inferred:?}, that of the newest prediction {wanted:?}"))
 }
 
 /// Compares everything with everything.
@@ -92,6 +115,14 @@ pub(crate) fn balance(evidence: &Evidence) -> (Counts, Vec<Finding>) {
             differs(document, images, &evidence.expected).map(|why| format!("{id}: {why}"))
         })
         .collect();
+    let newest = newest(&evidence.predictions);
+    let stale: Vec<String> = good
+        .keys()
+        .filter_map(|id| {
+            let (document, newest) = (stored.get(id.to_string().as_str())?, newest.get(id)?);
+            is_stale(document, newest).map(|why| format!("{id}: {why}"))
+        })
+        .collect();
     let [images, predictions] = &evidence.topics;
     let counts = Counts {
         acknowledged: acknowledged.len(),
@@ -104,7 +135,8 @@ pub(crate) fn balance(evidence: &Evidence) -> (Counts, Vec<Finding>) {
         prediction_records: evidence.predictions.len(),
         lost: lost.len() + gone.len(),
         double: double.len(),
-        stale: wrong.len(),
+        wrong: wrong.len(),
+        stale: stale.len(),
     };
     let findings = [
         Finding::all("an acknowledged image is in the topic", gone),
@@ -113,6 +145,7 @@ pub(crate) fn balance(evidence: &Evidence) -> (Counts, Vec<Finding>) {
         Finding::all("an id has one document", double),
         Finding::all("an id is acknowledged once", (twice > 0).then(|| format!("{twice} ids came twice"))),
         Finding::all("a document is that of an undisturbed run", wrong),
+        Finding::all("a document is that of the newest prediction", stale),
         Finding::all(
             "dead letters are those of the poison",
             letters(images, &evidence.images, &evidence.image_letters),
@@ -132,7 +165,8 @@ fn differs(
     expected: &BTreeMap<Vec<u8>, Expected>,
 ) -> Option<String> {
     let image = images.first()?;
-    if images.iter().any(|other| other != image) {
+    // A producer that starts again stamps what it sends again anew; nothing else of an image may change.
+    if images.iter().any(|other| (other.label, &other.data) != (image.label, &image.data)) {
         return Some("the topic has two different images of this id".to_owned());
     }
     let Some(expected) = expected.get(image.data.as_ref()) else {
@@ -153,13 +187,15 @@ fn differs(
         ("predicted", text("predicted"), expected.predicted.clone()),
         ("correct", format!("{:?}", document.get_bool("correct").ok()), format!("{:?}", Some(correct))),
         ("model", text("model"), expected.model.clone()),
-        ("produced_at", format!("{produced:?}"), format!("{:?}", Some(image.produced_at.0))),
     ];
     let mut wrong: Vec<String> = pairs
         .into_iter()
         .filter(|(_, found, wanted)| found != wanted)
         .map(|(field, found, wanted)| format!("{field} is {found}, not {wanted}"))
         .collect();
+    if !images.iter().any(|image| produced == Some(image.produced_at.0)) {
+        wrong.push(format!("produced_at is {produced:?}, which no image of this id has"));
+    }
     // Not a number differs too.
     if !((confidence - expected.confidence).abs() <= TOLERANCE) {
         wrong.push(format!("confidence is {confidence}, not {}", expected.confidence));

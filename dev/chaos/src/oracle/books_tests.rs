@@ -121,3 +121,41 @@ fn a_letter_has_its_record_its_class_and_its_bytes() {
     assert_eq!(with(&of("0", "rejected-image"), None), wrong);
     assert_eq!(with(&of("9", "malformed"), None), wrong);
 }
+
+#[test]
+fn a_document_is_that_of_the_prediction_that_was_inferred_last_whatever_came_last() {
+    let prediction = |inferred_at| {
+        let image = image(0);
+        let prediction = firesteel_proto::PredictionRecord {
+            id: image.id,
+            label: image.label,
+            predicted: Label::Dog,
+            confidence: 0.5,
+            model: "m".to_owned(),
+            produced_at: image.produced_at,
+            inferred_at: Timestamp(inferred_at),
+        };
+        record(Some(prediction.encode()), &[])
+    };
+    let with = |times: &[i64]| {
+        let predictions: Records =
+            times.iter().enumerate().map(|(offset, time)| ((0, offset as i64), prediction(*time))).collect();
+        findings(move |e| e.predictions = predictions)
+    };
+    assert!(with(&[1_000, 2_000]).is_empty());
+    assert!(with(&[2_000, 1_000]).is_empty());
+    assert_eq!(with(&[2_000, 3_000, 2_000]), ["a document is that of the newest prediction"]);
+}
+
+#[test]
+fn what_is_sent_again_may_have_another_time_and_nothing_else() {
+    let again = |change: fn(&mut ImageRecord)| {
+        let mut image = image(0);
+        change(&mut image);
+        findings(move |e| drop(e.images.insert((0, 9), record(Some(image.encode()), &[]))))
+    };
+    assert!(again(|image| image.produced_at = Timestamp(5_000)).is_empty());
+    let wrong = ["a document is that of an undisturbed run"];
+    assert_eq!(again(|image| image.label = Label::Dog), wrong);
+    assert_eq!(again(|image| image.data = vec![9].into()), wrong);
+}

@@ -17,7 +17,7 @@ use crate::record::{cores, processor};
 use crate::resources::Resources;
 use crate::servers::Servers;
 use crate::world::{marker, topics};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use bson::{Document, doc};
 use clap::Args;
 use firesteel_pipeline::kafka::{TopicSpec, ensure_topics, watermarks};
@@ -360,8 +360,9 @@ impl Soak {
 
     /// Acknowledged and stored images, and whether they are the same.
     async fn books(&self) -> anyhow::Result<(usize, usize, Vec<Finding>)> {
-        let text = std::fs::read_to_string(&self.ledger).context("reading the ledger")?;
-        let acknowledged = text.lines().map(str::parse).collect::<Result<BTreeSet<ImageId>, _>>()?;
+        let acknowledged = crate::fleet::acknowledged(&self.ledger)?;
+        let acknowledged =
+            acknowledged.iter().map(|id| id.parse()).collect::<Result<BTreeSet<ImageId>, _>>()?;
         let mut cursor =
             self.collection.find(doc! {}).projection(doc! { "_id": 1 }).batch_size(10_000).await?;
         let mut stored = BTreeSet::new();
