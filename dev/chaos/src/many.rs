@@ -127,7 +127,7 @@ pub(crate) async fn many(args: ManyArgs) -> anyhow::Result<bool> {
     std::fs::create_dir_all(&args.out)?;
     let (mut bench, mut failed) = (None, Vec::new());
     for (number, seed) in (args.first_seed..args.first_seed + args.seeds).enumerate() {
-        if number as u64 % RUNS_OF_SERVERS == 0 {
+        if (number as u64).is_multiple_of(RUNS_OF_SERVERS) {
             bench = None;
         }
         let Bench { servers, .. } = match &mut bench {

@@ -196,8 +196,8 @@ fn differs(
     if !images.iter().any(|image| produced == Some(image.produced_at.0)) {
         wrong.push(format!("produced_at is {produced:?}, which no image of this id has"));
     }
-    // Not a number differs too.
-    if !((confidence - expected.confidence).abs() <= TOLERANCE) {
+    let difference = (confidence - expected.confidence).abs();
+    if difference.is_nan() || difference > TOLERANCE {
         wrong.push(format!("confidence is {confidence}, not {}", expected.confidence));
     }
     (!wrong.is_empty()).then(|| wrong.join(", "))
