@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// What the file systems of all harnesses are called, with the harness' process id behind it.
+const SOURCE: &str = "firesteel-chaos-";
 /// Room for the shuffle files of every query of a run.
 const SIZE: &str = "size=64m";
 
@@ -18,9 +20,11 @@ pub(crate) struct Disk {
 impl Disk {
     /// Mounts one at `path`; `None`, after saying so, where this user may not.
     pub(crate) fn mount(path: PathBuf) -> anyhow::Result<Option<Self>> {
+        sweep();
         fs::create_dir_all(&path)?;
+        let source = format!("{SOURCE}{}", std::process::id());
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", SIZE, "firesteel-chaos"]).arg(&path);
+        mount.args(["-t", "tmpfs", "-o", SIZE, &source]).arg(&path);
         let mounted = mount.stdin(Stdio::null()).output();
         match mounted {
             Ok(done) if done.status.success() => Ok(Some(Self { path })),
@@ -61,6 +65,22 @@ impl Drop for Disk {
     }
 }
 
+/// Unmounts what a harness left that was killed: the kernel ends its processes, and leaves its mounts.
+fn sweep() {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    for (pid, path) in mounts.lines().filter_map(mounted) {
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            unmount(Path::new(path));
+        }
+    }
+}
+
+/// The harness and the place of one of these file systems, in a line of `/proc/mounts`.
+fn mounted(line: &str) -> Option<(u32, &str)> {
+    let (pid, rest) = line.strip_prefix(SOURCE)?.split_once(' ')?;
+    Some((pid.parse().ok()?, rest.split(' ').next()?))
+}
+
 fn unmount(path: &Path) {
     // Lazily: a process that was just killed may still hold a file of it.
     match Command::new("umount").arg("--lazy").arg(path).stdin(Stdio::null()).status() {
@@ -72,6 +92,13 @@ fn unmount(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_of_a_harness_are_told_from_others() {
+        let line = "firesteel-chaos-12 /tmp/firesteel-chaos-x/disk tmpfs rw,relatime,size=65536k 0 0";
+        assert_eq!(mounted(line), Some((12, "/tmp/firesteel-chaos-x/disk")));
+        assert_eq!(mounted("tmpfs /tmp tmpfs rw 0 0"), None);
+    }
 
     #[test]
     fn a_full_disk_takes_nothing_until_it_is_freed() {
