@@ -15,6 +15,8 @@ const SIZE: &str = "size=64m";
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) path: PathBuf,
+    /// Held by the fault that has filled it.
+    pub(crate) busy: tokio::sync::Mutex<()>,
 }
 
 impl Disk {
@@ -27,7 +29,7 @@ impl Disk {
         mount.args(["-t", "tmpfs", "-o", SIZE, &source]).arg(&path);
         let mounted = mount.stdin(Stdio::null()).output();
         match mounted {
-            Ok(done) if done.status.success() => Ok(Some(Self { path })),
+            Ok(done) if done.status.success() => Ok(Some(Self { path, busy: tokio::sync::Mutex::default() })),
             Ok(done) => {
                 let said = String::from_utf8_lossy(&done.stderr);
                 eprintln!("no disk will be full: {}", said.trim());

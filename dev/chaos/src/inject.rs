@@ -105,6 +105,8 @@ async fn perform(world: &World, fault: &Fault) -> anyhow::Result<Option<(String,
         }
         Kind::FullDisk => {
             let Some(disk) = &world.disk else { return Ok(None) };
+            // Twice full is full.
+            let Ok(_busy) = disk.busy.try_lock() else { return Ok(None) };
             disk.fill()?;
             tokio::time::sleep(lasts).await;
             disk.free()?;

@@ -37,9 +37,9 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_secs(1);
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const END_WITHIN: Duration = Duration::from_secs(60);
-/// For the sustainable rate: so long the pipeline runs warm, and so long it is measured.
-const WARM: Duration = Duration::from_secs(10);
-const MEASURED: Duration = Duration::from_secs(30);
+/// For the sustainable rate: so many images at first, and so long the last ones have to take.
+const FIRST_IMAGES: f64 = 1_000.0;
+const MEASURED: Duration = Duration::from_secs(20);
 /// The share of what the pipeline takes at full speed that it can hold beside everything else for long.
 const SUSTAINABLE: f64 = 0.8;
 /// For one second of overload, what is left is worked off within this many.
@@ -223,10 +223,10 @@ impl Soak {
         Ok(Self { servers, fleet, names, collection, phase, ledger })
     }
 
-    /// Producers of `rate` images a second together, for `seconds`.
-    fn producers(&self, name: &str, rate: f64, seconds: f64) -> anyhow::Result<Process> {
-        let each = rate / f64::from(PRODUCERS);
-        let images = if rate > 0.0 { (each * seconds).ceil() } else { 1e9 };
+    /// Producers of so many images together, `rate` a second; 0 is as fast as Kafka takes them.
+    fn producers(&self, name: &str, rate: f64, images: f64) -> anyhow::Result<Process> {
+        let [each, images] = [rate, images].map(|all| all / f64::from(PRODUCERS));
+        let images = images.ceil();
         let arguments = [
             "produce",
             "--producers",
@@ -244,19 +244,22 @@ impl Soak {
         Ok(process)
     }
 
-    /// What the pipeline takes at full speed, less what a long time needs.
+    /// What the pipeline takes at full speed, less what a long time needs: ever more images are sent at once, until they take long
+    /// enough for a figure.
     async fn sustainable(&self) -> anyhow::Result<f64> {
-        let producers = self.producers("producers-full", 0.0, 0.0)?;
-        tokio::time::sleep(WARM).await;
-        let (before, started) = (self.stored().await?, Instant::now());
-        tokio::time::sleep(MEASURED).await;
-        let taken = self.stored().await? - before;
-        let rate = taken as f64 / started.elapsed().as_secs_f64();
-        producers.end(Signal::TERM, END_WITHIN).await?;
-        ensure!(rate > 0.0, "nothing is stored at full speed");
-        println!("{rate:.0} images a second at full speed");
-        self.drained(Duration::from_secs(1_800)).await?;
-        Ok(rate * SUSTAINABLE)
+        let mut images = FIRST_IMAGES;
+        loop {
+            let (before, started) = (self.stored().await?, Instant::now());
+            let producers = self.producers("producers-full", 0.0, images)?;
+            self.drained(before + images as u64, MEASURED * 20).await?;
+            let seconds = started.elapsed().as_secs_f64();
+            producers.end(Signal::TERM, END_WITHIN).await?;
+            if seconds >= MEASURED.as_secs_f64() {
+                println!("{:.0} images a second at full speed", images / seconds);
+                return Ok(images / seconds * SUSTAINABLE);
+            }
+            images *= 2.0;
+        }
     }
 
     async fn stored(&self) -> anyhow::Result<u64> {
@@ -268,14 +271,11 @@ impl Soak {
         Ok(ends.values().map(|(_, end)| end.unsigned_abs()).sum())
     }
 
-    async fn drained(&self, within: Duration) -> anyhow::Result<()> {
+    async fn drained(&self, images: u64, within: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + within;
-        while self.stored().await? < self.produced().await? {
-            ensure!(
-                Instant::now() < deadline,
-                "the pipeline has not worked off what is there after {within:?}"
-            );
-            tokio::time::sleep(LOOK).await;
+        while self.stored().await? < images {
+            ensure!(Instant::now() < deadline, "{images} images are not stored after {within:?}");
+            tokio::time::sleep(LOOK / 4).await;
         }
         Ok(())
     }
@@ -307,7 +307,7 @@ impl Soak {
         let steady = args.minutes * 60.0;
         let overload = args.overload_seconds as f64;
         let mut plans =
-            vec![(Phase::Steady, Some(self.producers("producers-steady", rate, steady)?), steady)];
+            vec![(Phase::Steady, Some(self.producers("producers-steady", rate, rate * steady)?), steady)];
         if args.overload > 0.0 {
             plans.push((Phase::Overload, None, overload));
         }
@@ -315,7 +315,11 @@ impl Soak {
         for (phase, mut producers, seconds) in plans {
             *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
             if phase == Phase::Overload {
-                producers = Some(self.producers("producers-overload", rate * args.overload, overload)?);
+                producers = Some(self.producers(
+                    "producers-overload",
+                    rate * args.overload,
+                    rate * args.overload * overload,
+                )?);
             }
             let started = Instant::now();
             let last = Duration::from_secs_f64(seconds + 60.0 + overload * DRAIN_FACTOR as f64);
