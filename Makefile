@@ -15,9 +15,12 @@ CARGO := cargo
 LOCKED := --locked
 
 DOCS ?= 5000000
+SEEDS ?= 12
+MINUTES ?= 30
+CHAOS_OUT ?= .dev/chaos
 MICRO := decode protobuf filter jpeg kernels
 
-.PHONY: help demo release test bench bench-micro bench-inference bench-kills bench-locks compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
+.PHONY: help demo release test chaos soak chaos-binaries bench bench-micro bench-inference bench-kills bench-locks compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -83,6 +86,16 @@ benches: # What the benchmarks run
 test: services ## All tests, against real Kafka and MongoDB
 	@dev/toolchain
 	@$(SERVICES); export FIRESTEEL_TEST_REQUIRE_SERVICES=1; dev/test
+
+chaos: chaos-binaries ## Everything under faults from a seed, SEEDS=12 runs, and an oracle: docs/chaos.md; CHAOS="--images 600 --faults 8" for quick ones
+	@exec $(TARGET)/release/firesteel-chaos many --seeds $(SEEDS) --out $(CHAOS_OUT)/runs $(CHAOS)
+
+soak: chaos-binaries ## The highest rate that holds, for MINUTES=30, then ten times that, with a plot; SOAK="--rate 200 --overload 0"
+	@exec $(TARGET)/release/firesteel-chaos soak --minutes $(MINUTES) --out $(CHAOS_OUT)/soak-$$(date +%Y%m%d-%H%M%S) $(SOAK)
+
+chaos-binaries: # What both run
+	@dev/toolchain
+	$(CARGO) build --release $(LOCKED) --package firesteel --bin firesteel --package firesteel-chaos --bin firesteel-chaos
 
 verify: ## Formatting, lints, docs, dependencies, files, edges and floors
 	@dev/toolchain

@@ -23,6 +23,7 @@ EDGES = {
     "firesteel-pipeline": {"firesteel-common", "firesteel-proto"},
     "firesteel": {"firesteel-common", "firesteel-engine", "firesteel-pipeline", "firesteel-proto"},
     "firesteel-benches": {"firesteel-engine", "firesteel-pipeline", "firesteel-testkit"},
+    "firesteel-chaos": {"firesteel-pipeline", "firesteel-proto", "firesteel-testkit"},
     "firesteel-testkit": {"firesteel-engine", "firesteel-proto"},
 }
 # The floors of the engine, from the top down, as a query takes them: a statement enters `query`, runs on `cluster`, is

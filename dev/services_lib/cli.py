@@ -1,8 +1,9 @@
-"""The command line: up, down, status, env."""
+"""The command line: up, down, status, secured, paths, env."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import Dict, List, Optional
 
 from shared_lib.program import Problem, dev_dir, ended, only_one, redact, say
 
-from . import compose, kafka, secured as kafka_secured
+from . import compose, kafka, mongodb, secured as kafka_secured
 from .daemon import Running
 from .kafka import Kafka
 from .mongodb import Mongodb
@@ -61,6 +62,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         (down, "stop what `up` started, and nothing else"),
         (status, "say where each server is; exit code 3 unless both serve"),
         (secured, "start a second Kafka with TLS, logins and ACLs, for the tests of these; its logins are in .dev/secured"),
+        (paths, "fetch both servers where they are not there, and print how to run them, as a line of JSON, for `make chaos`"),
         (env, 'print export lines for a shell: eval "$(dev/services env)"'),
     ):
         about = ABOUT if run is up else text
@@ -75,13 +77,30 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 def secured(_: Settings, __: argparse.Namespace) -> int:
     """3 where this machine has all by Docker and lacks what the second Kafka takes."""
-    lacking = [name for name in ("java", "mvn") if not shutil.which(name) and not os.environ.get("JAVA_HOME")]
+    lacking = lacks()
     if lacking:
         print(f"the Kafka with TLS, logins and ACLs needs {' and '.join(lacking)} on the PATH", file=sys.stderr)
         return 3
     with only_one("services"):
         kafka_secured.up()
     return 0
+
+
+def paths(_: Settings, __: argparse.Namespace) -> int:
+    """3 where this machine has all by Docker and lacks what its own servers take."""
+    lacking = lacks()
+    if lacking:
+        print(f"own servers need {' and '.join(lacking)} on the PATH", file=sys.stderr)
+        return 3
+    check_platform()
+    with only_one("services"):
+        print(json.dumps({"kafka": kafka.java_command(), "mongod": mongodb.command()}))
+    return 0
+
+
+def lacks() -> List[str]:
+    """The programs without which no Kafka can be run here."""
+    return [name for name in ("java", "mvn") if not shutil.which(name) and not os.environ.get("JAVA_HOME")]
 
 
 def record() -> Path:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from shared_lib import fetch
 from shared_lib.program import ROOT, Problem, dev_dir, say
@@ -60,11 +60,15 @@ class Mongodb(Server):
         binary = fetched()
         drivers()
         (dev_dir() / "data/mongodb").mkdir(parents=True, exist_ok=True)
-        run = [str(binary), self.daemon.marker, f"--replSet={REPLICA_SET}", "--bind_ip=127.0.0.1", f"--port={self.port}"]
-        # The stock sizes are half of the memory and a twentieth of the disk.
-        # As in production: zlib is the compressor that gave away memory in versions as old as this one, and nothing needs scripts.
-        hard = ["--networkMessageCompressors=snappy,zstd", "--noscripting"]
-        return lambda: [*run, *hard, "--nounixsocket", "--quiet", "--wiredTigerCacheSizeGB=1", "--oplogSize=1024"]
+        own = [self.daemon.marker, f"--replSet={REPLICA_SET}", f"--port={self.port}", "--wiredTigerCacheSizeGB=1", "--oplogSize=1024"]
+        return lambda: [*command(binary), *own]
+
+
+def command(binary: Optional[Path] = None) -> List[str]:
+    """mongod with the options that every server of this machine has; the folder, the port, the set and the sizes are missing."""
+    # As in production: zlib is the compressor that gave away memory in versions as old as this one, and nothing needs scripts.
+    hard = ["--networkMessageCompressors=snappy,zstd", "--noscripting"]
+    return [str(binary or fetched()), "--bind_ip=127.0.0.1", *hard, "--nounixsocket", "--quiet"]
 
 
 def connect(address: Address, seconds: float, **options: Any) -> Any:

@@ -4,18 +4,20 @@ No network, no real server: `fakes` stands in for them.
 """
 
 import contextlib
+import json
 import os
 import re
 import stat
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 from unittest import mock
 
 import fakes
 from fakes import ROOT, InFolder
 
-from services_lib import compose, kafka, mongodb, secured, servers
+from services_lib import cli, compose, kafka, mongodb, secured, servers
 from services_lib.daemon import Running
 from services_lib.kafka import Kafka
 from services_lib.mongodb import Mongodb
@@ -256,6 +258,19 @@ class TestCommands(InFolder):
         self.assertNotIn("PLAINTEXT", settings)
         for wanted in ("CLIENTS:SASL_SSL,NODES:SSL,CONTROLLER:SSL", "StandardAuthorizer", "allow.everyone.if.no.acl.found=false"):
             self.assertIn(wanted, settings)
+
+    def test_paths_are_a_line_of_json_and_need_java(self):
+        self.enter(mock.patch.object(kafka, "java_command", return_value=["java", "-cp", "jars"]))
+        self.enter(mock.patch.object(mongodb, "fetched", return_value=Path("/somewhere/mongod")))
+        self.enter(mock.patch.object(cli, "check_platform"))
+        with mock.patch.object(cli, "lacks", return_value=[]):
+            code, out, _ = self.run_cli("paths")
+        told = json.loads(out.splitlines()[-1])
+        self.assertEqual((code, told["kafka"], told["mongod"][0]), (0, ["java", "-cp", "jars"], "/somewhere/mongod"))
+        self.assertIn("--noscripting", told["mongod"])
+        with mock.patch.object(cli, "lacks", return_value=["java"]):
+            code, _, err = self.run_cli("paths")
+        self.assertEqual((code, err), (3, "own servers need java on the PATH\n"))
 
     def test_help_teaches(self):
         run = subprocess.run([sys.executable, ROOT / "dev/services", "--help"], capture_output=True, text=True)
