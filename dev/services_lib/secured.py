@@ -170,23 +170,26 @@ def ready(home: Path, port: int, password: str) -> bool:
     except (KafkaError, OSError):
         return False
     try:
-        furnish(admin)
-        return True
+        return furnish(admin)
     except (KafkaError, OSError):
         return False  # a broker that starts fails in many ways, and they pass
     finally:
         admin.close()
 
 
-def furnish(admin: object) -> None:
-    from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePatternType, NewTopic, ResourcePattern, ResourceType
+def furnish(admin: object) -> bool:
+    """Makes topics and ACLs, and says whether the broker goes by all of them: it learns of them a moment after it was told."""
+    from kafka.admin import (
+        ACL, ACLFilter, ACLOperation, ACLPermissionType, ACLResourcePatternType, NewTopic, ResourcePattern, ResourcePatternFilter,
+        ResourceType,
+    )
     from kafka.errors import TopicAlreadyExistsError
 
     try:
         admin.create_topics([NewTopic(name=name, num_partitions=4, replication_factor=1) for name in TOPICS])
     except TopicAlreadyExistsError:
         pass
-    admin.create_acls([
+    wanted = [
         ACL(
             principal=f"User:{user}", host="*", operation=ACLOperation[operation], permission_type=ACLPermissionType.ALLOW,
             resource_pattern=ResourcePattern(
@@ -196,4 +199,10 @@ def furnish(admin: object) -> None:
         )
         for user, rights in RIGHTS.items()
         for operation, kind, name in rights
-    ])
+    ]
+    admin.create_acls(wanted)
+    everything = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
+    known, error = admin.describe_acls(ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, everything))
+    if error is not None and error.errno:
+        raise error
+    return len(known) >= len(wanted)

@@ -92,7 +92,8 @@ impl World {
         std::fs::create_dir_all(folder.join("logs"))?;
         let names = Names::new(run);
         let harness = &servers.kafka.harness;
-        let topics = topics(&names).map(|name| TopicSpec { name, partitions: PARTITIONS, replication: 3 });
+        let topics =
+            topics(&names).map(|name| TopicSpec::new(name).with_partitions(PARTITIONS).with_replication(3));
         ensure_topics(harness, "chaos", &topics).await.context("making the topics")?;
         let sent: Arc<Sent> = Arc::default();
         let (of_images, images_news) = unbounded_channel();

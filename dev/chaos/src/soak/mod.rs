@@ -194,7 +194,8 @@ impl Soak {
         run: &str,
     ) -> anyhow::Result<Self> {
         let names = Names::new(run);
-        let specs = topics(&names).map(|name| TopicSpec { name, partitions: PARTITIONS, replication: 3 });
+        let specs =
+            topics(&names).map(|name| TopicSpec::new(name).with_partitions(PARTITIONS).with_replication(3));
         ensure_topics(&servers.kafka.harness, "chaos", &specs).await?;
         let setup = Setup {
             firesteel,

@@ -150,10 +150,27 @@ fn document(bytes: &[u8], parts: &Fields, nulls_decided: bool) -> Result<(), Box
                 check(&element, part, nulls_decided).map_err(|misfit| misfit.inside(part.name()))?;
                 break;
             }
-            missing(part, nulls_decided).map_err(|misfit| misfit.inside(part.name()))?;
+            let is_later = has(bytes, part.name()).map_err(damaged)?;
+            let left_out = if is_later {
+                Err(Misfit::changed("it has another order"))
+            } else {
+                missing(part, nulls_decided)
+            };
+            left_out.map_err(|misfit| misfit.inside(part.name()))?;
         }
     }
     expected.try_for_each(|part| missing(part, nulls_decided).map_err(|misfit| misfit.inside(part.name())))
+}
+
+/// Whether a document has a field of this name.
+fn has(bytes: &[u8], name: &str) -> Result<bool, Damaged> {
+    let mut elements = Elements::of(bytes)?;
+    while let Some(element) = elements.next(&[])? {
+        if element.name == name.as_bytes() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn list(bytes: &[u8], item: &Field, nulls_decided: bool) -> Result<(), Box<Misfit>> {
