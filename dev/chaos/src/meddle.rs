@@ -212,11 +212,11 @@ mod tests {
         let jpeg = [1, 2, 3, 4];
         for poison in [Poison::BadLabel, Poison::Garbage, Poison::WrongTime] {
             let value = poison.value(3, &jpeg).expect("bytes");
-            assert_eq!(ImageRecord::decode(&value).expect_err("refused").class(), poison.class());
+            assert_eq!(ImageRecord::decode(&value[..]).expect_err("refused").class(), poison.class());
         }
         // Those that only the model or the consumer's limit refuses are records of the contract.
         for poison in [Poison::Truncated, Poison::WrongSize, Poison::Oversize] {
-            let record = ImageRecord::decode(&poison.value(3, &jpeg).expect("bytes")).expect("a record");
+            let record = ImageRecord::decode(&poison.value(3, &jpeg).expect("bytes")[..]).expect("a record");
             assert_eq!(record.id.to_string(), format!("{POISONER}:3"));
         }
         assert_eq!(Poison::Null.value(1, &jpeg), None);

@@ -14,8 +14,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use bson::{RawArray, RawBsonRef, RawDocument};
 
 use crate::connectors::mongodb::read::decode::decimal::MAX_DIGITS;
+use crate::connectors::mongodb::read::decode::decimal::number;
 use crate::connectors::mongodb::read::decode::elements::exact_double;
-use crate::connectors::mongodb::read::decode::values::number;
 use crate::connectors::mongodb::schema::kind::{BsonKind, with_nulls_absent};
 use crate::connectors::mongodb::schema::{is_column_name, timestamp_type};
 

@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use bson::Decimal128;
+use bson::{Decimal128, RawBsonRef};
 
 /// `coefficient · 10^exponent`, below zero where `negative`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,17 @@ impl Decimal {
 pub(crate) fn to_decimal128(unscaled: i128, scale: i8) -> Result<Decimal128, String> {
     let text = format!("{unscaled}E{}", -i32::from(scale));
     Decimal128::from_str(&text).map_err(|error| format!("{text}: {error}"))
+}
+
+/// A number as a decimal; `None` for infinities and NaN, and for what is no number.
+pub(crate) fn number(value: RawBsonRef<'_>) -> Option<Decimal> {
+    match value {
+        RawBsonRef::Int32(value) => Some(Decimal::of_integer(i64::from(value))),
+        RawBsonRef::Int64(value) => Some(Decimal::of_integer(value)),
+        RawBsonRef::Double(value) => Decimal::of_double(value),
+        RawBsonRef::Decimal128(value) => Decimal::of_decimal128(value),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use bson::raw::cstr;
 use bson::spec::ElementType;
 use bson::{RawBsonRef, RawDocumentBuf};
 
+use super::decimal::number;
 use super::elements::{Damaged, Element, Elements};
-use super::record::Misfit;
-use super::values::number;
+use super::misfit::Misfit;
 use super::{decimal, json};
 use crate::connectors::mongodb::schema::kind::{BsonKind, nulls_are_absent};
 

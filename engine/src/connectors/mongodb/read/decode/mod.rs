@@ -16,6 +16,7 @@ pub(crate) mod decimal;
 pub(crate) mod elements;
 pub(crate) mod exact;
 pub(crate) mod json;
+mod misfit;
 pub(crate) mod record;
 pub(crate) mod values;
 
@@ -27,7 +28,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use bson::{RawBsonRef, RawDocument};
 
 pub(crate) use self::elements::documents;
-use self::record::{Misfit, Reason, Record};
+use self::misfit::{Misfit, Reason};
+use self::record::Record;
 use self::values::Values;
 use crate::config::ReadMode;
 use crate::connectors::mongodb::schema::mode::DecodeOptions;

@@ -16,10 +16,11 @@ use arrow::error::Result as ArrowResult;
 use bson::RawBsonRef;
 use bson::spec::ElementType;
 
-use super::decimal::Decimal;
+use super::decimal::number;
 use super::elements::{Damaged, Element, Elements};
 use super::json;
-use super::record::{Misfit, Record, keep_first};
+use super::misfit::{Misfit, keep_first};
+use super::record::Record;
 use crate::connectors::mongodb::schema::kind::BsonKind;
 
 pub(super) enum Values {
@@ -265,16 +266,5 @@ impl ListValues {
         let elements = *self.offsets.last().unwrap_or(&0);
         self.offsets.push(elements);
         self.validity.append(valid);
-    }
-}
-
-/// A number as a decimal; `None` for infinities and NaN, and for what is no number.
-pub(crate) fn number(value: RawBsonRef<'_>) -> Option<Decimal> {
-    match value {
-        RawBsonRef::Int32(value) => Some(Decimal::of_integer(i64::from(value))),
-        RawBsonRef::Int64(value) => Some(Decimal::of_integer(value)),
-        RawBsonRef::Double(value) => Decimal::of_double(value),
-        RawBsonRef::Decimal128(value) => Decimal::of_decimal128(value),
-        _ => None,
     }
 }
