@@ -94,7 +94,7 @@ impl Record {
     }
 
     /// The record that was fetched.
-    pub(super) fn whole(whole: Box<Whole>) -> Self {
+    pub(super) fn whole(whole: &Whole) -> Self {
         Self { own: usize::MAX, message: whole.message().clone() }
     }
 

@@ -207,7 +207,7 @@ async fn resolve(
         Decision::Leave(left) => return Ok(Err(left)),
         Decision::Send => Record::in_letter(letter),
         Decision::Fetch => match fetcher.fetch(letter).await? {
-            Fetched::Whole(whole) => Record::whole(whole),
+            Fetched::Whole(whole) => Record::whole(&whole),
             Fetched::Gone { .. } => return Ok(Err(Left::Gone)),
             Fetched::Another => return Ok(Err(Left::Another)),
         },
@@ -260,13 +260,13 @@ impl Batch<'_> {
                     }
                     summary.replayed += batch.len() as u64;
                 }
-                Written::Refused { reason } if batch.len() == 1 => {
+                Written::Refused { reason } | Written::GivenUp { reason } if batch.len() == 1 => {
                     for (letter, ..) in &batch {
                         tracing::warn!(letter = %letter.at(), topic = letter.topic(), reason, "record refused");
                         leave(summary, told, letter, Left::Refused);
                     }
                 }
-                Written::Refused { .. } => {
+                Written::Refused { .. } | Written::GivenUp { .. } => {
                     let second = batch.split_off(batch.len() / 2);
                     batches.extend([second, batch]);
                 }

@@ -44,7 +44,12 @@ pub(super) enum Written {
     Committed,
     /// Nothing is: a record, or several that were sent together, would never be taken.
     Refused { reason: String },
+    /// Nothing is: the client gave all up, for one of them that it does not name.
+    GivenUp { reason: String },
 }
+
+/// How often a record that is alone in its transaction is sent before it counts as refused.
+const ALONE: usize = 5;
 
 /// The producer of a replay.
 pub(super) struct Transactions {
@@ -74,25 +79,35 @@ impl Transactions {
     }
 
     /// Writes records and their marks, all or nothing.
-    pub(super) async fn write(&self, batch: impl Iterator<Item = &Outgoing>) -> Result<Written> {
-        self.ask(|client| client.begin_transaction()).await?.map_err(|source| self.failed(source))?;
-        match self.send(batch).await {
-            Ok(()) => {
-                self.until_settled(|client| client.commit_transaction(REACHABLE_WITHIN)).await?;
-                Ok(Written::Committed)
-            }
-            Err(source) => {
-                let error = self.failed(source.clone());
-                let aborted = self.until_settled(|client| client.abort_transaction(REACHABLE_WITHIN)).await;
-                // What was given up for nothing that passes, was given up for what was refused.
-                let is_refused = kafka_kind(&source) == ErrorKind::Permanent || is_given_up(&source);
-                if !is_refused || matches!(error, Error::ReplayTakenOver { .. }) {
-                    return Err(error);
-                }
-                aborted?;
-                Ok(Written::Refused { reason: source.to_string() })
+    pub(super) async fn write(&self, batch: impl Iterator<Item = &Outgoing> + Clone) -> Result<Written> {
+        // A record that is alone was given up for none beside it: what is left of the transaction before passes.
+        let is_alone = batch.clone().nth(1).is_none();
+        for _ in 1..ALONE {
+            match self.try_to_write(batch.clone()).await? {
+                Written::GivenUp { .. } if is_alone => {}
+                written => return Ok(written),
             }
         }
+        self.try_to_write(batch).await
+    }
+
+    async fn try_to_write(&self, batch: impl Iterator<Item = &Outgoing>) -> Result<Written> {
+        self.ask(|client| client.begin_transaction()).await?.map_err(|source| self.failed(source))?;
+        let Err(source) = self.send(batch).await else {
+            self.until_settled(|client| client.commit_transaction(REACHABLE_WITHIN)).await?;
+            return Ok(Written::Committed);
+        };
+        let error = self.failed(source.clone());
+        let aborted = self.until_settled(|client| client.abort_transaction(REACHABLE_WITHIN)).await;
+        let reason = source.to_string();
+        let written = match kafka_kind(&source) {
+            ErrorKind::Permanent => Written::Refused { reason },
+            _ if is_given_up(&source) && !matches!(error, Error::ReplayTakenOver { .. }) => {
+                Written::GivenUp { reason }
+            }
+            _ => return Err(error),
+        };
+        aborted.map(|()| written)
     }
 
     /// Sends all and waits for their acknowledgements. Where one is refused, the client gives up those that still wait, and may
