@@ -43,8 +43,9 @@ impl Misfit {
     }
 
     /// The same, in a column that is written back.
-    pub(super) fn in_written(self: Box<Self>) -> Box<Self> {
-        Box::new(Self { written: true, ..*self })
+    pub(super) fn in_written(mut self: Box<Self>) -> Box<Self> {
+        self.written = true;
+        self
     }
 
     /// The same, seen from the outside of `name`.
