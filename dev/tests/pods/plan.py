@@ -20,6 +20,10 @@ Row = Tuple[Pod, str, int]  # template, the pod's name, its number
 Secrets = Dict[str, Dict[str, str]]
 
 
+# Podman removes a container that has run before the others by itself, and 4.3 does so before it knows that it has ended.
+ONCE_AND_KEPT = {"io.podman.annotations.init.container.type": "always"}
+
+
 @dataclass
 class Planned:
     """A pod to be: its manifest, its address, and the folders that it mounts, with the files that lie in them."""
@@ -81,7 +85,8 @@ def planned(objects: List[Object], row: Row, address: str, hosts: Dict[str, List
     labels = {**pod.labels, INDEX: str(number)} if pod.kind == "StatefulSet" else dict(pod.labels)
     fields = {"metadata.name": what, "metadata.namespace": pod.owner["metadata"].get("namespace", "default"), "status.podIP": address}
     fields.update({f"metadata.labels['{key}']": value for key, value in labels.items()})
-    found = Planned(what, address, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": what, "labels": labels}})
+    metadata = {"name": what, "labels": labels, "annotations": ONCE_AND_KEPT}
+    found = Planned(what, address, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
     claims = [{"name": item["metadata"]["name"]} for item in pod.owner["spec"].get("volumeClaimTemplates", [])]
     volumes = [*pod.spec.get("volumes", []), *claims]
     security = pod.spec.get("securityContext", {})

@@ -6,6 +6,7 @@ A step that does not come out raises a Problem; each that does prints a line.
 from __future__ import annotations
 
 import copy
+import http.client
 import json
 import os
 import signal
@@ -169,7 +170,7 @@ class Scenario:
         for pod, port in (("scheduler-0", 50050), ("executor-0", 50051), ("executor-0", 50052), ("inference-0", 50060)):
             try:
                 direct.open(self.address(pod, port), timeout=10).close()
-            except OSError:
+            except (OSError, http.client.HTTPException):  # an alert of TLS is no answer
                 continue
             raise Problem(f"{pod} answers on {port} in plain text")
 
