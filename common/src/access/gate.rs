@@ -225,15 +225,17 @@ mod tests {
     async fn an_origin_that_is_listed_may_ask_if_it_says_who_it_is() {
         let page = ("origin", "https://console.example");
         let access = || with_tokens().with_origins(["https://console.example"]);
-        for (access, method, expected) in [
-            (access(), Method::GET, StatusCode::UNAUTHORIZED),
-            (with_tokens(), Method::GET, StatusCode::FORBIDDEN),
+        for (access, method, headers, expected) in [
+            (access(), Method::GET, &[page][..], StatusCode::UNAUTHORIZED),
+            (with_tokens(), Method::GET, &[page], StatusCode::FORBIDDEN),
             // What a browser asks first is answered before it comes here.
-            (access(), Method::OPTIONS, StatusCode::UNAUTHORIZED),
-            (with_tokens(), Method::OPTIONS, StatusCode::FORBIDDEN),
+            (access(), Method::OPTIONS, &[page], StatusCode::UNAUTHORIZED),
+            (with_tokens(), Method::OPTIONS, &[page], StatusCode::FORBIDDEN),
+            // Without a page nobody needs to ask whether it may ask.
+            (access(), Method::OPTIONS, &[], StatusCode::UNAUTHORIZED),
         ] {
-            let (status, _) = ask(access, method.clone(), "/api/jobs", &[page]).await;
-            assert_eq!(status, expected, "{method}");
+            let (status, _) = ask(access, method.clone(), "/api/jobs", headers).await;
+            assert_eq!(status, expected, "{method} {headers:?}");
         }
     }
 

@@ -161,7 +161,7 @@ impl Access {
         }
     }
 
-    /// Whether the request comes from a page of another origin, which is allowed.
+    /// Refuses a request from a page of another origin, unless that is listed.
     fn check_origin(&self, parts: &Parts) -> Result<(), Refusal> {
         let authority = parts.uri.authority().map(|authority| authority.as_str());
         let host = authority.or_else(|| parts.headers.get(HOST).and_then(|host| host.to_str().ok()));

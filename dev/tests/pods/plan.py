@@ -18,6 +18,8 @@ NETWORK = "10.89.7"
 INDEX = "apps.kubernetes.io/pod-index"
 Row = Tuple[Pod, str, int]  # template, the pod's name, its number
 Secrets = Dict[str, Dict[str, str]]
+# Podman removes a container that has run before the others by itself, and 4.3 does so before it knows that it has ended.
+ONCE_AND_KEPT = {"io.podman.annotations.init.container.type": "always"}
 
 
 # Podman removes a container that has run before the others by itself, and 4.3 does so before it knows that it has ended.

@@ -18,7 +18,8 @@ use super::over;
 use super::stack::deep;
 use crate::{ConfigField, Result};
 
-/// Checks the tables that a text of SQL reads, each use of a name counted with all that is behind it.
+/// Checks the tables that a text of SQL reads, each use of a name counted with all that is behind it, and hands each statement
+/// that passes to `also`.
 ///
 /// A text that cannot be parsed is left to the parser, which says what is wrong with it. One that takes the parser too long is
 /// refused.
