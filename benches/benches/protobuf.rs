@@ -35,7 +35,7 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
             data: image.jpeg.clone(),
         })
         .collect();
-    records(criterion, "protobuf/image", &images, ImageRecord::encode, ImageRecord::decode)?;
+    records(criterion, "protobuf/image", &images, ImageRecord::encode, |value| ImageRecord::decode(value))?;
     records(
         criterion,
         "protobuf/prediction",
