@@ -9,10 +9,7 @@ const ROWS: u64 = 4_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_wakes_up_late_overwrites_nothing() {
     let Some(world) = World::new("cluster-late", 4_000, 10).await else { return };
-    let settings = world
-        .settings()
-        .scheduler(&["--executor-timeout-seconds", "4"])
-        .executor(&["--executor-heartbeat-interval-seconds", "1"]);
+    let settings = world.settings().scheduler(&["--executor-timeout-seconds", "4"]);
     let cluster = Cluster::start(settings, 2).await;
     let session = world.session(&cluster).await;
     let target = world.database.open().await.expect("MongoDB").collection::<Document>("dst");
