@@ -16,12 +16,12 @@ fn report(mut command: Command) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_is_the_same_on_one_two_and_three_executors() {
-    let Some(world) = World::new("cluster-report", 50_000, 7).await else { return };
+    let Some(world) = World::new("cluster-report", 20_000, 7).await else { return };
     let mut cluster = Cluster::start(world.settings(), 1).await;
     let mut embedded = cluster.firesteel(&[]);
     embedded.env_remove("FIRESTEEL_SCHEDULER");
     let expected = report(embedded);
-    assert_eq!(expected["images"], 50_000, "{expected}");
+    assert_eq!(expected["images"], 20_000, "{expected}");
     for executors in 1..=3 {
         if executors > 1 {
             cluster.add_executor();
