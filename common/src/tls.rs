@@ -117,10 +117,25 @@ impl ClientTls {
         Ok(Self { verifier: Arc::new(Verifier(watched)) })
     }
 
+    /// The authorities that are trusted now.
+    pub(crate) fn authorities(&self) -> Authorities {
+        Authorities(self.verifier.0.get())
+    }
+
     /// What checks the certificate of a server against the current authorities.
     #[must_use]
     pub fn verifier(&self) -> Arc<dyn ServerCertVerifier> {
         Arc::<Verifier>::clone(&self.verifier)
+    }
+}
+
+/// The authorities that were trusted at some moment. They equal others that are the same reading of the same file.
+#[derive(Clone)]
+pub(crate) struct Authorities(Arc<Arc<WebPkiServerVerifier>>);
+
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

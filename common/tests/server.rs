@@ -10,16 +10,20 @@ use axum::extract::ConnectInfo;
 use axum::routing::{any, get};
 use firesteel_common::access::{Access, Doors, Secret, gate};
 use firesteel_common::http::{Limits, Server};
-use firesteel_common::net::Dialer;
+use firesteel_common::net::{Dialer, Endpoints};
 use firesteel_common::tls::{ClientTls, ServerTls};
 use firesteel_testkit::certificates::Authority;
 use firesteel_testkit::http;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 /// Longer than a file of certificates is believed unseen.
 const SEEN_AFTER: Duration = Duration::from_millis(700);
@@ -331,6 +335,74 @@ async fn a_certificate_is_replaced_under_a_running_server() {
     go.notify_one();
     assert_eq!(under_way.await.expect("no panic").expect("an answer"), tonic::Code::Unimplemented);
     running.stop().await;
+}
+
+/// Serves gRPC that knows no method, and tells how each connection has begun.
+async fn tell_handshakes(tls: ServerTls) -> (String, mpsc::UnboundedReceiver<HandshakeKind>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("bound"));
+    let (kinds, begun) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let Ok(stream) = tls.acceptor().accept(stream).await else { continue };
+            kinds.send(stream.get_ref().1.handshake_kind().expect("a handshake")).expect("read");
+            let unknown = || async {
+                (
+                    axum::http::StatusCode::OK,
+                    [("grpc-status", "12"), ("content-type", "application/grpc")],
+                    "",
+                )
+            };
+            let router = Router::new().fallback(any(unknown));
+            tokio::spawn(async move {
+                let service = TowerToHyperService::new(router);
+                Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await
+            });
+        }
+    });
+    (url, begun)
+}
+
+/// Connects and has an answer, behind which the server's tickets have come.
+async fn ask(endpoint: &Endpoint) {
+    let channel = endpoint.connect().await.expect("a connection");
+    assert_eq!(call(&channel).await.expect("an answer"), tonic::Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_session_is_resumed_until_the_client_trusts_other_authorities() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(folder.path(), "a");
+    let files = authority.sign(folder.path());
+    let tls = ServerTls::open(&files.certificate, &files.key).expect("a certificate");
+    let (url, mut begun) = tell_handshakes(tls).await;
+    let dialer = Dialer::default().with_tls(Some(ClientTls::open(&authority.file).expect("an authority")));
+    let endpoints = Endpoints::new(dialer.clone(), |endpoint| endpoint);
+    let made = || Endpoint::from_shared(url.clone()).expect("an address");
+
+    for expected in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+        ask(&endpoints.instead_of(made()).expect("an endpoint")).await;
+        assert_eq!(begun.recv().await, Some(expected));
+    }
+    // A dialer alone makes each endpoint anew.
+    for _ in 0..2 {
+        ask(&dialer.endpoint(&url).expect("an endpoint")).await;
+        assert_eq!(begun.recv().await, Some(HandshakeKind::Full));
+    }
+
+    // The same authority in a file that was written again: nothing is taken for granted of what was opened before.
+    let mut file = std::fs::read(&authority.file).expect("read");
+    file.push(b'\n');
+    std::fs::write(&authority.file, file).expect("written");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        ask(&endpoints.instead_of(made()).expect("an endpoint")).await;
+        if begun.recv().await == Some(HandshakeKind::Full) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the change is not seen");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use super::dial;
 use crate::ConfigField;
 use crate::access::{IN_USER_AGENT, Secret};
-use crate::tls::ClientTls;
+use crate::tls::{Authorities, ClientTls};
 
 /// The name and version of this program, for the user agent.
 const AGENT: &str = concat!("firesteel/", env!("CARGO_PKG_VERSION"));
@@ -86,6 +86,11 @@ impl Dialer {
         self.tls.is_some()
     }
 
+    /// Whom the certificates of servers are checked against now, where servers are reached by TLS.
+    pub(super) fn authorities(&self) -> Option<Authorities> {
+        self.tls.as_ref().map(ClientTls::authorities)
+    }
+
     /// The scheme of the servers' addresses.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
@@ -106,8 +111,9 @@ impl Dialer {
         self.prepare(Endpoint::from_shared(url.to_owned())?, |endpoint| endpoint)
     }
 
-    /// Adds TLS and credential to an endpoint that somebody else has made. An endpoint has the scheme that it was made with,
-    /// so one of `http` is made anew where the dialer uses TLS; `settings` then gives it the settings that it had.
+    /// Adds TLS and credential to an endpoint that somebody else has made, and `settings`. An endpoint has the scheme that it
+    /// was made with, so one of `http` is made anew where the dialer uses TLS. [`Endpoints`](super::Endpoints) do so once for
+    /// each server.
     ///
     /// # Errors
     /// [`DialError`].

@@ -7,6 +7,7 @@
 //! an acknowledgement.
 
 mod dialer;
+mod endpoints;
 
 use std::io;
 
@@ -15,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 pub use dialer::{DialError, Dialer};
+pub use endpoints::Endpoints;
 
 /// Connects to the host and port of `uri`: the connector of a gRPC channel.
 ///

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ballista_core::extension::EndpointOverrideFn;
 use firesteel_common::error::root_cause;
-use firesteel_common::net::Dialer;
+use firesteel_common::net::{Dialer, Endpoints};
 use tokio::net::TcpListener;
 use tonic::transport::{Channel, Endpoint};
 
@@ -24,6 +24,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// connection, so only a missing answer shows that it is gone.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same for a client, while it waits for an answer.
+const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+const CLIENT_PING_INTERVAL: Duration = Duration::from_secs(20);
+const CLIENT_PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many bytes of results may be on the way to a client, over a connection and in one stream of it.
+const CLIENT_CONNECTION_WINDOW: u32 = 64 << 20;
+const CLIENT_STREAM_WINDOW: u32 = 16 << 20;
 
 /// Listens on `host` and `port`. An error names `fields`, those of the configuration that hold the two.
 pub(super) async fn listen(
@@ -56,15 +65,34 @@ pub(super) fn limited(endpoint: Endpoint) -> Endpoint {
         .keep_alive_while_idle(true)
 }
 
+/// Sets what connections of a client to the cluster have. Its answers may take as long as a query does, so that only a peer
+/// that answers no ping is given up; a scheduler may be busy for longer than one member of the cluster is patient with another.
+fn patient(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(CLIENT_CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(CLIENT_PING_INTERVAL)
+        .keep_alive_timeout(CLIENT_PING_TIMEOUT)
+        .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
+        .initial_stream_window_size(CLIENT_STREAM_WINDOW)
+}
+
 /// Opens a channel to `url`, which reconnects by itself and refuses to connect to itself. An error is the innermost cause.
 pub(super) async fn connect(dialer: &Dialer, url: &str) -> Result<Channel, String> {
     let endpoint = dialer.endpoint(url).map_err(|error| error.to_string())?;
     dialer.connect(&limited(endpoint)).await.map_err(|error| root_cause(&error))
 }
 
-/// Returns what gives an endpoint of Ballista the timeouts, TLS and the credential of `dialer`.
+/// Returns what gives an endpoint of Ballista's client the timeouts, TLS and the credential of `dialer`.
+pub(crate) fn customize_client(dialer: Dialer) -> EndpointOverrideFn {
+    let endpoints = Endpoints::new(dialer, patient);
+    Arc::new(move |endpoint| Ok(endpoints.instead_of(endpoint)?))
+}
+
+/// Returns what gives an endpoint of Ballista within the cluster the timeouts, TLS and the credential of `dialer`.
 pub(super) fn customize(dialer: Dialer) -> EndpointOverrideFn {
-    Arc::new(move |endpoint| Ok(dialer.prepare(endpoint, limited)?))
+    let endpoints = Endpoints::new(dialer, limited);
+    Arc::new(move |endpoint| Ok(endpoints.instead_of(endpoint)?))
 }
 
 /// Formats host and port as in a URL.

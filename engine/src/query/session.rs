@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::job_names::JobNames;
 use super::registry::Registry;
-use crate::cluster::{DEFAULT_SCHEDULER_PORT, Embedded};
+use crate::cluster::{DEFAULT_SCHEDULER_PORT, Embedded, customize_client};
 use crate::connectors::mongodb::MongoDb;
 use crate::connectors::registry::Connectors;
 use crate::dataflow::{Dataset, Exprs};
@@ -109,15 +109,12 @@ impl Session {
         let mut state = state::session_state(role, state::session_config(&config, &connectors), &connectors)?;
         let job_names = JobNames::new(state.session_id());
         let jobs = JobClient::new(scheduler_url, &config.dialer)?;
-        let dialer = config.dialer.clone();
         let mut named = state
             .config()
             .clone()
             .with_ballista_job_name(&job_names.common())
-            .with_ballista_use_tls(dialer.uses_tls())
-            .with_ballista_override_create_grpc_client_endpoint(Arc::new(move |endpoint| {
-                Ok(dialer.prepare(endpoint, |endpoint| endpoint)?)
-            }));
+            .with_ballista_use_tls(config.dialer.uses_tls())
+            .with_ballista_override_create_grpc_client_endpoint(customize_client(config.dialer.clone()));
         if embedded.is_none() {
             // A scheduler in this process does not come back.
             named = named.with_extension(Arc::new(Reconnect::new(jobs.clone(), config.reconnect)));

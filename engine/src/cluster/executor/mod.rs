@@ -40,11 +40,11 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use self::fetch::Clients;
 use self::metrics::ExecutorMetrics;
 use self::scratch::Scratch;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
+use super::clients::Clients;
 use super::{ExecutorConfig, Served, exposure, net};
 use crate::connectors::registry::Connectors;
 use crate::{Config, ConfigField, Error, Result};

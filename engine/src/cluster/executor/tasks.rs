@@ -24,9 +24,10 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::fetch::{Clients, with_checked_readers};
+use super::fetch::with_checked_readers;
 use super::metrics::{ExecutorMetrics, TaskOutcome};
 use super::scratch::Scratch;
+use crate::cluster::clients::Clients;
 use crate::error::failed_task;
 
 /// The stack size of every thread that plans or runs queries, equal to that of Ballista's scheduler.

@@ -182,14 +182,13 @@ impl Scheduler {
         server.init().await.map_err(failed)?;
         let server = Arc::new(server);
         metrics.on_submitted(wrap_graphs(&server, &jobs));
-        let dialling = (config.dialer.uses_tls(), net::customize(config.dialer.clone()));
         let door = door::Door::new(
             (Arc::clone(&server), Arc::clone(connectors)),
             Arc::clone(&executors),
             &jobs,
             Arc::clone(&owners),
             Arc::clone(&access),
-            dialling,
+            config.dialer.clone(),
         );
         let door = door.await?;
         let state = routes::AppState {

@@ -10,7 +10,6 @@
 //! So this node takes its place in every plan: files that lie here, which this process has written, are read by Ballista's;
 //! everything that comes over the network is fetched and checked by this module.
 
-mod clients;
 mod decode;
 mod remote;
 
@@ -36,8 +35,8 @@ use datafusion::physical_plan::{
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
-pub(super) use self::clients::Clients;
 use super::shuffles::check_job_id;
+use crate::cluster::clients::Clients;
 
 /// Puts a [`CheckedReader`] in the place of each of Ballista's readers.
 pub(super) fn with_checked_readers(

@@ -27,8 +27,8 @@ use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-use super::clients::{Address, Clients};
 use super::decode::Decoder;
+use crate::cluster::clients::{Address, Clients};
 
 /// The action by which Ballista sends a shuffle file as it lies on disk.
 const AS_IT_LIES: &str = "IO_BLOCK_TRANSPORT";

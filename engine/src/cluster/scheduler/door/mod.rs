@@ -20,11 +20,10 @@ mod rest;
 
 use std::sync::Arc;
 
-use ballista_core::extension::{BallistaConfigGrpcEndpoint, EndpointOverrideFn};
-use ballista_core::flight_proxy_service::BallistaFlightProxyService;
 use ballista_scheduler::cluster::JobState as _;
 use datafusion::execution::TaskContext;
 use firesteel_common::access::{Access, Caller};
+use firesteel_common::net::Dialer;
 use tonic::{Request, Status};
 
 pub(super) use self::flight::FlightDoor;
@@ -34,9 +33,9 @@ pub(super) use self::rest::guard;
 use super::Server;
 use super::failed;
 use super::state::{Executors, Jobs};
+use crate::cluster::clients::Clients;
 use crate::connectors::registry::Connectors;
 use crate::error::encode;
-use crate::wire::MAX_MESSAGE;
 use crate::{Error, Result};
 
 /// What the doors share.
@@ -50,24 +49,22 @@ pub(super) struct Door {
     access: Arc<Access>,
     /// The functions that plans are decoded with when their role is asked for.
     decoding: Arc<TaskContext>,
-    /// Forwards what clients fetch to the executors.
-    proxy: BallistaFlightProxyService,
+    /// The connections to the executors, from which clients get what they fetch.
+    clients: Clients,
 }
 
 impl Door {
-    /// Creates the doors of `server`. Executors are dialled over TLS where `tls` says so, and as `dial` adds.
+    /// Creates the doors of `server`, which reach the executors by `dialer`.
     pub(super) async fn new(
         (server, connectors): (Arc<Server>, Arc<Connectors>),
         executors: Arc<Executors>,
         jobs: &Jobs,
         owners: Arc<Owners>,
         access: Arc<Access>,
-        (tls, dial): (bool, EndpointOverrideFn),
+        dialer: Dialer,
     ) -> Result<Arc<Self>> {
         let config = jobs.produce_config();
         let context = jobs.create_or_update_session("firesteel-door", &config).await.map_err(failed)?;
-        let dial = Arc::new(BallistaConfigGrpcEndpoint::new(dial));
-        let proxy = BallistaFlightProxyService::new(MAX_MESSAGE, MAX_MESSAGE, tls, Some(dial));
         Ok(Arc::new(Self {
             server,
             executors,
@@ -75,7 +72,7 @@ impl Door {
             connectors,
             access,
             decoding: context.task_ctx(),
-            proxy,
+            clients: Clients::new(dialer),
         }))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  statement ──▶ session of the caller ──▶ what it does: role ──▶ Ballista's service of that session
-//!  ticket ─────▶ job: is it the caller's? ─▶ host and port: a registered executor? ──▶ proxy ──▶ executor
+//!  ticket ─────▶ job: is it the caller's? ─▶ host and port: a registered executor? ──▶ executor
 //! ```
 //!
 //! Ballista's service knows sessions only by tokens that it gives out itself, shares one among all clients without a
@@ -102,7 +102,7 @@ impl FlightDoor {
                 "the ticket names no executor of this cluster: it may have left, run the query again",
             ));
         }
-        self.door.proxy.do_get(Request::new(ticket)).await
+        Ok(Response::new(self.door.clients.output(host, *port, ticket).await?))
     }
 }
 

@@ -11,6 +11,7 @@ use arrow_flight::sql::server::FlightSqlService as _;
 use arrow_flight::sql::{Any, TicketStatementQuery};
 use async_trait::async_trait;
 use ballista_core::error::Result as BallistaResult;
+use ballista_core::flight_proxy_service::BallistaFlightProxyService;
 use ballista_core::ids::new_instance_id;
 use ballista_flight_sql::BallistaFlightSqlService;
 use ballista_flight_sql::backend::{QueryBackend, QueryResult};
@@ -72,7 +73,11 @@ impl Session {
         let id = format!("flight-sql-{}", new_instance_id());
         let backend = Arc::new(Backend { door: Arc::clone(door), caller, id, context: OnceCell::new() });
         Self {
-            service: BallistaFlightSqlService::new(Arc::clone(&backend), door.proxy.clone()),
+            // Tickets for executors' results never reach the service: the door forwards them itself.
+            service: BallistaFlightSqlService::new(
+                Arc::clone(&backend),
+                BallistaFlightProxyService::new(0, 0, false, None),
+            ),
             backend,
             prepared: Mutex::default(),
             results: Mutex::default(),

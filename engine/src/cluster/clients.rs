@@ -1,19 +1,25 @@
-//! A pool of connections to other executors, from which shuffle files are fetched.
+//! A pool of connections to executors, from which shuffle files and results are fetched.
 //!
 //! A connection is taken out of the pool for one fetch and returned afterwards, so as many are open as files are fetched at
-//! once. Without a pool a query with many shuffles exhausts the ports of the machine. Idle connections are closed after 30 s.
+//! once. Without a pool a query with many shuffles exhausts the ports of the machine, and every fetch waits for a handshake of
+//! TLS. Idle connections are closed after 30 s.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{FlightData, Ticket};
 use ballista_core::utils::GrpcClientConfig;
 use firesteel_common::error::root_cause;
 use firesteel_common::net::Dialer;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::cluster::net;
+use super::net;
 use crate::wire::MAX_MESSAGE;
 
 /// How long an idle connection is kept.
@@ -44,7 +50,7 @@ impl Address {
 
 /// Idle connections by address. Clones share them.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Clients {
+pub(super) struct Clients {
     idle: Arc<Mutex<HashMap<Address, Vec<Idle>>>>,
     dialer: Dialer,
 }
@@ -56,7 +62,7 @@ struct Idle {
 }
 
 impl Clients {
-    pub(in super::super) fn new(dialer: Dialer) -> Self {
+    pub(super) fn new(dialer: Dialer) -> Self {
         Self { idle: Arc::default(), dialer }
     }
 
@@ -83,6 +89,44 @@ impl Clients {
     pub(super) fn give_back(&self, address: Address, client: Client) {
         let idle = Idle { client, since: Instant::now() };
         self.with_idle(|by_address| by_address.entry(address).or_default().push(idle));
+    }
+
+    /// Streams the output of a task from the executor that has it, to which `ticket` is sent as it is.
+    pub(super) async fn output(
+        &self,
+        host: &str,
+        port: u16,
+        ticket: Ticket,
+    ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+        let address = Address::new(host, port, &GrpcClientConfig::default());
+        let unreachable = |words: String| {
+            Status::unavailable(format!("executor {}:{}: {words}", address.host, address.port))
+        };
+        let mut client = self.take(&address).await.map_err(unreachable)?;
+        let answer = match client.do_get(ticket.clone()).await {
+            // The executor may have closed the connection since, or its place may have been taken by another one.
+            Err(status) if status.source().is_some() => {
+                client = self.open(&address).await.map_err(unreachable)?;
+                client.do_get(ticket).await
+            }
+            answer => answer,
+        };
+        let answer = answer.map_err(|status| match status.source() {
+            Some(_) => unreachable(root_cause(&status)),
+            None => status,
+        })?;
+        let (pool, rows) = (self.clone(), answer.into_inner());
+        let forwarded = stream::try_unfold((rows, Some(client)), move |(mut rows, mut client)| {
+            let (pool, address) = (pool.clone(), address.clone());
+            async move {
+                let next = rows.message().await?;
+                if next.is_none() {
+                    client.take().map(|client| pool.give_back(address, client));
+                }
+                Ok(next.map(|data| (data, (rows, client))))
+            }
+        });
+        Ok(forwarded.boxed())
     }
 
     async fn open(&self, address: &Address) -> Result<Client, String> {
