@@ -8,6 +8,7 @@
 //! A signal drops what runs, and with it every process; one that kills the harness leaves none either ([`launch`]).
 
 mod clock;
+mod cure;
 mod disk;
 mod expected;
 mod fault;

@@ -169,8 +169,7 @@ pub(crate) async fn meddle(
         }
         let (again, poison) = decide(seed, u64::from(what == Meddled::Images), place);
         if again {
-            let value = record.value.as_deref();
-            send(&publisher, &topic, record.key.as_deref(), value, DUPLICATE, &sent, &sent.duplicates).await;
+            send_again(&publisher, &topic, &record, &sent).await;
         }
         if poison {
             let kinds: &[Poison] =
@@ -185,6 +184,13 @@ pub(crate) async fn meddle(
         }
     }
     Ok(())
+}
+
+/// Sends a record that is there once more.
+pub(crate) async fn send_again(publisher: &Publisher, topic: &str, record: &Record, sent: &Sent) {
+    let (key, value) = (record.key.as_deref(), record.value.as_deref());
+    let what = Poison::of(record).map_or(DUPLICATE, Poison::name);
+    send(publisher, topic, key, value, what, sent, &sent.duplicates).await;
 }
 
 async fn send(

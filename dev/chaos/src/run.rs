@@ -13,7 +13,7 @@ use crate::schedule::{Limits, plan};
 use crate::servers::{MEMBERS, Servers};
 use crate::topic::committed;
 use crate::world::{World, marker};
-use crate::{inject, queries, watch};
+use crate::{cure, inject, queries, watch};
 use anyhow::Context as _;
 use bson::{Document, doc};
 use clap::Args;
@@ -142,6 +142,9 @@ pub(crate) async fn run(
         stop_asking.cancel();
         inject::restart_consumers(&world).await?;
         lap("restarted");
+        cure::mend(&world).await?;
+        settle(&world).await?;
+        lap("replayed");
         anyhow::Ok(())
     };
     let ((), (), story, ()) = tokio::join!(
@@ -201,6 +204,7 @@ async fn start(
     images: usize,
     digest: &str,
 ) -> anyhow::Result<BTreeMap<Vec<u8>, crate::oracle::books::Expected>> {
+    cure::spoil(world).await?;
     for process in world.fleet.serving() {
         process.start()?;
     }

@@ -15,6 +15,7 @@ use crate::servers::Servers;
 use crate::topic::Tail;
 use anyhow::Context as _;
 use bson::Document;
+use firesteel_pipeline::kafka::letters::marks_topic;
 use firesteel_pipeline::kafka::{Publisher, TopicSpec, dead_letter_topic, delete_topics, ensure_topics};
 use mongodb::Collection;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinHandle;
 
 /// How long the harness' own records may take.
-const DELIVER_WITHIN: Duration = Duration::from_secs(100);
+pub(crate) const DELIVER_WITHIN: Duration = Duration::from_secs(100);
 
 /// Follows all topics.
 #[derive(Debug)]
@@ -196,7 +197,8 @@ impl World {
         let topics = topics(self.names());
         // Where producers with lasting ids claim them; it is not there where none has one.
         let claims = format!("{}.producers", self.names().images);
-        let names: Vec<&str> = topics.iter().chain([&claims]).map(String::as_str).collect();
+        let marks = marks_topic(&dead_letter_topic(&self.names().predictions));
+        let names: Vec<&str> = topics.iter().chain([&claims, &marks]).map(String::as_str).collect();
         delete_topics(&self.servers.kafka.harness, &names).await?;
         let client = self.servers.mongodb.wait_for_primary(Duration::from_secs(30)).await?;
         client.database(&self.names().database).drop().await?;

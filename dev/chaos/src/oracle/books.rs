@@ -4,6 +4,7 @@
 //! a document or, if it is poison, as a dead letter, and every acknowledged id has to be in the topic.
 
 use super::Finding;
+use crate::cure::{REFUSED, REPLAY_OF};
 use crate::meddle::Poison;
 use crate::topic::{Place, Record, Records};
 use bson::Document;
@@ -54,6 +55,8 @@ pub(crate) struct Counts {
     pub(crate) double: usize,
     pub(crate) wrong: usize,
     pub(crate) stale: usize,
+    /// Records that were refused by the store at first, and replayed.
+    pub(crate) replayed: usize,
 }
 
 /// The good images of the topic: each id with the records that bear it.
@@ -137,6 +140,7 @@ pub(crate) fn balance(evidence: &Evidence) -> (Counts, Vec<Finding>) {
         double: double.len(),
         wrong: wrong.len(),
         stale: stale.len(),
+        replayed: refused(&evidence.prediction_letters).count(),
     };
     let findings = [
         Finding::all("an acknowledged image is in the topic", gone),
@@ -154,8 +158,38 @@ pub(crate) fn balance(evidence: &Evidence) -> (Counts, Vec<Finding>) {
             "dead letters are those of the poison",
             letters(predictions, &evidence.predictions, &evidence.prediction_letters),
         ),
+        Finding::all(
+            "a replay sends the record of a letter once",
+            replays(predictions, &evidence.predictions, &evidence.prediction_letters),
+        ),
     ];
     (counts, findings.into_iter().flatten().collect())
+}
+
+/// The letters of records that the store has refused for a while.
+fn refused(letters: &Records) -> impl Iterator<Item = &Place> {
+    let of_class = |(_, letter): &(&Place, &Record)| letter.header("error.class") == Some(REFUSED);
+    letters.iter().filter(of_class).map(|(place, _)| place)
+}
+
+/// The letters of what the store refused whose records were not replayed once, and replayed records of no such letter.
+fn replays(topic: &str, records: &Records, letters: &Records) -> Vec<String> {
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for letter in records.values().filter_map(|record| record.header(REPLAY_OF)) {
+        *times.entry(letter.to_owned()).or_default() += 1;
+    }
+    let mut wrong = Vec::new();
+    for (partition, offset) in refused(letters) {
+        let letter = format!("{topic}.dead-letter:{partition}:{offset}");
+        match times.remove(&letter).unwrap_or(0) {
+            1 => {}
+            times => wrong.push(format!("{letter}: {times} times")),
+        }
+    }
+    wrong.extend(
+        times.into_keys().map(|letter| format!("{letter} was replayed, and is no letter of the store's")),
+    );
+    wrong
 }
 
 /// Why a document is not the one of these records, all of which bear its id.
@@ -225,6 +259,8 @@ fn letters(topic: &str, records: &Records, letters: &Records) -> Vec<String> {
             ));
         }
         match Poison::of(record) {
+            // It has been replayed, and is a document by now.
+            None if class == REFUSED && carries(letter, record) => {}
             None => wrong.push(format!("{topic} {source:?} is a good record and has a letter: {class}")),
             Some(poison) if poison.class() != class => {
                 wrong.push(format!("{topic} {source:?} ({}) is called {class}", poison.name()));

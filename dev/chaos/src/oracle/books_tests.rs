@@ -148,6 +148,30 @@ fn a_document_is_that_of_the_prediction_that_was_inferred_last_whatever_came_las
 }
 
 #[test]
+fn what_the_store_has_refused_is_replayed_once() {
+    let letter =
+        [("source.topic", "p"), ("source.partition", "0"), ("source.offset", "0"), ("error.class", REFUSED)];
+    let with = |replays: &[&str]| {
+        let mut predictions = Records::from([((0, 0), record(Some(vec![1]), &[]))]);
+        predictions.extend(
+            (1_i64..)
+                .zip(replays)
+                .map(|(offset, letter)| ((0, offset), record(Some(vec![1]), &[(REPLAY_OF, letter)]))),
+        );
+        let letters = [((2, 5), record(Some(vec![1]), &letter))].into();
+        let evidence = Evidence { predictions, prediction_letters: letters, ..evidence() };
+        let (counts, findings) = balance(&evidence);
+        assert_eq!(counts.replayed, 1);
+        findings.into_iter().map(|finding| finding.statement).collect::<Vec<_>>()
+    };
+    let wrong = ["a replay sends the record of a letter once"];
+    assert!(with(&["p.dead-letter:2:5"]).is_empty());
+    assert_eq!(with(&[]), wrong);
+    assert_eq!(with(&["p.dead-letter:2:5"; 2]), wrong);
+    assert_eq!(with(&["p.dead-letter:2:5", "p.dead-letter:2:6"]), wrong);
+}
+
+#[test]
 fn what_is_sent_again_may_have_another_time_and_nothing_else() {
     let again = |change: fn(&mut ImageRecord)| {
         let mut image = image(0);
