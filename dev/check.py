@@ -31,7 +31,7 @@ EDGES = {
 # it. An arrow back up, and a circle of files, is refused; the decoder recurs because documents do.
 ENGINE = [
     "lib", "fuzz", "report", "prelude", "query", "cluster", "dataflow", "plan", "documents", "connectors", "jobs", "config",
-    "connectors/connector functions", "limits", "value wire", "suggestions", "slots lease", "error",
+    "connectors/connector functions", "limits", "peers", "value wire", "suggestions", "slots lease", "error",
 ]
 ENGINE_CIRCLES = [{"connectors/mongodb/read/decode/record.rs", "connectors/mongodb/read/decode/values.rs"}]
 LINES = 500

@@ -28,6 +28,7 @@ pub mod fuzz;
 mod jobs;
 mod lease;
 mod limits;
+mod peers;
 mod plan;
 pub mod prelude;
 mod query;

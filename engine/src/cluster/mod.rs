@@ -12,7 +12,6 @@
 //! accept no further routes, metrics or sockets and handle signals themselves. A component is created from a
 //! configuration and runs until a token is cancelled. When its `run` returns, everything that it started has ended.
 
-mod clients;
 mod config;
 mod embedded;
 mod executor;
@@ -28,4 +27,3 @@ pub use scheduler::Scheduler;
 pub use served::Served;
 
 pub(crate) use embedded::Embedded;
-pub(crate) use net::customize_client;

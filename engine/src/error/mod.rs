@@ -23,7 +23,7 @@ use firesteel_common::net::DialError;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::ballista::failed_task;
-pub(crate) use self::wire::{encode, readable};
+pub(crate) use self::wire::{decode, encode, readable};
 
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -4,15 +4,18 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use axum::http::{Request, StatusCode};
-use ballista_core::serde::protobuf::CancelJobParams;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use ballista_core::serde::protobuf::{CancelJobParams, ExecuteQueryParams, GetJobStatusResult};
+use ballista_core::{BALLISTA_VERSION, version};
 use firesteel_common::net::Dialer;
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 use super::{ACTIVITY_PATH, Activity, Job, Progress};
+use crate::peers::patient;
+use crate::wire::MAX_MESSAGE;
 use crate::{ConfigField, Error, Result};
 
 const SCHEDULER: &str = "the scheduler";
@@ -44,12 +47,31 @@ impl JobClient {
     pub(crate) fn new(url: &str, dialer: &Dialer) -> Result<Self> {
         let address = url.split_once("://").map_or(url, |(_, address)| address).to_owned();
         let endpoint = dialer.endpoint(url).map_err(|source| Error::Dial { role: SCHEDULER, source })?;
-        Ok(Self { channel: endpoint.connect_timeout(TIMEOUT).tcp_nodelay(true).connect_lazy(), address })
+        Ok(Self { channel: patient(endpoint).connect_lazy(), address })
     }
 
     /// Returns host and port of the scheduler.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Submits a query, and returns the states of its job as they change.
+    ///
+    /// # Errors
+    /// The status of a scheduler that refuses, or that cannot be reached.
+    pub(crate) async fn submit(
+        &self,
+        query: ExecuteQueryParams,
+    ) -> std::result::Result<Streaming<GetJobStatusResult>, Status> {
+        let mut scheduler = SchedulerGrpcClient::new(self.channel.clone())
+            .max_encoding_message_size(MAX_MESSAGE)
+            .max_decoding_message_size(MAX_MESSAGE);
+        let mut request = tonic::Request::new(query);
+        version::insert_version_header(request.metadata_mut());
+        let answer = scheduler.execute_query_push(request).await?;
+        let theirs = version::version_from_metadata(answer.metadata());
+        version::check_compatibility(Some(BALLISTA_VERSION), theirs).map_err(Status::failed_precondition)?;
+        Ok(answer.into_inner())
     }
 
     fn unreachable(&self, error: impl std::fmt::Display) -> Error {

@@ -13,7 +13,9 @@ mod reconnect;
 mod run;
 pub(crate) mod settings;
 pub(crate) mod state;
+mod submit;
 pub(crate) mod tables;
 
 pub(crate) use reconnect::Reconnect;
 pub(crate) use run::Run;
+pub(crate) use submit::Submitter;

@@ -5,10 +5,7 @@
 
 use std::sync::Arc;
 
-use ballista_core::config::{
-    BALLISTA_ADAPTIVE_PLANNER_ENABLED, BALLISTA_CLIENT_GRPC_HTTP2_KEEPALIVE_INTERVAL_SECONDS,
-    BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS,
-};
+use ballista_core::config::{BALLISTA_ADAPTIVE_PLANNER_ENABLED, BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS};
 use ballista_core::extension::{
     SessionConfigExt, ballista_aggregate_functions, ballista_scalar_functions, ballista_window_functions,
 };
@@ -24,6 +21,7 @@ use datafusion_proto::protobuf::LogicalPlanNode;
 use super::caught;
 use super::guard::{PlanGuard, WrittenFiles};
 use super::planner::Planner;
+use super::submit::{Submitter, SubmittingPlanner};
 use crate::Config;
 use crate::connectors::file_tables::{FILE_FORMATS, FileTables};
 use crate::connectors::registry::Connectors;
@@ -35,9 +33,6 @@ use crate::wire::MAX_MESSAGE;
 /// loss of an executor costs.
 const FETCH_RETRY_MS: usize = 300;
 
-/// How often a peer that says nothing is asked whether it is there: a machine that went away closes no connection.
-const KEEPALIVE_SECONDS: usize = 10;
-
 /// Which process builds the state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role<'a> {
@@ -45,6 +40,8 @@ pub(crate) enum Role<'a> {
     Client {
         /// Such as `http://localhost:50050`.
         scheduler_url: &'a str,
+        /// The ways to it and its executors.
+        submitter: &'a Submitter,
     },
     /// Plans itself, for everybody.
     Scheduler,
@@ -59,7 +56,6 @@ pub(crate) fn session_config(config: &Config, connectors: &Arc<Connectors>) -> S
         .with_information_schema(true)
         .with_ballista_grpc_client_max_message_size(MAX_MESSAGE)
         .set_usize(BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS, FETCH_RETRY_MS)
-        .set_usize(BALLISTA_CLIENT_GRPC_HTTP2_KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_SECONDS)
         // Ballista's adaptive planner does not recover from the loss of an executor's shuffle files
         // (apache/datafusion-ballista#1986), and can leave a job waiting for ever (#2150). The static one recovers.
         .set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false)
@@ -92,14 +88,14 @@ pub(crate) fn session_state(
     if let Role::Scheduler | Role::Server = role {
         builder = builder.with_query_planner(Arc::new(Planner { connectors: Arc::clone(connectors) }));
     }
-    if let Role::Client { scheduler_url } = role {
-        let planner = BallistaQueryPlanner::<LogicalPlanNode>::with_extension(
+    if let Role::Client { scheduler_url, submitter } = role {
+        let ballista = BallistaQueryPlanner::<LogicalPlanNode>::with_extension(
             scheduler_url.to_owned(),
             options,
             codec::logical(connectors),
         );
         builder = builder
-            .with_query_planner(Arc::new(planner))
+            .with_query_planner(Arc::new(SubmittingPlanner { ballista, submitter: submitter.clone() }))
             .with_optimizer_rule(caught::rule(Arc::new(super::empty::KeepEmptyColumns)));
     }
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =

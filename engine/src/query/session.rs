@@ -13,13 +13,14 @@ use tokio::runtime::Handle;
 
 use super::job_names::JobNames;
 use super::registry::Registry;
-use crate::cluster::{DEFAULT_SCHEDULER_PORT, Embedded, customize_client};
+use crate::cluster::{DEFAULT_SCHEDULER_PORT, Embedded};
 use crate::connectors::mongodb::MongoDb;
 use crate::connectors::registry::Connectors;
 use crate::dataflow::{Dataset, Exprs};
 use crate::functions::process;
 use crate::jobs::JobClient;
-use crate::plan::{Reconnect, state, tables};
+use crate::peers::{customize, patient};
+use crate::plan::{Reconnect, Submitter, state, tables};
 use crate::{Config, ConfigField, Error, FileAccess, Result};
 
 /// A handle to the engine. Clones are cheap and share everything.
@@ -105,16 +106,17 @@ impl Session {
         scheduler_url: &str,
         embedded: Option<Embedded>,
     ) -> Result<Self> {
-        let role = state::Role::Client { scheduler_url };
+        let jobs = JobClient::new(scheduler_url, &config.dialer)?;
+        let submitter = Submitter::new(jobs.clone(), config.dialer.clone(), &connectors);
+        let role = state::Role::Client { scheduler_url, submitter: &submitter };
         let mut state = state::session_state(role, state::session_config(&config, &connectors), &connectors)?;
         let job_names = JobNames::new(state.session_id());
-        let jobs = JobClient::new(scheduler_url, &config.dialer)?;
         let mut named = state
             .config()
             .clone()
             .with_ballista_job_name(&job_names.common())
             .with_ballista_use_tls(config.dialer.uses_tls())
-            .with_ballista_override_create_grpc_client_endpoint(customize_client(config.dialer.clone()));
+            .with_ballista_override_create_grpc_client_endpoint(customize(config.dialer.clone(), patient));
         if embedded.is_none() {
             // A scheduler in this process does not come back.
             named = named.with_extension(Arc::new(Reconnect::new(jobs.clone(), config.reconnect)));

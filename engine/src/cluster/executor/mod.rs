@@ -44,9 +44,9 @@ use self::metrics::ExecutorMetrics;
 use self::scratch::Scratch;
 use self::tasks::TaskEngine;
 use self::workdir::WorkDir;
-use super::clients::Clients;
 use super::{ExecutorConfig, Served, exposure, net};
 use crate::connectors::registry::Connectors;
+use crate::peers::{self, Clients};
 use crate::{Config, ConfigField, Error, Result};
 
 pub(crate) use self::registration::Registration;
@@ -148,7 +148,7 @@ impl ExecutorResources {
     }
 
     fn engine(&self, until: CancellationToken) -> Arc<dyn ExecutionEngine> {
-        let clients = Clients::new(self.dialer.clone());
+        let clients = Clients::new(self.dialer.clone(), peers::limited);
         let (runtime, metrics) = (self.task_runtime(), Arc::clone(&self.metrics));
         Arc::new(TaskEngine::new(runtime, clients, metrics, self.scratch.clone(), until))
     }
@@ -255,7 +255,7 @@ async fn run_registrations(
     resources: &ExecutorResources,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let url = config.dialer.url(&net::authority(&config.scheduler_host, config.scheduler_port));
+    let url = config.dialer.url(&peers::authority(&config.scheduler_host, config.scheduler_port));
     loop {
         let registered = tokio::select! {
             registered = register_with_retry(config, resources, &url) => registered,

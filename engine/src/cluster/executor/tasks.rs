@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use super::fetch::with_checked_readers;
 use super::metrics::{ExecutorMetrics, TaskOutcome};
 use super::scratch::Scratch;
-use crate::cluster::clients::Clients;
 use crate::error::failed_task;
+use crate::peers::Clients;
 
 /// The stack size of every thread that plans or runs queries, equal to that of Ballista's scheduler.
 pub(crate) const STACK_BYTES: usize = 32 * 1024 * 1024;

@@ -57,6 +57,7 @@ use self::state::{Executors, Jobs, Rules};
 use super::identity::Identity;
 use super::{SchedulerConfig, exposure, net};
 use crate::connectors::registry::Connectors;
+use crate::peers;
 use crate::plan::codec;
 use crate::plan::settings;
 use crate::plan::state::{Role, session_config, session_state};
@@ -430,7 +431,7 @@ fn ballista_config(
     let (builders, own_settings) = (Arc::clone(connectors), defaults.clone());
     let by_tls = config.dialer.uses_tls();
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let own_origin = format!("{scheme}://{}", net::authority(&external_host, port));
+    let own_origin = format!("{scheme}://{}", peers::authority(&external_host, port));
     let seconds = |duration: Duration| duration.as_secs();
     let ballista = BallistaConfig {
         scheduler_id: new_instance_id(),
@@ -460,7 +461,7 @@ fn ballista_config(
         grpc_server_max_decoding_message_size: max_message(),
         grpc_server_max_encoding_message_size: max_message(),
         grpc_client_max_message_size: max_message(),
-        override_create_grpc_client_endpoint: Some(net::customize(config.dialer.clone())),
+        override_create_grpc_client_endpoint: Some(peers::customize(config.dialer.clone(), peers::limited)),
         job_id_generator: Some(Arc::<door::Owners>::clone(owners)),
         // The settings of a client override these. A client of Flight SQL has none, and gets as many partitions as
         // there are slots.

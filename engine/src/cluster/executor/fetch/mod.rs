@@ -36,7 +36,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::shuffles::check_job_id;
-use crate::cluster::clients::Clients;
+use crate::peers::Clients;
 
 /// Puts a [`CheckedReader`] in the place of each of Ballista's readers.
 pub(super) fn with_checked_readers(
@@ -230,6 +230,7 @@ mod tests {
     use super::decode::tests::{batch, broken_file, file};
     use super::*;
     use crate::cluster::executor::shuffles::Shuffles;
+    use crate::peers::limited;
 
     async fn serve(router: Router) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -272,7 +273,7 @@ mod tests {
     fn reader(locations: Vec<PartitionLocation>, work: &TempDir) -> Result<Arc<dyn ExecutionPlan>> {
         let partitioning = Partitioning::UnknownPartitioning(1);
         let reader = ShuffleReaderExec::try_new(1, vec![locations], batch().schema(), partitioning)?;
-        let clients = Clients::new(Dialer::default());
+        let clients = Clients::new(Dialer::default(), limited);
         with_checked_readers(Arc::new(reader), &work.path().display().to_string(), &clients)
     }
 

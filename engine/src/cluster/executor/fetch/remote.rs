@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::decode::Decoder;
-use crate::cluster::clients::{Address, Clients};
+use crate::peers::{Address, Clients};
 
 /// The action by which Ballista sends a shuffle file as it lies on disk.
 const AS_IT_LIES: &str = "IO_BLOCK_TRANSPORT";

@@ -33,9 +33,9 @@ pub(super) use self::rest::guard;
 use super::Server;
 use super::failed;
 use super::state::{Executors, Jobs};
-use crate::cluster::clients::Clients;
 use crate::connectors::registry::Connectors;
 use crate::error::encode;
+use crate::peers::{Clients, limited};
 use crate::{Error, Result};
 
 /// What the doors share.
@@ -72,7 +72,7 @@ impl Door {
             connectors,
             access,
             decoding: context.task_ctx(),
-            clients: Clients::new(dialer),
+            clients: Clients::new(dialer, limited),
         }))
     }
 

@@ -1,4 +1,4 @@
-//! A pool of connections to executors, from which shuffle files and results are fetched.
+//! A pool of connections from which shuffle files and results are fetched.
 //!
 //! A connection is taken out of the pool for one fetch and returned afterwards, so as many are open as files are fetched at
 //! once. Without a pool a query with many shuffles exhausts the ports of the machine, and every fetch waits for a handshake of
@@ -17,28 +17,28 @@ use firesteel_common::net::Dialer;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tonic::Status;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
-use super::net;
+use super::authority;
 use crate::wire::MAX_MESSAGE;
 
 /// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to an executor's Flight service.
-pub(super) type Client = FlightServiceClient<Channel>;
+pub(crate) type Client = FlightServiceClient<Channel>;
 
 /// The address of an executor's Flight service, and the windows of its connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Address {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
     connection_window: u32,
     stream_window: u32,
 }
 
 impl Address {
-    pub(super) fn new(host: &str, port: u16, settings: &GrpcClientConfig) -> Self {
+    pub(crate) fn new(host: &str, port: u16, settings: &GrpcClientConfig) -> Self {
         Self {
             host: host.to_owned(),
             port,
@@ -50,9 +50,10 @@ impl Address {
 
 /// Idle connections by address. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     idle: Arc<Mutex<HashMap<Address, Vec<Idle>>>>,
     dialer: Dialer,
+    settings: fn(Endpoint) -> Endpoint,
 }
 
 #[derive(Debug)]
@@ -62,8 +63,9 @@ struct Idle {
 }
 
 impl Clients {
-    pub(super) fn new(dialer: Dialer) -> Self {
-        Self { idle: Arc::default(), dialer }
+    /// An empty pool, whose connections `dialer` opens with `settings`.
+    pub(crate) fn new(dialer: Dialer, settings: fn(Endpoint) -> Endpoint) -> Self {
+        Self { idle: Arc::default(), dialer, settings }
     }
 
     fn with_idle<T>(&self, change: impl FnOnce(&mut HashMap<Address, Vec<Idle>>) -> T) -> T {
@@ -71,7 +73,7 @@ impl Clients {
     }
 
     /// Takes an idle connection, or opens one. An error is the innermost cause.
-    pub(super) async fn take(&self, address: &Address) -> Result<Client, String> {
+    pub(crate) async fn take(&self, address: &Address) -> Result<Client, String> {
         let idle = self.with_idle(|by_address| {
             by_address.retain(|_, idle| {
                 idle.retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
@@ -86,13 +88,14 @@ impl Clients {
     }
 
     /// Returns a connection that has served its fetch to the end.
-    pub(super) fn give_back(&self, address: Address, client: Client) {
+    pub(crate) fn give_back(&self, address: Address, client: Client) {
         let idle = Idle { client, since: Instant::now() };
         self.with_idle(|by_address| by_address.entry(address).or_default().push(idle));
     }
 
-    /// Streams the output of a task from the executor that has it, to which `ticket` is sent as it is.
-    pub(super) async fn output(
+    /// Streams the output of a task from the executor that has it, or from a scheduler that forwards it. `ticket` is sent to it
+    /// as it is.
+    pub(crate) async fn output(
         &self,
         host: &str,
         port: u16,
@@ -100,7 +103,7 @@ impl Clients {
     ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
         let address = Address::new(host, port, &GrpcClientConfig::default());
         let unreachable = |words: String| {
-            Status::unavailable(format!("executor {}:{}: {words}", address.host, address.port))
+            Status::unavailable(format!("{}: {words}", authority(&address.host, address.port)))
         };
         let mut client = self.take(&address).await.map_err(unreachable)?;
         let answer = match client.do_get(ticket.clone()).await {
@@ -132,9 +135,9 @@ impl Clients {
     async fn open(&self, address: &Address) -> Result<Client, String> {
         // Zero stands for the transport's default.
         let window = |size: u32| (size > 0).then_some(size);
-        let url = self.dialer.url(&net::authority(&address.host, address.port));
+        let url = self.dialer.url(&authority(&address.host, address.port));
         let endpoint = self.dialer.endpoint(&url).map_err(|error| error.to_string())?;
-        let endpoint = net::limited(endpoint)
+        let endpoint = (self.settings)(endpoint)
             .initial_connection_window_size(window(address.connection_window))
             .initial_stream_window_size(window(address.stream_window));
         let channel = self.dialer.connect(&endpoint).await.map_err(|error| root_cause(&error))?;
