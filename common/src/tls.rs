@@ -119,7 +119,7 @@ impl ClientTls {
 
     /// The authorities that are trusted now.
     pub(crate) fn authorities(&self) -> Authorities {
-        Authorities(self.verifier.0.get())
+        Authorities(Arc::clone(&self.verifier.0.get()))
     }
 
     /// What checks the certificate of a server against the current authorities.
@@ -131,7 +131,7 @@ impl ClientTls {
 
 /// The authorities that were trusted at some moment. They equal others that are the same reading of the same file.
 #[derive(Clone)]
-pub(crate) struct Authorities(Arc<Arc<WebPkiServerVerifier>>);
+pub(crate) struct Authorities(Arc<WebPkiServerVerifier>);
 
 impl PartialEq for Authorities {
     fn eq(&self, other: &Self) -> bool {
