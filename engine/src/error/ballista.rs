@@ -25,7 +25,7 @@ const LAYERS: [&str; 6] = [
 ];
 
 /// The beginnings of what Ballista and tonic write, by `Debug`, of a peer that cannot be reached or went away.
-const LOST_PEER: [&str; 9] = [
+const LOST_PEER: [&str; 10] = [
     "GrpcConnectionError(\"",
     "FetchFailed(\"",
     "TonicError(tonic::transport::Error(",
@@ -35,6 +35,7 @@ const LOST_PEER: [&str; 9] = [
     "Status { code: Unknown, message: \"Service was not ready: transport error\"",
     "Status { code: Unknown, message: \"h2 protocol error: ",
     "Status { code: Internal, message: \"h2 protocol error: ",
+    "Status { code: Cancelled, message: \"operation was canceled\", source: Some(tonic::transport::Error(",
 ];
 
 /// The beginnings of what tonic writes, by `Debug`, of a server that does not accept who asks.
@@ -170,10 +171,11 @@ fn is_lost(error: &BallistaError) -> bool {
     }
 }
 
-/// A status that came over the wire has no source; one that tonic made of a broken connection has.
-fn is_lost_connection(status: &Status) -> bool {
-    status.code() == Code::Unavailable
-        || (status.code() == Code::Unknown && std::error::Error::source(status).is_some())
+/// Whether a status says that the process on the other side went away. One that came over the wire has no source; one that
+/// tonic made of a broken connection has.
+pub(crate) fn is_lost_connection(status: &Status) -> bool {
+    let of_transport = matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled);
+    status.code() == Code::Unavailable || (of_transport && std::error::Error::source(status).is_some())
 }
 
 /// What the executor reports of a task that failed, so that every process understands it: an error of ours or of
@@ -354,6 +356,10 @@ mod tests {
             // A scheduler that was killed.
             Status::unknown("h2 protocol error: error reading a body from connection").to_string(),
             format!("{:?}", Status::internal("h2 protocol error: http2 error")),
+            // A connection that was closed while the question was on its way.
+            "Status { code: Cancelled, message: \"operation was canceled\", source: \
+             Some(tonic::transport::Error(Transport, hyper::Error(Canceled, \"connection closed\"))) }"
+                .to_owned(),
             "Job 7 failed: Job failed due to stage 2 failed: Stage 2 has failed 4 times, most recent failure reason: \
              \"Status { code: Unavailable }\""
                 .to_owned(),

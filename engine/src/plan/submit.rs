@@ -54,7 +54,7 @@ use tonic::{Code, Status};
 
 use crate::Error;
 use crate::connectors::registry::Connectors;
-use crate::error::decode;
+use crate::error::{decode, is_lost_connection};
 use crate::jobs::JobClient;
 use crate::peers::{Clients, host_and_port, patient};
 use crate::plan::codec;
@@ -151,10 +151,9 @@ impl Submitter {
     }
 }
 
-/// The error that a status of `peer` is. One that came over the wire has no source; one that tonic made of a broken connection
-/// has.
+/// The error that a status of `peer` is.
 fn refused(status: Status, peer: &str) -> DataFusionError {
-    if status.source().is_some() || status.code() == Code::Unavailable {
+    if is_lost_connection(&status) {
         let words = match status.source() {
             Some(_) => root_cause(&status),
             None => status.message().to_owned(),

@@ -55,9 +55,10 @@ pub(crate) fn producer(config: &KafkaConfig, role: &str, delivery_timeout: Durat
 /// A member of consumer group `group` that commits only the offsets it is given.
 pub(crate) fn consumer(config: &KafkaConfig, role: &str, group: &str) -> Result<ClientConfig> {
     let defaults = [
-        // A member that was killed keeps its partitions for this long.
-        ("session.timeout.ms", "10000"),
-        ("heartbeat.interval.ms", "3000"),
+        // A member that was killed keeps its partitions for this long, and one that starts in its place waits for them: the
+        // shortest time that brokers allow unless told otherwise.
+        ("session.timeout.ms", "6000"),
+        ("heartbeat.interval.ms", "2000"),
         // Prefetched records are memory too: 16 MiB at most, whatever the number of partitions.
         ("queued.max.messages.kbytes", "16384"),
         ("fetch.wait.max.ms", "100"),
