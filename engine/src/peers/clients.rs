@@ -123,8 +123,10 @@ impl Clients {
             let (pool, address) = (pool.clone(), address.clone());
             async move {
                 let next = rows.message().await?;
-                if next.is_none() {
-                    client.take().map(|client| pool.give_back(address, client));
+                if next.is_none()
+                    && let Some(client) = client.take()
+                {
+                    pool.give_back(address, client);
                 }
                 Ok(next.map(|data| (data, (rows, client))))
             }
