@@ -5,7 +5,7 @@
 //!     ▲                 ▲   │               │  ▲
 //!     │                 │   └── watches ────┘  └── shuffle files ── other executors
 //!     │                 └── heartbeats, task states
-//!     └── results, by Arrow Flight from the executors
+//!     └── results, by Arrow Flight from the executors, or through the scheduler where it asks for tokens
 //! ```
 //!
 //! Ballista's crates schedule and execute; this module composes them. Their own entry points are not used, because they

@@ -5,7 +5,7 @@
 //!     └──────────────── Watch: progress, cancel ◀── client ◀──────────┘
 //! ```
 //!
-//! Ballista's client learns the id of its job with the first change of the job's state, which for a job of one stage is
+//! A client learns the id of its job with the first change of the job's state, which for a job of one stage is
 //! its end, and learns nothing about tasks. So every job of a session has a unique name, and the scheduler answers by
 //! name. Embedded engines and clusters serve the same route beside their gRPC service.
 //!
