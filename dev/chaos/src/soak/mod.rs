@@ -40,8 +40,12 @@ const END_WITHIN: Duration = Duration::from_secs(60);
 /// For the sustainable rate: so many images at first, and so long the last ones have to take.
 const FIRST_IMAGES: f64 = 1_000.0;
 const MEASURED: Duration = Duration::from_secs(20);
-/// The share of what the pipeline takes at full speed that it can hold beside everything else for long.
-const SUSTAINABLE: f64 = 0.8;
+/// The share of what the pipeline takes at full speed that is tried first, and that of the last one which is tried next.
+const FIRST_SHARE: f64 = 0.8;
+const NEXT_SHARE: f64 = 0.9;
+/// For how long a rate is tried, and how many seconds of production may be under way at its end.
+const TRIED: Duration = Duration::from_secs(90);
+const TRIED_BACKLOG: f64 = 3.0;
 /// For one second of overload, what is left is worked off within this many.
 const DRAIN_FACTOR: u64 = 30;
 const PRODUCERS: u32 = 4;
@@ -245,9 +249,32 @@ impl Soak {
         Ok(process)
     }
 
-    /// What the pipeline takes at full speed, less what a long time needs: ever more images are sent at once, until they take long
-    /// enough for a figure.
+    /// The highest rate of those tried whose backlog is small after a while. The first one is a share of what is taken at full
+    /// speed, which is more than the machine can hold: at full speed whole batches wait, and producers are soon done.
     async fn sustainable(&self) -> anyhow::Result<f64> {
+        let full = self.full_speed().await?;
+        let mut rate = full * FIRST_SHARE;
+        loop {
+            ensure!(rate > full / 4.0, "no rate above {rate:.0} images a second holds");
+            let seconds = TRIED.as_secs_f64();
+            let producers = self.producers("producers-tried", rate, rate * seconds)?;
+            tokio::time::sleep(TRIED).await;
+            let backlog = self.produced().await?.saturating_sub(self.stored().await?) as f64;
+            println!(
+                "{rate:.0} images a second: {:.1} s of them are under way after {seconds:.0} s",
+                backlog / rate
+            );
+            self.drained(self.produced().await?, TRIED * 4).await?;
+            producers.end(Signal::TERM, END_WITHIN).await?;
+            if backlog <= rate * TRIED_BACKLOG {
+                return Ok(rate);
+            }
+            rate *= NEXT_SHARE;
+        }
+    }
+
+    /// Images a second at full speed: ever more are sent at once, until they take long enough for a figure.
+    async fn full_speed(&self) -> anyhow::Result<f64> {
         let mut images = FIRST_IMAGES;
         loop {
             let (before, started) = (self.stored().await?, Instant::now());
@@ -257,7 +284,7 @@ impl Soak {
             producers.end(Signal::TERM, END_WITHIN).await?;
             if seconds >= MEASURED.as_secs_f64() {
                 println!("{:.0} images a second at full speed", images / seconds);
-                return Ok(images / seconds * SUSTAINABLE);
+                return Ok(images / seconds);
             }
             images *= 2.0;
         }
