@@ -146,6 +146,12 @@ impl Dialer {
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
         endpoint.connect_with_connector(tower::service_fn(dial)).await
     }
+
+    /// A channel to an endpoint of this dialer, which connects when it is first used. Must be called inside a runtime.
+    #[must_use]
+    pub fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
+        endpoint.connect_with_connector_lazy(tower::service_fn(dial))
+    }
 }
 
 impl fmt::Debug for Dialer {

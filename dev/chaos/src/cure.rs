@@ -35,19 +35,26 @@ pub(crate) async fn spoil(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the validator away and replays what it refused.
-pub(crate) async fn mend(world: &World) -> anyhow::Result<()> {
+/// Takes the validator away and replays what it refused. Returns whether the first replay was killed before its end.
+pub(crate) async fn mend(world: &World) -> anyhow::Result<bool> {
     let client = world.servers.mongodb.wait_for_primary(Duration::from_secs(30)).await?;
     let change = doc! { "collMod": "predictions", "validator": doc! {} };
     let _ = client.database(&world.names().database).run_command(change).await?;
 
     let mut first = replay(world)?;
     let begun = Instant::now();
-    while replayed(world) == 0 && first.try_wait()?.is_none() {
+    let ended = loop {
+        let ended = first.try_wait()?;
+        if ended.is_some() || replayed(world) > 0 {
+            break ended;
+        }
         ensure!(begun.elapsed() < REPLAY_WITHIN, "a replay has sent nothing within {REPLAY_WITHIN:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    match ended {
+        None => first.kill().await.context("ending the first replay")?,
+        Some(status) => ensure!(status.success(), "the first replay: {status}"),
     }
-    first.kill().await.context("ending the first replay")?;
     for _ in 0..2 {
         let ended = tokio::time::timeout(REPLAY_WITHIN, replay(world)?.wait_with_output()).await;
         let ended = ended.with_context(|| format!("a replay has not ended within {REPLAY_WITHIN:?}"))??;
@@ -63,7 +70,7 @@ pub(crate) async fn mend(world: &World) -> anyhow::Result<()> {
     for record in last.values() {
         send_again(&publisher, &world.names().predictions, record, &Sent::default()).await;
     }
-    Ok(())
+    Ok(ended.is_none())
 }
 
 /// How many records of replays can be read.

@@ -25,6 +25,9 @@ pub(crate) struct RunRecord {
     pub(crate) restarts: Vec<Restart>,
     pub(crate) counts: Counts,
     pub(crate) offsets_sampled: usize,
+    /// Whether a replay of dead letters was killed before its end.
+    #[serde(default)]
+    pub(crate) replay_killed: bool,
     pub(crate) queries: QueryCounts,
     pub(crate) growth: Vec<Growth>,
     pub(crate) seconds: BTreeMap<String, f64>,

@@ -142,7 +142,8 @@ pub(crate) async fn run(
         stop_asking.cancel();
         inject::restart_consumers(&world).await?;
         lap("restarted");
-        cure::mend(&world).await?;
+        let killed = cure::mend(&world).await?;
+        world.notes().replay_killed = killed;
         settle(&world).await?;
         lap("replayed");
         anyhow::Ok(())
@@ -190,6 +191,7 @@ pub(crate) async fn run(
         restarts: notes.restarts,
         counts,
         offsets_sampled: notes.offsets_sampled,
+        replay_killed: notes.replay_killed,
         queries: count(&notes.queries),
         growth,
         seconds,

@@ -55,6 +55,8 @@ pub(crate) struct Notes {
     pub(crate) queries: Vec<Query>,
     /// Moments at which committed offsets were held against durable work.
     pub(crate) offsets_sampled: usize,
+    /// Whether a replay of dead letters was killed before its end.
+    pub(crate) replay_killed: bool,
     /// What each process had when it was ready.
     pub(crate) first: BTreeMap<String, Resources>,
     /// Producers that have sent all.

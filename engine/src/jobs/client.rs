@@ -35,10 +35,12 @@ const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// The largest answer of a scheduler that refuses, in bytes.
 const LARGEST_REFUSAL: usize = 16 * 1024;
 
-/// A connection to a scheduler, which is opened on first use. Clones share it.
+/// Connections to a scheduler, which are opened on first use. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct JobClient {
     channel: Channel,
+    /// For queries, each of which is an open question for as long as it runs: a connection has places for 256.
+    queries: Channel,
     address: String,
 }
 
@@ -47,7 +49,9 @@ impl JobClient {
     pub(crate) fn new(url: &str, dialer: &Dialer) -> Result<Self> {
         let address = url.split_once("://").map_or(url, |(_, address)| address).to_owned();
         let endpoint = dialer.endpoint(url).map_err(|source| Error::Dial { role: SCHEDULER, source })?;
-        Ok(Self { channel: patient(endpoint).connect_lazy(), address })
+        let endpoint = patient(endpoint);
+        let [channel, queries] = [(); 2].map(|()| dialer.connect_lazy(&endpoint));
+        Ok(Self { channel, queries, address })
     }
 
     /// Returns host and port of the scheduler.
@@ -63,15 +67,34 @@ impl JobClient {
         &self,
         query: ExecuteQueryParams,
     ) -> std::result::Result<Streaming<GetJobStatusResult>, Status> {
-        let mut scheduler = SchedulerGrpcClient::new(self.channel.clone())
+        let mut scheduler = SchedulerGrpcClient::new(self.queries.clone())
             .max_encoding_message_size(MAX_MESSAGE)
             .max_decoding_message_size(MAX_MESSAGE);
-        let mut request = tonic::Request::new(query);
-        version::insert_version_header(request.metadata_mut());
-        let answer = scheduler.execute_query_push(request).await?;
+        let request = || {
+            let mut request = tonic::Request::new(query.clone());
+            version::insert_version_header(request.metadata_mut());
+            request
+        };
+        let answer = match scheduler.execute_query_push(request()).await {
+            Err(status) if was_not_sent(&status) => scheduler.execute_query_push(request()).await,
+            answer => answer,
+        }?;
         let theirs = version::version_from_metadata(answer.metadata());
-        version::check_compatibility(Some(BALLISTA_VERSION), theirs).map_err(Status::failed_precondition)?;
-        Ok(answer.into_inner())
+        let fits = version::check_compatibility(Some(BALLISTA_VERSION), theirs);
+        let mut states = answer.into_inner();
+        if let Err(message) = fits {
+            // A scheduler before 55 has not looked at the version: the job is there.
+            tokio::spawn(async move {
+                if let Ok(Some(GetJobStatusResult { status: Some(status), .. })) = states.message().await
+                    && let Err(error) =
+                        scheduler.cancel_job(CancelJobParams { job_id: status.job_id.clone() }).await
+                {
+                    tracing::warn!(%error, job = status.job_id, "cannot cancel the job of another version");
+                }
+            });
+            return Err(Status::failed_precondition(message));
+        }
+        Ok(states)
     }
 
     fn unreachable(&self, error: impl std::fmt::Display) -> Error {
@@ -142,6 +165,11 @@ impl JobClient {
 
 fn refused(message: &str) -> Error {
     Error::Refused { role: SCHEDULER, message: message.to_owned() }
+}
+
+/// Whether a question has not left this process: its connection had been closed, and nobody had noticed yet.
+fn was_not_sent(status: &Status) -> bool {
+    status.code() == Code::Cancelled && std::error::Error::source(status).is_some()
 }
 
 /// Whether a server refuses who asks.

@@ -2,7 +2,7 @@
 //!
 //! A connection is taken out of the pool for one fetch and returned afterwards, so as many are open as files are fetched at
 //! once. Without a pool a query with many shuffles exhausts the ports of the machine, and every fetch waits for a handshake of
-//! TLS. Idle connections are closed after 30 s.
+//! TLS. Connections that were not used for 30 s are closed when the pool is used next.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -20,6 +20,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::authority;
+use crate::error::is_lost_connection;
 use crate::wire::MAX_MESSAGE;
 
 /// How long an idle connection is kept.
@@ -75,10 +76,7 @@ impl Clients {
     /// Takes an idle connection, or opens one. An error is the innermost cause.
     pub(crate) async fn take(&self, address: &Address) -> Result<Client, String> {
         let idle = self.with_idle(|by_address| {
-            by_address.retain(|_, idle| {
-                idle.retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
-                !idle.is_empty()
-            });
+            expire(by_address);
             by_address.get_mut(address).and_then(Vec::pop)
         });
         match idle {
@@ -90,7 +88,10 @@ impl Clients {
     /// Returns a connection that has served its fetch to the end.
     pub(crate) fn give_back(&self, address: Address, client: Client) {
         let idle = Idle { client, since: Instant::now() };
-        self.with_idle(|by_address| by_address.entry(address).or_default().push(idle));
+        self.with_idle(|by_address| {
+            expire(by_address);
+            by_address.entry(address).or_default().push(idle);
+        });
     }
 
     /// Streams the output of a task from the executor that has it, or from a scheduler that forwards it. `ticket` is sent to it
@@ -122,7 +123,15 @@ impl Clients {
         let forwarded = stream::try_unfold((rows, Some(client)), move |(mut rows, mut client)| {
             let (pool, address) = (pool.clone(), address.clone());
             async move {
-                let next = rows.message().await?;
+                // A broken connection is told as such: what only this process can see of it does not travel.
+                let next = rows.message().await.map_err(|status| match is_lost_connection(&status) {
+                    true => Status::unavailable(format!(
+                        "{}: {}",
+                        authority(&address.host, address.port),
+                        root_cause(&status)
+                    )),
+                    false => status,
+                })?;
                 if next.is_none()
                     && let Some(client) = client.take()
                 {
@@ -145,4 +154,12 @@ impl Clients {
         let channel = self.dialer.connect(&endpoint).await.map_err(|error| root_cause(&error))?;
         Ok(Client::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
     }
+}
+
+/// Closes connections that nobody has used for long.
+fn expire(by_address: &mut HashMap<Address, Vec<Idle>>) {
+    by_address.retain(|_, idle| {
+        idle.retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
+        !idle.is_empty()
+    });
 }

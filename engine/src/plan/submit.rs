@@ -19,7 +19,6 @@ use arrow_flight::Ticket;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use async_trait::async_trait;
-use ballista_core::error::BallistaError;
 use ballista_core::ids::new_instance_id;
 use ballista_core::planner::BallistaQueryPlanner;
 use ballista_core::serde::protobuf::action::ActionType;
@@ -30,6 +29,7 @@ use ballista_core::serde::protobuf::{
     ShuffleLayout, SuccessfulJob, job_status,
 };
 use datafusion::catalog::Session;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -56,11 +56,11 @@ use crate::Error;
 use crate::connectors::registry::Connectors;
 use crate::error::{decode, is_lost_connection};
 use crate::jobs::JobClient;
-use crate::peers::{Clients, host_and_port, patient};
+use crate::peers::{Clients, authority, host_and_port, patient};
 use crate::plan::codec;
 
-/// How many parts of a result are asked for at once. Their rows wait in the windows of their connections.
-const PARTS_AHEAD: usize = 4;
+/// How many parts of a result are asked for at once. The rows of the next one wait in the window of its connection.
+const PARTS_AHEAD: usize = 2;
 
 /// The ways to a cluster. Clones share them.
 #[derive(Clone, Debug)]
@@ -81,7 +81,8 @@ impl Submitter {
         let (job, proxy) = self.finished(query).await?;
         let parts = job.partition_location.into_iter().map(move |part| {
             let (submitter, proxy) = (self.clone(), proxy.clone());
-            async move { submitter.part(part, proxy).await }
+            // A task of its own: a connection has to get ready in time, however long the rows of the part before are read.
+            async move { SpawnedTask::spawn(submitter.part(part, proxy)).join_unwind().await? }
         });
         Ok(stream::iter(parts).buffered(PARTS_AHEAD).try_flatten().boxed())
     }
@@ -137,14 +138,15 @@ impl Submitter {
         };
         let action = Action { action_type: Some(ActionType::FetchPartition(fetch)), settings: Vec::new() };
         let ticket = Ticket { ticket: action.encode_to_vec().into() };
-        let sent = self.clients.output(&host, port, ticket).await.map_err(|status| {
-            let message = format!("{status:?}");
-            let (stage, partition) = (id.stage_id as usize, id.partition_id as usize);
-            BallistaError::FetchFailed(executor.id, stage, partition, message).into_datafusion()
+        let peer = authority(&host, port);
+        // Whatever the reason, the part is not there: it may be made anew. But a batch that is too large is so the next time.
+        let sent = self.clients.output(&host, port, ticket).await.map_err(|status| match status.code() {
+            Code::OutOfRange => DataFusionError::Execution(status.message().to_owned()),
+            _ => lost(format!("no result from {peer}: {}", status.message())),
         })?;
         let sent = sent.map_err(|status| FlightError::Tonic(Box::new(status)));
         let rows = FlightRecordBatchStream::new_from_flight_data(sent).map_err(move |error| match error {
-            FlightError::Tonic(status) => refused(*status, &format!("executor {host}:{port}")),
+            FlightError::Tonic(status) => refused(*status, &peer),
             other => DataFusionError::External(Box::new(other)),
         });
         Ok(rows.boxed())

@@ -72,7 +72,8 @@ impl Session {
     /// with TLS. [`Config::dialer`] says whom to trust and which token to send; one that knows an authority uses TLS for
     /// both.
     ///
-    /// Scheduler and executors resolve the connection to MongoDB from their own settings.
+    /// Scheduler and executors resolve the connection to MongoDB from their own settings. A session works as long as the
+    /// runtime in which it was made.
     pub fn connect<'a>(address: &'a str, config: Config) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
             let (host, port) = scheduler_address(address)?;
