@@ -102,6 +102,7 @@ mod tests {
                 restarts: Vec::new(),
                 counts: crate::oracle::books::Counts { acknowledged: 5, ..Default::default() },
                 offsets_sampled: 0,
+                replay_killed: true,
                 queries: Default::default(),
                 growth: Vec::new(),
                 seconds: BTreeMap::new(),
