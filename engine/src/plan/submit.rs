@@ -82,7 +82,10 @@ impl Submitter {
         let parts = job.partition_location.into_iter().map(move |part| {
             let (submitter, proxy) = (self.clone(), proxy.clone());
             // A task of its own: a connection has to get ready in time, however long the rows of the part before are read.
-            async move { SpawnedTask::spawn(submitter.part(part, proxy)).join_unwind().await? }
+            async move {
+                let rows = SpawnedTask::spawn(submitter.part(part, proxy)).join_unwind().await;
+                rows.map_err(|error| DataFusionError::External(Box::new(error)))?
+            }
         });
         Ok(stream::iter(parts).buffered(PARTS_AHEAD).try_flatten().boxed())
     }
