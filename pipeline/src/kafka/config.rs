@@ -115,7 +115,7 @@ mod tests {
             let client = consumer(&config, "test", "group").expect("allowed");
             client.get("session.timeout.ms").map(str::to_owned)
         };
-        assert_eq!(timeout(KafkaConfig::new("localhost:1")).as_deref(), Some("10000"));
+        assert_eq!(timeout(KafkaConfig::new("localhost:1")).as_deref(), Some("6000"));
         assert_eq!(timeout(with("session.timeout.ms", "30000")).as_deref(), Some("30000"));
     }
 
