@@ -17,6 +17,9 @@ pub fn binary(path: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// How long the log of a role that has ended is waited for: it ends with the role, unless a process of its own has it open.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// A running role. Killed when dropped.
 #[derive(Debug)]
 pub struct Role {
@@ -106,6 +109,10 @@ impl Role {
         let end = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
+                // Its last words may still be on their way.
+                while let Ok(line) = self.lines.recv_timeout(LAST_WORDS) {
+                    self.seen.push(line);
+                }
                 return status;
             }
             assert!(Instant::now() < end, "still running after {within:?}; it said:\n{}", self.said());
