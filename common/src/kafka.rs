@@ -222,13 +222,23 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     tokio::task::spawn_blocking(work).await
 }
 
+/// Kafka's code of an error.
+#[must_use]
+pub fn code(error: &KafkaError) -> Option<Code> {
+    match error {
+        // `rdkafka_error_code` leaves this one out.
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
 /// Whether the cluster is still choosing who leads a partition, as it does for a moment after a topic was created or a
-/// broker was lost, or the client has not yet been told of a partition that the cluster has.
+/// broker was lost; or the client has not yet been told of a partition that the cluster has, or has put another broker in the
+/// place of the one that it asked, as it does when it learns who the brokers are.
 #[must_use]
 pub fn is_settling(error: &KafkaError) -> bool {
-    use Code::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition};
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(NotLeaderForPartition | LeaderNotAvailable | UnknownPartition))
+    use Code::{DestroyBroker, LeaderNotAvailable, NotLeaderForPartition, UnknownPartition};
+    matches!(code(error), Some(NotLeaderForPartition | LeaderNotAvailable | UnknownPartition | DestroyBroker))
 }
 
 /// Whether the cluster refuses what these credentials ask for.
@@ -380,5 +390,9 @@ mod tests {
         assert!(is_denied(Code::TopicAuthorizationFailed) && !is_settling(&denied));
         // The client's own word for metadata that lag behind what the cluster has just told.
         assert!(is_settling(&KafkaError::MetadataFetch(Code::UnknownPartition)));
+        // A producer that started while a broker was killed ended with this.
+        for error in [KafkaError::MetadataFetch, KafkaError::AdminOp] {
+            assert!(is_settling(&error(Code::DestroyBroker)));
+        }
     }
 }

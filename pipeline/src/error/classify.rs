@@ -13,8 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub(crate) fn kafka_kind(error: &KafkaError) -> ErrorKind {
     use RDKafkaErrorCode as Code;
-    let code = code(error);
-    match code {
+    match kafka::code(error) {
         Some(
             Code::MessageSizeTooLarge
             | Code::InvalidMessageSize
@@ -46,15 +45,7 @@ pub(crate) fn kafka_kind(error: &KafkaError) -> ErrorKind {
 
 /// Whether the cluster refuses what these credentials ask for.
 pub(crate) fn is_denied(error: &KafkaError) -> bool {
-    code(error).is_some_and(kafka::is_denied)
-}
-
-fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
-    match error {
-        // `rdkafka_error_code` leaves this one out.
-        KafkaError::AdminOp(code) => Some(*code),
-        other => other.rdkafka_error_code(),
-    }
+    kafka::code(error).is_some_and(kafka::is_denied)
 }
 
 pub(crate) fn mongo_kind(error: &MongoError) -> ErrorKind {

@@ -6,6 +6,7 @@
 use super::{KafkaConfig, REACHABLE_WITHIN, client_error, config};
 use crate::error::{Error, Result};
 use firesteel_common::kafka::{AskingContext, QuietContext, ask_until_settled, is_settling, partitions};
+use firesteel_common::retry::{RetryPolicy, retry_within};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -107,8 +108,8 @@ pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec
     };
     let names = missing.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
     let admin = admin(config, role)?;
-    let results = admin.create_topics(&new, &options()).await.map_err(|source| failed(&names, source))?;
-    for result in results {
+    let create = settled(|| admin.create_topics(&new, &options()));
+    for result in create.await.map_err(|source| failed(&names, source))? {
         match result {
             Ok(topic) => tracing::info!(topic, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -142,9 +143,8 @@ pub async fn delete_topics(config: &KafkaConfig, topics: &[&str]) -> Result<()> 
         source: Box::new(source),
     };
     let admin = admin(config, "admin")?;
-    let results =
-        admin.delete_topics(topics, &options()).await.map_err(|source| failed(&topics.join(", "), source))?;
-    for result in results {
+    let delete = settled(|| admin.delete_topics(topics, &options()));
+    for result in delete.await.map_err(|source| failed(&topics.join(", "), source))? {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {}
             Err((topic, code)) => return Err(failed(&topic, KafkaError::AdminOp(code))),
@@ -188,7 +188,9 @@ pub async fn retention(config: &KafkaConfig, role: &str, topic: &str) -> Result<
         source: Box::new(source),
     };
     let resources = [ResourceSpecifier::Topic(topic)];
-    let described = admin(config, role)?.describe_configs(&resources, &options()).await.map_err(failed)?;
+    let admin = admin(config, role)?;
+    let describe = settled(|| admin.describe_configs(&resources, &options()));
+    let described = describe.await.map_err(failed)?;
     let mut value = None;
     for resource in described {
         let resource = resource.map_err(|code| failed(KafkaError::AdminOp(code)))?;
@@ -247,8 +249,9 @@ pub async fn delete_group(config: &KafkaConfig, group: &str) -> Result<()> {
         address: config.bootstrap.clone(),
         source: Box::new(source),
     };
-    let results = admin(config, "admin")?.delete_groups(&[group], &options()).await.map_err(failed)?;
-    for result in results {
+    let admin = admin(config, "admin")?;
+    let delete = settled(|| admin.delete_groups(&[group], &options()));
+    for result in delete.await.map_err(failed)? {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => {}
             Err((_, code)) => return Err(failed(KafkaError::AdminOp(code))),
@@ -264,7 +267,8 @@ pub(super) async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<
         .create_with_context(context.clone())
         .map_err(|source| client_error(config, source))?;
     let ask = move || {
-        let answer = client.fetch_metadata(None, REACHABLE_WITHIN);
+        let metadata = || client.fetch_metadata(None, REACHABLE_WITHIN);
+        let answer = ask_until_settled(REACHABLE_WITHIN, is_settling, metadata);
         if answer.is_err() {
             hear(&client);
         }
@@ -282,6 +286,15 @@ pub(super) async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<
             None => Error::KafkaUnreachable { role, address, source: Box::new(source) },
         }
     })
+}
+
+/// Asks again while the cluster settles, for at most [`REACHABLE_WITHIN`].
+async fn settled<T, F>(ask: impl FnMut() -> F) -> Result<T, KafkaError>
+where
+    F: Future<Output = Result<T, KafkaError>>,
+{
+    let policy = RetryPolicy::default();
+    retry_within(&policy, REACHABLE_WITHIN, is_settling, ask).await
 }
 
 /// Has the client tell its context what it met. Whether a poll came upon anything cannot be told from what it returns.

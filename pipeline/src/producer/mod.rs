@@ -13,12 +13,13 @@ mod ledger;
 mod pace;
 
 use crate::dataset::{self, Dataset};
-use crate::error::{Error, Result, is_denied};
+use crate::error::{Error, ErrorKind, Result, is_denied};
 use crate::kafka::{
     Acknowledged, KafkaConfig, Message, Publisher, TopicSpec, dead_letter_topic, ensure_topics,
 };
 pub use claim::producers_topic;
 use firesteel_common::ConfigField;
+use firesteel_common::retry::{RetryPolicy, retry_within};
 use firesteel_proto::{Encoding, ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -205,7 +206,15 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
             *row = claim.row;
             wanted.insert(*id, claim.token);
         }
-        claim::claim(&config.kafka, ROLE, &config.topic, config.replication, &publisher, &wanted).await?;
+        // Who claims twice has claimed once. Kafka has answered by now, so an outage is ridden out as it is later on.
+        let policy = RetryPolicy::default();
+        let claim = retry_within(
+            &policy,
+            config.delivery_timeout,
+            |error: &Error| error.kind() == ErrorKind::Transient,
+            || claim::claim(&config.kafka, ROLE, &config.topic, config.replication, &publisher, &wanted),
+        );
+        shutdown.run_until_cancelled(claim).await.transpose()?;
     }
 
     let start = Instant::now();

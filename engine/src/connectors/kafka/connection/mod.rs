@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use firesteel_common::kafka::{self, KafkaConfig, QuietContext};
+use firesteel_common::kafka::{self, KafkaConfig, QuietContext, ask_until_settled, is_settling};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -74,8 +74,11 @@ impl Connection {
     pub(crate) async fn check(&self) -> Result<()> {
         let client = self.planner(Isolation::ReadCommitted)?;
         let timeout = self.timeout;
-        let ask = move || match client.fetch_metadata(None, timeout) {
-            Ok(_) => {
+        let metadata = move |client: &Client| {
+            ask_until_settled(timeout, is_settling, || client.fetch_metadata(None, timeout).map(drop))
+        };
+        let ask = move || match metadata(&client) {
+            Ok(()) => {
                 client.context().forget();
                 Ok(())
             }
