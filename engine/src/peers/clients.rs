@@ -20,7 +20,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::authority;
-use crate::error::is_lost_connection;
+use crate::error::lost_connection;
 use crate::wire::MAX_MESSAGE;
 
 /// How long an idle connection is kept.
@@ -103,9 +103,7 @@ impl Clients {
         ticket: Ticket,
     ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
         let address = Address::new(host, port, &GrpcClientConfig::default());
-        let unreachable = |words: String| {
-            Status::unavailable(format!("{}: {words}", authority(&address.host, address.port)))
-        };
+        let unreachable = |words: String| gone(&words, &address);
         let mut client = self.take(&address).await.map_err(unreachable)?;
         let answer = match client.do_get(ticket.clone()).await {
             // The executor may have closed the connection since, or its place may have been taken by another one.
@@ -115,23 +113,12 @@ impl Clients {
             }
             answer => answer,
         };
-        let answer = answer.map_err(|status| match status.source() {
-            Some(_) => unreachable(root_cause(&status)),
-            None => status,
-        })?;
+        let answer = answer.map_err(|status| told(status, &address))?;
         let (pool, rows) = (self.clone(), answer.into_inner());
         let forwarded = stream::try_unfold((rows, Some(client)), move |(mut rows, mut client)| {
             let (pool, address) = (pool.clone(), address.clone());
             async move {
-                // A broken connection is told as such: what only this process can see of it does not travel.
-                let next = rows.message().await.map_err(|status| match is_lost_connection(&status) {
-                    true => Status::unavailable(format!(
-                        "{}: {}",
-                        authority(&address.host, address.port),
-                        root_cause(&status)
-                    )),
-                    false => status,
-                })?;
+                let next = rows.message().await.map_err(|status| told(status, &address))?;
                 if next.is_none()
                     && let Some(client) = client.take()
                 {
@@ -154,6 +141,18 @@ impl Clients {
         let channel = self.dialer.connect(&endpoint).await.map_err(|error| root_cause(&error))?;
         Ok(Client::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
     }
+}
+
+/// The status to hand on: a broken connection is told as such, since what only this process can see of it does not travel.
+fn told(status: Status, address: &Address) -> Status {
+    match lost_connection(&status) {
+        Some(words) => gone(&words, address),
+        None => status,
+    }
+}
+
+fn gone(words: &str, address: &Address) -> Status {
+    Status::unavailable(format!("{}: {words}", authority(&address.host, address.port)))
 }
 
 /// Closes connections that nobody has used for long.

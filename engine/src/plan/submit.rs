@@ -9,7 +9,6 @@
 //! With TLS the handshakes alone were a fifth of a short query. Here the plan goes over the connection that the session has
 //! anyway, and results over those of a pool, of which a few are asked ahead.
 
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,7 +44,6 @@ use datafusion::physical_plan::{
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::logical_plan::{AsLogicalPlan as _, LogicalExtensionCodec};
 use datafusion_proto::protobuf::LogicalPlanNode;
-use firesteel_common::error::root_cause;
 use firesteel_common::net::Dialer;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -54,7 +52,7 @@ use tonic::{Code, Status};
 
 use crate::Error;
 use crate::connectors::registry::Connectors;
-use crate::error::{decode, is_lost_connection};
+use crate::error::{decode, lost_connection};
 use crate::jobs::JobClient;
 use crate::peers::{Clients, authority, host_and_port, patient};
 use crate::plan::codec;
@@ -158,11 +156,7 @@ impl Submitter {
 
 /// The error that a status of `peer` is.
 fn refused(status: Status, peer: &str) -> DataFusionError {
-    if is_lost_connection(&status) {
-        let words = match status.source() {
-            Some(_) => root_cause(&status),
-            None => status.message().to_owned(),
-        };
+    if let Some(words) = lost_connection(&status) {
         return lost(format!("{peer}: {words}"));
     }
     let error = match (decode(status.message()), status.code()) {

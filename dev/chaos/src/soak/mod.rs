@@ -5,6 +5,7 @@
 //! MongoDB's own, which a change stream tells.
 
 mod plot;
+mod search;
 mod series;
 
 use crate::expected::digest;
@@ -25,6 +26,7 @@ use firesteel_proto::ImageId;
 use futures::{StreamExt as _, TryStreamExt as _};
 use mongodb::Collection;
 use rustix::process::Signal;
+use search::Search;
 use serde::{Deserialize, Serialize};
 use series::{Latency, Phase, Sample, judge};
 use std::collections::BTreeSet;
@@ -40,11 +42,8 @@ const END_WITHIN: Duration = Duration::from_secs(60);
 /// For the sustainable rate: so many images at first, and so long the last ones have to take.
 const FIRST_IMAGES: f64 = 1_000.0;
 const MEASURED: Duration = Duration::from_secs(20);
-/// The share of what the pipeline takes at full speed that is tried first, and that of the last one which is tried next.
-const FIRST_SHARE: f64 = 0.8;
-const NEXT_SHARE: f64 = 0.9;
 /// For how long a rate is tried, and how many seconds of production may be under way at its end.
-const TRIED: Duration = Duration::from_secs(90);
+const TRIED: Duration = Duration::from_secs(60);
 const TRIED_BACKLOG: f64 = 3.0;
 /// For one second of overload, what is left is worked off within this many.
 const DRAIN_FACTOR: u64 = 30;
@@ -249,28 +248,22 @@ impl Soak {
         Ok(process)
     }
 
-    /// The highest rate of those tried whose backlog is small after a while. The first one is a share of what is taken at full
-    /// speed, which is more than the machine can hold: at full speed whole batches wait, and producers are soon done.
+    /// The highest rate of those tried at which little is under way after a while. What producers should have sent by then and
+    /// have not is under way, too: a machine that is too slow for them holds the rate no more than one that is for the others.
     async fn sustainable(&self) -> anyhow::Result<f64> {
-        let full = self.full_speed().await?;
-        let mut rate = full * FIRST_SHARE;
-        loop {
-            ensure!(rate > full / 4.0, "no rate above {rate:.0} images a second holds");
-            let seconds = TRIED.as_secs_f64();
-            let producers = self.producers("producers-tried", rate, rate * seconds)?;
+        let mut search = Search::from(self.full_speed().await?);
+        while let Some(rate) = search.next() {
+            let before = self.stored().await? as f64;
+            let images = rate * TRIED.as_secs_f64();
+            let producers = self.producers("producers-tried", rate, images)?;
             tokio::time::sleep(TRIED).await;
-            let backlog = self.produced().await?.saturating_sub(self.stored().await?) as f64;
-            println!(
-                "{rate:.0} images a second: {:.1} s of them are under way after {seconds:.0} s",
-                backlog / rate
-            );
-            self.drained(self.produced().await?, TRIED * 4).await?;
+            let behind = (before + images - self.stored().await? as f64).max(0.0) / rate;
+            println!("{rate:.0} images a second: {behind:.1} s of them are under way after {TRIED:?}");
             producers.end(Signal::TERM, END_WITHIN).await?;
-            if backlog <= rate * TRIED_BACKLOG {
-                return Ok(rate);
-            }
-            rate *= NEXT_SHARE;
+            self.drained(self.produced().await?, TRIED * 4).await?;
+            search.tried(rate, behind <= TRIED_BACKLOG);
         }
+        search.found()
     }
 
     /// Images a second at full speed: ever more are sent at once, until they take long enough for a figure.
