@@ -233,12 +233,20 @@ pub fn code(error: &KafkaError) -> Option<Code> {
 }
 
 /// Whether the cluster is still choosing who leads a partition, as it does for a moment after a topic was created or a
-/// broker was lost; or the client has not yet been told of a partition that the cluster has, or has put another broker in the
-/// place of the one that it asked, as it does when it learns who the brokers are.
+/// broker was lost; or the broker that was asked went away meanwhile; or the client has not yet been told of a partition that
+/// the cluster has, or has put another broker in the place of the one that it asked, as it does when it learns who the brokers are.
 #[must_use]
 pub fn is_settling(error: &KafkaError) -> bool {
-    use Code::{DestroyBroker, LeaderNotAvailable, NotLeaderForPartition, UnknownPartition};
-    matches!(code(error), Some(NotLeaderForPartition | LeaderNotAvailable | UnknownPartition | DestroyBroker))
+    matches!(
+        code(error),
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownPartition
+                | Code::DestroyBroker
+                | Code::BrokerTransportFailure
+        )
+    )
 }
 
 /// Whether the cluster refuses what these credentials ask for.
@@ -258,19 +266,21 @@ pub fn is_denied(code: Code) -> bool {
 /// How long to wait before a cluster that is choosing leaders is asked again.
 const SETTLING: Duration = Duration::from_millis(50);
 
-/// Asks again while `is_passing` says so of the error, until `patience` has passed. Blocks.
+/// Asks again while `is_passing` says so of the error, until `patience` has passed, of which `ask` gets what is left. Blocks.
 ///
 /// # Errors
 /// The last error of `ask`.
 pub fn ask_until_settled<T>(
     patience: Duration,
     is_passing: impl Fn(&KafkaError) -> bool,
-    mut ask: impl FnMut() -> KafkaResult<T>,
+    mut ask: impl FnMut(Duration) -> KafkaResult<T>,
 ) -> KafkaResult<T> {
     let deadline = Instant::now() + patience;
     loop {
-        match ask() {
-            Err(error) if is_passing(&error) && Instant::now() < deadline => std::thread::sleep(SETTLING),
+        match ask(deadline.saturating_duration_since(Instant::now())) {
+            Err(error) if is_passing(&error) && Instant::now() + SETTLING < deadline => {
+                std::thread::sleep(SETTLING);
+            }
             answer => return answer,
         }
     }
@@ -379,20 +389,23 @@ mod tests {
     #[test]
     fn a_cluster_that_settles_is_asked_again_for_a_while() {
         let (mut asked, settling) = (0, || KafkaError::MetadataFetch(Code::LeaderNotAvailable));
-        let answer = ask_until_settled(Duration::from_secs(5), is_settling, || {
+        let answer = ask_until_settled(Duration::from_secs(5), is_settling, |left| {
             asked += 1;
+            assert!((Duration::from_secs(1)..=Duration::from_secs(5)).contains(&left), "{left:?}");
             if asked < 3 { Err(settling()) } else { Ok(asked) }
         });
         assert_eq!(answer, Ok(3));
-        let patience = Duration::from_millis(60);
-        assert_eq!(ask_until_settled(patience, is_settling, || Err::<(), _>(settling())), Err(settling()));
+        let patience = Duration::from_millis(160);
+        assert_eq!(ask_until_settled(patience, is_settling, |_| Err::<(), _>(settling())), Err(settling()));
         let denied = KafkaError::MetadataFetch(Code::TopicAuthorizationFailed);
         assert!(is_denied(Code::TopicAuthorizationFailed) && !is_settling(&denied));
         // The client's own word for metadata that lag behind what the cluster has just told.
         assert!(is_settling(&KafkaError::MetadataFetch(Code::UnknownPartition)));
-        // A producer that started while a broker was killed ended with this.
+        // Producers that started while a broker was killed ended with these.
         for error in [KafkaError::MetadataFetch, KafkaError::AdminOp] {
-            assert!(is_settling(&error(Code::DestroyBroker)));
+            assert!(
+                is_settling(&error(Code::DestroyBroker)) && is_settling(&error(Code::BrokerTransportFailure))
+            );
         }
     }
 }

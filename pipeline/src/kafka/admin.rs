@@ -171,9 +171,11 @@ pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks>
     let is_passing = |error: &KafkaError| {
         is_settling(error) || error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition)
     };
-    blocking(move || ask_until_settled(REACHABLE_WITHIN, is_passing, || read_watermarks(&client, &name)))
-        .await?
-        .map_err(failed)
+    blocking(move || {
+        ask_until_settled(REACHABLE_WITHIN, is_passing, |left| read_watermarks(&client, &name, left))
+    })
+    .await?
+    .map_err(failed)
 }
 
 /// How long a topic keeps its records; `None` where it keeps them until they are too many.
@@ -200,9 +202,13 @@ pub async fn retention(config: &KafkaConfig, role: &str, topic: &str) -> Result<
     Ok(value.and_then(|millis| millis.parse().ok()).map(Duration::from_millis))
 }
 
-fn read_watermarks(client: &BaseConsumer<QuietContext>, topic: &str) -> Result<Watermarks, KafkaError> {
-    let read = |partition| Ok((partition, client.fetch_watermarks(topic, partition, REACHABLE_WITHIN)?));
-    partitions(client, topic, REACHABLE_WITHIN)?.into_iter().map(read).collect()
+fn read_watermarks(
+    client: &BaseConsumer<QuietContext>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Watermarks, KafkaError> {
+    let read = |partition| Ok((partition, client.fetch_watermarks(topic, partition, timeout)?));
+    partitions(client, topic, timeout)?.into_iter().map(read).collect()
 }
 
 /// Sets where `group`, which must have no member, goes on in `topic`. The demo starts a new group at the end of
@@ -266,13 +272,16 @@ pub(super) async fn topic_names(config: &KafkaConfig, role: &str) -> Result<Vec<
     let client: BaseConsumer<AskingContext> = config::client(config, role)?
         .create_with_context(context.clone())
         .map_err(|source| client_error(config, source))?;
+    let told = context.clone();
     let ask = move || {
-        let metadata = || client.fetch_metadata(None, REACHABLE_WITHIN);
-        let answer = ask_until_settled(REACHABLE_WITHIN, is_settling, metadata);
-        if answer.is_err() {
-            hear(&client);
-        }
-        answer.map(|metadata| metadata.topics().iter().map(|t| t.name().to_owned()).collect())
+        let is_passing = |error: &KafkaError| is_settling(error) && told.refusal().is_none();
+        ask_until_settled(REACHABLE_WITHIN, is_passing, |left| {
+            let answer = client.fetch_metadata(None, left);
+            if answer.is_err() {
+                hear(&client);
+            }
+            answer.map(|metadata| metadata.topics().iter().map(|t| t.name().to_owned()).collect())
+        })
     };
     blocking(ask).await?.map_err(|source| {
         let (role, address) = (role.to_owned(), config.bootstrap.clone());

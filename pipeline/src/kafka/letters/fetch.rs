@@ -117,9 +117,8 @@ fn kept(
     topic: &str,
     partition: i32,
 ) -> Result<Option<(i64, i64)>, KafkaError> {
-    let known = match ask_until_settled(REACHABLE_WITHIN, is_settling, || {
-        partitions(client, topic, REACHABLE_WITHIN)
-    }) {
+    let known = match ask_until_settled(REACHABLE_WITHIN, is_settling, |left| partitions(client, topic, left))
+    {
         Ok(known) => known,
         Err(error) if is_unknown(&error) => return Ok(None),
         Err(error) => return Err(error),
@@ -127,7 +126,7 @@ fn kept(
     if !known.contains(&partition) {
         return Ok(None);
     }
-    let ask = || client.fetch_watermarks(topic, partition, REACHABLE_WITHIN);
+    let ask = |left| client.fetch_watermarks(topic, partition, left);
     ask_until_settled(REACHABLE_WITHIN, is_settling, ask).map(Some)
 }
 

@@ -17,7 +17,7 @@ use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use self::log::Logs;
 use super::config::Isolation;
@@ -74,11 +74,8 @@ impl Connection {
     pub(crate) async fn check(&self) -> Result<()> {
         let client = self.planner(Isolation::ReadCommitted)?;
         let timeout = self.timeout;
-        let metadata = move |client: &Client| {
-            ask_until_settled(timeout, is_settling, || client.fetch_metadata(None, timeout).map(drop))
-        };
-        let ask = move || match metadata(&client) {
-            Ok(()) => {
+        let ask = move || match until_settled(&client, timeout, |left| client.fetch_metadata(None, left)) {
+            Ok(_) => {
                 client.context().forget();
                 Ok(())
             }
@@ -188,6 +185,22 @@ fn listen(client: &Client, patience: Duration) {
     while let Some(left) = until.checked_duration_since(Instant::now()) {
         client.poll(left);
     }
+}
+
+/// Asks again while the cluster settles and does not refuse this client, until the time is up.
+pub(crate) fn until_settled<T>(
+    client: &Client,
+    timeout: Duration,
+    request: impl FnMut(Duration) -> KafkaResult<T>,
+) -> KafkaResult<T> {
+    let is_passing = |error: &KafkaError| {
+        is_settling(error) && {
+            // A broker that refuses a login hangs up, too.
+            listen(client, Duration::from_millis(50));
+            !client.context().is_denied()
+        }
+    };
+    ask_until_settled(timeout, is_passing, request)
 }
 
 /// Why a request failed: the error, and what the client met on the way.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firesteel_common::kafka::{ask_until_settled, is_settling, partitions};
+use firesteel_common::kafka::partitions;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::log::{Log, Logs, Times};
-use super::{Client, Connection, blocking, why};
+use super::{Client, Connection, blocking, until_settled, why};
 use crate::connectors::kafka::config::Isolation;
 use crate::connectors::per_query::QueryKey;
 use crate::{Error, Result};
@@ -75,15 +75,14 @@ async fn ask<T: Send + 'static>(
 ) -> Result<T> {
     let client = connection.planner(isolation)?;
     let (name, timeout) = (topic.to_owned(), connection.timeout());
-    let answer = blocking(move || {
-        match ask_until_settled(timeout, is_settling, || request(&client, &name, timeout)) {
+    let answer =
+        blocking(move || match until_settled(&client, timeout, |left| request(&client, &name, left)) {
             Ok(answer) => {
                 client.context().forget();
                 Ok(answer)
             }
             Err(error) => Err((why(&client, &error), client.context().is_denied(), error)),
-        }
-    });
+        });
     answer.await?.map_err(|(why, denied, error)| match connection.classify("describe", topic, &error) {
         Error::Unreachable { .. } => connection.failed(&why, denied),
         other => other,
