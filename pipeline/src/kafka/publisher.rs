@@ -151,3 +151,36 @@ fn make(
         .create_with_context(QuietContext)
         .map_err(|source| client_error(config, source))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::watermarks;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    /// A new client's first request is refused while the second one is under way, and a broker takes any first number from a
+    /// client that it does not know: librdkafka would take the first record for acknowledged by the second one.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_that_was_refused_is_not_acknowledged_by_the_next_one() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        cluster.create_topic("images", 1, 1).expect("a topic");
+        let refusal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS];
+        cluster.request_errors(RDKafkaApiKey::Produce, &refusal);
+        let mut config = KafkaConfig::new(cluster.bootstrap_servers());
+        // A request for each record.
+        config.properties.insert("batch.num.messages", "1");
+        let publisher = Publisher::new(&config, "test", Duration::from_secs(30)).expect("a client");
+        let mut sent = Vec::new();
+        for value in ["first", "second"] {
+            let payload = Some(value.as_bytes());
+            let record = publisher.enqueue(Message { topic: "images", payload, ..Message::default() });
+            sent.push(record.await.expect("room"));
+        }
+        for acknowledged in futures::future::join_all(sent).await {
+            acknowledged.expect("acknowledged");
+        }
+        let log = watermarks(&config, "images").await.expect("the topic");
+        assert_eq!(log.get(&0), Some(&(0, 2)), "both that were acknowledged are there");
+    }
+}
