@@ -181,7 +181,7 @@ pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks>
 /// How long a topic keeps its records; `None` where it keeps them until they are too many.
 ///
 /// # Errors
-/// [`Error::Topic`], also where the user may not ask for a topic's configuration.
+/// [`Error::Topic`], also where there is no such topic, or the user may not ask for its configuration.
 pub async fn retention(config: &KafkaConfig, role: &str, topic: &str) -> Result<Option<Duration>> {
     let failed = |source| Error::Topic {
         topic: topic.to_owned(),
@@ -196,7 +196,9 @@ pub async fn retention(config: &KafkaConfig, role: &str, topic: &str) -> Result<
     let mut value = None;
     for resource in described {
         let resource = resource.map_err(|code| failed(KafkaError::AdminOp(code)))?;
-        value = resource.get("retention.ms").and_then(|entry| entry.value.clone()).or(value);
+        // The client does not hand on the error of a resource: one that the cluster does not know, or does not show, has no entry.
+        let unknown = || failed(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition));
+        value = resource.get("retention.ms").ok_or_else(unknown)?.value.clone();
     }
     // -1 is without an end.
     Ok(value.and_then(|millis| millis.parse().ok()).map(Duration::from_millis))
