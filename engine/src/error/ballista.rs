@@ -10,7 +10,6 @@
 use ballista_core::error::BallistaError;
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use firesteel_common::error::root_cause;
 use tonic::{Code, Status};
 
 use super::{ConfigField, Error, disk, messages, wire};
@@ -177,14 +176,6 @@ fn is_lost(error: &BallistaError) -> bool {
 pub(crate) fn is_lost_connection(status: &Status) -> bool {
     let of_transport = matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled);
     status.code() == Code::Unavailable || (of_transport && std::error::Error::source(status).is_some())
-}
-
-/// What became of a connection, in words, if the status says that the process on the other side went away.
-pub(crate) fn lost_connection(status: &Status) -> Option<String> {
-    is_lost_connection(status).then(|| match std::error::Error::source(status) {
-        Some(_) => root_cause(status),
-        None => status.message().to_owned(),
-    })
 }
 
 /// What the executor reports of a task that failed, so that every process understands it: an error of ours or of

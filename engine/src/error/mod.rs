@@ -22,7 +22,7 @@ pub use firesteel_common::ConfigField;
 use firesteel_common::net::DialError;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::ballista::{failed_task, lost_connection};
+pub(crate) use self::ballista::{failed_task, is_lost_connection};
 pub(crate) use self::wire::{decode, encode, readable};
 
 /// The engine's result.

@@ -20,7 +20,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::authority;
-use crate::error::lost_connection;
+use crate::error::is_lost_connection;
 use crate::wire::MAX_MESSAGE;
 
 /// How long an idle connection is kept.
@@ -141,6 +141,14 @@ impl Clients {
         let channel = self.dialer.connect(&endpoint).await.map_err(|error| root_cause(&error))?;
         Ok(Client::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
     }
+}
+
+/// What became of a connection, in words, if the status says that the process on the other side went away.
+pub(crate) fn lost_connection(status: &Status) -> Option<String> {
+    is_lost_connection(status).then(|| match status.source() {
+        Some(_) => root_cause(status),
+        None => status.message().to_owned(),
+    })
 }
 
 /// The status to hand on: a broken connection is told as such, since what only this process can see of it does not travel.

@@ -3,5 +3,5 @@
 mod clients;
 mod endpoint;
 
-pub(crate) use clients::{Address, Clients};
+pub(crate) use clients::{Address, Clients, lost_connection};
 pub(crate) use endpoint::{authority, customize, host_and_port, limited, patient};

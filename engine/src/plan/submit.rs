@@ -52,9 +52,9 @@ use tonic::{Code, Status};
 
 use crate::Error;
 use crate::connectors::registry::Connectors;
-use crate::error::{decode, lost_connection};
+use crate::error::decode;
 use crate::jobs::JobClient;
-use crate::peers::{Clients, authority, host_and_port, patient};
+use crate::peers::{Clients, authority, host_and_port, lost_connection, patient};
 use crate::plan::codec;
 
 /// How many parts of a result are asked for at once. The rows of the next one wait in the window of its connection.
