@@ -1,6 +1,6 @@
 //! The search for the highest rate that holds.
 
-use anyhow::ensure;
+use anyhow::Context as _;
 
 /// What the first rate is multiplied with until one does not hold, or divided by until one does.
 const STEP: f64 = 1.3;
@@ -45,8 +45,8 @@ impl Search {
 
     /// The highest rate that has held.
     pub(super) fn found(self) -> anyhow::Result<f64> {
-        ensure!(self.holds.is_some(), "no rate above {:.0} images a second holds", self.first * LOWEST);
-        Ok(self.holds.unwrap_or_default())
+        let lowest = self.first * LOWEST;
+        self.holds.with_context(|| format!("no rate above {lowest:.0} images a second holds"))
     }
 }
 
