@@ -1,4 +1,4 @@
-//! The targets of the engine: documents, plans, options, SQL, and paths of REST.
+//! The targets of the engine: documents, plans, shuffle files, options, SQL, and paths of REST.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,12 @@ use firesteel_engine::fuzz::Reader;
 /// The longest text of SQL that is tried.
 const SQL: usize = 4096;
 
-static READER: LazyLock<Reader> = LazyLock::new(|| Reader::new().expect("a session"));
+static READER: LazyLock<Reader> = LazyLock::new(|| {
+    // That of libFuzzer ends the process before a panic can be caught. One that is not caught ends it still.
+    #[cfg(fuzzing)]
+    std::panic::set_hook(Box::new(|_| {}));
+    Reader::new().expect("a session")
+});
 
 /// BSON into Arrow.
 pub fn documents(bytes: &[u8]) {
@@ -26,6 +31,11 @@ pub fn logical_plans(bytes: &[u8]) {
 /// Plans of schedulers, and the nodes in them.
 pub fn physical_plans(bytes: &[u8]) {
     READER.physical_plan(bytes);
+}
+
+/// Shuffle files of other executors.
+pub fn shuffles(bytes: &[u8]) {
+    READER.shuffle(bytes);
 }
 
 /// The options of a table.

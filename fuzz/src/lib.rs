@@ -17,7 +17,7 @@ mod images;
 mod records;
 
 #[cfg(feature = "engine")]
-pub use engine::{documents, logical_plans, options, physical_plans, routes, sql};
+pub use engine::{documents, logical_plans, options, physical_plans, routes, shuffles, sql};
 #[cfg(feature = "pipeline")]
 pub use images::images;
 #[cfg(feature = "proto")]

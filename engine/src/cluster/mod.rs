@@ -27,3 +27,4 @@ pub use scheduler::Scheduler;
 pub use served::Served;
 
 pub(crate) use embedded::Embedded;
+pub(crate) use executor::decoded_shuffle;

@@ -3,6 +3,7 @@
 //! ```text
 //!  text of SQL ──▶ check_sql: its length, tokens, depth ──▶ how often the parser reads it, uses of its names ──▶ parser, planner
 //!  plan from a client ──▶ check_plan: how large it is and how deep it nests, by its bytes ──▶ decoder
+//!  rows from a process ──▶ check_buffers: where they lie, and the memory that they claim ──▶ Arrow's reader
 //! ```
 //!
 //! The parser reads a chain such as `1 + 1 + …` in a loop, so its own limit of nesting does not see it; the tree that comes of
@@ -13,12 +14,14 @@
 //! What is left to recursion fits [`Deep`]'s stack, whatever stack the caller's thread has.
 
 mod brake;
+mod ipc;
 mod names;
 mod plan;
 mod sql;
 mod stack;
 mod tokens;
 
+pub(crate) use self::ipc::check_buffers;
 pub(crate) use self::plan::check_plan;
 pub(crate) use self::sql::{check_sql, check_sql_and};
 pub(crate) use self::stack::Deep;

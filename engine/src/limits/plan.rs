@@ -10,14 +10,17 @@
 //!
 //! A decoder passes over fields that it does not know, and joins a message that comes in parts. So a plan is walked a second time
 //! as it is once it is decoded: what is not in it any more hides nothing.
+//!
+//! A list or a structure in a plan travels as rows of Arrow, whose reader believes what they claim, see [`super::ipc`].
+//! DataFusion compresses none, so compressed ones are refused.
 
 use datafusion_proto::protobuf::LogicalPlanNode;
 use prost::Message as _;
 use prost::bytes::Buf;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
-use super::SqlLimits;
-use super::over;
+use super::ipc::{batch_message, check_buffers, is_compressed};
+use super::{SqlLimits, over};
 use crate::wire::{MAGIC, damaged};
 use crate::{ConfigField, Result};
 
@@ -37,6 +40,10 @@ const OPERATOR: u32 = 3;
 
 /// The field of a `LogicalPlanNode` that is a `UnionNode`.
 const UNION: u32 = 19;
+
+/// The fields of a `ScalarNestedValue`, and of a dictionary in it, with the message and with the buffers of its rows.
+const ROWS: u32 = 1;
+const BUFFERS: u32 = 2;
 
 /// Checks that a plan's bytes are within the limits. The error names the limit and its setting.
 pub(crate) fn check_plan(bytes: &[u8], limits: &SqlLimits) -> Result<()> {
@@ -66,7 +73,13 @@ fn walk(bytes: &[u8], limits: &SqlLimits) -> Result<()> {
         let bytes = part.bytes.strip_prefix(MAGIC).unwrap_or(part.bytes);
         // They are counted before they are kept.
         let mut shape = Shape::default();
-        let is_message = fields(bytes, |number, content| shape.add(number, content)).is_some();
+        let mut rows = Rows::default();
+        let is_message = fields(bytes, |number, content| {
+            shape.add(number, content);
+            rows.add(number, content);
+        });
+        rows.check()?;
+        let is_message = is_message.is_some();
         count += shape.fields;
         if count > most {
             return Err(over("the fields of the plan's messages", most, ConfigField::LimitsPlanNodes));
@@ -107,6 +120,31 @@ impl Shape {
     }
 }
 
+/// What may be the rows of a list or of a structure.
+#[derive(Debug, Default)]
+struct Rows<'a> {
+    message: &'a [u8],
+    buffers: &'a [u8],
+}
+
+impl<'a> Rows<'a> {
+    fn add(&mut self, number: u32, content: &'a [u8]) {
+        match number {
+            ROWS => self.message = content,
+            BUFFERS => self.buffers = content,
+            _ => {}
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let Some(message) = batch_message(self.message) else { return Ok(()) };
+        if is_compressed(message) {
+            return Err(damaged("the rows of a list in it are compressed"));
+        }
+        check_buffers(message, self.buffers).map_err(damaged)
+    }
+}
+
 /// Shows the fields of a message that have a length, with their numbers; `None` where the bytes are no message, behind those that
 /// may be fields of one.
 fn fields<'a>(mut bytes: &'a [u8], mut show: impl FnMut(u32, &'a [u8])) -> Option<()> {
@@ -138,7 +176,13 @@ fn fields<'a>(mut bytes: &'a [u8], mut show: impl FnMut(u32, &'a [u8])) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use datafusion::common::Result as DataFusionResult;
+    use std::sync::Arc;
+
+    use arrow::array::{Array as _, ArrayRef, RecordBatch};
+    use arrow::datatypes::DataType;
+    use arrow::ipc::CompressionType;
+    use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
+    use datafusion::common::{Result as DataFusionResult, ScalarValue};
     use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
     use datafusion_proto::protobuf::logical_expr_node::ExprType;
     use datafusion_proto::protobuf::logical_plan_node::LogicalPlanType;
@@ -280,12 +324,6 @@ mod tests {
     #[test]
     fn a_chain_does_not_hide_behind_unknown_fields_or_in_parts() {
         let limits = SqlLimits { depth: 40, ..SqlLimits::default() };
-        let field = |tag: u32, bytes: &[u8]| {
-            let mut out = Vec::new();
-            prost::encoding::encode_varint(u64::from(tag << 3 | 2), &mut out);
-            prost::encoding::encode_varint(bytes.len() as u64, &mut out);
-            [out.as_slice(), bytes].concat()
-        };
         let deep = encoded(&plan(vec![sum(60)]).unwrap());
         let refused = |bytes: &[u8], what: &str| {
             LogicalPlanNode::decode(bytes).expect(what);
@@ -312,6 +350,43 @@ mod tests {
             let (outer, content) = (u32::from(bytes[0] >> 3), listed(&bytes)[0].1);
             refused(&field(outer, &[content, field(2, &chain).as_slice()].concat()), what);
         }
+    }
+
+    /// A list travels as rows of Arrow, and their reader sets aside what a compressed buffer claims.
+    #[test]
+    fn the_rows_of_a_list_claim_nothing() {
+        let limits = SqlLimits::default();
+        let values: Vec<_> = (0..1000).map(|_| ScalarValue::Int64(Some(7))).collect();
+        let list = ScalarValue::List(ScalarValue::new_list_nullable(&values, &DataType::Int64));
+        check_plan(&encoded(&plan(vec![lit(list.clone())]).unwrap()), &limits).unwrap();
+
+        let ScalarValue::List(array) = &list else { panic!("{list}") };
+        let rows = RecordBatch::try_from_iter([("a", Arc::clone(array) as ArrayRef)]).unwrap();
+        let nested = |compression| {
+            let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+            let (_, rows) = IpcDataGenerator {}
+                .encode(&rows, &mut DictionaryTracker::new(false), &options, &mut Default::default())
+                .unwrap();
+            rows
+        };
+        // As in a `ScalarNestedValue`.
+        let value = |rows: &EncodedData| {
+            field(3, &[field(ROWS, &rows.ipc_message), field(BUFFERS, &rows.arrow_data)].concat())
+        };
+        check_plan(&value(&nested(None)), &limits).unwrap();
+        let error = check_plan(&value(&nested(Some(CompressionType::LZ4_FRAME))), &limits).unwrap_err();
+        assert!(error.to_string().contains("compressed"), "{error}");
+        let mut short = nested(None);
+        short.arrow_data.truncate(100);
+        let error = check_plan(&value(&short), &limits).unwrap_err();
+        assert!(error.to_string().contains("outside of its message"), "{error}");
+    }
+
+    fn field(tag: u32, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        prost::encoding::encode_varint(u64::from(tag << 3 | 2), &mut out);
+        prost::encoding::encode_varint(bytes.len() as u64, &mut out);
+        [out.as_slice(), bytes].concat()
     }
 
     fn prost_length(length: usize) -> Vec<u8> {

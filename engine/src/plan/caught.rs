@@ -16,6 +16,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, OptimizerConfig, OptimizerRule};
 use futures::FutureExt as _;
+use tonic::Status;
 
 /// Any rule of an optimizer.
 type Optimizing = Arc<dyn OptimizerRule + Send + Sync>;
@@ -51,7 +52,7 @@ impl OptimizerRule for Caught<Optimizing> {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        catch(self.name(), || self.0.rewrite(plan, config))
+        catch(&format!("the rule {}", self.name()), || self.0.rewrite(plan, config))
     }
 }
 
@@ -61,7 +62,7 @@ impl AnalyzerRule for Caught<Analyzing> {
     }
 
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
-        catch(self.name(), || self.0.analyze(plan, config))
+        catch(&format!("the rule {}", self.name()), || self.0.analyze(plan, config))
     }
 }
 
@@ -77,10 +78,20 @@ impl fmt::Debug for Caught<Analyzing> {
     }
 }
 
-/// Calls a rule. What it may leave half done is its plan, which is lost with it.
-fn catch<T>(name: &str, rule: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(rule))
-        .unwrap_or_else(|panic| Err(panicked(&format!("the rule {name}"), panic.as_ref())))
+/// Awaits the answer to a request that brings a plan, and whose panics are errors.
+pub(crate) async fn answer<T>(
+    answer: impl Future<Output = std::result::Result<T, Status>>,
+) -> std::result::Result<T, Status> {
+    let answered = AssertUnwindSafe(answer).catch_unwind().await;
+    answered.unwrap_or_else(|panic| {
+        let error = panicked("the decoder of plans", panic.as_ref());
+        Err(Status::invalid_argument(error.to_string()))
+    })
+}
+
+/// Reads a plan, or calls a rule. What it may leave half done is its plan, which is lost with it.
+pub(crate) fn catch<T>(who: &str, rule: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(rule)).unwrap_or_else(|panic| Err(panicked(who, panic.as_ref())))
 }
 
 /// The words of a panic.

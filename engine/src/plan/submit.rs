@@ -13,10 +13,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use arrow::ipc::root_as_message;
 use arrow::record_batch::RecordBatch;
-use arrow_flight::Ticket;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
+use arrow_flight::{FlightData, Ticket};
 use async_trait::async_trait;
 use ballista_core::ids::new_instance_id;
 use ballista_core::planner::BallistaQueryPlanner;
@@ -45,6 +46,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion_proto::logical_plan::{AsLogicalPlan as _, LogicalExtensionCodec};
 use datafusion_proto::protobuf::LogicalPlanNode;
 use firesteel_common::net::Dialer;
+use futures::future;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use prost::Message as _;
@@ -54,6 +56,7 @@ use crate::Error;
 use crate::connectors::registry::Connectors;
 use crate::error::decode;
 use crate::jobs::JobClient;
+use crate::limits::check_buffers;
 use crate::peers::{Clients, authority, host_and_port, lost_connection, patient};
 use crate::plan::codec;
 
@@ -146,12 +149,22 @@ impl Submitter {
             _ => lost(format!("no result from {peer}: {}", status.message())),
         })?;
         let sent = sent.map_err(|status| FlightError::Tonic(Box::new(status)));
+        let sent = sent.and_then(|data| future::ready(checked(data)));
         let rows = FlightRecordBatchStream::new_from_flight_data(sent).map_err(move |error| match error {
             FlightError::Tonic(status) => refused(*status, &peer),
             other => DataFusionError::External(Box::new(other)),
         });
         Ok(rows.boxed())
     }
+}
+
+/// Checks rows before Arrow's reader sees them.
+fn checked(data: FlightData) -> Result<FlightData, FlightError> {
+    // What cannot be read is the reader's to tell.
+    if let Ok(message) = root_as_message(&data.data_header) {
+        check_buffers(message, &data.data_body)?;
+    }
+    Ok(data)
 }
 
 /// The error that a status of `peer` is.

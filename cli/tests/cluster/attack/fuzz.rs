@@ -5,7 +5,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, col, lit};
 use datafusion_proto::bytes::logical_plan_to_bytes;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_testkit::samples;
@@ -29,12 +31,13 @@ mod records;
 type Target = fn(&[u8]);
 
 /// The targets: a name, and what reads the bytes.
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("records", records::records),
     ("images", images::images),
     ("documents", engine::documents),
     ("logical_plans", engine::logical_plans),
     ("physical_plans", engine::physical_plans),
+    ("shuffles", engine::shuffles),
     ("options", engine::options),
     ("sql", engine::sql),
     ("routes", engine::routes),
@@ -61,9 +64,15 @@ fn good(target: &str) -> Vec<Vec<u8>> {
                 .and_then(|values| values.filter(col("column1").gt(lit(1_i64))))
                 .and_then(LogicalPlanBuilder::build)
                 .and_then(|plan| logical_plan_to_bytes(&plan));
-            vec![plan.expect("a plan").to_vec(), deep(2_000), framed("mongodb"), framed("kafka")]
+            let list = LogicalPlanBuilder::values(vec![vec![list()]])
+                .and_then(LogicalPlanBuilder::build)
+                .and_then(|plan| logical_plan_to_bytes(&plan));
+            let plans = [plan.expect("a plan").to_vec(), list.expect("a plan of a list").to_vec()];
+            [plans.to_vec(), vec![deep(2_000), framed("mongodb"), framed("kafka")]].concat()
         }
         "physical_plans" => vec![deep(2_000), framed("mongodb"), framed("kafka"), framed("cache")],
+        // Of each file, with nothing changed and with a claim in the metadata.
+        "shuffles" => (0..9).flat_map(|file| [vec![file, 9], vec![file, 255, 8, 2, 0xff]]).collect(),
         "options" => texts(&[
             "events\nbatchRows=100\nmode=PERMISSIVE\npartitionSizeMB=3",
             "topic\nstartingOffsets={\"0\": 7}\nendingOffsets=latest\nformat.value=json\nminPartitions=4",
@@ -82,6 +91,12 @@ fn good(target: &str) -> Vec<Vec<u8>> {
             "\0firesteel/activity?name=é",
         ]),
     }
+}
+
+/// A list, which travels as rows of Arrow.
+fn list() -> Expr {
+    let values: Vec<_> = (0..9).map(|value| ScalarValue::Int64(Some(value))).collect();
+    lit(ScalarValue::List(ScalarValue::new_list_nullable(&values, &DataType::Int64)))
 }
 
 /// What looks like something of a connector's, in the fields of a message.

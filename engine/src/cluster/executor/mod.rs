@@ -49,6 +49,7 @@ use crate::connectors::registry::Connectors;
 use crate::peers::{self, Clients};
 use crate::{Config, ConfigField, Error, Result};
 
+pub(crate) use self::fetch::decoded as decoded_shuffle;
 pub(crate) use self::registration::Registration;
 pub(crate) use self::tasks::STACK_BYTES;
 

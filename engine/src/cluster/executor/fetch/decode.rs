@@ -2,45 +2,88 @@
 //!
 //! A file is one or more streams of Arrow's IPC format, one behind the other. Ballista's own reader trusts the sender: it
 //! skips the checks of offsets, lengths and UTF-8, and arrays that break Arrow's rules are undefined behaviour. Here every
-//! array is checked before anything looks into it, and has to be of the type that the plan expects.
+//! array is checked before anything looks into it, and has to be of the type that the plan expects. The stream is taken apart into
+//! messages first, because Arrow's reader sets memory aside as a message tells it to.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::{Message, MessageHeader, root_as_message};
+
+use crate::limits::check_buffers;
+use crate::plan::caught::words;
+
+/// The mark in front of a message, behind which its length lies.
+const MARK: [u8; 4] = [0xff; 4];
 
 /// A decoder of one file.
 pub(super) struct Decoder {
     expected: SchemaRef,
     stream: StreamDecoder,
-    /// Bytes that are no whole message yet.
-    pending: Buffer,
+    /// The beginning of a message that is not whole yet.
+    pending: MutableBuffer,
     /// Whether a schema has come, which every file begins with.
     begun: bool,
 }
 
 impl Decoder {
     pub(super) fn new(expected: SchemaRef) -> Self {
-        Self { expected, stream: StreamDecoder::new(), pending: Buffer::default(), begun: false }
+        Self { expected, stream: StreamDecoder::new(), pending: MutableBuffer::default(), begun: false }
     }
 
     /// Appends the batches that `block` completes to `batches`.
-    pub(super) fn push(&mut self, block: Buffer, batches: &mut Vec<RecordBatch>) -> Result<(), ArrowError> {
-        self.pending = append(std::mem::take(&mut self.pending), block);
-        loop {
-            match self.stream.decode(&mut self.pending) {
-                Ok(Some(batch)) => batches.push(self.checked(batch)?),
-                Ok(None) => break,
-                Err(error) if is_end_of_stream(&error) => {
-                    self.begun |= self.stream.schema().is_some();
-                    self.stream = StreamDecoder::new();
+    pub(super) fn push(
+        &mut self,
+        mut block: Buffer,
+        batches: &mut Vec<RecordBatch>,
+    ) -> Result<(), ArrowError> {
+        while let Some(mut message) = self.message(&mut block)? {
+            self.begun |= check(&message)?;
+            while !message.is_empty() {
+                match self.decode(&mut message) {
+                    Ok(Some(batch)) => batches.push(self.checked(batch)?),
+                    Ok(None) => {}
+                    Err(error) if is_end_of_stream(&error) => self.stream = StreamDecoder::new(),
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
             }
         }
-        self.begun |= self.stream.schema().is_some();
         Ok(())
+    }
+
+    /// Takes the next message, with what is in front of it, off what is pending and off `block`, without a copy where nothing is
+    /// pending.
+    fn message(&mut self, block: &mut Buffer) -> Result<Option<Buffer>, ArrowError> {
+        if self.pending.is_empty() {
+            let length = length(block)?;
+            if length <= block.len() {
+                let message = block.slice_with_length(0, length);
+                block.advance(length);
+                return Ok(Some(message));
+            }
+        }
+        while !block.is_empty() {
+            let missing = length(&self.pending)? - self.pending.len();
+            let taken = missing.min(block.len());
+            self.pending.extend_from_slice(block.get(..taken).unwrap_or_default());
+            block.advance(taken);
+            if length(&self.pending)? == self.pending.len() {
+                return Ok(Some(std::mem::take(&mut self.pending).into()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets Arrow's reader read. What it panics at is an error of whoever has sent it.
+    fn decode(&mut self, message: &mut Buffer) -> Result<Option<RecordBatch>, ArrowError> {
+        catch_unwind(AssertUnwindSafe(|| self.stream.decode(message))).unwrap_or_else(|panic| {
+            Err(ArrowError::IpcError(format!("Arrow's reader panicked: {}", words(panic.as_ref()))))
+        })
     }
 
     /// Checks that a file has been sent.
@@ -71,15 +114,52 @@ impl Decoder {
     }
 }
 
-/// Appends a block to what is pending, without a copy where that is nothing.
-fn append(pending: Buffer, block: Buffer) -> Buffer {
-    if pending.is_empty() {
-        return block;
+/// The batches of a file that comes in these blocks.
+pub(crate) fn decoded<'a>(
+    expected: SchemaRef,
+    blocks: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Vec<RecordBatch>, ArrowError> {
+    let (mut decoder, mut batches) = (Decoder::new(expected), Vec::new());
+    for block in blocks {
+        decoder.push(Buffer::from(block), &mut batches)?;
     }
-    let mut both = MutableBuffer::new(pending.len() + block.len());
-    both.extend_from_slice(pending.as_slice());
-    both.extend_from_slice(block.as_slice());
-    both.into()
+    decoder.finish()?;
+    Ok(batches)
+}
+
+/// The length of the message that `bytes` begin with, as far as they tell: never less than what is needed to tell more.
+fn length(bytes: &[u8]) -> Result<usize, ArrowError> {
+    let Some(head) = head(bytes) else { return Ok(if bytes.starts_with(&MARK) { 8 } else { 4 }) };
+    let Some(metadata) = bytes.get(head.clone()) else { return Ok(head.end) };
+    if metadata.is_empty() {
+        return Ok(head.end);
+    }
+    let body = parsed(metadata)?.bodyLength();
+    let length = usize::try_from(body).ok().and_then(|body| head.end.checked_add(body));
+    length.ok_or_else(|| ArrowError::IpcError(format!("a message claims a body of {body} bytes")))
+}
+
+/// Where the metadata of a message lies, which are empty at the end of a stream; `None` where the bytes do not tell.
+fn head(bytes: &[u8]) -> Option<Range<usize>> {
+    let (mark, behind) = bytes.split_first_chunk::<4>()?;
+    // Writers before Arrow 0.15 have set no mark.
+    let (start, length) = if *mark == MARK { (8, behind.first_chunk()?) } else { (4, mark) };
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    Some(start..start.checked_add(length)?)
+}
+
+fn parsed(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
+    root_as_message(metadata)
+        .map_err(|error| ArrowError::IpcError(format!("a message's metadata cannot be read: {error}")))
+}
+
+/// Checks a whole message before Arrow's reader sees it, and says whether it is a schema.
+fn check(bytes: &[u8]) -> Result<bool, ArrowError> {
+    let Some(head) = head(bytes).filter(|head| !head.is_empty()) else { return Ok(false) };
+    let (metadata, body) = bytes.split_at_checked(head.end).unwrap_or((bytes, &[]));
+    let message = parsed(metadata.get(head.start..).unwrap_or_default())?;
+    check_buffers(message, body)?;
+    Ok(message.header_type() == MessageHeader::Schema)
 }
 
 /// Whether the decoder says that bytes follow the end of a stream. It has no error of its own for it.
@@ -92,8 +172,9 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, DictionaryArray, Int64Array, StringArray};
-    use arrow::datatypes::Int32Type;
-    use arrow::ipc::writer::StreamWriter;
+    use arrow::datatypes::{DataType, Field, Int32Type, Schema};
+    use arrow::ipc::CompressionType;
+    use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
     use super::*;
 
@@ -126,12 +207,7 @@ pub(super) mod tests {
     }
 
     fn decode(blocks: &[&[u8]]) -> Result<Vec<RecordBatch>, ArrowError> {
-        let (mut decoder, mut batches) = (Decoder::new(batch().schema()), Vec::new());
-        for block in blocks {
-            decoder.push(Buffer::from(*block), &mut batches)?;
-        }
-        decoder.finish()?;
-        Ok(batches)
+        decoded(batch().schema(), blocks.iter().copied())
     }
 
     #[test]
@@ -166,6 +242,45 @@ pub(super) mod tests {
             let error = decode(&[&bytes]).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    /// The bytes of a file that is compressed, with the size that its first buffer claims.
+    fn claiming(size: i64) -> Vec<u8> {
+        let number =
+            RecordBatch::try_from_iter([("number", Arc::new(Int64Array::from(vec![7; 1000])) as ArrayRef)]);
+        let number = number.unwrap();
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME));
+        let mut writer =
+            StreamWriter::try_new_with_options(Vec::new(), &number.schema(), options.unwrap()).unwrap();
+        writer.write(&number).unwrap();
+        let mut bytes = writer.into_inner().unwrap();
+        let at = bytes.windows(8).position(|window| window == 8000_i64.to_le_bytes()).unwrap();
+        bytes[at..at + 8].copy_from_slice(&size.to_le_bytes());
+        bytes
+    }
+
+    /// Arrow's reader asks for as much memory as it is told to, and ends the process where there is not so much.
+    #[test]
+    fn memory_that_is_claimed_is_not_set_aside() {
+        let schema = Arc::new(Schema::new(vec![Field::new("number", DataType::Int64, false)]));
+        let decoded = |bytes: Vec<u8>| decoded(Arc::clone(&schema), [bytes.as_slice()]);
+        assert_eq!(decoded(claiming(8000)).unwrap()[0].num_rows(), 1000);
+        for size in [1 << 32, 1 << 46, i64::MAX] {
+            let error = decoded(claiming(size)).unwrap_err().to_string();
+            assert!(error.contains("claims") && error.contains(&size.to_string()), "{error}");
+        }
+        let error = decoded(claiming(-2)).unwrap_err().to_string();
+        assert!(error.contains("a negative size"), "{error}");
+    }
+
+    #[test]
+    fn a_buffer_outside_of_its_message_is_an_error() {
+        let mut bytes = file();
+        // The length of the last buffer, of two numbers, is in the metadata.
+        let at = bytes.windows(8).rposition(|window| window == 16_i64.to_le_bytes()).unwrap();
+        bytes[at..at + 8].copy_from_slice(&1_000_000_i64.to_le_bytes());
+        let error = decode(&[&bytes]).unwrap_err().to_string();
+        assert!(error.contains("outside of its message"), "{error}");
     }
 
     #[test]

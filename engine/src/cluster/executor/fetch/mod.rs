@@ -35,6 +35,7 @@ use datafusion::physical_plan::{
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
+pub(crate) use self::decode::decoded;
 use super::shuffles::check_job_id;
 use crate::peers::Clients;
 

@@ -38,6 +38,7 @@ use crate::cluster::scheduler::Server;
 use crate::cluster::scheduler::reports::keep_usable;
 use crate::lease::TIMEOUT_HEADER;
 use crate::limits::check_plan;
+use crate::plan::caught;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -92,9 +93,11 @@ impl GrpcDoor {
 
     fn role_of(&self, bytes: &[u8]) -> Result<Role, Status> {
         let codec = self.server().state.codec.logical_extension_codec();
-        LogicalPlanNode::try_decode(bytes)
-            .and_then(|node| node.try_into_logical_plan(&self.0.decoding, codec))
-            .and_then(|plan| plan::role_of(&plan))
+        let decode = || {
+            let node = LogicalPlanNode::try_decode(bytes)?;
+            plan::role_of(&node.try_into_logical_plan(&self.0.decoding, codec)?)
+        };
+        caught::catch("the decoder of plans", decode)
             .map_err(|error| Status::invalid_argument(format!("the plan cannot be read: {error}")))
     }
 }
@@ -121,12 +124,12 @@ impl SchedulerGrpc for GrpcDoor {
         request: Request<ExecuteQueryParams>,
     ) -> Answer<Self::ExecuteQueryPushStream> {
         let caller = self.submitter(&request)?;
-        Owners::submitting(&caller, self.server().execute_query_push(request)).await
+        caught::answer(Owners::submitting(&caller, self.server().execute_query_push(request))).await
     }
 
     async fn execute_query(&self, request: Request<ExecuteQueryParams>) -> Answer<ExecuteQueryResult> {
         let caller = self.submitter(&request)?;
-        Owners::submitting(&caller, self.server().execute_query(request)).await
+        caught::answer(Owners::submitting(&caller, self.server().execute_query(request))).await
     }
 
     async fn get_job_status(&self, request: Request<GetJobStatusParams>) -> Answer<GetJobStatusResult> {

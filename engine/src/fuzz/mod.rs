@@ -2,7 +2,10 @@
 //!
 //! Nothing here connects to anything. A result is of no interest: whatever the bytes are, the call returns.
 
+mod shuffle;
+
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bson::RawDocument;
@@ -33,6 +36,8 @@ pub struct Reader {
     state: SessionState,
     context: Arc<TaskContext>,
     limits: SqlLimits,
+    /// What other executors send when nothing is wrong.
+    shuffles: Vec<shuffle::Sent>,
     /// Connectors keep a handle to it.
     _runtime: Runtime,
 }
@@ -58,6 +63,7 @@ impl Reader {
             physical: codec::physical(&connectors),
             context: state.task_ctx(),
             limits: *connectors.limits(),
+            shuffles: shuffle::sent()?,
             state,
             _runtime: runtime,
         })
@@ -69,7 +75,10 @@ impl Reader {
             return;
         }
         if let Ok(node) = LogicalPlanNode::try_decode(bytes) {
-            let _ = node.try_into_logical_plan(&self.context, self.logical.as_ref());
+            // The scheduler's door answers panics, too.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                node.try_into_logical_plan(&self.context, self.logical.as_ref()).is_ok()
+            }));
         }
         let (table, schema) = (TableReference::bare("t"), predictions_schema());
         let _ = self.logical.try_decode(bytes, &[], &self.context);
@@ -82,6 +91,11 @@ impl Reader {
             let _ = node.try_into_physical_plan(&self.context, self.physical.as_ref());
         }
         let _ = self.physical.try_decode(bytes, &[], &self.context, &DefaultPhysicalProtoConverter {});
+    }
+
+    /// A shuffle file as another executor sends it: which one, how it is cut, and what is changed in it.
+    pub fn shuffle(&self, bytes: &[u8]) {
+        shuffle::read(&self.shuffles, bytes);
     }
 
     /// Documents of a server of MongoDB, in each mode of reading.
