@@ -13,7 +13,7 @@ const SQL: usize = 4096;
 
 static READER: LazyLock<Reader> = LazyLock::new(|| {
     // That of libFuzzer ends the process before a panic can be caught. One that is not caught ends it still.
-    #[cfg(fuzzing)]
+    #[cfg(not(test))]
     std::panic::set_hook(Box::new(|_| {}));
     Reader::new().expect("a session")
 });

@@ -63,7 +63,7 @@ impl Reader {
             physical: codec::physical(&connectors),
             context: state.task_ctx(),
             limits: *connectors.limits(),
-            shuffles: shuffle::sent()?,
+            shuffles: shuffle::sent().map_err(DataFusionError::from)?,
             state,
             _runtime: runtime,
         })

@@ -178,7 +178,7 @@ fn fields<'a>(mut bytes: &'a [u8], mut show: impl FnMut(u32, &'a [u8])) -> Optio
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Array as _, ArrayRef, RecordBatch};
+    use arrow::array::{ArrayRef, RecordBatch};
     use arrow::datatypes::DataType;
     use arrow::ipc::CompressionType;
     use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};

@@ -116,6 +116,7 @@ mod tests {
     use datafusion::physical_plan::ExecutionPlan;
     use datafusion::prelude::SessionContext;
     use tokio::runtime::Handle;
+    use tonic::Code;
 
     use super::*;
     use crate::Config;
@@ -204,5 +205,18 @@ mod tests {
         let plan = context.state().create_logical_plan("SELECT 1").await.unwrap();
         let error = analyzer.analyze(plan, &ConfigOptions::default()).unwrap_err().to_string();
         assert!(error.contains("the rule broken panicked"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_panics_is_an_error_with_its_words() {
+        let status = answer(async { Err::<(), _>(Status::not_found("no such job")) }).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        let broken = async {
+            let list: Option<()> = None;
+            list.map(Ok).expect("list array")
+        };
+        let status = answer(broken).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("panicked: list array"), "{status}");
     }
 }
