@@ -154,8 +154,8 @@ pub fn random_ids(count: usize) -> Vec<ProducerId> {
 /// be acknowledged. The summary counts what was acknowledged in either case.
 ///
 /// # Errors
-/// Kafka unreachable within 10 s, an image not acknowledged within the delivery time-out, a data set or ledger
-/// that cannot be used, a setting that cannot work.
+/// Kafka unreachable within 10 s, or within the delivery time-out where the ledger says that an earlier run has reached it; an
+/// image not acknowledged within the delivery time-out, a data set or ledger that cannot be used, a setting that cannot work.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<Summary> {
     let ids = ids(&config)?;
     pace::check(config.rate)?;
@@ -171,16 +171,19 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         (Some(path), false) => (Some(Ledger::open(path)?), BTreeMap::new()),
         (None, _) => (None, BTreeMap::new()),
     };
-    let spec = |name: &str| {
-        TopicSpec::new(name).with_partitions(config.partitions).with_replication(config.replication)
-    };
-    let (images, letters) = (spec(&config.topic), spec(&dead_letter_topic(&config.topic)).kept_for_ever());
-    ensure_topics(&config.kafka, ROLE, &[images]).await?;
-    match ensure_topics(&config.kafka, ROLE, &[letters]).await {
-        // A producer that may write images alone does not see this topic. The consumers, which write to it, make it.
-        Err(Error::Topic { source, .. }) if is_denied(&source) => {}
-        other => other?,
-    }
+    let policy = RetryPolicy::default();
+    let is_passing = |error: &Error| error.kind() == ErrorKind::Transient;
+    // A producer that goes on has reached this cluster before: it rides out an outage when it starts as it does later on.
+    let goes_on = known.values().any(|entry| entry.claim.is_some());
+    let patience = if goes_on { config.delivery_timeout } else { Duration::ZERO };
+    let topics = retry_within(&policy, patience, is_passing, || async {
+        make_topics(&config).await.inspect_err(|error| {
+            if goes_on && is_passing(error) {
+                tracing::warn!(%error, "an earlier run has reached it, so it is asked again");
+            }
+        })
+    });
+    shutdown.run_until_cancelled(topics).await.transpose()?;
     let publisher = Publisher::new(&config.kafka, ROLE, config.delivery_timeout)?;
     let rows = dataset.images().len();
     let mut first: Vec<usize> =
@@ -206,14 +209,10 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
             *row = claim.row;
             wanted.insert(*id, claim.token);
         }
-        // Who claims twice has claimed once. Kafka has answered by now, so an outage is ridden out as it is later on.
-        let policy = RetryPolicy::default();
-        let claim = retry_within(
-            &policy,
-            config.delivery_timeout,
-            |error: &Error| error.kind() == ErrorKind::Transient,
-            || claim::claim(&config.kafka, ROLE, &config.topic, config.replication, &publisher, &wanted),
-        );
+        // Who claims twice has claimed once. Kafka has answered by now.
+        let claim = retry_within(&policy, config.delivery_timeout, is_passing, || {
+            claim::claim(&config.kafka, ROLE, &config.topic, config.replication, &publisher, &wanted)
+        });
         shutdown.run_until_cancelled(claim).await.transpose()?;
     }
 
@@ -249,6 +248,20 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     match failure {
         Some(error) => Err(error),
         None => Ok(Summary { producers: shares, elapsed: start.elapsed() }),
+    }
+}
+
+/// Creates the topic of images and that of its dead letters where they are missing.
+async fn make_topics(config: &Config) -> Result<()> {
+    let spec = |name: &str| {
+        TopicSpec::new(name).with_partitions(config.partitions).with_replication(config.replication)
+    };
+    ensure_topics(&config.kafka, ROLE, &[spec(&config.topic)]).await?;
+    match ensure_topics(&config.kafka, ROLE, &[spec(&dead_letter_topic(&config.topic)).kept_for_ever()]).await
+    {
+        // A producer that may write images alone does not see this topic. The consumers, which write to it, make it.
+        Err(Error::Topic { source, .. }) if is_denied(&source) => Ok(()),
+        other => other,
     }
 }
 

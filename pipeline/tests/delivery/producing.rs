@@ -5,13 +5,15 @@ use crate::world::{World, read_ledger};
 use firesteel_pipeline::dataset::{Dataset, row};
 use firesteel_pipeline::{Error, kafka, producer};
 use firesteel_proto::{ImageId, ImageRecord, ProducerId};
-use firesteel_testkit::{SOON, wait_until};
+use firesteel_testkit::{Proxy, SOON, wait_until};
 use rdkafka::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,6 +151,33 @@ async fn a_producer_that_is_started_again_goes_on_where_it_was() {
     let more = producer::Config { images: 310, ..lasting(&world, &ledger) };
     let more = producer::run(more, Arc::default(), CancellationToken::new()).await.expect("produced");
     assert_eq!((more.producers[0].acknowledged, more.producers[0].resumed), (310, 300));
+}
+
+/// One that has never reached Kafka says so after ten seconds; this one has, and goes on as it would had it been sending.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_is_started_again_in_an_outage_waits_for_its_end() {
+    let Some(world) = World::new("outage") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = folder.path().join("ledger");
+    let first = producer::Config { images: 20, ..lasting(&world, &ledger) };
+    producer::run(first, Arc::default(), CancellationToken::new()).await.expect("produced");
+
+    let proxy = Proxy::start(world.kafka.bootstrap.clone(), false).await;
+    let kafka = kafka::KafkaConfig { bootstrap: proxy.address().to_string(), ..world.kafka.clone() };
+    let away = producer::Config { kafka, ..lasting(&world, &ledger) };
+    let stop = CancellationToken::new();
+    let mut running = pin!(producer::run(away.clone(), Arc::default(), stop.clone()));
+    let patience = timeout(kafka::REACHABLE_WITHIN + Duration::from_secs(2), &mut running).await;
+    assert!(patience.is_err(), "it waits longer than one without a past: {patience:?}");
+    proxy.mend();
+    let summary = timeout(SOON, running).await.expect("in time").expect("produced");
+    assert_eq!((summary.producers[0].acknowledged, summary.producers[0].resumed), (300, 20));
+
+    // Whoever does not want to wait stops it.
+    proxy.cut();
+    stop.cancel();
+    let stopped = timeout(SOON, producer::run(away, Arc::default(), stop)).await.expect("at once");
+    assert_eq!(stopped.expect("no error").producers[0].acknowledged, 300);
 }
 
 #[tokio::test(flavor = "multi_thread")]
