@@ -1,7 +1,9 @@
 //! What a message of Arrow's IPC format claims, checked before Arrow's reader believes it.
 //!
 //! A compressed buffer begins with the size that it claims to have, and the reader sets as much memory aside before it
-//! decompresses a byte: where that cannot be had, the process ends. At a buffer that lies outside of its message it panics.
+//! decompresses a byte: where that cannot be had, the process ends. At a buffer that lies outside of its message it panics. Rows
+//! without columns, or of nulls alone, need no buffers: whoever takes them apart into batches of the usual size takes as long as
+//! there are said to be.
 
 use arrow::error::ArrowError;
 use arrow::ipc::{Message, MessageHeader, RecordBatch, root_as_message};
@@ -10,12 +12,18 @@ use arrow::ipc::{Message, MessageHeader, RecordBatch, root_as_message};
 /// offsets of 32 bits.
 pub(crate) const DECOMPRESSED: u64 = 1 << 31;
 
+/// The most rows of a batch, as Arrow's specification has it.
+const ROWS: i64 = i32::MAX as i64;
+
 /// The claim of a buffer of a compressed batch that is not compressed itself.
 const AS_IT_IS: i64 = -1;
 
-/// Checks that the buffers of a message lie in its `body` and claim no more than [`DECOMPRESSED`].
+/// Checks that the buffers of a message lie in its `body`, and that it claims no more than [`DECOMPRESSED`] and [`ROWS`].
 pub(crate) fn check_buffers(message: Message<'_>, body: &[u8]) -> Result<(), ArrowError> {
     let Some(batch) = batch(message) else { return Ok(()) };
+    if !(0..=ROWS).contains(&batch.length()) {
+        return Err(broken(&format!("a batch claims {} rows, and may have {ROWS}", batch.length())));
+    }
     let compressed = batch.compression().is_some();
     let mut claimed = 0_u64;
     for buffer in batch.buffers().into_iter().flatten() {

@@ -171,7 +171,7 @@ fn is_end_of_stream(error: &ArrowError) -> bool {
 pub(super) mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, DictionaryArray, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, DictionaryArray, Int64Array, RecordBatchOptions, StringArray};
     use arrow::datatypes::{DataType, Field, Int32Type, Schema};
     use arrow::ipc::CompressionType;
     use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -271,6 +271,25 @@ pub(super) mod tests {
         }
         let error = decoded(claiming(-2)).unwrap_err().to_string();
         assert!(error.contains("a negative size"), "{error}");
+    }
+
+    /// Rows without columns are no bytes, so there may be any number of them.
+    #[test]
+    fn rows_that_are_claimed_are_not_made() {
+        let rows = 1_234_567;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::new(Schema::empty());
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), Vec::new(), &options).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
+        writer.write(&batch).unwrap();
+        let mut bytes = writer.into_inner().unwrap();
+        assert_eq!(decoded(Arc::clone(&schema), [bytes.as_slice()]).unwrap(), [batch]);
+        let at = bytes.windows(8).position(|window| window == rows.to_le_bytes()).unwrap();
+        for claimed in [1 << 40, -1] {
+            bytes[at..at + 8].copy_from_slice(&i64::to_le_bytes(claimed));
+            let error = decoded(Arc::clone(&schema), [bytes.as_slice()]).unwrap_err().to_string();
+            assert!(error.contains(&format!("claims {claimed} rows")), "{error}");
+        }
     }
 
     #[test]
