@@ -9,7 +9,7 @@
 //! id that becomes a part of a path, and reports a task that panics as failed.
 
 use std::io;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::shuffles::check_job_id;
+use crate::plan::caught::words;
 
 /// The service. Clones share everything.
 #[derive(Clone)]
@@ -65,20 +66,25 @@ impl Orders {
         Self(Arc::new(Inner { executor, engine, codec, runtime, jobs, statuses, removed }))
     }
 
-    /// Decodes the tasks of a stage. An error is the plan's.
+    /// Decodes the tasks of a stage. An error is the plan's, and so is a panic of the decoder.
     fn decode(&self, order: MultiTaskDefinition) -> Result<Vec<TaskDefinition>, BallistaError> {
         let executor = &self.0.executor;
         let functions = &executor.function_registry;
-        get_task_definition_vec(
-            order,
-            Arc::clone(&executor.runtime_producer),
-            executor.produce_config(),
-            functions.scalar_functions.clone(),
-            functions.aggregate_functions.clone(),
-            functions.window_functions.clone(),
-            functions.higher_order_functions.clone(),
-            self.0.codec.clone(),
-        )
+        let decode = || {
+            get_task_definition_vec(
+                order,
+                Arc::clone(&executor.runtime_producer),
+                executor.produce_config(),
+                functions.scalar_functions.clone(),
+                functions.aggregate_functions.clone(),
+                functions.window_functions.clone(),
+                functions.higher_order_functions.clone(),
+                self.0.codec.clone(),
+            )
+        };
+        catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+            Err(BallistaError::Internal(format!("the decoder panicked: {}", words(panic.as_ref()))))
+        })
     }
 
     /// Runs a task on the runtime of tasks, and hands its end to the reporter.
@@ -109,8 +115,7 @@ impl Inner {
         tracing::debug!(job = %key.job_id, stage = key.stage_id, task = key.task_id, "a task starts");
         let ended = AssertUnwindSafe(self.execute(key.clone(), task)).catch_unwind().await;
         let ended = ended.unwrap_or_else(|panic| {
-            let words = super::tasks::panic_message(panic.as_ref());
-            Err(BallistaError::Internal(format!("a task panicked: {words}")))
+            Err(BallistaError::Internal(format!("a task panicked: {}", words(panic.as_ref()))))
         });
         status.end_exec_time = now();
         status.status = Some(match ended {

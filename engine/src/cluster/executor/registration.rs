@@ -472,6 +472,19 @@ mod tests {
         cluster.stop().await;
     }
 
+    /// The plan is a scan of files that says nothing about itself.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_order_that_the_decoder_panics_at_fails_its_job() {
+        let cluster = registered(Access::open()).await;
+        let order =
+            |job: &str, plan| MultiTaskDefinition { job_id: job.to_owned(), plan, ..Default::default() };
+        let multi_tasks = vec![order("abc", vec![0x0a, 0]), order("def", vec![0x0a])];
+        let launch = LaunchMultiTaskParams { multi_tasks, ..Default::default() };
+        let answer = cluster.orders(None).await.launch_multi_task(launch).await.unwrap();
+        assert_eq!(answer.into_inner().failed_jobs, ["abc", "def"]);
+        cluster.stop().await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn an_executor_stops_when_it_is_told_and_not_for_another() {
         let mut cluster = registered(Access::open()).await;

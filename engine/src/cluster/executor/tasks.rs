@@ -29,6 +29,7 @@ use super::metrics::{ExecutorMetrics, TaskOutcome};
 use super::scratch::Scratch;
 use crate::error::failed_task;
 use crate::peers::Clients;
+use crate::plan::caught::words;
 
 /// The stack size of every thread that plans or runs queries, equal to that of Ballista's scheduler.
 pub(crate) const STACK_BYTES: usize = 32 * 1024 * 1024;
@@ -170,15 +171,9 @@ impl QueryStageExecutor for Task {
 
 /// The failure of a task that panicked.
 fn panicked(panic: &(dyn Any + Send)) -> DataFusionError {
-    let text = panic_message(panic);
+    let text = words(panic);
     tracing::error!(panic = text, "a task panicked");
     DataFusionError::Execution(format!("a task panicked: {text}"))
-}
-
-/// The words of a panic.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// Records the metrics of a task when it is dropped, however the task ended.
