@@ -74,12 +74,12 @@ impl Reader {
         if check_plan(bytes, &self.limits).is_err() {
             return;
         }
-        if let Ok(node) = LogicalPlanNode::try_decode(bytes) {
-            // The scheduler's door answers panics, too.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                node.try_into_logical_plan(&self.context, self.logical.as_ref()).is_ok()
-            }));
-        }
+        // As at the scheduler's door.
+        caught(|| {
+            if let Ok(node) = LogicalPlanNode::try_decode(bytes) {
+                let _ = node.try_into_logical_plan(&self.context, self.logical.as_ref());
+            }
+        });
         let (table, schema) = (TableReference::bare("t"), predictions_schema());
         let _ = self.logical.try_decode(bytes, &[], &self.context);
         let _ = self.logical.try_decode_table_provider(bytes, &table, schema, &self.context);
@@ -87,13 +87,15 @@ impl Reader {
 
     /// A plan as a scheduler sends it, and then a node of a connector's.
     pub fn physical_plan(&self, bytes: &[u8]) {
-        if let Ok(node) = PhysicalPlanNode::try_decode(bytes) {
-            // An executor catches panics, too: DataFusion's decoder takes for granted what a message may leave out.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                node.try_into_physical_plan(&self.context, self.physical.as_ref()).is_ok()
-            }));
-        }
-        let _ = self.physical.try_decode(bytes, &[], &self.context, &DefaultPhysicalProtoConverter {});
+        // As where an executor takes its orders.
+        caught(|| {
+            if let Ok(node) = PhysicalPlanNode::try_decode(bytes) {
+                let _ = node.try_into_physical_plan(&self.context, self.physical.as_ref());
+            }
+        });
+        caught(|| {
+            let _ = self.physical.try_decode(bytes, &[], &self.context, &DefaultPhysicalProtoConverter {});
+        });
     }
 
     /// A shuffle file as another executor sends it: which one, how it is cut, and what is changed in it.
@@ -136,4 +138,9 @@ impl Reader {
         let dialect = self.state.config().options().sql_parser.dialect;
         let _ = self.state.sql_to_statement(text, &dialect);
     }
+}
+
+/// Calls a decoder that takes for granted what a message may leave out: whoever calls it elsewhere catches its panics.
+fn caught(decode: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(decode));
 }
