@@ -60,15 +60,19 @@ fn good(target: &str) -> Vec<Vec<u8>> {
             vec![mongodb::bson::serialize_to_vec(&document).expect("BSON")]
         }
         "logical_plans" => {
-            let plan = LogicalPlanBuilder::values(vec![vec![lit(1_i64), lit("a")]])
-                .and_then(|values| values.filter(col("column1").gt(lit(1_i64))))
-                .and_then(LogicalPlanBuilder::build)
-                .and_then(|plan| logical_plan_to_bytes(&plan));
-            let list = LogicalPlanBuilder::values(vec![vec![list()]])
-                .and_then(LogicalPlanBuilder::build)
-                .and_then(|plan| logical_plan_to_bytes(&plan));
-            let plans = [plan.expect("a plan").to_vec(), list.expect("a plan of a list").to_vec()];
-            [plans.to_vec(), vec![deep(2_000), framed("mongodb"), framed("kafka")]].concat()
+            let encoded = |plan: LogicalPlanBuilder| {
+                let bytes = plan.build().and_then(|plan| logical_plan_to_bytes(&plan));
+                bytes.expect("a plan").to_vec()
+            };
+            let values = |row| LogicalPlanBuilder::values(vec![row]).expect("values");
+            let filtered = values(vec![lit(1_i64), lit("a")]).filter(col("column1").gt(lit(1_i64)));
+            vec![
+                encoded(filtered.expect("a filter")),
+                encoded(values(vec![list()])),
+                deep(2_000),
+                framed("mongodb"),
+                framed("kafka"),
+            ]
         }
         // The first is a scan of files that says nothing about itself.
         "physical_plans" => {
