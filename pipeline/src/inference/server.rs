@@ -62,9 +62,6 @@ pub struct Config {
     pub decode_threads: usize,
     /// How long open connections may delay the end. 20 s.
     pub drain_timeout: Duration,
-    /// Serve a model whose classes are not the ten of the data contract, too. Its answers are no predictions that the
-    /// pipeline can store. `false`.
-    pub any_classes: bool,
 }
 
 impl Default for Config {
@@ -83,7 +80,6 @@ impl Default for Config {
             threads: 1,
             decode_threads,
             drain_timeout: Duration::from_secs(20),
-            any_classes: false,
         }
     }
 }
@@ -269,9 +265,6 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
     };
     let start = move || {
         let models = load(&config)?;
-        if let (Some(model), false) = (models.first(), config.any_classes) {
-            model.info().require_contract_labels()?;
-        }
         Batcher::start(models, options, stats)
     };
     tokio::task::spawn_blocking(start).await.unwrap_or_else(|e| {

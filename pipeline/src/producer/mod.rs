@@ -193,7 +193,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         let mut wanted = BTreeMap::new();
         for (id, row) in ids.iter().zip(&mut first) {
             let claim = match known.get(id).and_then(|entry| entry.claim.clone()) {
-                Some(claim) if claim.dataset != digest => {
+                Some(claim) if !dataset.has_digest(&claim.dataset) => {
                     let reason =
                         format!("producer {id} has sent images of another data set ({})", claim.dataset);
                     return Err(Error::Setting { field: ConfigField::ProducerDataset, reason });
@@ -360,7 +360,7 @@ impl Run {
         let record = ImageRecord {
             id,
             produced_at: Timestamp::now(),
-            label: image.label,
+            label: image.label.clone(),
             encoding: Encoding::Jpeg,
             data: image.jpeg.clone(),
         };
