@@ -190,10 +190,12 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         (0..ids.len() as u64).map(|index| dataset::row(index, config.images, 0, rows)).collect();
     if let (Some(ledger), true) = (&ledger, config.resume) {
         let digest = dataset.digest();
+        let former = dataset.former_digest();
+        let is_other = |claim: &Claim| claim.dataset != digest && former.as_ref() != Some(&claim.dataset);
         let mut wanted = BTreeMap::new();
         for (id, row) in ids.iter().zip(&mut first) {
             let claim = match known.get(id).and_then(|entry| entry.claim.clone()) {
-                Some(claim) if !dataset.has_digest(&claim.dataset) => {
+                Some(claim) if is_other(&claim) => {
                     let reason =
                         format!("producer {id} has sent images of another data set ({})", claim.dataset);
                     return Err(Error::Setting { field: ConfigField::ProducerDataset, reason });
