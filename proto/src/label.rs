@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn names_that_are_labels() {
         let longest = "x".repeat(Label::MAX_BYTES);
-        for name in ["cat", "Cat", "n02123045 tabby, tabby cat", "голубь", "猫", "a", longest.as_str()] {
+        for name in ["cat", "Cat", "n02123045 tabby, tabby cat", "голубь", "猫", "a", longest.as_str()]
+        {
             let label = Label::parse("label", name).expect(name);
             assert_eq!((label.as_str(), label.name(), label.to_string().as_str()), (name, name, name));
             assert_eq!(Label::optional("label", name), Ok(Some(label)));

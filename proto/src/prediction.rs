@@ -126,7 +126,8 @@ mod tests {
     }
 
     /// The bytes that consumers have sent since the first release.
-    const KNOWN: &[u8] = b"\x0a\x080000000a\x10\x07\x1a\x03cat\x22\x03dog-\x00\x00\x00?2\x14resnet18-cifar10/f32\
+    const KNOWN: &[u8] =
+        b"\x0a\x080000000a\x10\x07\x1a\x03cat\x22\x03dog-\x00\x00\x00?2\x14resnet18-cifar10/f32\
         :\x0b\x08\x80\xf0\x9d\xc7\x06\x10\x80\xe5\x9awB\x06\x08\x81\xf0\x9d\xc7\x06";
 
     #[test]

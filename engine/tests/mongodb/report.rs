@@ -52,7 +52,8 @@ async fn check(
         report.classes.iter().map(|row| (row.class.clone(), (row.total, row.total - row.correct))).collect();
     let expected = group(fixture, "$label", filter).await?.into_iter();
     let expected = expected.filter(|(_, (total, ..))| *total > 0);
-    let expected: BTreeMap<_, _> = expected.map(|(class, (total, wrong, _))| (class, (total, wrong))).collect();
+    let expected: BTreeMap<_, _> =
+        expected.map(|(class, (total, wrong, _))| (class, (total, wrong))).collect();
     assert_eq!(by_class, expected);
     Ok(report)
 }

@@ -272,7 +272,9 @@ impl Worker {
     /// Asks what the true label of an image means to the model that has answered.
     async fn explain(&self, image: &ImageRecord, answer: Answer) -> Result<Said, ClientError> {
         let vocabulary = match &answer {
-            Answer::Classified { model, .. } if image.label.is_some() => self.client.vocabulary(model).await?,
+            Answer::Classified { model, .. } if image.label.is_some() => {
+                self.client.vocabulary(model).await?
+            }
             _ => None,
         };
         Ok((answer, vocabulary))

@@ -5,9 +5,9 @@ use super::stats::Predictions;
 use super::{Stats, images, predictions};
 use crate::health::{HealthSource, Readiness};
 use firesteel_common::metrics::{gauges, registry};
-use prometheus::{IntCounterVec, Registry};
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, Registry};
 use std::sync::Arc;
 
 /// The health of one consumer, for a health server.
@@ -38,7 +38,10 @@ impl Metrics {
         let Predictions { counts, unlabelled, .. } = &stats.predictions;
         let own: Vec<Box<dyn Collector>> = vec![Box::new(counts.clone()), Box::new(unlabelled.clone())];
         let by_class = Some(counts.clone());
-        Self { by_class, ..Self::new(predictions::ROLE, config.predictions_topic.clone(), Arc::clone(&stats), own) }
+        Self {
+            by_class,
+            ..Self::new(predictions::ROLE, config.predictions_topic.clone(), Arc::clone(&stats), own)
+        }
     }
 
     fn new(role: &str, topic: String, stats: Arc<Stats>, own: Vec<Box<dyn Collector>>) -> Self {

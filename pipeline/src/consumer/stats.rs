@@ -187,7 +187,8 @@ mod tests {
         let predictions = Predictions::default();
         for number in 0..LABELS + 500 {
             let label = Label::parse("label", &format!("label {number}")).expect("a label");
-            let record = PredictionRecord { label: Some(label.clone()), predicted: label, ..prediction(1, 1, 1) };
+            let record =
+                PredictionRecord { label: Some(label.clone()), predicted: label, ..prediction(1, 1, 1) };
             predictions.count(&record);
         }
         predictions.count(&PredictionRecord { label: None, ..prediction(1, 1, 1) });

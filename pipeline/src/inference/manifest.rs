@@ -246,12 +246,14 @@ fn aliases(places: &Places<'_>, classes: &[Label]) -> Result<BTreeMap<Label, Lab
         return Ok(BTreeMap::new());
     };
     let known: BTreeSet<&Label> = classes.iter().collect();
-    let label = |name: &str| Label::parse("aliases", name).map_err(|e| found.bad(format!("has a bad name: {e}")));
+    let label =
+        |name: &str| Label::parse("aliases", name).map_err(|e| found.bad(format!("has a bad name: {e}")));
     let mut aliases = BTreeMap::new();
     for (alias, class) in &found.value {
         let (alias, class) = (label(alias)?, label(class)?);
         if known.contains(&alias) {
-            return Err(found.bad(format!("gives class {:?} to {class:?}: it is one itself", alias.name())));
+            let (alias, class) = (alias.name(), class.name());
+            return Err(found.bad(format!("has {alias:?} mean {class:?}, and it is a class itself")));
         }
         if !known.contains(&class) {
             let (alias, class) = (alias.name(), class.name());
@@ -285,8 +287,7 @@ fn input(places: &Places<'_>) -> Result<(usize, usize)> {
         Some([3, height, width]) if (1..=MAX_EDGE).contains(height) && (1..=MAX_EDGE).contains(width) => {
             Ok((*height, *width))
         }
-        _ => Err(found
-            .bad(format!("is {text:?}, expected 3xHEIGHTxWIDTH with edges from 1 to {MAX_EDGE}"))),
+        _ => Err(found.bad(format!("is {text:?}, expected 3xHEIGHTxWIDTH with edges from 1 to {MAX_EDGE}"))),
     }
 }
 

@@ -162,7 +162,9 @@ mod tests {
     #[test]
     fn so_many_have_no_label_and_nothing_else_of_them_changes() {
         let all = Generator::new(5, 3);
-        for (share, least, most) in [(0.0, 0, 0), (0.1, 850, 1_150), (0.5, 4_700, 5_300), (1.0, 10_000, 10_000)] {
+        for (share, least, most) in
+            [(0.0, 0, 0), (0.1, 850, 1_150), (0.5, 4_700, 5_300), (1.0, 10_000, 10_000)]
+        {
             let some = all.with_unlabelled(share);
             let mut unlabelled = 0;
             for index in 0..10_000 {

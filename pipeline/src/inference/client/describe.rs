@@ -146,7 +146,8 @@ mod tests {
         assert_eq!(described.find("m"), None);
         described.learn("m", Vec::new());
         assert_eq!(described.find("m"), Some(None));
-        described.learn("n", vec![description("m", &["airplane", "\n"], &[("plane", "airplane"), ("", "x")])]);
+        described
+            .learn("n", vec![description("m", &["airplane", "\n"], &[("plane", "airplane"), ("", "x")])]);
         assert_eq!(described.find("n"), Some(None));
         let told = described.find("m").flatten().expect("told");
         assert_eq!(told.class(&label("plane")), Some((0, &label("airplane"))));
