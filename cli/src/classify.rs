@@ -217,7 +217,8 @@ mod tests {
     fn classifier() -> Classifier {
         let classes = ["cat", "dog"].map(str::to_owned).to_vec();
         let (mean, std) = ([0.0; 3], [1.0; 3]);
-        let info = ModelInfo { name: "fake/u8".to_owned(), classes, height: 1, width: 2, mean, std };
+        let (name, architecture) = ("fake/u8".to_owned(), "fake".to_owned());
+        let info = ModelInfo { name, architecture, classes, height: 1, width: 2, mean, std };
         Classifier::new(Box::new(Fake(info)), 2, 1 << 10).expect("a classifier")
     }
 

@@ -192,6 +192,7 @@ mod tests {
     fn classifier(batch: usize) -> (Classifier, Arc<Mutex<Vec<usize>>>) {
         let info = ModelInfo {
             name: "fake/u8".to_owned(),
+            architecture: "fake".to_owned(),
             classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
             height: 1,
             width: 2,

@@ -38,6 +38,14 @@ pub enum Error {
         /// The problem, as the rest of a sentence.
         problem: String,
     },
+    /// The tensors are those of a network that cannot be computed here.
+    #[error("{origin}: {problem}")]
+    Architecture {
+        /// The file, or "the built-in weights".
+        origin: String,
+        /// The problem, with the tensor that gives it away.
+        problem: String,
+    },
     /// A tensor that the network needs is not there.
     #[error("{origin}: tensor {name:?} is missing, expected with shape {expected:?}")]
     MissingTensor {
@@ -49,7 +57,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor that this network does not have.
-    #[error("{origin}: tensor {name:?} with shape {shape:?} is not part of a ResNet-18")]
+    #[error("{origin}: tensor {name:?} with shape {shape:?} is not part of {network}")]
     UnexpectedTensor {
         /// The file, or "the built-in weights".
         origin: String,
@@ -57,6 +65,8 @@ pub enum Error {
         name: String,
         /// Its shape in the file.
         shape: Vec<usize>,
+        /// The network that the other tensors are those of, such as "resnet18".
+        network: String,
     },
     /// A tensor of another shape.
     #[error("{origin}: tensor {name:?} has shape {found:?}, expected {expected:?}")]

@@ -28,6 +28,8 @@ pub trait Model: Send {
 pub struct ModelInfo {
     /// Weights and precision, e.g. "resnet18-cifar10/f32": what a prediction carries as its `model`.
     pub name: String,
+    /// The network, as torchvision names it: "resnet18", "resnet50", "wide_resnet50_2".
+    pub architecture: String,
     /// The classes, in the order of the outputs.
     pub classes: Vec<String>,
     /// Rows of an input image.

@@ -37,6 +37,7 @@ pub(crate) fn fake() -> (Box<dyn Model>, Script) {
     let (step, steps) = std::sync::mpsc::channel();
     let info = ModelInfo {
         name: "fake/u8".to_owned(),
+        architecture: "fake".to_owned(),
         classes: Label::NAMES.map(str::to_owned).to_vec(),
         height: 2,
         width: 2,

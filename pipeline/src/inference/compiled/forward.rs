@@ -2,10 +2,11 @@
 
 use super::calibration::{Calibration, Observer};
 use super::head::{self, Normalise};
-use super::plan::{Layer, Plan, Step, Target};
+use super::plan::{Buffer, Layer, Plan, Step, Target};
 use super::simd::{
     Driver, Epilogue, Isa, Job, Residual, Winograd, WinogradScratch, Words, conv, winograd, with_team,
 };
+use super::slots::fill_border;
 use crate::inference::error::{Error, Result};
 use crate::inference::model::{Model, ModelInfo};
 use crate::inference::network::{Linear, Network};
@@ -72,19 +73,20 @@ impl Model for Compiled {
 /// The buffers of one thread, or of a team.
 #[derive(Debug, Default)]
 struct Workspace {
-    buffers: Vec<Words>,
+    /// The slots of the plan.
+    slots: Vec<Words>,
     scratch: WinogradScratch,
 }
 
 impl Workspace {
     /// Bytes of memory.
     fn bytes(&self) -> usize {
-        self.scratch.bytes() + self.buffers.iter().map(Words::bytes).sum::<usize>()
+        self.scratch.bytes() + self.slots.iter().map(Words::bytes).sum::<usize>()
     }
 }
 
 /// What sees every tensor during calibration: name, plane and words.
-type Watch<'a> = &'a mut dyn FnMut(&str, &super::plan::Buffer, &[u32]);
+type Watch<'a> = &'a mut dyn FnMut(&str, &Buffer, &[u32]);
 
 impl Compiled {
     /// Compiles `network`.
@@ -160,9 +162,13 @@ impl Compiled {
         let mut workspace = Workspace::default();
         for pixels in pixels.chunks(8 * image) {
             let mut logits = vec![0.0; pixels.len() / image * classes];
-            let mut watch = |name: &str, buffer: &super::plan::Buffer, words: &[u32]| {
-                observer.observe(name, words.iter().map(|word| f32::from_bits(*word)));
-                debug_assert!(buffer.wide == 0);
+            let mut watch = |name: &str, buffer: &Buffer, words: &[u32]| {
+                // What is around an image may be left from another tensor.
+                for image in words.chunks_exact(buffer.layout().size()) {
+                    for row in buffer.rows(image) {
+                        observer.observe(name, row.iter().map(|word| f32::from_bits(*word)));
+                    }
+                }
             };
             this.run(&mut Driver::alone(), &mut workspace, pixels, &mut logits, Some(&mut watch));
         }
@@ -180,36 +186,41 @@ impl Compiled {
     ) {
         let images = logits.len() / self.fc.bias.len().max(1);
         let plan = &self.plan;
-        workspace.buffers.resize_with(plan.buffers.len(), Words::default);
-        for (words, buffer) in workspace.buffers.iter_mut().zip(&plan.buffers) {
-            words.grow(images * buffer.plane.positions() * buffer.words.max(buffer.wide), buffer.fill);
+        let precision = self.options.precision;
+        workspace.slots.resize_with(plan.slots.len(), Words::default);
+        for (words, size) in workspace.slots.iter_mut().zip(&plan.slots) {
+            words.grow(images * size, 0);
         }
-        self.normalise.fill(pixels, &plan.buffers[0], workspace.buffers[0].as_mut_slice());
+        let bordered = |buffer: &Buffer, words: &mut [u32]| {
+            if buffer.place.fill {
+                fill_border(buffer.layout(), images, words);
+            }
+        };
+        let input = &plan.buffers[0];
+        let words = workspace.slots[input.place.slot].as_mut_slice();
+        bordered(input, words);
+        self.normalise.fill(pixels, input, words);
         for step in &plan.steps {
-            let target = match step {
-                Step::Conv(layer) => layer.target,
-                Step::Pool { target, .. } => *target,
-            };
-            let mut output = std::mem::take(&mut workspace.buffers[target]);
+            let target = &plan.buffers[step.target()];
+            let mut output = std::mem::take(&mut workspace.slots[target.place.slot]);
+            bordered(target, output.as_mut_slice());
             match step {
                 Step::Conv(layer) => self.conv(driver, workspace, layer, images, output.as_mut_slice()),
-                Step::Pool { source, .. } => head::pool(
-                    self.options.precision,
-                    images,
-                    (&plan.buffers[*source], workspace.buffers[*source].as_slice()),
-                    (&plan.buffers[target], output.as_mut_slice()),
-                ),
+                Step::Pool { source, .. } => {
+                    let source = &plan.buffers[*source];
+                    let from = workspace.slots[source.place.slot].as_slice();
+                    head::pool(precision, images, (source, from), (target, output.as_mut_slice()));
+                }
             }
             if let (Some(watch), Step::Conv(layer)) = (watch.as_mut(), step) {
-                let buffer = &plan.buffers[target];
-                let words = images * buffer.plane.positions() * buffer.words;
-                watch(&layer.name, buffer, &output.as_slice()[..words]);
+                let words = images * target.plane.positions() * target.words;
+                watch(&layer.name, target, &output.as_slice()[..words]);
             }
-            workspace.buffers[target] = output;
+            workspace.slots[target.place.slot] = output;
         }
-        let result =
-            (self.options.precision, &plan.buffers[plan.result], workspace.buffers[plan.result].as_slice());
-        head::classify(result, plan.channels, &self.fc, logits);
+        let result = &plan.buffers[plan.result];
+        let from = workspace.slots[result.place.slot].as_slice();
+        head::classify((precision, result, from), plan.channels, &self.fc, logits);
     }
 
     /// One convolution.
@@ -223,11 +234,12 @@ impl Compiled {
     ) {
         let Options { precision, isa, .. } = self.options;
         let (source, target) = (&self.plan.buffers[layer.source], &self.plan.buffers[layer.target]);
-        let input = workspace.buffers[layer.source].as_slice();
+        let input = workspace.slots[source.place.slot].as_slice();
         let residual = match layer.residual {
             None => Residual::None,
             Some(addend) => {
-                let words = workspace.buffers[addend.buffer].as_slice();
+                let slot = self.plan.buffers[addend.buffer].place.slot;
+                let words = workspace.slots[slot].as_slice();
                 if addend.wide { Residual::Wide(words) } else { Residual::Own(words, addend.scale) }
             }
         };
