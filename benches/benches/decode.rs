@@ -13,7 +13,7 @@ use arrow::array::{
     TimestampMillisecondBuilder,
 };
 use arrow::datatypes::SchemaRef;
-use bson::{Document, RawDocumentBuf, rawdoc};
+use bson::{Document, RawBson, RawDocumentBuf, rawdoc};
 use criterion::{Criterion, Throughput};
 use firesteel_engine::documents::decode;
 use firesteel_engine::predictions_schema;
@@ -69,7 +69,8 @@ fn throughput(documents: &[Vec<u8>]) -> Throughput {
 
 /// What the server's projection leaves of it for wrong inferences by producer.
 fn two_columns(record: &PredictionRecord) -> RawDocumentBuf {
-    rawdoc! { "producer_id": record.id.producer.to_string(), "correct": record.correct() }
+    let correct = record.correct().map_or(RawBson::Null, RawBson::Boolean);
+    rawdoc! { "producer_id": record.id.producer.to_string(), "correct": correct }
 }
 
 /// The whole documents by way of `bson::Document`. A field that is missing or of another type is null.

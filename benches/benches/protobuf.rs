@@ -30,7 +30,7 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
         .map(|(image, prediction)| ImageRecord {
             id: prediction.id,
             produced_at: prediction.produced_at,
-            label: image.label,
+            label: image.label.clone(),
             encoding: Encoding::Jpeg,
             data: image.jpeg.clone(),
         })

@@ -24,10 +24,10 @@ sys.dont_write_bytecode = True
 
 import shared  # noqa: E402
 
-# For DuckDB and DataFusion, which differ in how a time becomes milliseconds. A row that does not say that it is correct
-# counts as wrong.
+# For DuckDB and DataFusion, which differ in how a time becomes milliseconds. A row that does not say whether it is correct is
+# that of an unlabelled image.
 SQL = """
-SELECT producer_id, label, sum(CASE WHEN correct THEN 0 ELSE 1 END), count(*), {first}, {last}
+SELECT producer_id, label, sum(CASE WHEN NOT correct THEN 1 ELSE 0 END), count(correct), count(*), {first}, {last}
 FROM {table} GROUP BY producer_id, label
 """
 
@@ -50,7 +50,7 @@ def parse(arguments=None):
 
 
 # The engines. Each takes a number of threads, starts, and gives its version and a function from a file to rows
-# (producer_id, label, wrong, total, first_produced, last_inferred), with times in milliseconds.
+# (producer_id, label, wrong, labelled, total, first_produced, last_inferred), with times in milliseconds.
 
 
 def duckdb(threads):
@@ -68,7 +68,8 @@ def polars(threads):
     def rows(file):
         groups = pl.scan_parquet(file, glob=False).group_by("producer_id", "label")
         return groups.agg(
-            pl.col("correct").fill_null(False).not_().sum(),
+            pl.col("correct").not_().sum(),
+            pl.col("correct").count(),
             pl.len(),
             pl.col("produced_at").min().dt.epoch("ms"),
             pl.col("inferred_at").max().dt.epoch("ms"),

@@ -6,7 +6,7 @@
 
 It prints one line of JSON with the names of `firesteel report --format json`, and `timings` in seconds: of the start of
 the session, and of each run of each job. Jobs, each of which reads the collection once:
-  rdd        map to (producer_id, (wrong, 1)) and reduceByKey, in Python
+  rdd        map to (producer_id, (wrong, labelled, 1)) and reduceByKey, in Python
   dataframe  the same as a DataFrame aggregation, which runs in the JVM
   classes    accuracy by class, as a DataFrame aggregation
   report     both tables and the totals in one pass: exactly the work of `firesteel report`
@@ -82,7 +82,8 @@ def connection(environ):
     }
 
 
-# Tables. Counts are (key, wrong, total); a key may occur more than once.
+# Tables. Counts are (key, wrong, labelled, total); a key may occur more than once. An image is unlabelled where `correct` is null
+# or not there: nobody says whether its prediction is right. Such images are counted apart, and no rate depends on them.
 
 
 def quotient(dividend, divisor):
@@ -94,13 +95,18 @@ def percent(part, whole):
 
 
 def merged(counts):
-    """One (key, wrong, total) a key, sorted, with a name for a key that is not there."""
+    """One (key, wrong, labelled, total) a key, sorted, with a name for a key that is not there."""
     sums = {}
-    for key, wrong, total in counts:
+    for key, *numbers in counts:
         key = UNKNOWN if key is None else key
-        before = sums.get(key, (0, 0))
-        sums[key] = (before[0] + wrong, before[1] + total)
+        before = sums.get(key, (0, 0, 0))
+        sums[key] = tuple(a + (b or 0) for a, b in zip(before, numbers))
     return [(key, *sums[key]) for key in sorted(sums)]
+
+
+def apart(unlabelled):
+    """The count of unlabelled images, where there is any."""
+    return {"unlabelled": unlabelled} if unlabelled else {}
 
 
 def producers_table(counts):
@@ -108,48 +114,54 @@ def producers_table(counts):
         {
             "producer_id": producer,
             "wrong_inference_count": wrong,
-            "total_inferences": total,
-            "error_rate": percent(wrong, total),
+            "total_inferences": labelled,
+            "error_rate": percent(wrong, labelled),
+            **apart(total - labelled),
         }
-        for producer, wrong, total in merged(counts)
+        for producer, wrong, labelled, total in merged(counts)
     ]
 
 
 def classes_table(counts):
     return [
         {"class": label, "total": total, "correct": total - wrong, "accuracy": percent(total - wrong, total)}
-        for label, wrong, total in merged(counts)
+        for label, wrong, total, _ in merged(counts)
+        if total
     ]
 
 
 def totals_of(producers, first_produced, last_inferred):
     """The totals; times in milliseconds, None where no document has one."""
-    images = sum(row["total_inferences"] for row in producers)
+    labelled = sum(row["total_inferences"] for row in producers)
+    unlabelled = sum(row.get("unlabelled", 0) for row in producers)
+    images = labelled + unlabelled
     wrong = sum(row["wrong_inference_count"] for row in producers)
+    rated = [row["error_rate"] for row in producers if row["total_inferences"]]
     rates = 0.0
-    for row in producers:  # one after the other: Python's own `sum` compensates for rounding, and the report does not
-        rates += row["error_rate"]
+    for rate in rated:  # one after the other: Python's own `sum` compensates for rounding, and the report does not
+        rates += rate
     ingest = 0.0
     if first_produced is not None and last_inferred is not None:
         ingest = max(last_inferred - first_produced, 0) / 1000.0
     return {
         "images": images,
-        "accuracy": percent(images - wrong, images),
-        "average_error_rate": quotient(rates, len(producers)),
+        "accuracy": percent(labelled - wrong, labelled),
+        "average_error_rate": quotient(rates, len(rated)),
         "producers": len(producers),
         "images_per_second_per_producer": quotient(images, ingest * len(producers)),
         "ingest_seconds": ingest,
+        **apart(unlabelled),
     }
 
 
 def report_of(rows):
-    """Everything from rows (producer_id, label, wrong, total, first_produced, last_inferred)."""
-    producers = producers_table([(row[0], row[2], row[3]) for row in rows])
-    first = min((row[4] for row in rows if row[4] is not None), default=None)
-    last = max((row[5] for row in rows if row[5] is not None), default=None)
+    """Everything from rows (producer_id, label, wrong, labelled, total, first_produced, last_inferred)."""
+    producers = producers_table([(row[0], row[2], row[3], row[4]) for row in rows])
+    first = min((row[5] for row in rows if row[5] is not None), default=None)
+    last = max((row[6] for row in rows if row[6] is not None), default=None)
     return {
         "producers": producers,
-        "classes": classes_table([(row[1], row[2], row[3]) for row in rows]),
+        "classes": classes_table([(row[1], row[2], row[3], row[4]) for row in rows]),
         "totals": totals_of(producers, first, last),
     }
 
@@ -176,11 +188,11 @@ def read(session, source, *fields):
 
 def pair(row):
     producer_id, correct = row  # by position: by name, Python would search for the column in each row
-    return producer_id, (0 if correct else 1, 1)
+    return producer_id, (int(correct is False), int(correct is not None), 1)
 
 
 def add(a, b):
-    return a[0] + b[0], a[1] + b[1]
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
 def rdd(session, source):
@@ -190,13 +202,16 @@ def rdd(session, source):
     return {"producers": producers_table([(key, *counts) for key, counts in reduced.collect()])}
 
 
-def counts_by(session, source, key):
+def counted():
+    """Wrong, labelled and all images of a group. A null is not wrong: the condition is not met."""
     from pyspark.sql import functions as F
 
+    return F.sum(F.when(~F.col("correct"), 1).otherwise(0)), F.count("correct"), F.count(F.lit(1))
+
+
+def counts_by(session, source, key):
     predictions = read(session, source, (key, "STRING"), ("correct", "BOOLEAN"))
-    # A document that does not say that it is correct counts as wrong.
-    wrong = F.sum(F.when(F.col("correct"), 0).otherwise(1))
-    return predictions.groupBy(key).agg(wrong, F.count(F.lit(1))).collect()
+    return predictions.groupBy(key).agg(*counted()).collect()
 
 
 def dataframe(session, source):
@@ -213,8 +228,7 @@ def report(session, source):
     fields = [("producer_id", "STRING"), ("label", "STRING"), ("correct", "BOOLEAN")]
     fields += [("produced_at", "TIMESTAMP"), ("inferred_at", "TIMESTAMP")]
     rows = read(session, source, *fields).groupBy("producer_id", "label").agg(
-        F.sum(F.when(F.col("correct"), 0).otherwise(1)),
-        F.count(F.lit(1)),
+        *counted(),
         F.unix_millis(F.min("produced_at")),
         F.unix_millis(F.max("inferred_at")),
     )

@@ -12,7 +12,7 @@ pub(crate) enum Answer {
     Whole(Box<Report>),
     /// Spark's RDD job counts by producer only.
     Producers(Vec<ProducerRow>),
-    /// A raw cursor counts documents, and those of them that are wrong.
+    /// A raw cursor counts labelled images, and those of them that are wrong.
     Counts(u64, u64),
 }
 
@@ -53,7 +53,7 @@ impl Answer {
         }
     }
 
-    /// All documents, and the wrong ones.
+    /// All labelled images, and the wrong ones.
     pub(crate) fn counts(&self) -> (u64, u64) {
         if let Self::Counts(documents, wrong) = self {
             return (*documents, *wrong);

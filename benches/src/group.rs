@@ -14,7 +14,9 @@ pub(crate) async fn group(database: &Database) -> anyhow::Result<Report> {
     let pipeline = [doc! { "$group": {
         "_id": { "producer_id": "$producer_id", "label": "$label" },
         "total": { "$sum": 1_i64 },
-        "wrong": { "$sum": { "$cond": ["$correct", 0_i64, 1_i64] } },
+        // Null, and what is not there, orders below every boolean.
+        "labelled": { "$sum": { "$cond": [{ "$gt": ["$correct", null] }, 1_i64, 0_i64] } },
+        "wrong": { "$sum": { "$cond": [{ "$eq": ["$correct", false] }, 1_i64, 0_i64] } },
         "first_produced": { "$min": "$produced_at" },
         "last_inferred": { "$max": "$inferred_at" },
     } }];
@@ -36,7 +38,8 @@ fn keyed(group: &Document) -> Option<KeyedCounts> {
     Some(KeyedCounts {
         producer_id: text("producer_id"),
         label: text("label"),
-        total: count("total")?,
+        labelled: count("labelled")?,
+        unlabelled: count("total")?.checked_sub(count("labelled")?)?,
         wrong: count("wrong")?,
         first_produced: time("first_produced"),
         last_inferred: time("last_inferred"),

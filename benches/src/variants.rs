@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
+use bson::raw::RawBsonRef;
 use bson::{RawDocument, doc};
 use firesteel_engine::{Config, Outcome, Session, report};
 use futures::StreamExt as _;
@@ -86,8 +87,8 @@ impl Variants {
 
     /// How the engine would read: the lines of its plan that name MongoDB.
     pub(crate) async fn plan(&self) -> anyhow::Result<String> {
-        let sql = "SELECT producer_id, label, count(*), sum(CASE WHEN correct THEN 0 ELSE 1 END), min(produced_at), \
-                   max(inferred_at) FROM predictions GROUP BY producer_id, label";
+        let sql = "SELECT producer_id, label, count(*), count(correct), sum(CAST(correct IS FALSE AS BIGINT)), \
+                   min(produced_at), max(inferred_at) FROM predictions GROUP BY producer_id, label";
         let plan = self.pushdown.sql(sql).await?.explain().await?;
         let physical = plan.split("distributed_plan").next().unwrap_or_default();
         let line = physical.lines().map(str::trim).find(|line| line.starts_with("Mongo"));
@@ -103,8 +104,11 @@ impl Variants {
             for document in batch.doc_slices()? {
                 let document: &RawDocument = document?.as_document().context("a document")?;
                 bytes += document.get_str("producer_id")?.len();
-                wrong += u64::from(!document.get_bool("correct")?);
-                documents += 1;
+                // An unlabelled image is neither right nor wrong.
+                if let Some(RawBsonRef::Boolean(correct)) = document.get("correct")? {
+                    wrong += u64::from(!correct);
+                    documents += 1;
+                }
             }
         }
         ensure!(bytes > 0, "the documents have no producer_id");

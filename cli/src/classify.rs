@@ -9,7 +9,7 @@
 //! pool of the tasks. The result is null for a null and for bytes that are not an image of the model's size, because one damaged
 //! file must not end a query over millions. Any other failure ends the query.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -24,6 +24,7 @@ use firesteel_pipeline::inference::{
     self, Classification, Classifier, Device, Network, Precision, Weights, compile,
 };
 
+use firesteel_proto::Label;
 use sha2::{Digest as _, Sha256};
 
 use crate::args::fields::Settings;
@@ -67,15 +68,16 @@ pub(crate) fn functions(model: Config, settings: Arc<Settings>) -> Functions {
 }
 
 impl Config {
-    /// What the model's answers depend on: weights, precision and device. A file counts by its content.
+    /// What the model's answers depend on: weights, their manifest, precision and device. A file counts by its content.
     fn fingerprint(&self) -> String {
+        let of = |file: &Path| match std::fs::read(file) {
+            Ok(bytes) => Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+            // The first call says so, unless it is a manifest that is not needed.
+            Err(error) => format!("unreadable: {}", error.kind()),
+        };
         let weights = match &self.weights {
             None => "shipped".to_owned(),
-            Some(file) => match std::fs::read(file) {
-                Ok(bytes) => Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
-                // The first call says so.
-                Err(error) => format!("unreadable: {}", error.kind()),
-            },
+            Some(file) => format!("{} {}", of(file), of(&Weights::manifest_path(file))),
         };
         format!("{weights} {} {}", self.precision, self.device)
     }
@@ -162,7 +164,7 @@ fn classify(classifier: &Classifier, column: &ArrayRef, garbage: &AtomicBool) ->
         values.iter().map(|value| value.and_then(|_| answers.next()).and_then(Result::ok)).collect();
     let classes = &classifier.info().classes;
     let label =
-        |row: &Option<Classification>| row.and_then(|said| classes.get(said.class)).map(String::as_str);
+        |row: &Option<Classification>| row.and_then(|said| classes.get(said.class)).map(Label::as_str);
     let labels: StringArray = rows.iter().map(label).collect();
     let confidences: Float32Array = rows.iter().map(|row| row.map(|said| said.confidence)).collect();
     let there = NullBuffer::from(rows.iter().map(Option::is_some).collect::<Vec<bool>>());
@@ -215,10 +217,17 @@ mod tests {
     }
 
     fn classifier() -> Classifier {
-        let classes = ["cat", "dog"].map(str::to_owned).to_vec();
-        let (mean, std) = ([0.0; 3], [1.0; 3]);
-        let (name, architecture) = ("fake/u8".to_owned(), "fake".to_owned());
-        let info = ModelInfo { name, architecture, classes, height: 1, width: 2, mean, std };
+        let info = ModelInfo {
+            name: "fake/u8".to_owned(),
+            architecture: "fake".to_owned(),
+            classes: ["cat", "dog"].map(|name| Label::parse("classes", name).expect("a label")).to_vec(),
+            aliases: std::collections::BTreeMap::new(),
+            version: None,
+            height: 1,
+            width: 2,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        };
         Classifier::new(Box::new(Fake(info)), 2, 1 << 10).expect("a classifier")
     }
 
@@ -298,6 +307,10 @@ mod tests {
         let distinct: std::collections::BTreeSet<String> = configs.iter().map(Config::fingerprint).collect();
         assert_eq!(distinct.len(), configs.len(), "{distinct:?}");
         assert_eq!(Config::default().fingerprint(), Config::default().fingerprint());
+        let manifest = Weights::manifest_path(file.path());
+        std::fs::write(&manifest, "{}").expect("written");
+        assert!(!distinct.contains(&configs[3].fingerprint()), "its manifest counts, too");
+        std::fs::remove_file(manifest).expect("removed");
     }
 
     #[test]

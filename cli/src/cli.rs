@@ -98,7 +98,7 @@ pub(crate) enum Command {
     /// Producer k of P sends rows k*N to (k+1)*N-1 of the data set, N being --images, and starts anew at its
     /// end. A record counts once Kafka has acknowledged it on all in-sync replicas.
     Produce(ProduceArgs),
-    /// Serves the model over gRPC: Classify, ClassifyStream, health, reflection
+    /// Serves the model over gRPC: Classify, ClassifyStream, Describe, health, reflection
     ///
     /// A batch is whatever queued while the model was busy: there is no timer to tune.
     InferenceServer(InferenceServerArgs),

@@ -34,22 +34,26 @@ fn json(report: &Report) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(report).context("cannot write the report as JSON")? + "\n")
 }
 
+/// The last column of producers and of totals, which is there where an image is unlabelled.
+const UNLABELLED: &str = "unlabelled";
+
 fn table(report: &Report) -> anyhow::Result<String> {
     let mut text = String::new();
     writeln!(text, "Wrong Inference Counts by Producer:")?;
+    let apart = report.totals.unlabelled > 0;
+    let mut header = vec!["producer_id", "wrong_inference_count", "total_inferences", "error_rate"];
+    header.extend(apart.then_some(UNLABELLED));
     let rows = report.producers.iter().map(|row| {
-        vec![
+        let mut cells = vec![
             row.producer_id.clone(),
             row.wrong_inference_count.to_string(),
             row.total_inferences.to_string(),
             percent(row.error_rate),
-        ]
+        ];
+        cells.extend(apart.then(|| row.unlabelled.to_string()));
+        cells
     });
-    writeln!(
-        text,
-        "{}",
-        grid(&["producer_id", "wrong_inference_count", "total_inferences", "error_rate"], rows)?
-    )?;
+    writeln!(text, "{}", grid(&header, rows)?)?;
 
     writeln!(text, "\nAccuracy by Class:")?;
     let rows = report.classes.iter().map(|row| {
@@ -59,8 +63,8 @@ fn table(report: &Report) -> anyhow::Result<String> {
 
     let totals = &report.totals;
     writeln!(text, "\nTotals:")?;
+    let unlabelled = apart.then(|| ("unlabelled images", totals.unlabelled.to_string()));
     let rows = [
-        ("images", totals.images.to_string()),
         ("producers", totals.producers.to_string()),
         ("overall accuracy", percent(totals.accuracy)),
         ("average error rate", percent(totals.average_error_rate)),
@@ -68,7 +72,8 @@ fn table(report: &Report) -> anyhow::Result<String> {
         ("wall time of the ingest", format!("{:.1} s", totals.ingest_seconds)),
         ("wall time of the job", format!("{:.3} s", totals.job_seconds)),
     ];
-    for (name, value) in rows {
+    let images = ("images", totals.images.to_string());
+    for (name, value) in [images].into_iter().chain(unlabelled).chain(rows) {
         writeln!(text, "  {name:<24}{value:>12}")?;
     }
     Ok(text)
@@ -94,10 +99,15 @@ pub(crate) fn grid(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> 
 /// Three blocks, each with a header, separated by empty lines. Text with a comma, a quote or a line break is quoted as RFC 4180
 /// says; ids and the classes of the shipped model need none.
 fn csv(report: &Report) -> anyhow::Result<String> {
-    let mut text = String::from("producer_id,wrong_inference_count,total_inferences,error_rate\n");
+    let apart = report.totals.unlabelled > 0;
+    // What ends a line: one column more where an image is unlabelled.
+    let end = |value: &dyn std::fmt::Display| if apart { format!(",{value}\n") } else { "\n".to_owned() };
+    let mut text = String::from("producer_id,wrong_inference_count,total_inferences,error_rate");
+    text.push_str(&end(&UNLABELLED));
     for row in &report.producers {
         let id = quoted(&row.producer_id);
-        writeln!(text, "{id},{},{},{}", row.wrong_inference_count, row.total_inferences, row.error_rate)?;
+        write!(text, "{id},{},{},{}", row.wrong_inference_count, row.total_inferences, row.error_rate)?;
+        text.push_str(&end(&row.unlabelled));
     }
     text.push_str("\nclass,total,correct,accuracy\n");
     for row in &report.classes {
@@ -105,9 +115,10 @@ fn csv(report: &Report) -> anyhow::Result<String> {
     }
     let totals = &report.totals;
     text.push_str(
-        "\nimages,producers,accuracy,average_error_rate,images_per_second_per_producer,ingest_seconds,job_seconds\n",
+        "\nimages,producers,accuracy,average_error_rate,images_per_second_per_producer,ingest_seconds,job_seconds",
     );
-    writeln!(
+    text.push_str(&end(&UNLABELLED));
+    write!(
         text,
         "{},{},{},{},{},{},{}",
         totals.images,
@@ -118,6 +129,7 @@ fn csv(report: &Report) -> anyhow::Result<String> {
         totals.ingest_seconds,
         totals.job_seconds
     )?;
+    text.push_str(&end(&totals.unlabelled));
     Ok(text)
 }
 
@@ -162,4 +174,87 @@ fn temporary(path: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
         .permissions(std::fs::Permissions::from_mode(0o644))
         .tempfile_in(folder)
         .with_context(|| format!("cannot write {} (--report): its folder refuses", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use firesteel_engine::report::KeyedCounts;
+
+    use super::*;
+
+    fn report(unlabelled: u64) -> Report {
+        let row = |label: Option<&str>, labelled, unlabelled, wrong| KeyedCounts {
+            producer_id: Some("aa".to_owned()),
+            label: label.map(str::to_owned),
+            labelled,
+            unlabelled,
+            wrong,
+            first_produced: None,
+            last_inferred: None,
+        };
+        Report::fold(&[row(Some("cat, big"), 4, 0, 1), row(None, 0, unlabelled, 0)], Duration::ZERO)
+    }
+
+    #[test]
+    fn a_report_of_labelled_images_is_what_it_always_was() {
+        let table = "\
+Wrong Inference Counts by Producer:
++-------------+-----------------------+------------------+------------+
+| producer_id | wrong_inference_count | total_inferences | error_rate |
++-------------+-----------------------+------------------+------------+
+| aa          | 1                     | 4                | 25.00 %    |
++-------------+-----------------------+------------------+------------+
+
+Accuracy by Class:
++----------+-------+---------+----------+
+| class    | total | correct | accuracy |
++----------+-------+---------+----------+
+| cat, big | 4     | 3       | 75.00 %  |
++----------+-------+---------+----------+
+
+Totals:
+  images                             4
+  producers                          1
+  overall accuracy             75.00 %
+  average error rate           25.00 %
+  images/s per producer           0.00
+  wall time of the ingest        0.0 s
+  wall time of the job         0.000 s
+";
+        assert_eq!(render(&report(0), Format::Table).expect("a table"), table);
+        let csv = "\
+producer_id,wrong_inference_count,total_inferences,error_rate
+aa,1,4,25
+
+class,total,correct,accuracy
+\"cat, big\",4,3,75
+
+images,producers,accuracy,average_error_rate,images_per_second_per_producer,ingest_seconds,job_seconds
+4,1,75,25,0,0,0
+";
+        assert_eq!(render(&report(0), Format::Csv).expect("text"), csv);
+        assert!(!render(&report(0), Format::Json).expect("JSON").contains(UNLABELLED));
+    }
+
+    #[test]
+    fn unlabelled_images_are_a_column_and_a_line_more() {
+        let (before, after) = (report(0), report(3));
+        let table = render(&after, Format::Table).expect("a table");
+        assert!(table.contains("| error_rate | unlabelled |\n"), "{table}");
+        assert!(table.contains("| 25.00 %    | 3          |\n"), "{table}");
+        assert!(
+            table.contains(
+                "\n  images                             7\n  unlabelled images                  3\n"
+            ),
+            "{table}"
+        );
+        let csv = render(&after, Format::Csv).expect("text");
+        assert!(csv.contains(",error_rate,unlabelled\naa,1,4,25,3\n"), "{csv}");
+        assert!(csv.ends_with(",job_seconds,unlabelled\n7,1,75,25,0,0,0,3\n"), "{csv}");
+        let json: Report =
+            serde_json::from_str(&render(&after, Format::Json).expect("JSON")).expect("a report");
+        assert_eq!((json.totals.unlabelled, json.classes), (3, before.classes));
+    }
 }

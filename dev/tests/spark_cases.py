@@ -23,32 +23,34 @@ def times(produced, inferred):
     return {"produced_at": START + timedelta(milliseconds=produced), "inferred_at": START + timedelta(milliseconds=inferred)}
 
 
-# Two of them lack something; what they lack may not be guessed.
+# Three of them lack something; what they lack may not be guessed. Nobody says whether the fourth and the sixth are right.
 DOCUMENTS = [
     prediction(1, producer_id="bb", label="dog", correct=True, **times(500, 1_000)),
     prediction(2, producer_id="aa", label="cat", correct=False, **times(0, 900)),
     prediction(3, producer_id="aa", label="dog", correct=True, **times(100, 3_000)),
     prediction(4, producer_id="aa", label="dog"),
     prediction(5, correct=True, predicted="dog"),
+    prediction(6, producer_id="bb", label=None, correct=None, predicted="dog", **times(200, 300)),
 ]
 EXPECTED = {
     "producers": [
-        {"producer_id": "aa", "wrong_inference_count": 2, "total_inferences": 3, "error_rate": 200.0 / 3},
-        {"producer_id": "bb", "wrong_inference_count": 0, "total_inferences": 1, "error_rate": 0.0},
+        {"producer_id": "aa", "wrong_inference_count": 1, "total_inferences": 2, "error_rate": 50.0, "unlabelled": 1},
+        {"producer_id": "bb", "wrong_inference_count": 0, "total_inferences": 1, "error_rate": 0.0, "unlabelled": 1},
         {"producer_id": "unknown", "wrong_inference_count": 0, "total_inferences": 1, "error_rate": 0.0},
     ],
     "classes": [
         {"class": "cat", "total": 1, "correct": 0, "accuracy": 0.0},
-        {"class": "dog", "total": 3, "correct": 2, "accuracy": 200.0 / 3},
+        {"class": "dog", "total": 2, "correct": 2, "accuracy": 100.0},
         {"class": "unknown", "total": 1, "correct": 1, "accuracy": 100.0},
     ],
     "totals": {
-        "images": 5,
-        "accuracy": 60.0,
-        "average_error_rate": 200.0 / 3 / 3,
+        "images": 6,
+        "accuracy": 75.0,
+        "average_error_rate": 50.0 / 3,
         "producers": 3,
-        "images_per_second_per_producer": 5 / 9.0,
+        "images_per_second_per_producer": 6 / 9.0,
         "ingest_seconds": 3.0,
+        "unlabelled": 2,
     },
 }
 

@@ -16,12 +16,13 @@ from spark_cases import EXPECTED, PEERS, served
 report = spark_cases.module("report", PEERS)
 inference = spark_cases.module("inference", PEERS)
 
-# DOCUMENTS as an engine groups them: (producer_id, label, wrong, total, first_produced, last_inferred).
+# DOCUMENTS as an engine groups them: (producer_id, label, wrong, labelled, total, first_produced, last_inferred).
 ROWS = [
-    ("bb", "dog", 0, 1, 500, 1_000),
-    ("aa", "cat", 1, 1, 0, 900),
-    ("aa", "dog", 1, 2, 100, 3_000),
-    (None, None, 0, 1, None, None),
+    ("bb", "dog", 0, 1, 1, 500, 1_000),
+    ("aa", "cat", 1, 1, 1, 0, 900),
+    ("aa", "dog", 0, 1, 2, 100, 3_000),
+    ("bb", None, 0, 0, 1, 200, 300),
+    (None, None, 0, 1, 1, None, None),
 ]
 
 

@@ -75,9 +75,9 @@ class TestReport(unittest.TestCase):
     """The same cases as those of the engine's own report."""
 
     ROWS = [
-        ("bb", "dog", 5, 10, 2_000, 9_000),
-        ("aa", "dog", 3, 30, 1_000, 8_000),
-        ("aa", "cat", 7, 70, 1_500, 11_000),
+        ("bb", "dog", 5, 10, 10, 2_000, 9_000),
+        ("aa", "dog", 3, 30, 30, 1_000, 8_000),
+        ("aa", "cat", 7, 70, 70, 1_500, 11_000),
     ]
 
     def test_both_tables_are_sorted_and_agree(self):
@@ -112,11 +112,11 @@ class TestReport(unittest.TestCase):
         found = job.report_of([])
         self.assertEqual((found["producers"], found["classes"]), ([], []))
         self.assertEqual(set(found["totals"].values()), {0})
-        instant = job.report_of([("aa", "cat", 0, 1, 5, 5)])["totals"]
+        instant = job.report_of([("aa", "cat", 0, 1, 1, 5, 5)])["totals"]
         self.assertEqual((instant["images_per_second_per_producer"], instant["accuracy"]), (0.0, 100.0))
 
     def test_what_lacks_its_key_or_its_times_is_counted(self):
-        found = job.report_of([(None, None, 2, 2, None, None), ("unknown", "cat", 0, 1, None, None)])
+        found = job.report_of([(None, None, 2, 2, 2, None, None), ("unknown", "cat", 0, 1, 1, None, None)])
         self.assertEqual(
             found["producers"],
             [{"producer_id": "unknown", "wrong_inference_count": 2, "total_inferences": 3, "error_rate": 100.0 * 2 / 3}],
@@ -124,22 +124,33 @@ class TestReport(unittest.TestCase):
         self.assertEqual([row["class"] for row in found["classes"]], ["cat", "unknown"])
         self.assertEqual(found["totals"]["ingest_seconds"], 0.0)
 
+    def test_unlabelled_images_are_counted_apart_and_change_no_rate(self):
+        before = job.report_of(self.ROWS)
+        unlabelled = [("aa", None, 0, 0, 3, 1_500, 2_000), ("bb", "bird", 0, 0, 2, None, None), ("cc", None, 0, 0, 7, None, None)]
+        after = job.report_of(self.ROWS + unlabelled)
+        self.assertEqual(after["classes"], before["classes"])
+        for rate in ("accuracy", "average_error_rate"):
+            self.assertEqual(after["totals"][rate], before["totals"][rate])
+        self.assertEqual([row["unlabelled"] for row in after["producers"]], [3, 2, 7])
+        self.assertEqual((after["totals"]["images"], after["totals"]["unlabelled"]), (122, 12))
+        self.assertNotIn("unlabelled", before["totals"])
+
     def test_an_empty_key_is_a_key(self):
-        self.assertEqual(job.merged([("", 1, 1), (None, 0, 1)]), [("", 1, 1), ("unknown", 0, 1)])
+        self.assertEqual(job.merged([("", 1, 1, 2), (None, 0, 1, 1)]), [("", 1, 1, 2), ("unknown", 0, 1, 1)])
 
     def test_nothing_is_rounded(self):
         # 9137 of 9945, with the digits that `firesteel report` prints; and the mean, where the order of additions shows.
         self.assertEqual(job.percent(9137, 9945), 91.8753142282554)
-        producers = job.producers_table([(name, 1, 10) for name in "abcdefghij"])
+        producers = job.producers_table([(name, 1, 10, 10) for name in "abcdefghij"])
         for row in producers:
             row["error_rate"] = 0.1
         self.assertEqual(job.totals_of(producers, None, None)["average_error_rate"], 0.09999999999999999)
 
     def test_map_and_reduce(self):
-        self.assertEqual(job.pair(("aa", True)), ("aa", (0, 1)))
-        self.assertEqual(job.pair(("aa", False)), ("aa", (1, 1)))
-        self.assertEqual(job.pair((None, None)), (None, (1, 1)))  # it does not say that it is correct
-        self.assertEqual(job.add((1, 2), (3, 4)), (4, 6))
+        self.assertEqual(job.pair(("aa", True)), ("aa", (0, 1, 1)))
+        self.assertEqual(job.pair(("aa", False)), ("aa", (1, 1, 1)))
+        self.assertEqual(job.pair((None, None)), (None, (0, 0, 1)))  # nobody says whether it is correct
+        self.assertEqual(job.add((1, 2, 3), (3, 4, 5)), (4, 6, 8))
 
     def test_jobs_that_disagree(self):
         done = {}

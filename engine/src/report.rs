@@ -3,6 +3,9 @@
 //! One map / reduce-by-key job reads the collection once, at one snapshot, keyed by producer *and* label. The
 //! pure function [`Report::fold`] turns its few rows into both tables, so that they always agree with each
 //! other, whatever is being written meanwhile.
+//!
+//! An image is *unlabelled* where nobody says whether its prediction is right: its `correct` is null, or not there. Such images
+//! are counted apart, and no rate depends on them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -35,10 +38,17 @@ pub struct ProducerRow {
     pub producer_id: String,
     /// Predictions that differ from the label.
     pub wrong_inference_count: u64,
-    /// All predictions of the producer.
+    /// Predictions of the producer's labelled images.
     pub total_inferences: u64,
-    /// `wrong_inference_count / total_inferences`, in percent.
+    /// `wrong_inference_count / total_inferences`, in percent; 0 without labelled images.
     pub error_rate: f64,
+    /// Predictions of the producer's unlabelled images. Where there is none, the JSON does not have it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unlabelled: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The accuracy over one true class.
@@ -46,7 +56,7 @@ pub struct ProducerRow {
 pub struct ClassRow {
     /// The true label.
     pub class: String,
-    /// Images of this class.
+    /// Labelled images of this class.
     pub total: u64,
     /// How many of them were labelled rightly.
     pub correct: u64,
@@ -57,12 +67,12 @@ pub struct ClassRow {
 /// Figures over all documents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
-    /// All predictions.
+    /// All predictions, of unlabelled images, too.
     pub images: u64,
-    /// Right predictions, in percent; 0 without images.
+    /// Right predictions of labelled images, in percent; 0 without labelled images.
     pub accuracy: f64,
-    /// The mean of the producers' error rates, in percent; 0 without producers. Every producer weighs the
-    /// same, however many images it sent.
+    /// The mean of the error rates of the producers with labelled images, in percent; 0 without any. Every such producer weighs
+    /// the same, however many images it sent.
     pub average_error_rate: f64,
     /// How many producers there are.
     pub producers: u64,
@@ -72,6 +82,9 @@ pub struct Totals {
     pub ingest_seconds: f64,
     /// Wall time of the job that made this report, in seconds.
     pub job_seconds: f64,
+    /// Predictions of unlabelled images. Where there is none, the JSON does not have it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unlabelled: u64,
 }
 
 /// One row of the job: everything about one producer's images of one class.
@@ -81,9 +94,11 @@ pub struct KeyedCounts {
     pub producer_id: Option<String>,
     /// Second part of the key.
     pub label: Option<String>,
-    /// Documents.
-    pub total: u64,
-    /// Documents that are not marked as correct.
+    /// Documents that say whether they are correct.
+    pub labelled: u64,
+    /// Documents that do not.
+    pub unlabelled: u64,
+    /// Documents that say that they are not correct.
     pub wrong: u64,
     /// The earliest `produced_at`.
     pub first_produced: Option<Timestamp>,
@@ -99,27 +114,30 @@ impl Report {
 
     /// Folds the rows of the job into both tables and the totals.
     pub fn fold(rows: &[KeyedCounts], job: Duration) -> Self {
-        let mut producers: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        let mut classes: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        let mut producers: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
+        let mut classes: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
         for row in rows {
             for (table, key) in [(&mut producers, &row.producer_id), (&mut classes, &row.label)] {
-                let (total, wrong) = table.entry(key.as_deref().unwrap_or(UNKNOWN)).or_default();
-                *total += row.total;
+                let (total, wrong, unlabelled) = table.entry(key.as_deref().unwrap_or(UNKNOWN)).or_default();
+                *total += row.labelled;
                 *wrong += row.wrong;
+                *unlabelled += row.unlabelled;
             }
         }
         let producers: Vec<ProducerRow> = producers
             .into_iter()
-            .map(|(id, (total, wrong))| ProducerRow {
+            .map(|(id, (total, wrong, unlabelled))| ProducerRow {
                 producer_id: id.to_owned(),
                 wrong_inference_count: wrong,
                 total_inferences: total,
                 error_rate: percent(wrong, total),
+                unlabelled,
             })
             .collect();
         let classes = classes
             .into_iter()
-            .map(|(class, (total, wrong))| ClassRow {
+            .filter(|(_, (total, ..))| *total > 0)
+            .map(|(class, (total, wrong, _))| ClassRow {
                 class: class.to_owned(),
                 total,
                 correct: total.saturating_sub(wrong),
@@ -133,8 +151,10 @@ impl Report {
 
 impl Totals {
     fn fold(rows: &[KeyedCounts], producers: &[ProducerRow], job: Duration) -> Self {
-        let images: u64 = rows.iter().map(|row| row.total).sum();
+        let labelled: u64 = rows.iter().map(|row| row.labelled).sum();
+        let unlabelled: u64 = rows.iter().map(|row| row.unlabelled).sum();
         let wrong: u64 = rows.iter().map(|row| row.wrong).sum();
+        let images = labelled + unlabelled;
         let first = rows.iter().filter_map(|row| row.first_produced).min();
         let last = rows.iter().filter_map(|row| row.last_inferred).max();
         let ingest_seconds = match (first, last) {
@@ -142,15 +162,17 @@ impl Totals {
             _ => 0.0,
         };
         let count = producers.len() as f64;
-        let rates: f64 = producers.iter().map(|row| row.error_rate).sum();
+        let rated: Vec<f64> =
+            producers.iter().filter(|row| row.total_inferences > 0).map(|row| row.error_rate).collect();
         Self {
             images,
-            accuracy: percent(images.saturating_sub(wrong), images),
-            average_error_rate: quotient(rates, count),
+            accuracy: percent(labelled.saturating_sub(wrong), labelled),
+            average_error_rate: quotient(rated.iter().sum(), rated.len() as f64),
             producers: producers.len() as u64,
             images_per_second_per_producer: quotient(images as f64, ingest_seconds * count),
             ingest_seconds,
             job_seconds: job.as_secs_f64(),
+            unlabelled,
         }
     }
 }
@@ -166,8 +188,8 @@ fn quotient(dividend: f64, divisor: f64) -> f64 {
 
 /// Runs the report job over the table `predictions`, for all producers or only for those named.
 ///
-/// An empty collection gives an empty report, see [`Report::is_empty`]. A document that does not say that it
-/// is correct counts as wrong.
+/// An empty collection gives an empty report, see [`Report::is_empty`]. A document that does not say whether it is correct
+/// counts as unlabelled, and never as wrong.
 pub fn run<'a>(session: &'a Session, producers: Option<&'a [String]>) -> BoxFuture<'a, Result<Report>> {
     Box::pin(async move {
         let started = Instant::now();
@@ -187,22 +209,29 @@ pub fn job<'a>(session: &'a Session, producers: Option<&'a [String]>) -> BoxFutu
         predictions
             .map(
                 (col("producer_id"), col("label")),
-                (lit(1), col("correct").is_not_true().cast_to_i64(), col("produced_at"), col("inferred_at")),
+                (
+                    lit(1),
+                    col("correct"),
+                    col("correct").is_false().cast_to_i64(),
+                    col("produced_at"),
+                    col("inferred_at"),
+                ),
             )
-            .reduce_by_key((Reducer::Count, Reducer::Sum, Reducer::Min, Reducer::Max))
+            .reduce_by_key((Reducer::Count, Reducer::Count, Reducer::Sum, Reducer::Min, Reducer::Max))
     })
 }
 
 /// The rows of [`job`], for [`Report::fold`].
 pub fn counts(rows: &Rows) -> Result<Vec<KeyedCounts>> {
-    type Row = (Option<String>, Option<String>, u64, Option<i64>, Option<Timestamp>, Option<Timestamp>);
+    type Row = (Option<String>, Option<String>, u64, u64, Option<i64>, Option<Timestamp>, Option<Timestamp>);
     let rows: Vec<Row> = rows.typed()?;
     let counts = rows
         .into_iter()
-        .map(|(producer_id, label, total, wrong, first_produced, last_inferred)| KeyedCounts {
+        .map(|(producer_id, label, total, labelled, wrong, first_produced, last_inferred)| KeyedCounts {
             producer_id,
             label,
-            total,
+            labelled,
+            unlabelled: total.saturating_sub(labelled),
             wrong: wrong.and_then(|wrong| u64::try_from(wrong).ok()).unwrap_or_default(),
             first_produced,
             last_inferred,
@@ -219,7 +248,8 @@ mod tests {
         KeyedCounts {
             producer_id: Some(producer.to_owned()),
             label: Some(label.to_owned()),
-            total,
+            labelled: total,
+            unlabelled: 0,
             wrong,
             first_produced: Some(Timestamp::from_millis(times.0)),
             last_inferred: Some(Timestamp::from_millis(times.1)),
@@ -275,7 +305,8 @@ mod tests {
         let anonymous = KeyedCounts {
             producer_id: None,
             label: None,
-            total: 2,
+            labelled: 2,
+            unlabelled: 0,
             wrong: 2,
             first_produced: None,
             last_inferred: None,
@@ -284,6 +315,41 @@ mod tests {
         assert_eq!(report.producers[0].producer_id, UNKNOWN);
         assert_eq!(report.classes[0].class, UNKNOWN);
         assert_eq!((report.totals.images, report.totals.ingest_seconds), (2, 0.0));
+    }
+
+    #[test]
+    fn unlabelled_images_are_counted_apart_and_change_no_rate() {
+        let labelled = [row("aa", "cat", 4, 1, (0, 2_000)), row("bb", "dog", 10, 0, (0, 2_000))];
+        let unlabelled = |producer: &str, label: Option<&str>, count: u64| KeyedCounts {
+            label: label.map(str::to_owned),
+            labelled: 0,
+            unlabelled: count,
+            wrong: 0,
+            ..row(producer, "", 0, 0, (500, 1_500))
+        };
+        let more = [
+            labelled.to_vec(),
+            vec![unlabelled("aa", None, 3), unlabelled("bb", Some("bird"), 2), unlabelled("cc", None, 7)],
+        ]
+        .concat();
+        let (before, after) = (Report::fold(&labelled, Duration::ZERO), Report::fold(&more, Duration::ZERO));
+        assert_eq!(after.classes, before.classes, "what is not labelled is of no class");
+        let rates = |report: &Report| (report.totals.accuracy, report.totals.average_error_rate);
+        assert_eq!(rates(&after), rates(&before));
+        for (row, known) in after.producers.iter().zip(&before.producers) {
+            assert_eq!(&ProducerRow { unlabelled: 0, ..row.clone() }, known);
+        }
+        let apart: Vec<_> = after
+            .producers
+            .iter()
+            .map(|row| (row.producer_id.as_str(), row.total_inferences, row.unlabelled))
+            .collect();
+        assert_eq!(apart, [("aa", 4, 3), ("bb", 10, 2), ("cc", 0, 7)]);
+        assert_eq!((after.totals.images, after.totals.unlabelled, after.totals.producers), (26, 12, 3));
+        let json = serde_json::to_value(&after).unwrap();
+        assert_eq!(json["totals"]["unlabelled"], 12);
+        assert_eq!(json["producers"][2]["unlabelled"], 7);
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), after);
     }
 
     #[test]

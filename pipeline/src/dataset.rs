@@ -2,8 +2,9 @@
 //!
 //! The file is Parquet with columns `name` (text), `label` (the class's number), `class` (its name) and `jpeg`
 //! (bytes). The shipped one is part of the program; another of the same columns can be given. Everything is
-//! checked on load, so that what a producer sends is right by construction: a label is one of the ten and agrees
-//! with its number, an image is not empty. Which row a producer sends when is a pure function, [`row`].
+//! checked on load, so that what a producer sends is right by construction: a class has one number and one name, an image is
+//! not empty. Where both `label` and `class` are null, the image has no true class. Which row a producer sends when is a pure
+//! function, [`row`].
 
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -14,6 +15,7 @@ use firesteel_proto::Label;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The shipped file.
@@ -26,8 +28,8 @@ const SHIPPED_NAME: &str = "(shipped) cifar10-test.parquet";
 pub struct Image {
     /// Its name in the data set.
     pub name: String,
-    /// Its true class.
-    pub label: Label,
+    /// Its true class, where it is known.
+    pub label: Option<Label>,
     /// A JPEG file; never empty.
     pub jpeg: Bytes,
 }
@@ -36,6 +38,8 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     images: Vec<Image>,
+    /// The number of each image's class; none where an image has no class, or one whose number is no byte.
+    numbers: Option<Vec<u8>>,
 }
 
 /// The row of a data set of `rows` that producer `producer` sends as its image `sequence`, when every producer
@@ -75,11 +79,12 @@ impl Dataset {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)
             .and_then(ParquetRecordBatchReaderBuilder::build)
             .map_err(format)?;
-        let mut images = Vec::new();
+        let mut rows = Rows::default();
         for batch in reader {
             let batch = batch.map_err(|e| format(ParquetError::External(Box::new(e))))?;
-            append(&mut images, &batch, path)?;
+            rows.append(&batch, path)?;
         }
+        let Rows { images, numbers, .. } = rows;
         if images.is_empty() {
             return Err(Error::DatasetRow {
                 path: path.to_owned(),
@@ -87,15 +92,33 @@ impl Dataset {
                 reason: "the file has no rows".into(),
             });
         }
-        Ok(Self { images })
+        Ok(Self { images, numbers: numbers.into_iter().collect() })
     }
 
-    /// What tells this data set from others: a digest of its images and their classes, in their order.
+    /// What tells this data set from others: a digest of its images and the names of their classes, in their order.
     #[must_use]
     pub fn digest(&self) -> String {
+        self.digest_with(|_, image| {
+            let name = image.label.as_ref().map(Label::name).unwrap_or_default();
+            // A name has at most 128 bytes.
+            let mut bytes = vec![u8::try_from(name.len()).unwrap_or(u8::MAX)];
+            bytes.extend_from_slice(name.as_bytes());
+            bytes
+        })
+    }
+
+    /// The digest that ledgers have from a time when the number of a class meant the same name in every data set; `None` for
+    /// a data set that could not be read then.
+    #[must_use]
+    pub fn former_digest(&self) -> Option<String> {
+        let numbers = self.numbers.as_ref()?;
+        Some(self.digest_with(|row, _| vec![numbers[row]]))
+    }
+
+    fn digest_with(&self, class: impl Fn(usize, &Image) -> Vec<u8>) -> String {
         let mut digest = Sha256::new();
-        for image in &self.images {
-            digest.update([image.label as u8]);
+        for (row, image) in self.images.iter().enumerate() {
+            digest.update(class(row, image));
             digest.update((image.jpeg.len() as u64).to_le_bytes());
             digest.update(&image.jpeg);
         }
@@ -110,32 +133,63 @@ impl Dataset {
     }
 }
 
-fn append(images: &mut Vec<Image>, batch: &RecordBatch, path: &Path) -> Result<()> {
-    let names = column(batch, path, "name", &DataType::Utf8, "text")?;
-    let labels = column(batch, path, "label", &DataType::Int64, "an integer")?;
-    let classes = column(batch, path, "class", &DataType::Utf8, "text")?;
-    let jpegs = column(batch, path, "jpeg", &DataType::Binary, "bytes")?;
-    let (names, classes) = (names.as_string::<i32>(), classes.as_string::<i32>());
-    let (labels, jpegs) = (labels.as_primitive::<Int64Type>(), jpegs.as_binary::<i32>());
-    for index in 0..batch.num_rows() {
-        let bad = |reason: String| Error::DatasetRow { path: PathBuf::from(path), row: images.len(), reason };
-        let nulls =
-            [names.is_null(index), labels.is_null(index), classes.is_null(index), jpegs.is_null(index)];
-        if nulls.contains(&true) {
-            return Err(bad("a column is null".to_owned()));
+/// The rows of a file that were read so far.
+#[derive(Debug, Default)]
+struct Rows {
+    images: Vec<Image>,
+    /// The numbers of their classes, where they are bytes.
+    numbers: Vec<Option<u8>>,
+    names: HashMap<i64, Label>,
+    classes: HashMap<Label, i64>,
+}
+
+impl Rows {
+    fn append(&mut self, batch: &RecordBatch, path: &Path) -> Result<()> {
+        let names = column(batch, path, "name", &DataType::Utf8, "text")?;
+        let labels = column(batch, path, "label", &DataType::Int64, "an integer")?;
+        let classes = column(batch, path, "class", &DataType::Utf8, "text")?;
+        let jpegs = column(batch, path, "jpeg", &DataType::Binary, "bytes")?;
+        let (names, classes) = (names.as_string::<i32>(), classes.as_string::<i32>());
+        let (labels, jpegs) = (labels.as_primitive::<Int64Type>(), jpegs.as_binary::<i32>());
+        for index in 0..batch.num_rows() {
+            let row = self.images.len();
+            let bad = |reason: String| Error::DatasetRow { path: PathBuf::from(path), row, reason };
+            let number = labels.is_valid(index).then(|| labels.value(index));
+            let class = classes.is_valid(index).then(|| classes.value(index));
+            let label = match (number, class) {
+                (Some(number), Some(class)) => Some(self.class(number, class).map_err(bad)?),
+                (None, None) => None,
+                _ => return Err(bad("one of label and class is null, and the other is not".to_owned())),
+            };
+            if names.is_null(index) || jpegs.is_null(index) {
+                return Err(bad("a column is null".to_owned()));
+            }
+            let jpeg = Bytes::copy_from_slice(jpegs.value(index));
+            if jpeg.is_empty() {
+                return Err(bad("the image has no data".to_owned()));
+            }
+            self.images.push(Image { name: names.value(index).to_owned(), label, jpeg });
+            self.numbers.push(number.and_then(|number| u8::try_from(number).ok()));
         }
-        let label = Label::parse("class", classes.value(index)).map_err(|error| bad(error.to_string()))?;
-        if labels.value(index) != label as i64 {
-            let number = labels.value(index);
-            return Err(bad(format!("label {number} is not the number of class {label}, {}", label as i64)));
-        }
-        let jpeg = Bytes::copy_from_slice(jpegs.value(index));
-        if jpeg.is_empty() {
-            return Err(bad("the image has no data".to_owned()));
-        }
-        images.push(Image { name: names.value(index).to_owned(), label, jpeg });
+        Ok(())
     }
-    Ok(())
+
+    /// The class of this number and name, of which each has one of the other.
+    fn class(&mut self, number: i64, name: &str) -> Result<Label, String> {
+        if let Some(known) = self.names.get(&number) {
+            return match known.name() == name {
+                true => Ok(known.clone()),
+                false => Err(format!("label {number} is the number of class {known}, and here of {name:?}")),
+            };
+        }
+        let label = Label::parse("class", name).map_err(|error| error.to_string())?;
+        if let Some(other) = self.classes.get(&label) {
+            return Err(format!("class {label} has label {other}, and here {number}"));
+        }
+        self.names.insert(number, label.clone());
+        self.classes.insert(label.clone(), number);
+        Ok(label)
+    }
 }
 
 /// Column `name` as `kind`; another width or offset size of the same kind is converted.
@@ -154,12 +208,14 @@ fn column(
         DataType::Dictionary(_, value) => value.as_ref(),
         plain => plain,
     };
+    // A column of nothing but nulls may have no type.
+    let untyped = *value == DataType::Null;
     let same_kind = match kind {
         DataType::Utf8 => matches!(value, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
         DataType::Binary => matches!(value, DataType::Binary | DataType::LargeBinary | DataType::BinaryView),
         _ => value.is_integer(),
     };
-    if !same_kind {
+    if !same_kind && !untyped {
         return Err(bad(found.to_string()));
     }
     cast(array, kind).map_err(|error| bad(format!("{found}: {error}")))
@@ -168,9 +224,10 @@ fn column(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{BinaryArray, Int64Array, StringArray};
+    use arrow::array::{BinaryArray, Int64Array, NullArray, StringArray};
     use parquet::arrow::ArrowWriter;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     fn parquet(columns: Vec<(&str, ArrayRef)>) -> Bytes {
@@ -193,9 +250,10 @@ mod tests {
     fn the_shipped_file_has_a_thousand_of_each_class() {
         let set = Dataset::load(None).expect("shipped");
         assert_eq!(set.images().len(), 10_000);
-        for label in Label::ALL {
-            assert_eq!(set.images().iter().filter(|image| image.label == label).count(), 1_000, "{label}");
-        }
+        let mut counts = BTreeMap::<_, usize>::new();
+        set.images().iter().for_each(|image| *counts.entry(image.label.as_ref()).or_default() += 1);
+        assert!(counts.len() == 10 && counts.values().all(|count| *count == 1_000), "{counts:?}");
+        assert!(counts.keys().all(Option::is_some));
         assert!(
             set.images().iter().all(|image| image.jpeg.starts_with(&[0xff, 0xd8])),
             "every image is a JPEG"
@@ -219,8 +277,12 @@ mod tests {
         let text = |values: [&str; 2]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
         check(3, None, &["jpeg", "no such column", "bytes"]);
         check(1, Some(("label", text(["3", "9"]))), &["label", "integer", "Utf8"]);
-        check(2, Some(("class", text(["cat", "lorry"]))), &["row 1", "lorry"]);
-        check(2, Some(("class", text(["dog", "truck"]))), &["row 0", "3", "dog"]);
+        check(2, Some(("class", text(["cat", "a\nlorry"]))), &["row 1", "lorry"]);
+        check(2, Some(("class", text(["cat", "cat"]))), &["row 1", "class cat has label 3, and here 9"]);
+        let numbers = Arc::new(Int64Array::from(vec![3, 3])) as ArrayRef;
+        check(1, Some(("label", numbers)), &["row 1", "label 3 is the number of class cat", "truck"]);
+        let half = Arc::new(StringArray::from(vec![Some("cat"), None])) as ArrayRef;
+        check(2, Some(("class", half)), &["row 1", "one of label and class is null"]);
         let empty = Arc::new(BinaryArray::from(vec![b"1".as_slice(), b""])) as ArrayRef;
         check(3, Some(("jpeg", empty)), &["row 1", "no data"]);
 
@@ -233,8 +295,47 @@ mod tests {
     #[test]
     fn a_right_file_is_read_in_order() {
         let set = Dataset::parse(parquet(columns()), Path::new("x")).expect("right");
-        let names: Vec<_> = set.images().iter().map(|i| (i.name.as_str(), i.label)).collect();
-        assert_eq!(names, [("a", Label::Cat), ("b", Label::Truck)]);
+        let label = |image: &Image| image.label.as_ref().map(ToString::to_string);
+        let names: Vec<_> = set.images().iter().map(|i| (i.name.as_str(), label(i))).collect();
+        assert_eq!(names, [("a", Some("cat".to_owned())), ("b", Some("truck".to_owned()))]);
+    }
+
+    #[test]
+    fn images_without_a_true_class_are_told_by_nulls() {
+        let read = |labels: ArrayRef, classes: ArrayRef| {
+            let mut columns = columns();
+            (columns[1].1, columns[2].1) = (labels, classes);
+            Dataset::parse(parquet(columns), Path::new("x")).expect("right")
+        };
+        let some = read(
+            Arc::new(Int64Array::from(vec![Some(3), None])),
+            Arc::new(StringArray::from(vec![Some("cat"), None])),
+        );
+        assert_eq!(some.images()[1].label, None);
+        assert!(some.images()[0].label.is_some());
+        let none = read(Arc::new(NullArray::new(2)), Arc::new(NullArray::new(2)));
+        assert!(none.images().iter().all(|image| image.label.is_none()));
+        assert!(some.digest() != none.digest() && some.former_digest().is_none());
+    }
+
+    /// What ledgers hold since the first release: a byte for the number of the class.
+    #[test]
+    fn a_digest_of_numbers_is_still_known() {
+        let set = Dataset::parse(parquet(columns()), Path::new("x")).expect("right");
+        let mut known = Sha256::new();
+        for (number, jpeg) in [(3_u8, b"1"), (9, b"2")] {
+            known.update([number]);
+            known.update(1_u64.to_le_bytes());
+            known.update(jpeg);
+        }
+        let known: String = known.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let known = format!("sha256:{known}");
+        assert_eq!(set.former_digest().as_ref(), Some(&known));
+        assert_ne!(set.digest(), known);
+        let mut renamed = columns();
+        renamed[2].1 = Arc::new(StringArray::from(vec!["kitten", "truck"]));
+        let renamed = Dataset::parse(parquet(renamed), Path::new("x")).expect("right");
+        assert_ne!(renamed.digest(), set.digest());
     }
 
     proptest! {

@@ -5,10 +5,10 @@
 //! engine's matter.
 
 use bson::raw::RawDocumentBuf;
-use bson::{DateTime, rawdoc};
+use bson::{DateTime, RawBson, rawdoc};
 
 use crate::error::{Error, Result};
-use crate::{PredictionRecord, Timestamp};
+use crate::{Label, PredictionRecord, Timestamp};
 
 /// The type of a document's field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl PredictionRecord {
         ("inferred_at", FieldType::Time),
     ];
 
-    /// The document.
+    /// The document. Of an image whose true class is not known `label` and `correct` are null.
     ///
     /// # Errors
     /// Where BSON cannot hold the sequence number: its integers have a sign.
@@ -52,9 +52,9 @@ impl PredictionRecord {
             "_id": self.id.to_string(),
             "producer_id": self.id.producer.to_string(),
             "sequence": sequence,
-            "label": self.label.name(),
+            "label": or_null(self.label.as_ref().map(Label::name)),
             "predicted": self.predicted.name(),
-            "correct": self.correct(),
+            "correct": or_null(self.correct()),
             "confidence": f64::from(self.confidence),
             "model": self.model.as_str(),
             "produced_at": time(self.produced_at),
@@ -63,17 +63,25 @@ impl PredictionRecord {
     }
 }
 
+fn or_null<T: Into<RawBson>>(value: Option<T>) -> RawBson {
+    value.map_or(RawBson::Null, Into::into)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ImageId, Label, ProducerId, Sequence};
+    use crate::{ImageId, ProducerId, Sequence};
     use bson::spec::ElementType;
+
+    fn label(name: &str) -> Label {
+        Label::parse("label", name).expect("a label")
+    }
 
     fn record(sequence: u64) -> PredictionRecord {
         PredictionRecord {
             id: ImageId { producer: ProducerId(10), sequence: Sequence(sequence) },
-            label: Label::Cat,
-            predicted: Label::Automobile,
+            label: Some(label("cat")),
+            predicted: label("automobile"),
             confidence: 0.5,
             model: "m".to_owned(),
             produced_at: Timestamp(1_000),
@@ -100,6 +108,22 @@ mod tests {
             (name.to_owned(), bson)
         });
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn what_is_not_known_is_null_and_there() {
+        let known = record(3).to_document().expect("fits");
+        let unlabelled = PredictionRecord { label: None, ..record(3) }.to_document().expect("fits");
+        for (before, after) in known.iter().zip(unlabelled.iter()) {
+            let ((name, before), (other, after)) = (before.expect("BSON"), after.expect("BSON"));
+            assert_eq!(name, other);
+            if matches!(name.as_str(), "label" | "correct") {
+                assert_eq!(after.element_type(), ElementType::Null, "{name}");
+            } else {
+                assert_eq!(before, after, "{name}");
+            }
+        }
+        assert_eq!(unlabelled.iter().count(), PredictionRecord::FIELDS.len());
     }
 
     #[test]

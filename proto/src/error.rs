@@ -46,13 +46,15 @@ pub enum Error {
         /// The most that it may have.
         most: usize,
     },
-    /// A class that is not one of the ten.
-    #[error("unknown label {value:?} in field {field}: expected one of {}", crate::Label::NAMES.join(", "))]
-    UnknownLabel {
+    /// A text that cannot be the name of a class.
+    #[error("label {value:?} in field {field} {problem}")]
+    Label {
         /// The field's protobuf name.
         field: &'static str,
         /// What stood there, cut to 64 characters.
         value: String,
+        /// The rule that it breaks, as the rest of a sentence.
+        problem: &'static str,
     },
     /// An encoding number that this version does not know.
     #[error("unknown image encoding {value}")]
@@ -97,7 +99,7 @@ impl Error {
             Self::TooLong { .. } => "too-long",
             Self::ProducerId { .. } => "bad-producer-id",
             Self::ImageId { .. } => "bad-image-id",
-            Self::UnknownLabel { .. } => "unknown-label",
+            Self::Label { .. } => "bad-label",
             Self::UnknownEncoding { .. } => "unknown-encoding",
             Self::EmptyImage => "empty-image",
             Self::Time { .. } => "bad-time",

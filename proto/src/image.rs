@@ -1,6 +1,7 @@
 //! The record of topic `images`.
 
 use crate::error::{Error, Result};
+use crate::label::to_wire;
 use crate::{ImageId, Label, ProducerId, Sequence, Timestamp, wire};
 use bytes::{Buf, Bytes};
 use prost::Message;
@@ -42,8 +43,8 @@ pub struct ImageRecord {
     pub id: ImageId,
     /// When the producer made the record.
     pub produced_at: Timestamp,
-    /// The true class.
-    pub label: Label,
+    /// The true class, where its producer knows it.
+    pub label: Option<Label>,
     /// How to read `data`.
     pub encoding: Encoding,
     /// The image file; never empty.
@@ -58,7 +59,7 @@ impl ImageRecord {
             producer_id: self.id.producer.to_string(),
             sequence: self.id.sequence.0,
             produced_at: Some(self.produced_at.to_wire()),
-            label: self.label.name().to_owned(),
+            label: to_wire(self.label.as_ref()),
             encoding: self.encoding.to_wire(),
             data: self.data.clone(),
         }
@@ -79,7 +80,7 @@ impl ImageRecord {
                 sequence: Sequence(wire.sequence),
             },
             produced_at: Timestamp::from_wire("produced_at", wire.produced_at)?,
-            label: Label::parse("label", &wire.label)?,
+            label: Label::optional("label", &wire.label)?,
             encoding: Encoding::from_wire(wire.encoding)?,
             data: wire.data,
         };
@@ -100,14 +101,14 @@ mod tests {
             any::<u128>(),
             any::<u64>(),
             0_i64..4_000_000_000_000,
-            0_usize..10,
+            proptest::option::of("[a-z]{1,20}"),
             0_usize..3,
             proptest::collection::vec(any::<u8>(), 1..256),
         )
             .prop_map(|(producer, sequence, time, label, encoding, data)| ImageRecord {
                 id: ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) },
                 produced_at: Timestamp(time),
-                label: Label::ALL[label],
+                label: label.map(|name| Label::parse("label", &name).expect("a label")),
                 encoding: [Encoding::Jpeg, Encoding::Png, Encoding::Rgb8][encoding],
                 data: data.into(),
             })
@@ -132,6 +133,32 @@ mod tests {
         }
     }
 
+    /// The bytes that producers have sent since the first release.
+    const KNOWN: &[u8] =
+        b"\x0a\x080000000a\x10\x07\x1a\x0b\x08\x80\xf0\x9d\xc7\x06\x10\x80\xe5\x9aw\x22\x03cat(\x012\x02\xff\xd8";
+
+    #[test]
+    fn a_record_has_the_bytes_that_it_always_had_and_one_without_a_label_lacks_that_field() {
+        let record = ImageRecord {
+            id: ImageId { producer: ProducerId(10), sequence: Sequence(7) },
+            produced_at: Timestamp(1_760_000_000_250),
+            label: Some(Label::parse("label", "cat").expect("a label")),
+            encoding: Encoding::Jpeg,
+            data: Bytes::from_static(b"\xff\xd8"),
+        };
+        assert_eq!(record.encode(), KNOWN);
+        assert_eq!(ImageRecord::decode(KNOWN), Ok(record.clone()));
+
+        let unlabelled = ImageRecord { label: None, ..record };
+        let bytes = unlabelled.encode();
+        let field = KNOWN.windows(5).position(|bytes| bytes == b"\x22\x03cat").expect("the label");
+        assert_eq!(bytes, [&KNOWN[..field], &KNOWN[field + 5..]].concat());
+        assert_eq!(ImageRecord::decode(&bytes[..]), Ok(unlabelled.clone()));
+        // A writer may say that a text is empty.
+        let said = [&bytes[..], b"\x22\x00"].concat();
+        assert_eq!(ImageRecord::decode(&said[..]), Ok(unlabelled));
+    }
+
     #[test]
     fn every_broken_field_is_named() {
         let good = wire::ImageRecord {
@@ -148,7 +175,8 @@ mod tests {
         };
         check("bad-producer-id", wire::ImageRecord { producer_id: "A".to_owned(), ..good.clone() });
         check("missing-field", wire::ImageRecord { produced_at: None, ..good.clone() });
-        check("unknown-label", wire::ImageRecord { label: "unicorn".to_owned(), ..good.clone() });
+        check("bad-label", wire::ImageRecord { label: "x".repeat(129), ..good.clone() });
+        check("bad-label", wire::ImageRecord { label: "cat ".to_owned(), ..good.clone() });
         check("unknown-encoding", wire::ImageRecord { encoding: 99, ..good.clone() });
         check("unknown-encoding", wire::ImageRecord { encoding: 0, ..good.clone() });
         check("empty-image", wire::ImageRecord { data: Bytes::new(), ..good });

@@ -7,7 +7,10 @@ use bytes::Bytes;
 pub use crate::wire::classify_response::Outcome;
 pub use crate::wire::inference_client::InferenceClient;
 pub use crate::wire::inference_server::{Inference, InferenceServer, SERVICE_NAME};
-pub use crate::wire::{Classification, ClassifyRequest, ClassifyResponse, Rejection};
+pub use crate::wire::{
+    Classification, ClassifyRequest, ClassifyResponse, DescribeRequest, DescribeResponse, ModelDescription,
+    Rejection,
+};
 
 impl ClassifyRequest {
     /// A request for `data`, answered under `id`.

@@ -3,6 +3,7 @@
 //!
 //! Bytes become an [`ImageRecord`] or a [`PredictionRecord`] through `decode`, which checks every field once;
 //! after that a value of these types is right by construction. Nothing downstream re-checks a label or an id.
+//! Which labels there are is no part of the contract: a [`Label`] is a checked text, and the classes are those of a model.
 
 mod document;
 mod error;

@@ -1,6 +1,7 @@
 //! The record of topic `predictions`, and of the MongoDB collection of that name.
 
 use crate::error::{Error, Result};
+use crate::label::to_wire;
 use crate::{ImageId, Label, ProducerId, Sequence, Timestamp, wire};
 use prost::Message;
 
@@ -9,8 +10,8 @@ use prost::Message;
 pub struct PredictionRecord {
     /// The image's name, and the document's `_id`.
     pub id: ImageId,
-    /// The true class.
-    pub label: Label,
+    /// The true class, where it is known.
+    pub label: Option<Label>,
     /// The class that the model found most probable.
     pub predicted: Label,
     /// Its probability, 0 to 1.
@@ -27,10 +28,10 @@ impl PredictionRecord {
     /// The most bytes of a model's name.
     pub const MAX_MODEL: usize = 256;
 
-    /// Whether the model was right.
+    /// Whether the model was right; nobody knows it of an image without a true class.
     #[must_use]
-    pub fn correct(&self) -> bool {
-        self.label == self.predicted
+    pub fn correct(&self) -> Option<bool> {
+        self.label.as_ref().map(|label| *label == self.predicted)
     }
 
     /// Whether this prediction takes the place of another one of the same image, whichever arrives first: the one that was
@@ -50,7 +51,7 @@ impl PredictionRecord {
         wire::PredictionRecord {
             producer_id: self.id.producer.to_string(),
             sequence: self.id.sequence.0,
-            label: self.label.name().to_owned(),
+            label: to_wire(self.label.as_ref()),
             predicted: self.predicted.name().to_owned(),
             confidence: self.confidence,
             model: self.model.clone(),
@@ -81,7 +82,7 @@ impl PredictionRecord {
                 producer: wire.producer_id.parse::<ProducerId>()?,
                 sequence: Sequence(wire.sequence),
             },
-            label: Label::parse("label", &wire.label)?,
+            label: Label::optional("label", &wire.label)?,
             predicted: Label::parse("predicted", &wire.predicted)?,
             confidence: wire.confidence,
             model: wire.model,
@@ -96,16 +97,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn named(name: &str) -> Label {
+        Label::parse("label", name).expect("a label")
+    }
+
     proptest! {
         #[test]
         fn a_record_survives_the_wire(
-            producer: u128, sequence: u64, label in 0_usize..10, predicted in 0_usize..10,
+            producer: u128, sequence: u64, label in proptest::option::of("[a-z]{1,9}"), predicted in "[a-z]{1,9}",
             confidence in 0.0_f32..=1.0, produced in 0_i64..4_000_000_000_000, took in 0_i64..1_000_000,
         ) {
             let record = PredictionRecord {
                 id: ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) },
-                label: Label::ALL[label],
-                predicted: Label::ALL[predicted],
+                label: label.map(|name| named(&name)),
+                predicted: named(&predicted),
                 confidence,
                 model: "m".to_owned(),
                 produced_at: Timestamp(produced),
@@ -118,6 +123,45 @@ mod tests {
         fn any_bytes_are_a_record_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = PredictionRecord::decode(&bytes);
         }
+    }
+
+    /// The bytes that consumers have sent since the first release.
+    const KNOWN: &[u8] =
+        b"\x0a\x080000000a\x10\x07\x1a\x03cat\x22\x03dog-\x00\x00\x00?2\x14resnet18-cifar10/f32\
+        :\x0b\x08\x80\xf0\x9d\xc7\x06\x10\x80\xe5\x9awB\x06\x08\x81\xf0\x9d\xc7\x06";
+
+    #[test]
+    fn a_record_has_the_bytes_that_it_always_had_and_one_without_a_label_lacks_that_field() {
+        let record = PredictionRecord {
+            id: ImageId { producer: ProducerId(10), sequence: Sequence(7) },
+            label: Some(named("cat")),
+            predicted: named("dog"),
+            confidence: 0.5,
+            model: "resnet18-cifar10/f32".to_owned(),
+            produced_at: Timestamp(1_760_000_000_250),
+            inferred_at: Timestamp(1_760_000_001_000),
+        };
+        assert_eq!(record.encode(), KNOWN);
+        assert_eq!(PredictionRecord::decode(KNOWN), Ok(record.clone()));
+        assert_eq!(record.correct(), Some(false));
+        assert_eq!(PredictionRecord { label: Some(named("dog")), ..record.clone() }.correct(), Some(true));
+
+        let unlabelled = PredictionRecord { label: None, ..record };
+        let bytes = unlabelled.encode();
+        let field = KNOWN.windows(5).position(|bytes| bytes == b"\x1a\x03cat").expect("the label");
+        assert_eq!(bytes, [&KNOWN[..field], &KNOWN[field + 5..]].concat());
+        assert_eq!(PredictionRecord::decode(&bytes), Ok(unlabelled.clone()));
+        assert_eq!(unlabelled.correct(), None);
+    }
+
+    #[test]
+    fn labels_that_are_none_are_refused() {
+        let good = wire::PredictionRecord::decode(KNOWN).expect("a message");
+        let class = |broken: wire::PredictionRecord| {
+            PredictionRecord::decode(&broken.encode_to_vec()).expect_err("refused").class()
+        };
+        assert_eq!(class(wire::PredictionRecord { label: "c\0t".to_owned(), ..good.clone() }), "bad-label");
+        assert_eq!(class(wire::PredictionRecord { predicted: String::new(), ..good }), "bad-label");
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub(crate) struct LoadArgs {
     /// Images per second and producer; 0 = as fast as possible
     #[arg(long, value_name = "R", default_value_t = 0.0, value_parser = rate)]
     pub(crate) rate: f64,
-    /// A Parquet file with columns `name`, `label`, `class` and `jpeg` [default: the CIFAR-10 test set, 10,000 images, inside
-    /// this binary]
+    /// A Parquet file with columns `name`, `label`, `class` and `jpeg`; label and class are null where the true class is not
+    /// known [default: the CIFAR-10 test set, 10,000 images, inside this binary]
     #[arg(long, value_name = "FILE")]
     pub(crate) dataset: Option<PathBuf>,
 }

@@ -26,6 +26,9 @@ pub(crate) struct SeedArgs {
     /// Of how many producers, who take turns
     #[arg(long, value_name = "P", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) producers: u32,
+    /// The share of images whose true class is not known, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub(crate) unlabelled: f64,
     /// The collection
     #[arg(long, value_name = "NAME", default_value = "predictions", help_heading = "MongoDB")]
     pub(crate) collection: String,
@@ -53,6 +56,7 @@ pub(crate) async fn run(args: SeedArgs, context: Context) -> anyhow::Result<Outc
         docs: args.docs,
         seed: args.seed,
         producers: args.producers,
+        unlabelled: args.unlabelled,
         layout: if args.plain { Layout::Plain } else { Layout::Clustered },
         existing,
         ..seed::Config::default()
@@ -84,4 +88,11 @@ pub(crate) async fn run(args: SeedArgs, context: Context) -> anyhow::Result<Outc
         summary.elapsed.as_secs_f64()
     ))?;
     Ok(Outcome::Done)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a share from 0 to 1".to_owned()),
+    }
 }

@@ -105,7 +105,7 @@ async fn the_image_of_a_letter_becomes_a_file_and_what_is_not_there_is_told() {
     let image = firesteel_proto::ImageRecord {
         id: samples::image_id(0, 1),
         produced_at: samples::produced_at(0),
-        label: firesteel_proto::Label::ALL[3],
+        label: Some(firesteel_testkit::cifar::label("cat")),
         encoding: firesteel_proto::Encoding::Jpeg,
         data: vec![1, 2, 3].into(),
     };

@@ -6,6 +6,7 @@ mod demo;
 mod evaluate;
 mod failures;
 mod health;
+mod labels;
 mod memory;
 mod roles;
 mod secured;

@@ -49,7 +49,7 @@ async fn images_of_a_megabyte_pass_through_a_quarter_of_a_gibibyte() {
         let record = ImageRecord {
             id: ImageId { producer, sequence: Sequence(sequence) },
             produced_at: Timestamp::now(),
-            label: image.label,
+            label: image.label.clone(),
             encoding: Encoding::Jpeg,
             data: padded(&image.jpeg).into(),
         };

@@ -3,7 +3,7 @@
 use crate::support::{Role, World, output, stderr, stdout};
 use firesteel_testkit::{SOON, wait_until};
 use futures::TryStreamExt as _;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use serde_json::Value;
 use std::process::Output;
 use std::time::Duration;
@@ -56,6 +56,21 @@ async fn a_seed_makes_the_same_documents_once_and_the_report_counts_them() {
     let again = ["--docs", "12345", "--seed", "7", "--producers", "3", "--drop"];
     said(&seed(&world, &again), 0, &["12345 documents written"]);
     assert!(contents(&world).await == first, "another run made other documents");
+    // Some of them without a true class: the rest is what it was.
+    let some = ["--docs", "12345", "--seed", "7", "--producers", "3", "--drop", "--unlabelled", "0.25"];
+    said(&seed(&world, &some), 0, &["12345 documents written"]);
+    let mut unlabelled = 0;
+    for (before, after) in first.iter().zip(contents(&world).await) {
+        if after.get("label") == Some(&Bson::Null) {
+            unlabelled += 1;
+            assert_eq!(after.get("correct"), Some(&Bson::Null));
+        } else {
+            assert_eq!(&after, before);
+        }
+    }
+    assert!((2_800..3_400).contains(&unlabelled), "{unlabelled}");
+    said(&seed(&world, &["--docs", "5", "--unlabelled", "1.5"]), 2, &["a share from 0 to 1"]);
+
     said(&seed(&world, &["--docs", "100", "--seed", "8", "--producers", "1", "--drop"]), 0, &[]);
     assert!(contents(&world).await.iter().all(|document| !first.contains(document)));
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{Role, World, output, stderr, stdout};
 use crate::terminal::Terminal;
-use firesteel_proto::Label;
+use firesteel_testkit::cifar::label;
 use firesteel_testkit::samples;
 use mongodb::bson::Document;
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ const COUNTS: &str = "SELECT producer_id, count(*) AS total, \
 
 fn prediction(index: usize) -> Document {
     let mut record = samples::prediction(index, 3);
-    record.label = Label::Cat;
-    record.predicted = if index.is_multiple_of(5) { Label::Dog } else { Label::Cat };
+    record.label = Some(label("cat"));
+    record.predicted = label(if index.is_multiple_of(5) { "dog" } else { "cat" });
     record.confidence = 0.5;
     samples::document(&record)
 }

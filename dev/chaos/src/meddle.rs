@@ -63,7 +63,7 @@ impl Poison {
     pub(crate) fn class(self) -> &'static str {
         match self {
             Self::Truncated | Self::WrongSize => "rejected-image",
-            Self::BadLabel => "unknown-label",
+            Self::BadLabel => "bad-label",
             Self::Null => "empty-record",
             Self::Oversize => "oversize-image",
             Self::Garbage => "malformed",
@@ -87,7 +87,8 @@ impl Poison {
         match self {
             Self::Truncated => Some(image("cat", JPEG, now, half)),
             Self::WrongSize => Some(image("cat", RGB8, now, &[7; 100])),
-            Self::BadLabel => Some(image("unicorn", JPEG, now, jpeg)),
+            // Longer than any label.
+            Self::BadLabel => Some(image(&"unicorn".repeat(43), JPEG, now, jpeg)),
             Self::Null => None,
             Self::Oversize => Some(image("cat", JPEG, now, &vec![7; (1 << 20) + 1])),
             Self::Garbage => Some(vec![0xff; 40]),

@@ -86,7 +86,8 @@ fn read(what: &str, said: &str) -> Answered {
     let count = if what == "report" {
         let report: Option<Value> = serde_json::from_str(said).ok();
         let producers = report.as_ref().and_then(of_report);
-        producers.map(|producers| producers.values().map(|(_, total)| total).sum::<i64>())
+        producers
+            .map(|producers| producers.values().map(|(_, total, unlabelled)| total + unlabelled).sum::<i64>())
     } else {
         // What a statement before it says comes first.
         let json = said.rfind("[{").and_then(|from| serde_json::from_str::<Value>(said[from..].trim()).ok());

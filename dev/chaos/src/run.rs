@@ -305,9 +305,14 @@ async fn gather(
 /// The report against MongoDB's own `$group` and a plain recount.
 async fn last_answers(world: &World, documents: &[Document]) -> Option<Finding> {
     let grouped = async {
-        let wrong = doc! { "$sum": doc! { "$cond": ["$correct", 0, 1] } };
-        let stage =
-            doc! { "$group": doc! { "_id": "$producer_id", "wrong": wrong, "total": doc! { "$sum": 1 } } };
+        // Null, and what is not there, orders below both truth values.
+        let labelled = || doc! { "$gt": ["$correct", null] };
+        let stage = doc! { "$group": doc! {
+            "_id": "$producer_id",
+            "wrong": { "$sum": { "$cond": [{ "$eq": ["$correct", false] }, 1, 0] } },
+            "total": { "$sum": { "$cond": [labelled(), 1, 0] } },
+            "unlabelled": { "$sum": { "$cond": [labelled(), 0, 1] } },
+        } };
         let cursor = world.collection(Duration::from_secs(30)).await?.aggregate([stage]).await?;
         anyhow::Ok(cursor.try_collect::<Vec<Document>>().await?)
     };

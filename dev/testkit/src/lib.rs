@@ -7,6 +7,7 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::missing_panics_doc, reason = "a test support crate")]
 
 pub mod certificates;
+pub mod cifar;
 mod cleanup;
 mod cluster;
 mod http;

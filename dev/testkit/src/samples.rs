@@ -1,7 +1,9 @@
 //! Made-up predictions that every test can compute for itself: as records, and as documents of MongoDB.
 
 use bson::Document;
-use firesteel_proto::{ImageId, Label, PredictionRecord, Sequence, Timestamp};
+use firesteel_proto::{ImageId, PredictionRecord, Sequence, Timestamp};
+
+use crate::cifar::class;
 
 /// The first producer's number.
 const FIRST_PRODUCER: u32 = 0xab00_0000;
@@ -31,8 +33,8 @@ pub fn prediction(index: usize, producers: usize) -> PredictionRecord {
     let produced_at = produced_at(index);
     PredictionRecord {
         id: image_id(index, producers),
-        label: Label::ALL[index % 10],
-        predicted: Label::ALL[(index + usize::from(wrong)) % 10],
+        label: Some(class(index)),
+        predicted: class(index + usize::from(wrong)),
         confidence: confidence(index) as f32,
         model: "resnet18".to_owned(),
         produced_at,
@@ -71,7 +73,7 @@ mod tests {
     fn producers_take_turns_and_documents_are_those_of_the_records() {
         assert_eq!(image_id(7, 3).to_string(), "ab000001:2");
         let (record, document) = (prediction(14, 3), prediction_document(14, 3));
-        assert!(!record.correct());
+        assert_eq!(record.correct(), Some(false));
         let names: Vec<&str> = document.keys().map(String::as_str).collect();
         assert_eq!(names, PredictionRecord::FIELDS.map(|(name, _)| name));
         assert_eq!(document.get_str("_id").expect("a text"), "ab000002:4");

@@ -20,8 +20,8 @@ async fn images_come_back_as_they_were_produced() -> anyhow::Result<()> {
             let image = image(index);
             let encoding = ["jpeg", "png", "rgb8"][index % 3].to_owned();
             let (producer, sequence) = (image.id.producer.to_string(), image.id.sequence.0 as i64);
-            let size = image.data.len() as i64;
-            (producer, sequence, millis(index), image.label.name().to_owned(), encoding, size, topic.clone())
+            let (size, label) = (image.data.len() as i64, image.label.expect("a label").to_string());
+            (producer, sequence, millis(index), label, encoding, size, topic.clone())
         })
         .collect();
     expected.sort();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::Document;
 use firesteel_engine::dataflow::Rows;
 use firesteel_engine::prelude::*;
-use firesteel_proto::Label;
+use firesteel_testkit::cifar::CLASSES;
 
 use crate::{Fixture, predictions};
 
@@ -218,7 +218,7 @@ async fn order_take_union_distinct_and_projections() -> anyhow::Result<()> {
     let both = column("label").await?.union(column("predicted").await?)?;
     assert_eq!(both.clone().count().await?, 1_400);
     let names: Vec<(String,)> = both.distinct()?.collect_as().await?;
-    let expected: Vec<_> = BTreeSet::from(Label::NAMES).into_iter().map(|name| (name.to_owned(),)).collect();
+    let expected: Vec<_> = BTreeSet::from(CLASSES).into_iter().map(|name| (name.to_owned(),)).collect();
     assert_eq!(sorted(names), expected);
 
     let keys: Vec<(String,)> = pairs().await?.keys()?.collect_as().await?;

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use bson::Document;
 use firesteel_engine::{Config, FileAccess, Outcome, Session};
-use firesteel_proto::{Label, Sequence};
+use firesteel_proto::Sequence;
+use firesteel_testkit::cifar::label;
 use firesteel_testkit::{Services, TempDatabase, samples};
 
 /// An embedded engine with its own folders.
@@ -117,14 +118,15 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-const LABELS: [Label; 4] = [Label::Cat, Label::Dog, Label::Frog, Label::Ship];
+const LABELS: [&str; 4] = ["cat", "dog", "frog", "ship"];
 
 /// Returns prediction number `index`. Some predictions lack a field.
 fn prediction(index: usize) -> Document {
     let mut record = samples::prediction(index, 7);
     record.id.sequence = Sequence(index as u64);
-    record.label = LABELS[index % 4];
-    record.predicted = if index.is_multiple_of(5) { Label::Truck } else { record.label };
+    let truth = LABELS[index % 4];
+    record.label = Some(label(truth));
+    record.predicted = label(if index.is_multiple_of(5) { "truck" } else { truth });
     let mut document = samples::document(&record);
     if index.is_multiple_of(11) {
         document.remove("label");

@@ -15,7 +15,7 @@ async fn sources_of_three_kinds_meet_in_a_query_and_in_the_cache() -> anyhow::Re
         .map(|i| {
             doc! {
                 "_id": bson::oid::ObjectId::new(),
-                "label": crate::LABELS[(i % 4) as usize].name(),
+                "label": crate::LABELS[(i % 4) as usize],
                 "lines": [{ "sku": format!("s{}", i % 3), "n": i }, { "sku": "x", "n": bson::Bson::Null }],
                 "place": { "city": format!("c{}", i % 5), "at": bson::DateTime::from_millis(i64::from(i)) },
                 "price": "12.50".parse::<bson::Decimal128>().unwrap(),

@@ -2,15 +2,17 @@
 //!
 //! Every record is a task of its own; up to `max_in_flight` of them overlap on one gRPC stream, which is what lets
 //! the server batch. A record is complete when its prediction, or its dead letter, is acknowledged by all in-sync
-//! replicas. `validate` decides what the bytes alone decide; `read` decides what the server's answer means.
+//! replicas. `validate` decides what the bytes alone decide; `read` decides what the server's answer means, and gives the true
+//! label, where there is one, the name that it has in the model that answered.
 
 use super::Stats;
 use super::dead_letter::Reason;
+use super::labels::{Unknown, canonical};
 use super::retry::OutageLog;
 use super::source::{Load, Next, Record};
 use super::start::{self, Consumer, Delivery, MAX_IN_FLIGHT_BYTES, OnDataLoss};
 use crate::error::{Error, ErrorKind, Result, chain};
-use crate::inference::{Answer, Client, ClientError, ClientOptions};
+use crate::inference::{Answer, Client, ClientError, ClientOptions, Vocabulary};
 use crate::kafka::{KafkaConfig, Message, REACHABLE_WITHIN, TopicSpec};
 use bytes::Bytes;
 use firesteel_common::net::Dialer;
@@ -119,7 +121,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     };
     let Consumer { mut source, delivery } = consumer;
     let inference = OutageLog::new(ROLE, "inference server", stats);
-    let worker = Arc::new(Worker { config, client, inference, delivery });
+    let worker = Arc::new(Worker { config, client, inference, delivery, unknown: Unknown::default() });
     let mut tasks = JoinSet::new();
     let result = loop {
         tokio::select! {
@@ -183,6 +185,17 @@ struct Worker {
     client: Client,
     inference: OutageLog,
     delivery: Delivery,
+    unknown: Unknown,
+}
+
+/// A server's answer, and what it tells of the model that gave it.
+type Said = (Answer, Option<Arc<Vocabulary>>);
+
+/// A prediction, and whether its true label is one that the model cannot give.
+#[derive(Debug, PartialEq)]
+struct Verdict {
+    prediction: PredictionRecord,
+    unknown_label: bool,
 }
 
 impl Worker {
@@ -191,26 +204,28 @@ impl Worker {
         let payload = record.payload.clone().unwrap_or_default();
         let verdict = match validate(payload, self.config.max_image_bytes) {
             Ok(image) => {
-                let Some(answer) = self.ask(&image).await? else { return Ok(()) };
-                answer.and_then(|answer| read(&image, answer, Timestamp::now()))
+                let Some(said) = self.ask(&image).await? else { return Ok(()) };
+                said.and_then(|(answer, vocabulary)| {
+                    read(&image, answer, vocabulary.as_deref(), Timestamp::now())
+                })
             }
             Err(reason) => Err(reason),
         };
         match verdict {
-            Ok(prediction) => self.publish(record, &prediction).await,
+            Ok(verdict) => self.publish(record, &verdict).await,
             Err(reason) => self.delivery.dead_letter(record, &reason).await,
         }
     }
 
     /// Asks the inference server until it answers, or until this image alone has failed often enough. `None` when the shutdown
     /// came first. A server that is not there is waited for, however long.
-    async fn ask(&self, image: &ImageRecord) -> Result<Option<Result<Answer, Reason>>> {
+    async fn ask(&self, image: &ImageRecord) -> Result<Option<Result<Said, Reason>>> {
         let tries = Tries::default();
         let retry = self.delivery.retry(&self.inference);
         retry.run(|| self.try_to_ask(image, &tries)).await
     }
 
-    async fn try_to_ask(&self, image: &ImageRecord, tries: &Tries) -> Result<Result<Answer, Reason>> {
+    async fn try_to_ask(&self, image: &ImageRecord, tries: &Tries) -> Result<Result<Said, Reason>> {
         let mut backoff = self.config.retry.backoff();
         loop {
             let data = image.data.clone();
@@ -218,8 +233,12 @@ impl Worker {
                 TOGETHER.. => self.client.classify_alone(image.encoding, data).await,
                 _ => self.client.classify(image.encoding, data).await,
             };
-            let error = match answer {
-                Ok(answer) => return Ok(Ok(answer)),
+            let said = match answer {
+                Ok(answer) => self.explain(image, answer).await,
+                Err(error) => Err(error),
+            };
+            let error = match said {
+                Ok(said) => return Ok(Ok(said)),
                 Err(error) => error,
             };
             match &error {
@@ -250,7 +269,18 @@ impl Worker {
         }
     }
 
-    async fn publish(&self, record: Record, prediction: &PredictionRecord) -> Result<()> {
+    /// Asks what the true label of an image means to the model that has answered.
+    async fn explain(&self, image: &ImageRecord, answer: Answer) -> Result<Said, ClientError> {
+        let vocabulary = match &answer {
+            Answer::Classified { model, .. } if image.label.is_some() => {
+                self.client.vocabulary(model).await?
+            }
+            _ => None,
+        };
+        Ok((answer, vocabulary))
+    }
+
+    async fn publish(&self, record: Record, Verdict { prediction, unknown_label }: &Verdict) -> Result<()> {
         let (key, payload) = (prediction.id.producer.to_string(), prediction.encode());
         let Delivery { publisher, kafka, stats, .. } = &self.delivery;
         let published = self.delivery.retry(kafka).run(|| {
@@ -264,6 +294,9 @@ impl Worker {
         match published.await {
             Ok(Some(_)) => {
                 stats.succeeded.inc();
+                if let Some(label) = prediction.label.as_ref().filter(|_| *unknown_label) {
+                    self.unknown.count(label, &prediction.model, &stats.unknown_labels);
+                }
                 stats.image_time.observe(record.polled.elapsed().as_secs_f64());
                 record.in_flight.complete();
                 Ok(())
@@ -298,7 +331,12 @@ fn validate(payload: Bytes, max_image_bytes: usize) -> Result<ImageRecord, Reaso
 }
 
 /// Turns the server's answer into a prediction within the contract, or the reason for a dead letter.
-fn read(image: &ImageRecord, answer: Answer, inferred_at: Timestamp) -> Result<PredictionRecord, Reason> {
+fn read(
+    image: &ImageRecord,
+    answer: Answer,
+    vocabulary: Option<&Vocabulary>,
+    inferred_at: Timestamp,
+) -> Result<Verdict, Reason> {
     match answer {
         Answer::Rejected { reason } => Err(Reason::new("rejected-image", reason)),
         Answer::Classified { label, confidence, model } => {
@@ -310,15 +348,18 @@ fn read(image: &ImageRecord, answer: Answer, inferred_at: Timestamp) -> Result<P
                 let message = format!("confidence {confidence} of model {model:?} breaks the contract");
                 return Err(Reason::new("model-contract", message));
             }
-            Ok(PredictionRecord {
+            let label = image.label.as_ref().map(|label| canonical(label, vocabulary));
+            let unknown_label = label.as_ref().is_some_and(|(_, known)| !known);
+            let prediction = PredictionRecord {
                 id: image.id,
-                label: image.label,
+                label: label.map(|(label, _)| label),
                 predicted,
                 confidence,
                 model,
                 produced_at: image.produced_at,
                 inferred_at,
-            })
+            };
+            Ok(Verdict { prediction, unknown_label })
         }
     }
 }
@@ -328,11 +369,15 @@ mod tests {
     use super::*;
     use firesteel_proto::{Encoding, ImageId, ProducerId, Sequence};
 
+    fn label(name: &str) -> Label {
+        Label::parse("label", name).expect("a label")
+    }
+
     fn image(bytes: usize) -> ImageRecord {
         ImageRecord {
             id: ImageId { producer: ProducerId(1), sequence: Sequence(2) },
             produced_at: Timestamp(3),
-            label: Label::Cat,
+            label: Some(label("cat")),
             encoding: Encoding::Jpeg,
             data: vec![0; bytes].into(),
         }
@@ -358,15 +403,37 @@ mod tests {
             model: model.to_owned(),
         };
         let check = |answer, class: &str| {
-            assert_eq!(read(&image(1), answer, Timestamp(4)).expect_err(class).class, class);
+            assert_eq!(read(&image(1), answer, None, Timestamp(4)).expect_err(class).class, class);
         };
         check(Answer::Rejected { reason: "no JPEG".into() }, "rejected-image");
-        check(classified("unicorn", 0.5, "m"), "model-contract");
+        check(classified("", 0.5, "m"), "model-contract");
+        check(classified("no\nlabel", 0.5, "m"), "model-contract");
         check(classified("cat", f32::NAN, "m"), "model-contract");
         check(classified("cat", 0.5, ""), "model-contract");
         check(classified("cat", 0.5, &"m".repeat(257)), "model-contract");
-        let prediction = read(&image(1), classified("dog", 0.5, "m"), Timestamp(4)).expect("fine");
-        assert_eq!((prediction.label, prediction.predicted), (Label::Cat, Label::Dog));
+        let verdict = read(&image(1), classified("dog", 0.5, "m"), None, Timestamp(4)).expect("fine");
+        let Verdict { prediction, unknown_label } = verdict;
+        assert_eq!((&prediction.label, &prediction.predicted), (&Some(label("cat")), &label("dog")));
         assert_eq!((prediction.produced_at, prediction.inferred_at), (Timestamp(3), Timestamp(4)));
+        assert!(!unknown_label, "nobody said which classes the model has");
+    }
+
+    #[test]
+    fn a_true_label_has_the_name_that_it_has_in_the_model() {
+        let vocabulary =
+            Vocabulary::new(["airplane", "cat"].map(label), [(label("plane"), label("airplane"))].into());
+        let read = |truth: Option<&str>| {
+            let image = ImageRecord { label: truth.map(label), ..image(1) };
+            let said = Answer::Classified { label: "airplane".into(), confidence: 0.5, model: "m".into() };
+            let verdict = super::read(&image, said, Some(&vocabulary), Timestamp(4)).expect("fine");
+            let Verdict { prediction, unknown_label } = verdict;
+            (prediction.label.as_ref().map(ToString::to_string), prediction.correct(), unknown_label)
+        };
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(read(Some("plane")), (named("airplane"), Some(true), false));
+        assert_eq!(read(Some("airplane")), (named("airplane"), Some(true), false));
+        assert_eq!(read(Some("cat")), (named("cat"), Some(false), false));
+        assert_eq!(read(Some("unicorn")), (named("unicorn"), Some(false), true));
+        assert_eq!(read(None), (None, None, false));
     }
 }

@@ -1,12 +1,13 @@
 //! A consumer's metrics and its readiness, read from its [`Stats`].
 
 use super::health_state::Standing;
+use super::stats::Predictions;
 use super::{Stats, images, predictions};
 use crate::health::{HealthSource, Readiness};
 use firesteel_common::metrics::{gauges, registry};
-use prometheus::Registry;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, Registry};
 use std::sync::Arc;
 
 /// The health of one consumer, for a health server.
@@ -18,32 +19,40 @@ pub struct Metrics {
     of_role: Registry,
     /// The instruments of this kind of consumer alone.
     of_kind: Registry,
+    /// The counts by class of a prediction consumer, which have no sample before the first prediction.
+    by_class: Option<IntCounterVec>,
 }
 
 impl Metrics {
     /// The metrics of the image consumer that counts in `stats`.
     #[must_use]
     pub fn images(config: &images::Config, stats: Arc<Stats>) -> Self {
-        let own = Box::new(stats.image_time.clone());
+        let own: Vec<Box<dyn Collector>> =
+            vec![Box::new(stats.image_time.clone()), Box::new(stats.unknown_labels.clone())];
         Self::new(images::ROLE, config.images_topic.clone(), stats, own)
     }
 
     /// The metrics of the prediction consumer that counts in `stats`.
     #[must_use]
     pub fn predictions(config: &predictions::Config, stats: Arc<Stats>) -> Self {
-        let own = Box::new(stats.predictions.counts.clone());
-        Self::new(predictions::ROLE, config.predictions_topic.clone(), stats, own)
+        let Predictions { counts, unlabelled, .. } = &stats.predictions;
+        let own: Vec<Box<dyn Collector>> = vec![Box::new(counts.clone()), Box::new(unlabelled.clone())];
+        let by_class = Some(counts.clone());
+        Self {
+            by_class,
+            ..Self::new(predictions::ROLE, config.predictions_topic.clone(), Arc::clone(&stats), own)
+        }
     }
 
-    fn new(role: &str, topic: String, stats: Arc<Stats>, own: Box<dyn Collector>) -> Self {
+    fn new(role: &str, topic: String, stats: Arc<Stats>, own: Vec<Box<dyn Collector>>) -> Self {
         let shared: Vec<Box<dyn Collector>> = vec![
             Box::new(stats.records.clone()),
             Box::new(stats.in_flight.clone()),
             Box::new(stats.retries.clone()),
             Box::new(stats.lost.clone()),
         ];
-        let (of_role, of_kind) = (registry(&[("role", role)], shared), registry(&[], vec![own]));
-        Self { topic, stats, of_role, of_kind }
+        let (of_role, of_kind) = (registry(&[("role", role)], shared), registry(&[], own));
+        Self { topic, stats, of_role, of_kind, by_class: None }
     }
 
     /// Where the consumer stands in each partition. Built for each request, because partitions come and go.
@@ -96,14 +105,18 @@ impl HealthSource for Metrics {
     }
 
     fn families(&self) -> Vec<MetricFamily> {
-        [self.of_role.gather(), self.partitions(), self.of_kind.gather()].concat()
+        // A family without a sample is not gathered: the metric is known before there is one.
+        let by_class = self.by_class.iter().flat_map(Collector::collect);
+        let empty = by_class.filter(|family| family.get_metric().is_empty()).collect();
+        [self.of_role.gather(), self.partitions(), self.of_kind.gather(), empty].concat()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firesteel_proto::Label;
+    use crate::sink::conformance::prediction;
+    use firesteel_proto::{Label, PredictionRecord};
     use std::collections::BTreeMap;
 
     /// Every sample, as the name of its family, its labels and its value.
@@ -135,6 +148,7 @@ mod tests {
         stats.image_time.observe(0.003);
         stats.superseded.inc();
         stats.lost.inc_by(9);
+        stats.unknown_labels.inc_by(2);
         let standing = Standing { lag: Some(7), headroom: Some(30), seconds_left: Some(61.5) };
         let unknown = Standing { lag: Some(0), ..Standing::default() };
         stats.health.set_partitions(BTreeMap::from([(0, standing), (3, unknown)]));
@@ -150,6 +164,7 @@ mod tests {
             "firesteel_consumer_headroom_records partition=0,topic=images 30",
             "firesteel_consumer_retention_left_seconds partition=0,topic=images 61",
             "firesteel_image_seconds  1",
+            "firesteel_unknown_labels_total  2",
         ];
         assert_eq!(samples(&metrics), expected);
         assert!(matches!(metrics.readiness(), Readiness::NotReady(why) if why.len() == 2));
@@ -159,19 +174,41 @@ mod tests {
     }
 
     #[test]
-    fn the_prediction_consumer_tells_every_class_from_the_start() {
+    fn the_prediction_consumer_tells_each_class_and_what_has_none() {
         let stats = Arc::new(Stats::default());
         let metrics = Metrics::predictions(&predictions::Config::default(), Arc::clone(&stats));
-        stats.predictions.count(Label::Cat, true);
-        stats.predictions.count(Label::Cat, true);
-        stats.predictions.count(Label::Cat, false);
+        let names = || metrics.families().iter().map(|family| family.name().to_owned()).collect::<Vec<_>>();
+        let known = names();
+        assert!(known.iter().any(|name| name == "firesteel_predictions_total"), "{known:?}");
+
+        let label = |name| Label::parse("label", name).expect("a label");
+        let record = |truth: Option<&str>, said: &str| PredictionRecord {
+            label: truth.map(label),
+            predicted: label(said),
+            ..prediction(1, 1, 1)
+        };
+        for (truth, said) in [("cat", "cat"), ("cat", "cat"), ("cat", "dog"), ("dog", "cat")] {
+            stats.predictions.count(&record(Some(truth), said));
+        }
+        stats.predictions.count(&record(None, "cat"));
         let samples = samples(&metrics);
         let of = |what: &str| samples.iter().filter(|sample| sample.starts_with(what)).count();
-        assert_eq!(of("firesteel_predictions_total "), 20);
-        for sample in ["correct=true,label=cat 2", "correct=false,label=cat 1", "correct=true,label=dog 0"] {
-            let sample = format!("firesteel_predictions_total {sample}");
+        assert_eq!(of("firesteel_predictions_total "), 4);
+        for sample in [
+            "predictions_total correct=true,label=cat 2",
+            "predictions_total correct=false,label=cat 1",
+            "predictions_total correct=true,label=dog 0",
+            "predictions_total correct=false,label=dog 1",
+            "unlabelled_predictions_total  1",
+        ] {
+            let sample = format!("firesteel_{sample}");
             assert!(samples.contains(&sample), "{sample} in {samples:?}");
         }
         assert_eq!(of("firesteel_image_seconds"), 0);
+        let sorted = |mut names: Vec<String>| {
+            names.sort();
+            names
+        };
+        assert_eq!(sorted(names()), sorted(known), "each family is told once, with samples or without");
     }
 }

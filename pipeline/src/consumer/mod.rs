@@ -21,6 +21,7 @@
 mod dead_letter;
 mod health_state;
 pub mod images;
+mod labels;
 mod metrics;
 mod offsets;
 pub mod predictions;

@@ -240,7 +240,7 @@ impl Writer<'_> {
         for (index, prediction) in predictions.iter().enumerate() {
             let Some(record) = take(index) else { continue };
             stats.succeeded.inc();
-            stats.predictions.count(prediction.label, prediction.correct());
+            stats.predictions.count(prediction);
             record.in_flight.complete();
         }
         refused

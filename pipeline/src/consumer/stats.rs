@@ -4,9 +4,11 @@
 
 use super::health_state::HealthState;
 use firesteel_common::metrics::{SECONDS, counter, counters, gauge, histogram};
-use firesteel_proto::Label;
+use firesteel_proto::{Label, PredictionRecord};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Counters of one consumer. Those that are exported are instruments of Prometheus.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Stats {
     pub(crate) records: IntCounterVec,
     /// From the poll that brought an image to the acknowledgement of its prediction.
     pub(crate) image_time: Histogram,
+    /// Images whose true label is no class of the model that has classified them.
+    pub unknown_labels: IntCounter,
     /// Predictions that are durable in the store.
     pub(crate) predictions: Predictions,
     pub(crate) health: HealthState,
@@ -67,39 +71,71 @@ impl Default for Stats {
                 "From the poll that brought an image to the acknowledgement of its prediction",
                 &SECONDS,
             ),
+            unknown_labels: counter(
+                "firesteel_unknown_labels_total",
+                "Classified images whose true label is no class of the model; they count as wrong",
+            ),
             predictions: Predictions::default(),
             health: HealthState::default(),
         }
     }
 }
 
-/// How many images of each class were named rightly, and how many wrongly.
+/// Labels that have samples of their own. What a producer calls a label is its own affair, and a metric has to have an end.
+const LABELS: usize = 1_000;
+/// All labels beyond these together.
+const OTHERS: &str = "(others)";
+
+/// How many images of each class were named rightly, and how many wrongly; those without a true class apart.
 #[derive(Debug)]
 pub(crate) struct Predictions {
     pub(crate) counts: IntCounterVec,
+    pub(crate) unlabelled: IntCounter,
+    labels: Mutex<BTreeSet<Label>>,
 }
 
 impl Default for Predictions {
     fn default() -> Self {
-        let counts = counters(
-            "firesteel_predictions_total",
-            "Predictions that are durable in MongoDB, by the true class; one that comes twice counts twice",
-            &["label", "correct"],
-        );
-        // Every class is reported from the start.
-        for label in Label::ALL {
-            for correct in ["false", "true"] {
-                counts.with_label_values(&[label.name(), correct]);
-            }
+        Self {
+            counts: counters(
+                "firesteel_predictions_total",
+                "Predictions that are durable in MongoDB, by the true class; one that comes twice counts twice",
+                &["label", "correct"],
+            ),
+            unlabelled: counter(
+                "firesteel_unlabelled_predictions_total",
+                "Predictions that are durable in MongoDB, of images without a true class; one that comes twice counts twice",
+            ),
+            labels: Mutex::default(),
         }
-        Self { counts }
     }
 }
 
 impl Predictions {
-    pub(crate) fn count(&self, label: Label, correct: bool) {
-        let correct = if correct { "true" } else { "false" };
-        self.counts.with_label_values(&[label.name(), correct]).inc();
+    pub(crate) fn count(&self, prediction: &PredictionRecord) {
+        let (Some(label), Some(correct)) = (&prediction.label, prediction.correct()) else {
+            self.unlabelled.inc();
+            return;
+        };
+        let name = self.name(label);
+        self.counts.with_label_values(&[name, if correct { "true" } else { "false" }]).inc();
+    }
+
+    /// The name of a label among the samples. A class that comes for the first time is reported as right and as wrong from then
+    /// on.
+    fn name<'a>(&self, label: &'a Label) -> &'a str {
+        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        if labels.contains(label) {
+            return label.name();
+        }
+        if labels.len() >= LABELS {
+            return OTHERS;
+        }
+        labels.insert(label.clone());
+        for correct in ["false", "true"] {
+            self.counts.with_label_values(&[label.name(), correct]);
+        }
+        label.name()
     }
 }
 
@@ -138,5 +174,27 @@ impl Stats {
             committed: self.committed.load(Ordering::Relaxed),
             in_flight: u64::try_from(self.in_flight.get()).unwrap_or(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::conformance::prediction;
+
+    #[test]
+    fn there_is_an_end_to_the_labels_that_are_told_apart() {
+        let predictions = Predictions::default();
+        for number in 0..LABELS + 500 {
+            let label = Label::parse("label", &format!("label {number}")).expect("a label");
+            let record =
+                PredictionRecord { label: Some(label.clone()), predicted: label, ..prediction(1, 1, 1) };
+            predictions.count(&record);
+        }
+        predictions.count(&PredictionRecord { label: None, ..prediction(1, 1, 1) });
+        let told = |label: &str, correct: &str| predictions.counts.with_label_values(&[label, correct]).get();
+        assert_eq!((told("label 0", "true"), told("label 0", "false")), (1, 0));
+        assert_eq!(told(OTHERS, "true"), 500);
+        assert_eq!(predictions.unlabelled.get(), 1);
     }
 }

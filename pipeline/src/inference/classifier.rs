@@ -161,6 +161,8 @@ impl Classifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firesteel_proto::Label;
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     /// Names the class that an image's first byte says; writes down how many it gets.
@@ -193,7 +195,9 @@ mod tests {
         let info = ModelInfo {
             name: "fake/u8".to_owned(),
             architecture: "fake".to_owned(),
-            classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            classes: ["a", "b", "c"].map(|name| Label::parse("classes", name).expect("a label")).to_vec(),
+            aliases: BTreeMap::new(),
+            version: None,
             height: 1,
             width: 2,
             mean: [0.0; 3],

@@ -28,10 +28,10 @@ pub enum Error {
         /// The error of the format's reader.
         source: safetensors::SafeTensorError,
     },
-    /// The file's metadata lacks a key, or says something that cannot be.
+    /// The metadata, or the manifest beside the file, lack a key, or say something that cannot be.
     #[error("{origin}: metadata {key:?} {problem}")]
     Metadata {
-        /// The file, or "the built-in weights".
+        /// The file that says it, or "the built-in weights".
         origin: String,
         /// The metadata's key.
         key: &'static str,
@@ -45,6 +45,14 @@ pub enum Error {
         origin: String,
         /// The problem, with the tensor that gives it away.
         problem: String,
+    },
+    /// The manifest beside the weights is no JSON object of known keys and right types.
+    #[error("{origin} is no manifest of weights: {source}")]
+    Manifest {
+        /// The file, or "the built-in manifest".
+        origin: String,
+        /// The error of the reader, with the line and the column.
+        source: serde_json::Error,
     },
     /// A tensor that the network needs is not there.
     #[error("{origin}: tensor {name:?} is missing, expected with shape {expected:?}")]
@@ -101,14 +109,6 @@ pub enum Error {
         index: usize,
         /// The value.
         value: f32,
-    },
-    /// The model's classes are not those that the pipeline's records can carry.
-    #[error("{model}: its classes are not the data contract's: expected {}, found {}", firesteel_proto::Label::NAMES.join(", "), found.join(", "))]
-    Labels {
-        /// The model.
-        model: String,
-        /// Its classes, in the order of its outputs.
-        found: Vec<String>,
     },
     /// A precision that this build or this device cannot compute in.
     #[error("{model}: precision {precision} {problem} ({})", InferencePrecision)]
@@ -192,7 +192,7 @@ impl Error {
     #[must_use]
     pub fn field(&self) -> Option<ConfigField> {
         match self {
-            Self::ReadWeights { .. } => Some(Weights),
+            Self::ReadWeights { .. } | Self::Manifest { .. } => Some(Weights),
             Self::Precision { .. } => Some(InferencePrecision),
             Self::Device { .. } => Some(InferenceDevice),
             Self::Bind { .. } => Some(InferenceListen),

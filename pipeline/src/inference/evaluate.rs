@@ -3,6 +3,7 @@
 use super::decode::Decoder;
 use super::error::{Error, Result};
 use super::model::{Model, ModelInfo, classify};
+use super::vocabulary::Vocabulary;
 use crate::dataset::Image;
 use firesteel_proto::Encoding;
 use rayon::prelude::*;
@@ -75,16 +76,18 @@ impl Evaluation {
 /// Decodes images of a data set, on all cores, for a model of this description.
 ///
 /// # Errors
-/// [`Error::Output`] for an image that cannot be read or has another size, and for a class that the model lacks.
+/// [`Error::Output`] for an image that cannot be read or has another size, and for one without a true class or of a class that
+/// the model lacks.
 pub fn samples(info: &ModelInfo, images: &[Image]) -> Result<Vec<Sample>> {
     let decoder = Decoder::to(info, MAX_IMAGE_BYTES)?;
+    let vocabulary = Vocabulary::from(info);
     let sample = |(row, image): (usize, &Image)| -> Result<Sample> {
         let problem = |why: String| {
             let problem = format!("cannot take row {row} ({}): {why}", image.name);
             Error::Output { model: info.name.clone(), problem }
         };
-        let label = image.label.name();
-        let class = info.classes.iter().position(|class| class == label);
+        let label = image.label.as_ref().ok_or_else(|| problem("it has no true class".to_owned()))?;
+        let class = vocabulary.class(label).map(|(class, _)| class);
         let class = class.ok_or_else(|| problem(format!("class {label} is none of its classes")))?;
         let pixels = decoder
             .decode(Encoding::Jpeg, &image.jpeg)

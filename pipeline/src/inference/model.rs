@@ -5,6 +5,7 @@
 
 use super::error::{Error, Result};
 use firesteel_proto::Label;
+use std::collections::BTreeMap;
 
 /// A network that names what is in a picture.
 pub trait Model: Send {
@@ -26,12 +27,17 @@ pub trait Model: Send {
 /// A model's description.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInfo {
-    /// Weights and precision, e.g. "resnet18-cifar10/f32": what a prediction carries as its `model`.
+    /// Weights, their version where they have one, and precision: NAME/PRECISION or NAME@VERSION/PRECISION, e.g.
+    /// "resnet18-cifar10/f32". It is what a prediction carries as its `model`.
     pub name: String,
     /// The network, as torchvision names it: "resnet18", "resnet50", "wide_resnet50_2".
     pub architecture: String,
     /// The classes, in the order of the outputs.
-    pub classes: Vec<String>,
+    pub classes: Vec<Label>,
+    /// Other names by which a true label may mean a class, each with that class.
+    pub aliases: BTreeMap<Label, Label>,
+    /// The version of the weights, which is a part of `name`.
+    pub version: Option<String>,
     /// Rows of an input image.
     pub height: usize,
     /// Columns of an input image.
@@ -47,19 +53,6 @@ impl ModelInfo {
     #[must_use]
     pub fn image_len(&self) -> usize {
         self.height * self.width * 3
-    }
-
-    /// Whether the classes are the ten of the data contract, in its order: only then can a prediction be a record
-    /// of topic `predictions`.
-    ///
-    /// # Errors
-    /// [`Error::Labels`] with both lists.
-    pub fn require_contract_labels(&self) -> Result<()> {
-        if self.classes.iter().map(String::as_str).eq(Label::NAMES) {
-            Ok(())
-        } else {
-            Err(Error::Labels { model: self.name.clone(), found: self.classes.clone() })
-        }
     }
 }
 

@@ -10,17 +10,15 @@
 use super::architecture::{Architecture, Kind};
 use super::compiled::Calibration;
 use super::error::{Error, Result};
+use super::manifest::Manifest;
 use super::model::ModelInfo;
 use super::weights::Weights;
 
 /// PyTorch's default, which the training used.
 const EPSILON: f32 = 1e-5;
 
-/// Largest input edge taken: what one image may cost has a bound.
-const MAX_EDGE: usize = 1_024;
-
-/// What weights with the ImageNet stem were trained with unless they say otherwise: size, mean and standard deviation of
-/// the images that torchvision's and timm's models see.
+/// What weights with the ImageNet stem were trained with unless their manifest says otherwise: size, mean and standard
+/// deviation of the images that torchvision's and timm's models see.
 const IMAGENET: [(&str, &str); 3] =
     [("input", "3x224x224"), ("mean", "0.485,0.456,0.406"), ("std", "0.229,0.224,0.225")];
 
@@ -37,7 +35,7 @@ pub struct Network {
     pub blocks: Vec<Block>,
     /// The classifier after the mean over all positions.
     pub fc: Linear,
-    /// Ranges of the activations, which int8 needs; from metadata `calibration`.
+    /// Ranges of the activations, which int8 needs; from the manifest's `calibration`.
     pub calibration: Option<Calibration>,
 }
 
@@ -121,10 +119,11 @@ impl Network {
             }
         }
         let channels = blocks.last().map_or(stem.outputs, Block::outputs);
-        let classes = classes(w)?;
-        let count = w.shape("fc.weight").and_then(|shape| shape.first().copied()).unwrap_or(classes.len());
-        if count != classes.len() {
-            let problem = format!("names {} classes, but fc.weight has {count} rows", classes.len());
+        let manifest = Manifest::read(w, if pool { &IMAGENET } else { &[] })?;
+        let classes = manifest.classes.len();
+        let count = w.shape("fc.weight").and_then(|shape| shape.first().copied()).unwrap_or(classes);
+        if count != classes {
+            let problem = format!("names {classes} classes, but fc.weight has {count} rows");
             return Err(w.bad("classes", problem));
         }
         let fc =
@@ -140,27 +139,9 @@ impl Network {
         if let Some(said) = w.metadata("stem").filter(|s| *s != format!("{kernel}x{kernel}")) {
             return Err(w.bad("stem", format!("is {said:?}, but conv1.weight is {kernel}x{kernel}")));
         }
-        if pool {
-            let assumed = w.assume(&IMAGENET);
-            if !assumed.is_empty() {
-                let (weights, assumed) = (w.origin(), assumed.join(", "));
-                tracing::info!(weights, assumed, "metadata that the weights lack is taken to be ImageNet's");
-            }
-        }
-        let (height, width) = input(w)?;
-        let calibration = w.metadata("calibration").map(Calibration::parse).transpose();
-        let calibration = calibration.map_err(|problem| w.bad("calibration", problem))?;
-        let info = ModelInfo {
-            name: w.name().to_owned(),
-            architecture,
-            classes,
-            height,
-            width,
-            mean: triple(w, "mean", false)?,
-            std: triple(w, "std", true)?,
-        };
+        let info = manifest.info(w.name(), architecture);
         weights.finish(&info.architecture)?;
-        Ok(Self { info, stem, pool, blocks, fc, calibration })
+        Ok(Self { info, stem, pool, blocks, fc, calibration: manifest.calibration })
     }
 
     /// The description of an implementation that computes in `precision`.
@@ -237,56 +218,4 @@ fn conv_to(w: &mut Weights, (conv, norm): (&str, &str), shape: [usize; 4]) -> Re
         bias.push(beta[o] - scale * mean[o]);
     }
     Ok(Conv { inputs, outputs, kernel, stride, weight, bias })
-}
-
-/// The class names: separated by commas, or a JSON list where a name has a comma in it.
-fn classes(w: &Weights) -> Result<Vec<String>> {
-    let text = w.metadata("classes").ok_or_else(|| {
-        let rows = w.shape("fc.weight").and_then(|shape| shape.first().copied()).unwrap_or(0);
-        let form = "with commas in between or as a JSON list, in the order of fc.weight's rows";
-        w.bad("classes", format!("is missing: it has the names of the {rows} classes, {form}"))
-    })?;
-    let classes: Vec<String> = if text.trim_start().starts_with('[') {
-        serde_json::from_str(text).map_err(|e| w.bad("classes", format!("is not a list of names: {e}")))?
-    } else {
-        text.split(',').map(|name| name.trim().to_owned()).collect()
-    };
-    if let Some(empty) = classes.iter().position(String::is_empty) {
-        return Err(w.bad("classes", format!("has no name for class {empty}")));
-    }
-    let mut sorted: Vec<&String> = classes.iter().collect();
-    sorted.sort();
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(w.bad("classes", format!("names {:?} twice", twice[0])));
-    }
-    Ok(classes)
-}
-
-/// `3xHEIGHTxWIDTH`, and perhaps words after it.
-fn input(w: &Weights) -> Result<(usize, usize)> {
-    let text = w.require("input")?;
-    let shape: Option<Vec<usize>> =
-        text.split_whitespace().next().unwrap_or_default().split('x').map(|n| n.parse().ok()).collect();
-    match shape.as_deref() {
-        Some([3, height, width]) if (1..=MAX_EDGE).contains(height) && (1..=MAX_EDGE).contains(width) => {
-            Ok((*height, *width))
-        }
-        _ => Err(
-            w.bad("input", format!("is {text:?}, expected 3xHEIGHTxWIDTH with edges from 1 to {MAX_EDGE}"))
-        ),
-    }
-}
-
-fn triple(w: &Weights, key: &'static str, positive: bool) -> Result<[f32; 3]> {
-    let text = w.require(key)?;
-    let values: Option<Vec<f32>> = text.split(',').map(|v| v.trim().parse().ok()).collect();
-    match values.as_deref() {
-        Some([r, g, b]) if [r, g, b].iter().all(|v| v.is_finite() && (!positive || **v > 0.0)) => {
-            Ok([*r, *g, *b])
-        }
-        _ => {
-            let kind = if positive { "positive " } else { "" };
-            Err(w.bad(key, format!("is {text:?}, expected three {kind}numbers, one a channel")))
-        }
-    }
 }

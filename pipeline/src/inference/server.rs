@@ -12,7 +12,7 @@ use super::batcher::{Batcher, Options};
 use super::compile::compile;
 use super::device::Device;
 use super::error::{Error, Result};
-use super::model::Model;
+use super::model::{Model, ModelInfo};
 use super::network::Network;
 use super::precision::Precision;
 use super::service::Service;
@@ -24,7 +24,7 @@ use firesteel_common::tls::ServerTls;
 use firesteel_proto::inference::{InferenceServer, SERVICE_NAME};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -62,9 +62,6 @@ pub struct Config {
     pub decode_threads: usize,
     /// How long open connections may delay the end. 20 s.
     pub drain_timeout: Duration,
-    /// Serve a model whose classes are not the ten of the data contract, too. Its answers are no predictions that the
-    /// pipeline can store. `false`.
-    pub any_classes: bool,
 }
 
 impl Default for Config {
@@ -83,7 +80,6 @@ impl Default for Config {
             threads: 1,
             decode_threads,
             drain_timeout: Duration::from_secs(20),
-            any_classes: false,
         }
     }
 }
@@ -105,6 +101,7 @@ pub struct Server {
     config: Config,
     stats: Arc<Stats>,
     ready: watch::Sender<bool>,
+    model: Arc<OnceLock<ModelInfo>>,
     load: Loader,
     access: Arc<Access>,
     tls: Option<ServerTls>,
@@ -159,6 +156,7 @@ impl Server {
             config,
             stats: Arc::default(),
             ready,
+            model: Arc::default(),
             load: Box::new(load),
             access: Arc::new(Access::open()),
             tls: None,
@@ -194,6 +192,12 @@ impl Server {
         Arc::clone(&self.stats)
     }
 
+    /// The description of the model, once it is loaded: not before the server is ready.
+    #[must_use]
+    pub fn model(&self) -> Arc<OnceLock<ModelInfo>> {
+        Arc::clone(&self.model)
+    }
+
     /// A handle that waits until the server can answer.
     #[must_use]
     pub fn ready(&self) -> Ready {
@@ -205,7 +209,7 @@ impl Server {
     /// # Errors
     /// As [`run`].
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Self { listener, address, config, stats, ready, load, access, tls } = self;
+        let Self { listener, address, config, stats, ready, model: described, load, access, tls } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         say(&health, ServingStatus::NotServing).await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -229,7 +233,8 @@ impl Server {
         let batcher = start(load, config, stats).await?;
         let model = batcher.handle();
         tracing::info!(%address, model = %model.info().name, %device, "inference server is ready");
-        // Nobody else sets it.
+        // Nobody else sets them.
+        let _ = described.set(model.info().clone());
         let _ = handle.set(model.clone());
         say(&health, ServingStatus::Serving).await;
         ready.send_replace(true);
@@ -269,9 +274,6 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
     };
     let start = move || {
         let models = load(&config)?;
-        if let (Some(model), false) = (models.first(), config.any_classes) {
-            model.info().require_contract_labels()?;
-        }
         Batcher::start(models, options, stats)
     };
     tokio::task::spawn_blocking(start).await.unwrap_or_else(|e| {

@@ -3,12 +3,16 @@
 //! Unary `Classify` is refused (RESOURCE_EXHAUSTED) when the queue is full. `ClassifyStream` waits instead: it holds at
 //! most one request that has no place yet and reads no further, so HTTP/2 flow control stops the sender; and it
 //! holds at most `queue` answers that the client has not taken, so a slow reader stops only itself. On shutdown both
-//! take nothing more and answer what they have read.
+//! take nothing more and answer what they have read. `Describe` says which classes the model has.
 
 use super::batcher::{ClassifyError, Handle};
 use super::decode::Rejection;
 use super::model::{Classification, ModelInfo};
-use firesteel_proto::inference::{self as rpc, ClassifyRequest, ClassifyResponse, Inference, Outcome};
+use firesteel_proto::Label;
+use firesteel_proto::inference::{
+    self as rpc, ClassifyRequest, ClassifyResponse, DescribeRequest, DescribeResponse, Inference,
+    ModelDescription, Outcome,
+};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -30,6 +34,10 @@ impl Service {
         if self.draining.is_cancelled() {
             return Err(shutting_down());
         }
+        self.loaded()
+    }
+
+    fn loaded(&self) -> Result<&Handle, Status> {
         self.handle.get().ok_or_else(|| Status::unavailable("the model is still loading"))
     }
 }
@@ -66,6 +74,21 @@ impl Inference for Service {
         let call = Call { handle, answers, tasks: JoinSet::new() };
         tokio::spawn(call.run(request.into_inner(), self.draining.clone()));
         Ok(Response::new(ReceiverStream::new(outgoing)))
+    }
+
+    /// It answers in a shutdown, too: who has the last answers may have to know what they mean.
+    async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
+        let models = vec![description(self.loaded()?.info())];
+        Ok(Response::new(DescribeResponse { models }))
+    }
+}
+
+fn description(info: &ModelInfo) -> ModelDescription {
+    let aliases = info.aliases.iter().map(|(alias, class)| (alias.to_string(), class.to_string()));
+    ModelDescription {
+        name: info.name.clone(),
+        classes: info.classes.iter().map(Label::to_string).collect(),
+        aliases: aliases.collect(),
     }
 }
 
@@ -177,7 +200,7 @@ fn response(id: u64, outcome: Outcome) -> ClassifyResponse {
 
 fn classified(info: &ModelInfo, said: Classification) -> Outcome {
     Outcome::Classification(rpc::Classification {
-        label: info.classes.get(said.class).cloned().unwrap_or_default(),
+        label: info.classes.get(said.class).map(Label::to_string).unwrap_or_default(),
         confidence: said.confidence,
         model: info.name.clone(),
     })

@@ -1,17 +1,22 @@
 //! Reads a safetensors file into plain f32 tensors, checking everything that can be wrong with it.
 //!
-//! The shipped weights are part of the binary, so one file is the whole server; `--weights FILE` reads another.
+//! The shipped weights are part of the binary, so one file is the whole server; `--weights FILE` reads another, and `FILE.json`
+//! where there is one: see [`Manifest`](super::Manifest).
 //! Whatever the storage type (f32, f16, bf16), what comes out is f32. A network takes its tensors out by name and
 //! shape ([`Weights::take`]) and calls [`Weights::finish`], which refuses what is left over.
 
 use super::error::{Error, Result};
+use super::manifest::Beside;
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The shipped weights; see `assets/MODEL_CARD.md`.
 const SHIPPED: &[u8] = include_bytes!("../../assets/resnet18-cifar10.safetensors");
+
+/// What their metadata do not say.
+const MANIFEST: &str = include_str!("../../assets/resnet18-cifar10.safetensors.json");
 
 /// The ranges of their activations, measured on training images.
 const CALIBRATION: &str = include_str!("../../assets/int8-calibration.json");
@@ -22,6 +27,7 @@ pub struct Weights {
     origin: String,
     name: String,
     metadata: HashMap<String, String>,
+    beside: Option<Beside>,
     tensors: BTreeMap<String, Array>,
 }
 
@@ -38,21 +44,41 @@ impl Weights {
     /// # Errors
     /// None while the binary is intact.
     pub fn shipped() -> Result<Self> {
-        let mut shipped = Self::parse("the built-in weights", "resnet18-cifar10", SHIPPED)?;
+        let shipped = Self::parse("the built-in weights", "resnet18-cifar10", SHIPPED)?;
+        let mut shipped = shipped.with_manifest("the built-in manifest", MANIFEST)?;
         shipped.metadata.entry("calibration".to_owned()).or_insert_with(|| CALIBRATION.to_owned());
         Ok(shipped)
     }
 
-    /// The weights in the file `path`, or those inside this binary.
+    /// The weights in the file `path`, with the manifest beside it where there is one, or those inside this binary.
     ///
     /// # Errors
-    /// An unreadable file, or one that is no safetensors file of floats.
+    /// An unreadable file, one that is no safetensors file of floats, or a manifest that is none.
     pub fn load(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Self::shipped() };
         let bytes =
             std::fs::read(path).map_err(|source| Error::ReadWeights { path: path.to_owned(), source })?;
         let stem = path.file_stem().map_or_else(|| "weights".into(), |s| s.to_string_lossy());
-        Self::parse(&path.display().to_string(), &stem, &bytes)
+        let weights = Self::parse(&path.display().to_string(), &stem, &bytes)?;
+        Ok(Self { beside: Beside::load(path)?, ..weights })
+    }
+
+    /// The name of the file beside the weights in `path` that may hold their manifest.
+    #[must_use]
+    pub fn manifest_path(path: &Path) -> PathBuf {
+        Beside::path(path)
+    }
+
+    /// The same weights with the manifest `text`, a JSON object; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] for a text that is none, or has a key that there is not.
+    pub fn with_manifest(self, origin: &str, text: &str) -> Result<Self> {
+        Ok(Self { beside: Some(Beside::parse(origin, text)?), ..self })
+    }
+
+    pub(super) fn beside(&self) -> Option<&Beside> {
+        self.beside.as_ref()
     }
 
     /// Weights from memory: `origin` names them in errors, `name` in predictions unless the metadata has a `name`.
@@ -78,7 +104,7 @@ impl Weights {
         }
         let metadata = header.metadata().clone().unwrap_or_default();
         let name = metadata.get("name").map_or(name, String::as_str).to_owned();
-        Ok(Self { origin: origin.to_owned(), name, metadata, tensors })
+        Ok(Self { origin: origin.to_owned(), name, metadata, beside: None, tensors })
     }
 
     /// The name of these weights in predictions.
@@ -136,22 +162,6 @@ impl Weights {
     #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
-    }
-
-    /// Adds those of `defaults` whose key the metadata lacks; gives these keys.
-    pub fn assume(&mut self, defaults: &[(&'static str, &str)]) -> Vec<&'static str> {
-        let lacking = defaults.iter().filter(|(key, _)| !self.metadata.contains_key(*key));
-        let lacking: Vec<_> = lacking.copied().collect();
-        self.metadata.extend(lacking.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        lacking.into_iter().map(|(key, _)| key).collect()
-    }
-
-    /// The metadata under `key`.
-    ///
-    /// # Errors
-    /// [`Error::Metadata`] when it is missing.
-    pub fn require(&self, key: &'static str) -> Result<&str> {
-        self.metadata(key).ok_or_else(|| self.bad(key, "is missing".to_owned()))
     }
 
     /// An error about metadata `key`; `problem` ends the sentence that starts with the key.

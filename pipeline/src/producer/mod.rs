@@ -190,10 +190,12 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         (0..ids.len() as u64).map(|index| dataset::row(index, config.images, 0, rows)).collect();
     if let (Some(ledger), true) = (&ledger, config.resume) {
         let digest = dataset.digest();
+        let former = dataset.former_digest();
+        let is_other = |claim: &Claim| claim.dataset != digest && former.as_ref() != Some(&claim.dataset);
         let mut wanted = BTreeMap::new();
         for (id, row) in ids.iter().zip(&mut first) {
             let claim = match known.get(id).and_then(|entry| entry.claim.clone()) {
-                Some(claim) if claim.dataset != digest => {
+                Some(claim) if is_other(&claim) => {
                     let reason =
                         format!("producer {id} has sent images of another data set ({})", claim.dataset);
                     return Err(Error::Setting { field: ConfigField::ProducerDataset, reason });
@@ -360,7 +362,7 @@ impl Run {
         let record = ImageRecord {
             id,
             produced_at: Timestamp::now(),
-            label: image.label,
+            label: image.label.clone(),
             encoding: Encoding::Jpeg,
             data: image.jpeg.clone(),
         };

@@ -1,11 +1,20 @@
 //! How the shipped model errs: its confusion matrix over the CIFAR-10 test set, and predictions that err alike.
 
 use firesteel_proto::Label;
+use std::sync::LazyLock;
+
+/// The classes of the test set, in the order of [`CONFUSION`].
+pub const CLASSES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// The same as labels. Each is one for all predictions.
+static LABELS: LazyLock<Vec<Label>> =
+    LazyLock::new(|| CLASSES.iter().filter_map(|name| Label::parse("label", name).ok()).collect());
 
 /// Images of each true class in the test set, which is the sum of each row of [`CONFUSION`].
 const IMAGES_OF_A_CLASS: u16 = 1_000;
 
-/// How often the model says class *column* of an image of class *row*, in the order of [`Label::ALL`].
+/// How often the model says class *column* of an image of class *row*, in the order of [`CLASSES`].
 ///
 /// Source: `confusion` of `assets/evaluation.json`, PyTorch's f32 forward pass of the shipped weights over all 10,000
 /// test images. A test compares the two.
@@ -22,20 +31,24 @@ pub const CONFUSION: [[u16; 10]; 10] = [
     [12, 28, 4, 3, 1, 0, 0, 0, 13, 939],
 ];
 
-/// The true class and the prediction of a test image that is picked by `random`, each image alike.
-pub(super) fn pick(random: u64) -> (Label, Label) {
+/// The true class and the prediction of a test image that is picked by `random`, each image alike, as indexes of [`CLASSES`].
+pub(super) fn pick(random: u64) -> (usize, usize) {
     let [class, rank] = [random >> 32, random & 0xffff_ffff];
     // Lemire's multiply-shift: a uniform number below n out of 32 uniform bits. Both are below n by construction.
-    let class = below(class, Label::ALL.len() as u64);
+    let class = below(class, CLASSES.len() as u64);
     let mut rank = below(rank, u64::from(IMAGES_OF_A_CLASS));
-    let label = Label::ALL[class];
-    for (predicted, images) in Label::ALL.into_iter().zip(CONFUSION[class]) {
+    for (predicted, images) in CONFUSION[class].into_iter().enumerate() {
         match rank.checked_sub(usize::from(images)) {
             Some(rest) => rank = rest,
-            None => return (label, predicted),
+            None => return (class, predicted),
         }
     }
-    (label, label)
+    (class, class)
+}
+
+/// The label of a class.
+pub(super) fn label(class: usize) -> Label {
+    LABELS[class].clone()
 }
 
 fn below(random: u64, n: u64) -> usize {
@@ -45,6 +58,7 @@ fn below(random: u64, n: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inference::{Network, Weights};
 
     #[test]
     fn the_matrix_is_that_of_the_shipped_evaluation() {
@@ -57,6 +71,12 @@ mod tests {
     }
 
     #[test]
+    fn every_class_has_its_label_and_they_are_those_of_the_shipped_model() {
+        let model = Network::read(Weights::shipped().expect("weights")).expect("a network");
+        assert_eq!(model.info.classes, (0..CLASSES.len()).map(label).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn every_test_image_is_picked_alike() {
         // All classes and ranks once: exactly the matrix comes out.
         let mut counts = [[0; 10]; 10];
@@ -65,7 +85,7 @@ mod tests {
                 // The smallest 32 bits that the multiplication takes to this number.
                 let bits = |value: u64, n: u64| (value << 32).div_ceil(n);
                 let (label, predicted) = pick((bits(class, 10) << 32) | bits(rank, 1_000));
-                counts[label as usize][predicted as usize] += 1_u16;
+                counts[label][predicted] += 1_u16;
             }
         }
         assert_eq!(counts, CONFUSION);

@@ -1,7 +1,7 @@
 //! The predictions themselves. Pure: the prediction at an index follows from seed, number of producers and index
 //! alone, whoever makes it and in whichever order, so that a run can be repeated, extended and split among writers.
 
-use super::confusion::pick;
+use super::confusion::{label, pick};
 use firesteel_proto::{ImageId, PredictionRecord, ProducerId, Sequence, Timestamp};
 
 /// The model that seeded predictions name: none of them was made by a network.
@@ -19,13 +19,27 @@ const SPREAD: u64 = 250;
 pub struct Generator {
     seed: u64,
     producers: u32,
+    /// How many of 2^32 images have no true class.
+    unlabelled: u64,
 }
+
+/// 2^32, all of them.
+const ALL: u64 = 1 << 32;
 
 impl Generator {
     /// Predictions of `producers` producers (at least one), who take turns.
     #[must_use]
     pub fn new(seed: u64, producers: u32) -> Self {
-        Self { seed, producers: producers.max(1) }
+        Self { seed, producers: producers.max(1), unlabelled: 0 }
+    }
+
+    /// The same predictions, where the true class of a share of the images (0 to 1) is not known. Which ones follows from the
+    /// seed and the index, too; with a larger share they stay without one.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0 and 2^32")]
+    pub fn with_unlabelled(self, share: f64) -> Self {
+        // NaN is 0 of them.
+        Self { unlabelled: (share.clamp(0.0, 1.0) * ALL as f64) as u64, ..self }
     }
 
     /// The id of producer `number`; different numbers have different ids.
@@ -42,7 +56,7 @@ impl Generator {
         let number = u32::try_from(index % producers).unwrap_or(0);
         let sequence = index / producers;
         let random = |draw: u64| mix(mix(self.seed ^ mix(index)).wrapping_add(draw));
-        let (label, predicted) = pick(random(0));
+        let (class, predicted) = pick(random(0));
         let produced_at = i64::try_from(sequence)
             .ok()
             .and_then(|sequence| sequence.checked_mul(EVERY)?.checked_add(START))
@@ -50,9 +64,9 @@ impl Generator {
         let took = 5 + i64::try_from(random(1) % SPREAD).unwrap_or(0);
         PredictionRecord {
             id: ImageId { producer: self.producer(number), sequence: Sequence(sequence) },
-            label,
-            predicted,
-            confidence: confidence(label == predicted, random(2)),
+            label: (random(3) >> 32 >= self.unlabelled).then(|| label(class)),
+            predicted: label(predicted),
+            confidence: confidence(class == predicted, random(2)),
             model: MODEL.to_owned(),
             produced_at: Timestamp(produced_at),
             inferred_at: Timestamp(produced_at + took),
@@ -86,7 +100,7 @@ fn permute(value: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::confusion::CONFUSION;
+    use super::super::confusion::{CLASSES, CONFUSION};
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
@@ -132,14 +146,39 @@ mod tests {
         // What the first release wrote: whoever changes this changes every seeded collection.
         let record = Generator::new(42, 4).prediction(10);
         assert_eq!(
-            format!("{} {} {} {:.4}", record.id, record.label, record.predicted, record.confidence),
+            format!("{} {} {} {:.4}", record.id, named(&record), record.predicted, record.confidence),
             PINNED
         );
         assert_eq!((record.produced_at.0, record.inferred_at.0 - record.produced_at.0), (START + 20, TOOK));
         assert_ne!(Generator::new(43, 4).prediction(10), record);
     }
+    fn named(record: &PredictionRecord) -> &str {
+        record.label.as_ref().map_or("(none)", firesteel_proto::Label::name)
+    }
+
     const PINNED: &str = "7ff8c9c1:2 dog dog 0.9300";
     const TOOK: i64 = 96;
+
+    #[test]
+    fn so_many_have_no_label_and_nothing_else_of_them_changes() {
+        let all = Generator::new(5, 3);
+        for (share, least, most) in
+            [(0.0, 0, 0), (0.1, 850, 1_150), (0.5, 4_700, 5_300), (1.0, 10_000, 10_000)]
+        {
+            let some = all.with_unlabelled(share);
+            let mut unlabelled = 0;
+            for index in 0..10_000 {
+                let (record, known) = (some.prediction(index), all.prediction(index));
+                unlabelled += usize::from(record.label.is_none());
+                assert_eq!(PredictionRecord { label: known.label.clone(), ..record }, known);
+            }
+            assert!((least..=most).contains(&unlabelled), "{unlabelled} of 10,000 at {share}");
+        }
+        let (few, many) = (all.with_unlabelled(0.2), all.with_unlabelled(0.6));
+        let lacks = |generator: Generator, index| generator.prediction(index).label.is_none();
+        assert!((0..1_000).all(|index| !lacks(few, index) || lacks(many, index)));
+        assert_eq!(all.with_unlabelled(f64::NAN), all);
+    }
 
     #[test]
     fn labels_and_errors_come_as_often_as_from_the_model() {
@@ -150,8 +189,9 @@ mod tests {
         let mut counts = [[0_u32; 10]; 10];
         let (mut sure, mut right) = (0.0, 0_u32);
         for record in (0..u64::from(draws)).map(|index| generator.prediction(index)) {
-            counts[record.label as usize][record.predicted as usize] += 1;
-            if record.correct() {
+            let class = |name: &str| CLASSES.iter().position(|class| *class == name).expect("a class");
+            counts[class(named(&record))][class(record.predicted.name())] += 1;
+            if record.correct() == Some(true) {
                 right += 1;
                 sure += f64::from(record.confidence);
             }

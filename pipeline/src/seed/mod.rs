@@ -9,7 +9,7 @@
 mod confusion;
 mod generate;
 
-pub use confusion::CONFUSION;
+pub use confusion::{CLASSES, CONFUSION};
 pub use generate::{Generator, MODEL};
 
 use crate::error::{Error, Result};
@@ -47,6 +47,8 @@ pub struct Config {
     pub seed: u64,
     /// The number of producers, who take turns.
     pub producers: u32,
+    /// The share of images without a true class, 0 to 1.
+    pub unlabelled: f64,
     /// How the collection is stored, where it has to be created.
     pub layout: Layout,
     /// What to do with a collection that holds documents.
@@ -64,6 +66,7 @@ impl Default for Config {
             docs: 100_000,
             seed: 1,
             producers: 4,
+            unlabelled: 0.0,
             layout: Layout::Clustered,
             existing: Existing::Refuse,
             writers: 4,
@@ -115,7 +118,7 @@ async fn fill(
 ) -> Result<Summary> {
     sink.check().await?;
     make_room(sink, &config).await?;
-    let generator = Generator::new(config.seed, config.producers);
+    let generator = Generator::new(config.seed, config.producers).with_unlabelled(config.unlabelled);
     let start = Instant::now();
     let stop = shutdown.child_token();
     let next = Arc::new(AtomicU64::new(0));

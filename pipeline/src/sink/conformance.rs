@@ -6,13 +6,18 @@ use super::Sink;
 use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
 use std::collections::BTreeMap;
 
+/// A class of those that the suite makes up: class 0 to 9.
+fn class(number: u64) -> Label {
+    Label::parse("label", &format!("class {}", number % 10)).unwrap()
+}
+
 /// A prediction of image `sequence` of producer `producer`, made at `inferred_at`.
 #[must_use]
 pub fn prediction(producer: u32, sequence: u64, inferred_at: i64) -> PredictionRecord {
     PredictionRecord {
         id: ImageId { producer: producer.into(), sequence: Sequence(sequence) },
-        label: Label::ALL[usize::try_from(sequence % 10).unwrap()],
-        predicted: Label::ALL[usize::try_from((sequence * 7) % 10).unwrap()],
+        label: Some(class(sequence)),
+        predicted: class(sequence % 10 * 7),
         confidence: 0.5,
         model: "conformance".to_owned(),
         produced_at: Timestamp(1_000),
@@ -70,14 +75,24 @@ pub async fn suite(sink: &dyn Sink, read: impl AsyncFn() -> Vec<PredictionRecord
         ..prediction(5, 0, 7_000)
     };
     let mut ties = [
-        at_once("a", Label::Truck, 0.9),
-        at_once("b", Label::Bird, 0.9),
-        at_once("b", Label::Cat, 0.25),
-        at_once("b", Label::Cat, 0.75),
+        at_once("a", class(9), 0.9),
+        at_once("b", class(2), 0.9),
+        at_once("b", class(3), 0.25),
+        at_once("b", class(3), 0.75),
     ];
     check("of predictions of one moment the greatest stays", ties.to_vec(), &[]).await;
     ties.reverse();
     check("in whichever order they come", ties.to_vec(), &[1, 2, 3]).await;
+    check(
+        "an image without a true class is kept, and gets one with a newer prediction",
+        vec![
+            PredictionRecord { label: None, ..prediction(6, 0, 1_000) },
+            PredictionRecord { label: None, ..prediction(6, 1, 1_000) },
+            prediction(6, 1, 2_000),
+        ],
+        &[],
+    )
+    .await;
     check(
         "the largest ids and times fit",
         vec![PredictionRecord {

@@ -52,8 +52,8 @@ mod tests {
                 ("_id", text("0000000a:3")),
                 ("producer_id", text("0000000a")),
                 ("sequence", Bson::Int64(3)),
-                ("label", text("cat")),
-                ("predicted", text("automobile")),
+                ("label", text("class 3")),
+                ("predicted", text("class 1")),
                 ("correct", Bson::Boolean(false)),
                 ("confidence", Bson::Double(0.5)),
                 ("model", text("conformance")),
@@ -61,6 +61,14 @@ mod tests {
                 ("inferred_at", Bson::DateTime(DateTime::from_millis(2_000))),
             ]
         );
+    }
+
+    #[test]
+    fn without_a_true_class_label_and_correct_are_null_and_there() {
+        let record = PredictionRecord { label: None, ..prediction(10, 3, 2_000) };
+        let document = bson::Document::try_from(document(&record).expect("fits")).expect("BSON");
+        assert_eq!((document.get("label"), document.get("correct")), (Some(&Bson::Null), Some(&Bson::Null)));
+        assert_eq!(document.get_str("predicted"), Ok("class 1"));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use crate::topic::{self, header};
 use crate::world::{Running, World};
 use firesteel_pipeline::consumer::images;
 use firesteel_pipeline::kafka::{dead_letter_topic, watermarks};
-use firesteel_proto::{Encoding, ImageId, ImageRecord, Label, ProducerId, Sequence, Timestamp};
+use firesteel_proto::{Encoding, ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
+use firesteel_testkit::cifar::label;
 use firesteel_testkit::{SOON, wait_until};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -17,7 +18,7 @@ fn image(sequence: u64, data: Vec<u8>) -> ImageRecord {
     ImageRecord {
         id: ImageId { producer: ProducerId(1), sequence: Sequence(sequence) },
         produced_at: Timestamp(1_000),
-        label: Label::Cat,
+        label: Some(label("cat")),
         encoding: Encoding::Jpeg,
         data: data.into(),
     }

@@ -7,8 +7,7 @@ use firesteel_pipeline::consumer::{Metrics, images, predictions};
 use firesteel_pipeline::health::{HealthSource, Server};
 use firesteel_pipeline::kafka::{TopicSpec, dead_letter_topic, ensure_topics};
 use firesteel_pipeline::producer;
-use firesteel_proto::Label;
-use firesteel_testkit::{Answer, SOON, http, wait_until};
+use firesteel_testkit::{Answer, SOON, cifar, http, wait_until};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -107,7 +106,8 @@ async fn a_prediction_consumer_tells_what_is_right_and_what_is_wrong_by_class() 
     let Some(world) = World::new("health-predictions") else { return };
     let topic = TopicSpec::new(&world.predictions).with_partitions(4);
     ensure_topics(&world.kafka, "test", &[topic]).await.expect("the topic");
-    let records = some_predictions(1, 50);
+    let mut records = some_predictions(1, 50);
+    records.iter_mut().skip(43).for_each(|record| record.label = None);
     world.publish_predictions(&records).await;
     world.publish(&world.predictions, [(b"k".as_slice(), Some(b"garbage".as_slice()))]).await;
 
@@ -125,9 +125,12 @@ async fn a_prediction_consumer_tells_what_is_right_and_what_is_wrong_by_class() 
     wait_until("nothing is left", SOON, async || health.sum(LAG).await == Some(0.0)).await;
     assert!(health.is_ready().await);
     let metrics = health.get("/metrics").await;
-    for label in Label::ALL {
+    assert_eq!(metrics.metric("firesteel_unlabelled_predictions_total"), Some(7.0));
+    for label in cifar::classes() {
         for correct in [true, false] {
-            let expected = records.iter().filter(|r| r.label == label && r.correct() == correct).count();
+            let expected =
+                records.iter().filter(|r| r.label.as_ref() == Some(&label) && r.correct() == Some(correct));
+            let expected = expected.count();
             let name = format!("firesteel_predictions_total{{correct=\"{correct}\",label=\"{label}\"}}");
             assert_eq!(metrics.metric(&name), Some(expected as f64), "{name}");
         }

@@ -5,9 +5,8 @@ use crate::topic::{self, header};
 use crate::world::{Running, World, read_ledger};
 use firesteel_pipeline::kafka::{dead_letter_topic, ensure_topics, watermarks};
 use firesteel_pipeline::{Error, consumer, kafka, producer};
-use firesteel_proto::{
-    Encoding, ImageId, ImageRecord, Label, PredictionRecord, ProducerId, Sequence, Timestamp,
-};
+use firesteel_proto::{Encoding, ImageId, ImageRecord, PredictionRecord, ProducerId, Sequence, Timestamp};
+use firesteel_testkit::cifar::label;
 use firesteel_testkit::{SOON, wait_until};
 use rdkafka::Message;
 use std::collections::BTreeSet;
@@ -68,7 +67,8 @@ async fn results_and_dead_letters_are_what_was_acknowledged_while_inference_come
     for image in &images {
         assert_eq!(dead.contains(&image.id), is_rejected(&image.data, REJECT), "{}", image.id);
         for result in results.iter().filter(|result| result.id == image.id) {
-            assert_eq!((result.label, result.predicted), (image.label, label_of(&image.data)));
+            let expected = (&image.label, &label_of(&image.data));
+            assert_eq!((&result.label, &result.predicted), expected);
             assert_eq!((result.confidence, result.model.as_str()), (0.75, "fake"));
             assert_eq!(result.produced_at, image.produced_at);
             assert!(result.inferred_at >= result.produced_at);
@@ -99,14 +99,14 @@ async fn a_broken_record_becomes_a_dead_letter_and_the_stream_goes_on() {
     let good = |sequence, bytes| ImageRecord {
         id: ImageId { producer: ProducerId(1), sequence: Sequence(sequence) },
         produced_at: Timestamp::now(),
-        label: Label::Cat,
+        label: Some(label("cat")),
         encoding: Encoding::Jpeg,
         data: vec![7; bytes].into(),
     };
     let first = good(1, 10).encode();
-    let mut unlabelled = first.clone();
-    let at = unlabelled.windows(3).position(|bytes| bytes == b"cat").expect("the label");
-    unlabelled[at..at + 3].copy_from_slice(b"cow");
+    let mut mislabelled = first.clone();
+    let at = mislabelled.windows(3).position(|bytes| bytes == b"cat").expect("the label");
+    mislabelled[at..at + 3].copy_from_slice(b"c\0t");
     let oversize = good(2, 1_001).encode();
     let last = good(3, 1_000).encode();
     type Broken<'a> = (&'a [u8], Option<&'a [u8]>, &'a str);
@@ -114,7 +114,7 @@ async fn a_broken_record_becomes_a_dead_letter_and_the_stream_goes_on() {
         (b"k0", None, "empty-record"),
         (b"k1", Some(b""), "empty-record"),
         (b"k2", Some(b"not protobuf"), "malformed"),
-        (b"k3", Some(&unlabelled), "unknown-label"),
+        (b"k3", Some(&mislabelled), "bad-label"),
         (b"k4", Some(&oversize), "oversize-image"),
     ];
     ensure_topics(&world.kafka, "test", &[kafka::TopicSpec::new(&world.images).with_partitions(1)])
@@ -144,6 +144,56 @@ async fn a_broken_record_becomes_a_dead_letter_and_the_stream_goes_on() {
         assert!(!header(&message, "error.message").is_empty());
         assert_eq!(header(&message, "source.topic"), world.images);
         assert_eq!(header(&message, "source.partition"), "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_true_label_gets_the_name_that_it_has_in_the_model_and_need_not_be_there() {
+    for is_old in [false, true] {
+        let Some(world) = World::new("labels") else { return };
+        let server = FakeInference::start(0).await;
+        if is_old {
+            server.be_old();
+        }
+        let consumer = Running::images(world.image_consumer(&server.url));
+        // The bytes add up to the number of the class: airplane, automobile, bird.
+        let truths =
+            [Some("plane"), Some("airplane"), None, Some("automobile"), Some("cat"), Some("unicorn"), None];
+        let images: Vec<Vec<u8>> = (0_u64..)
+            .zip(truths)
+            .map(|(sequence, truth)| {
+                let image = ImageRecord {
+                    id: ImageId { producer: ProducerId(1), sequence: Sequence(sequence) },
+                    produced_at: Timestamp::now(),
+                    label: truth.map(label),
+                    encoding: Encoding::Jpeg,
+                    data: vec![u8::from(sequence > 2)].into(),
+                };
+                image.encode()
+            })
+            .collect();
+        world.publish(&world.images, images.iter().map(|value| (&b"00000001"[..], Some(&value[..])))).await;
+        wait_until("all are done", SOON, async || done(&consumer) == 7).await;
+        let mut found = predictions(&world).await;
+        found.sort_by_key(|record| record.id);
+        let found: Vec<_> = found
+            .iter()
+            .map(|record| (record.label.as_ref().map(|label| label.as_str()), record.correct()))
+            .collect();
+        let plane = if is_old { (Some("plane"), Some(false)) } else { (Some("airplane"), Some(true)) };
+        let expected = [
+            plane,
+            (Some("airplane"), Some(true)),
+            (None, None),
+            (Some("automobile"), Some(true)),
+            (Some("cat"), Some(false)),
+            (Some("unicorn"), Some(false)),
+            (None, None),
+        ];
+        assert_eq!(found, expected, "an old server: {is_old}");
+        assert_eq!(server.descriptions(), 1, "all who wait ask once");
+        assert_eq!(consumer.stats.unknown_labels.get(), u64::from(!is_old));
+        consumer.stop().await;
     }
 }
 

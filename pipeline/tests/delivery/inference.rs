@@ -1,12 +1,15 @@
 //! An inference server that answers by a rule and fails when it is told to.
 //!
 //! The rule: the class is the sum of the image's bytes modulo ten; an image whose sum is divisible by `reject` is
-//! rejected. While it is down, every call ends as UNAVAILABLE. There may be one image that it fails at.
+//! rejected. While it is down, every call ends as UNAVAILABLE. There may be one image that it fails at. It may be a server from
+//! before its model was described; otherwise "plane" means "airplane".
 
 use firesteel_proto::Label;
 use firesteel_proto::inference::{
-    Classification, ClassifyRequest, ClassifyResponse, Inference, InferenceServer, Outcome, Rejection,
+    Classification, ClassifyRequest, ClassifyResponse, DescribeRequest, DescribeResponse, Inference,
+    InferenceServer, ModelDescription, Outcome, Rejection,
 };
+use firesteel_testkit::cifar::{CLASSES, class};
 use futures::Stream;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +28,8 @@ struct State {
     reject: u64,
     fault: Mutex<Option<(Vec<u8>, Fault)>>,
     faults: AtomicU64,
+    undescribed: AtomicBool,
+    descriptions: AtomicU64,
 }
 
 /// How the server fails at an image.
@@ -81,6 +86,16 @@ impl FakeInference {
         self.state.refused.load(Ordering::SeqCst)
     }
 
+    /// Does not know the question for its model any more.
+    pub(crate) fn be_old(&self) {
+        self.state.undescribed.store(true, Ordering::SeqCst);
+    }
+
+    /// How often it was asked for its model.
+    pub(crate) fn descriptions(&self) -> u64 {
+        self.state.descriptions.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn answered(&self) -> u64 {
         self.state.answered.load(Ordering::SeqCst)
     }
@@ -92,7 +107,7 @@ fn sum(data: &[u8]) -> u64 {
 
 /// What the server names an image.
 pub(crate) fn label_of(data: &[u8]) -> Label {
-    Label::ALL[(sum(data) % 10) as usize]
+    class((sum(data) % 10) as usize)
 }
 
 /// Whether the server rejects an image.
@@ -139,6 +154,22 @@ impl Inference for Service {
             Some(Fault::End) => Err(Status::internal("told to fail")),
             None => self.state.answer(request.get_ref()).map(Response::new),
         }
+    }
+
+    async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
+        self.state.descriptions.fetch_add(1, Ordering::SeqCst);
+        if self.state.down.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("told to be down"));
+        }
+        if self.state.undescribed.load(Ordering::SeqCst) {
+            return Err(Status::unimplemented("of an older version"));
+        }
+        let model = ModelDescription {
+            name: "fake".to_owned(),
+            classes: CLASSES.map(str::to_owned).to_vec(),
+            aliases: [("plane".to_owned(), "airplane".to_owned())].into(),
+        };
+        Ok(Response::new(DescribeResponse { models: vec![model] }))
     }
 
     type ClassifyStreamStream = Pin<Box<dyn Stream<Item = Result<ClassifyResponse, Status>> + Send>>;

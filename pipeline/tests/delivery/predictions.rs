@@ -9,7 +9,8 @@ use firesteel_pipeline::kafka::{
 };
 use firesteel_pipeline::sink::{MongoConfig, MongoSink, Sink, conformance};
 use firesteel_pipeline::{Error, kafka};
-use firesteel_proto::{Label, PredictionRecord, ProducerId, Timestamp};
+use firesteel_proto::{PredictionRecord, ProducerId, Timestamp};
+use firesteel_testkit::cifar::label;
 use firesteel_testkit::{SOON, wait_until};
 use futures::TryStreamExt;
 use rdkafka::Message;
@@ -73,7 +74,8 @@ async fn what_is_no_prediction_and_what_the_store_refuses_become_dead_letters() 
     .await;
     consumer.stop().await;
 
-    let frogs: BTreeSet<_> = records.iter().filter(|r| r.label.name() == "frog").map(|r| r.id).collect();
+    let frogs: BTreeSet<_> =
+        records.iter().filter(|r| r.label == Some(label("frog"))).map(|r| r.id).collect();
     assert_eq!(world.document_ids().await, &ids(&records) - &frogs);
     let mut dead = BTreeSet::new();
     for message in topic::read(&world.kafka, &dead_letter_topic(&world.predictions)).await {
@@ -119,7 +121,7 @@ async fn a_late_older_prediction_replaces_no_newer_one() {
         inferred_at: Timestamp(inferred_at),
         ..some_predictions(1, 1).remove(0)
     };
-    let (newer, older) = (at(2_000, Label::Cat), at(1_000, Label::Dog));
+    let (newer, older) = (at(2_000, label("cat")), at(1_000, label("dog")));
     let consumer = Running::predictions(world.prediction_consumer());
     world.publish_predictions(std::slice::from_ref(&newer)).await;
     wait_until("the newer one is stored", SOON, async || consumer.stats.snapshot().succeeded == 1).await;

@@ -1,5 +1,6 @@
 //! What each test has to itself: topics, groups, a database, and components that run until they are stopped.
 
+use bson::Bson;
 use firesteel_pipeline::consumer::{Stats, images, predictions};
 use firesteel_pipeline::kafka::letters::marks_topic;
 use firesteel_pipeline::kafka::{KafkaConfig, Message, Publisher, dead_letter_topic};
@@ -172,15 +173,21 @@ fn read_document(document: &bson::Document) -> PredictionRecord {
     assert_eq!(document.get_i64("sequence").expect("sequence") as u64, id.sequence.0);
     let record = PredictionRecord {
         id,
-        label: Label::parse("label", text("label")).expect("label"),
+        label: or_null(document, "label", |label| Label::parse("label", label.as_str()?).ok()),
         predicted: Label::parse("predicted", text("predicted")).expect("predicted"),
         confidence: document.get_f64("confidence").expect("confidence") as f32,
         model: text("model").to_owned(),
         produced_at: time("produced_at"),
         inferred_at: time("inferred_at"),
     };
-    assert_eq!(document.get_bool("correct").expect("correct"), record.correct());
+    assert_eq!(or_null(document, "correct", Bson::as_bool), record.correct());
     record
+}
+
+/// The value of a field, which has to be there and may be null.
+fn or_null<T>(document: &bson::Document, field: &str, read: impl FnOnce(&Bson) -> Option<T>) -> Option<T> {
+    let value = document.get(field).expect(field);
+    (*value != Bson::Null).then(|| read(value).expect("a value of the right type"))
 }
 
 /// The ids of a ledger, one each.

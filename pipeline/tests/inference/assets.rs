@@ -3,7 +3,8 @@
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int8Type;
 use firesteel_pipeline::inference::{Decoder, Sample};
-use firesteel_proto::{Encoding, Label};
+use firesteel_proto::Encoding;
+use firesteel_testkit::cifar::CLASSES;
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -92,6 +93,7 @@ fn every_asset_has_the_checksum_that_the_readme_gives() {
     for name in [
         "cifar10-test.parquet",
         "resnet18-cifar10.safetensors",
+        "resnet18-cifar10.safetensors.json",
         "reference.safetensors",
         "evaluation.json",
         "train.py",
@@ -116,7 +118,7 @@ fn the_card_quotes_the_evaluation() {
     let confusion = evaluation["confusion"].as_array().unwrap();
     let right: u64 = (0..10).map(|i| confusion[i][i].as_u64().unwrap()).sum();
     assert_eq!(right, 8_974);
-    for name in Label::NAMES {
+    for name in CLASSES {
         assert!(card.contains(&format!("{name} {}", evaluation["per_class"][name])), "{name}");
     }
 }

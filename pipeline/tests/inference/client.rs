@@ -3,7 +3,8 @@
 use crate::fake::{Step, image, prompt};
 use crate::server::{Running, config, run, serve, serve_scripted};
 use firesteel_pipeline::inference::{Answer, Client, ClientError, ClientOptions, Config, Server};
-use firesteel_proto::{Encoding, Label};
+use firesteel_proto::Encoding;
+use firesteel_testkit::cifar::{self, CLASSES};
 use firesteel_testkit::{SOON, wait_until};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -37,13 +38,30 @@ async fn many_tasks_share_one_stream() {
     while let Some(done) = tasks.join_next().await {
         match done.unwrap() {
             (_, true, Answer::Rejected { reason }) => assert!(reason.contains("3 bytes of raw RGB")),
-            (i, false, answer) => assert_eq!(label(&answer), Label::NAMES[i % 10]),
+            (i, false, answer) => assert_eq!(label(&answer), CLASSES[i % 10]),
             other => panic!("{other:?}"),
         }
     }
     assert_eq!((server.stats.images(), server.stats.rejections()), (857, 143));
     drop(client);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_is_described_once_by_its_name() {
+    let server = serve(config(), prompt()).await;
+    let client = connect(&server).await;
+    let told = client.vocabulary("fake/u8").await.unwrap().expect("told");
+    assert_eq!(told.class(&cifar::label("plane")), Some((0, &cifar::label("airplane"))));
+    assert_eq!(told.class(&cifar::label("truck")), Some((9, &cifar::label("truck"))));
+    assert_eq!(told.class(&cifar::label("unicorn")), None);
+    assert_eq!(client.vocabulary("another").await.unwrap(), None);
+    server.stop().await;
+    // Nobody is asked any more.
+    assert_eq!(client.vocabulary("fake/u8").await.unwrap(), Some(told));
+    assert_eq!(client.vocabulary("another").await.unwrap(), None);
+    let error = client.vocabulary("a third").await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
 }
 
 #[tokio::test]
@@ -61,7 +79,7 @@ async fn an_oversize_message_hurts_only_itself() {
     while let Some(done) = tasks.join_next().await {
         match done.unwrap() {
             (50, Answer::Rejected { reason }) => assert!(reason.contains("too large"), "{reason}"),
-            (i, answer) => assert_eq!(label(&answer), Label::NAMES[i % 10]),
+            (i, answer) => assert_eq!(label(&answer), CLASSES[i % 10]),
         }
     }
     drop(client);

@@ -4,6 +4,8 @@ use crate::assets::reference;
 use firesteel_pipeline::inference::compiled::{Compiled, Isa, Options};
 use firesteel_pipeline::inference::network::{Block, Conv, Linear};
 use firesteel_pipeline::inference::{Model, ModelInfo, Network, Precision, Weights};
+use firesteel_testkit::cifar::label;
+use std::collections::BTreeMap;
 
 fn network() -> Network {
     Network::read(Weights::shipped().unwrap()).unwrap()
@@ -114,7 +116,9 @@ fn strange(height: usize, width: usize) -> Network {
     let info = ModelInfo {
         name: "strange".into(),
         architecture: "resnet14".into(),
-        classes: (0..7).map(|c| c.to_string()).collect(),
+        classes: (0..7).map(|c| label(&c.to_string())).collect(),
+        aliases: BTreeMap::new(),
+        version: None,
         height,
         width,
         mean: [0.4, 0.5, 0.6],

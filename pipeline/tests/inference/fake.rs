@@ -1,7 +1,8 @@
 //! A model whose every step the test decides: it says when it has a batch and then waits to be told what to do.
 
 use firesteel_pipeline::inference::{Error, Model, ModelInfo, Result};
-use firesteel_proto::Label;
+use firesteel_testkit::cifar;
+use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 /// Bytes of one image: 2 × 2 pixels.
@@ -38,7 +39,9 @@ pub(crate) fn fake() -> (Box<dyn Model>, Script) {
     let info = ModelInfo {
         name: "fake/u8".to_owned(),
         architecture: "fake".to_owned(),
-        classes: Label::NAMES.map(str::to_owned).to_vec(),
+        classes: cifar::classes().to_vec(),
+        aliases: BTreeMap::from([(cifar::label("plane"), cifar::label("airplane"))]),
+        version: None,
         height: 2,
         width: 2,
         mean: [0.0; 3],

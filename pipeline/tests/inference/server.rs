@@ -3,8 +3,11 @@
 use crate::assets::{reference, rows};
 use crate::fake::{Script, Step, fake, image, prompt};
 use firesteel_pipeline::inference::{Config, Error, Model, Result, Server, Stats};
-use firesteel_proto::inference::{ClassifyRequest, ClassifyResponse, InferenceClient, Outcome, SERVICE_NAME};
-use firesteel_proto::{Encoding, Label};
+use firesteel_proto::Encoding;
+use firesteel_proto::inference::{
+    ClassifyRequest, ClassifyResponse, DescribeRequest, InferenceClient, Outcome, SERVICE_NAME,
+};
+use firesteel_testkit::cifar::CLASSES;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -105,6 +108,17 @@ async fn one_image_by_a_unary_call() {
 }
 
 #[tokio::test]
+async fn a_model_is_described_with_its_classes_in_their_order() {
+    let server = serve(config(), prompt()).await;
+    let told = server.rpc().describe(DescribeRequest {}).await.unwrap().into_inner();
+    let [model] = &told.models[..] else { panic!("{told:?}") };
+    assert_eq!((model.name.as_str(), &model.classes[..]), ("fake/u8", &CLASSES.map(str::to_owned)[..]));
+    assert_eq!(model.aliases.get("plane").map(String::as_str), Some("airplane"));
+    assert_eq!(model.aliases.len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_bad_image_is_an_invalid_argument() {
     let server = serve(config(), prompt()).await;
     let mut rpc = server.rpc();
@@ -149,7 +163,7 @@ async fn a_stream_goes_on_past_bad_images() {
         match (id % 3, answer.outcome.as_ref().unwrap()) {
             (0, Outcome::Rejection(why)) => assert!(why.reason.contains("not a readable JPEG")),
             (1, Outcome::Rejection(why)) => assert_eq!(why.reason, "unknown image encoding 0"),
-            (2, Outcome::Classification(said)) => assert_eq!(said.label, Label::NAMES[id % 10]),
+            (2, Outcome::Classification(said)) => assert_eq!(said.label, CLASSES[id % 10]),
             other => panic!("{id}: {other:?}"),
         }
     }
@@ -365,7 +379,7 @@ async fn the_shipped_model_names_real_images() {
     while let Some(answer) = answers.message().await.unwrap() {
         let row = &reference.logits[usize::try_from(answer.id).unwrap() * 10..][..10];
         let best = (0..10).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
-        same += usize::from(label(&answer) == Label::NAMES[best]);
+        same += usize::from(label(&answer) == CLASSES[best]);
     }
     assert!(same >= 63, "{same} of 64 are the reference's");
     server.stop().await;

@@ -2,6 +2,8 @@
 
 use crate::assets::path;
 use firesteel_pipeline::inference::{Device, Network, Precision, Weights, compile};
+use firesteel_proto::Label;
+use firesteel_testkit::cifar::label;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 
@@ -116,12 +118,12 @@ fn metadata_has_to_be_there_and_fit() {
     check("metadata \"classes\" names 2 classes, but fc.weight has 10 rows", |f| f.set("classes", "cat,dog"));
     check("metadata \"classes\" names \"cat\" twice", |f| f.set("classes", "cat,cat"));
     check("metadata \"classes\" has no name for class 1", |f| f.set("classes", "cat,,dog"));
-    check(
-        "metadata \"classes\" is missing: it has the names of the 10 classes, with commas in between or as a JSON \
-         list, in the order of fc.weight's rows",
-        |f| drop(f.metadata.remove("classes")),
-    );
-    check("metadata \"mean\" is missing", |f| drop(f.metadata.remove("mean")));
+    check("metadata \"classes\" is missing, and there is no manifest beside the weights", |f| {
+        drop(f.metadata.remove("classes"))
+    });
+    check("metadata \"mean\" is missing, and there is no manifest beside the weights", |f| {
+        drop(f.metadata.remove("mean"))
+    });
     check("metadata \"std\" is \"1,0,1\", expected three positive numbers, one a channel", |f| {
         f.set("std", "1,0,1")
     });
@@ -138,18 +140,42 @@ fn metadata_has_to_be_there_and_fit() {
 }
 
 #[test]
-fn other_classes_load_but_are_not_the_contracts() {
+fn the_manifest_beside_the_weights_goes_before_their_metadata() {
     let mut file = File::shipped();
-    file.set("classes", r#"["a, b", "c", "d", "e", "f", "g", "h", "i", "j", "k"]"#);
-    file.set("name", "other");
-    let network = Network::read(Weights::parse("w", "w", &file.bytes()).unwrap()).unwrap();
-    assert_eq!(network.info.classes[0], "a, b");
-    let error = network.info_at("f32").require_contract_labels().unwrap_err().to_string();
-    assert!(
-        error.starts_with("other/f32: its classes are not the data contract's: expected airplane,"),
-        "{error}"
-    );
-    assert!(error.ends_with("found a, b, c, d, e, f, g, h, i, j, k"), "{error}");
+    file.set("name", "mine");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    std::fs::write(&path, file.bytes()).unwrap();
+    let beside = Weights::manifest_path(&path);
+    assert_eq!(beside, folder.path().join("w.safetensors.json"));
+    let names: Vec<String> = (0..10).map(|n| format!("class, {n}")).collect();
+    let manifest = serde_json::json!({
+        "classes": names, "aliases": { "first": "class, 0" }, "version": "2.1-rc_3+x", "mean": [0.5, 0.25, 0], "resize": "any text",
+    });
+    std::fs::write(&beside, manifest.to_string()).unwrap();
+    let network = Network::read(Weights::load(Some(&path)).unwrap()).unwrap();
+    let info = network.info_at("int8");
+    assert_eq!(info.name, "mine@2.1-rc_3+x/int8");
+    assert_eq!(info.classes.iter().map(Label::name).collect::<Vec<_>>(), names);
+    assert_eq!(info.aliases, BTreeMap::from([(label("first"), label("class, 0"))]));
+    assert_eq!((info.mean, info.std), ([0.5, 0.25, 0.0], [0.2470, 0.2435, 0.2616]), "one key each");
+
+    // A file without metadata needs none.
+    file.metadata.clear();
+    std::fs::write(&path, file.bytes()).unwrap();
+    let error = Network::read(Weights::load(Some(&path)).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("\"input\" is missing") && error.contains("w.safetensors.json"), "{error}");
+    let mut whole = manifest;
+    whole["input"] = "3x32x32".into();
+    whole["std"] = serde_json::json!([1, 2, 3]);
+    std::fs::write(&beside, whole.to_string()).unwrap();
+    let network = Network::read(Weights::load(Some(&path)).unwrap()).unwrap();
+    assert_eq!((network.info.name.as_str(), network.info.std), ("w@2.1-rc_3+x", [1.0, 2.0, 3.0]));
+
+    whole["classess"] = 1.into();
+    std::fs::write(&beside, whole.to_string()).unwrap();
+    let error = Weights::load(Some(&path)).unwrap_err().to_string();
+    assert!(error.contains("w.safetensors.json") && error.contains("unknown field `classess`"), "{error}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_pipeline::kafka::letters::{Fetched, Fetcher, Filter, Letter, Letters, Place, Source, Span};
-use firesteel_proto::{ImageRecord, PredictionRecord};
+use firesteel_proto::{ImageRecord, Label, PredictionRecord};
 
 use super::{Which, bytes, printable, shortened, tell_missing, time};
 use crate::args::KafkaArgs;
@@ -158,9 +158,9 @@ fn record(letter: &Letter, value: &Value<'_>, which: Which) -> String {
     match which {
         Which::Images => match ImageRecord::decode(value) {
             Ok(image) => format!(
-                "image {} labelled {}, {} bytes of {:?}, produced {}; {size}",
+                "image {} {}, {} bytes of {:?}, produced {}; {size}",
                 image.id,
-                image.label.name(),
+                labelled(image.label.as_ref()),
                 image.data.len(),
                 image.encoding,
                 time(Some(image.produced_at)),
@@ -169,10 +169,10 @@ fn record(letter: &Letter, value: &Value<'_>, which: Which) -> String {
         },
         Which::Predictions => match PredictionRecord::decode(value) {
             Ok(prediction) => format!(
-                "prediction {}: {} is taken for {} with {:.3} by {}, inferred {}; {size}",
+                "prediction {}: an image {} is taken for {} with {:.3} by {}, inferred {}; {size}",
                 prediction.id,
-                prediction.label.name(),
-                prediction.predicted.name(),
+                labelled(prediction.label.as_ref()),
+                printable(prediction.predicted.name()),
                 prediction.confidence,
                 printable(&prediction.model),
                 time(Some(prediction.inferred_at)),
@@ -180,6 +180,11 @@ fn record(letter: &Letter, value: &Value<'_>, which: Which) -> String {
             Err(error) => format!("no prediction ({}); {size}", printable(&error.to_string())),
         },
     }
+}
+
+fn labelled(label: Option<&Label>) -> String {
+    label
+        .map_or_else(|| "without a label".to_owned(), |label| format!("labelled {}", printable(label.name())))
 }
 
 fn write(path: &Path, value: &Value<'_>, args: &ShowArgs) -> anyhow::Result<()> {

@@ -94,9 +94,9 @@ impl Flow {
             sink.prepare().await?;
             anyhow::Ok(sink)
         })?;
-        let address = self.start_inference(args).await?;
+        let (address, model) = self.start_inference(args).await?;
         eprintln!(
-            "{} producers x {} images -> Kafka {} -> ResNet-18 at {address} -> Kafka -> MongoDB (ready in {:.1} s)",
+            "{} producers x {} images -> Kafka {} -> {model} at {address} -> Kafka -> MongoDB (ready in {:.1} s)",
             self.producers.len(),
             args.load.images,
             args.kafka.kafka_bootstrap,
@@ -136,10 +136,11 @@ impl Flow {
         Ok(())
     }
 
-    async fn start_inference(&mut self, args: &DemoArgs) -> anyhow::Result<SocketAddr> {
+    /// The server's address, and the name of its model.
+    async fn start_inference(&mut self, args: &DemoArgs) -> anyhow::Result<(SocketAddr, String)> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Server::bind(inference::Config { listen, ..args.model.config() }).await?;
-        let (address, ready) = (server.address(), server.ready());
+        let (address, ready, model) = (server.address(), server.ready(), server.model());
         let serve = self.serve.clone();
         self.tasks.spawn(async move {
             server.run(serve).await?;
@@ -152,7 +153,7 @@ impl Flow {
                 None => bail!("the inference server did not start"),
             };
         }
-        Ok(address)
+        Ok((address, model.get().map_or_else(|| "a model".to_owned(), |info| info.name.clone())))
     }
 
     fn start_consumers(&mut self, args: &DemoArgs, inference: SocketAddr) -> anyhow::Result<()> {

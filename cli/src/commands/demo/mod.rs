@@ -73,7 +73,11 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outc
 fn verify(report: &Report, Arrived { summary, dead_letters }: &Arrived) -> anyhow::Result<()> {
     let counted = |id: ProducerId| {
         let id = id.to_string();
-        report.producers.iter().find(|row| row.producer_id == id).map_or(0, |row| row.total_inferences)
+        report
+            .producers
+            .iter()
+            .find(|row| row.producer_id == id)
+            .map_or(0, |row| row.total_inferences + row.unlabelled)
     };
     let mut missing = 0;
     for share in &summary.producers {

@@ -20,7 +20,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const DEPTH: usize = 20_000;
 
 /// The methods that are called with broken messages. Those that would end an executor with any message are not among them.
-pub(super) const METHODS: [&str; 17] = [
+pub(super) const METHODS: [&str; 18] = [
     "/ballista.protobuf.SchedulerGrpc/ExecuteQuery",
     "/ballista.protobuf.SchedulerGrpc/ExecuteQueryPush",
     "/ballista.protobuf.SchedulerGrpc/CreateUpdateSession",
@@ -37,6 +37,7 @@ pub(super) const METHODS: [&str; 17] = [
     "/arrow.flight.protocol.FlightService/DoAction",
     "/firesteel.v1.Inference/Classify",
     "/firesteel.v1.Inference/ClassifyStream",
+    "/firesteel.v1.Inference/Describe",
     "/no.such.Service/Method",
 ];
 

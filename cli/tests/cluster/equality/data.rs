@@ -12,7 +12,7 @@ use datafusion::datasource::MemTable;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::SessionContext;
 use firesteel_proto::{ImageId, Label, PredictionRecord, ProducerId, Sequence, Timestamp};
-use firesteel_testkit::samples;
+use firesteel_testkit::{cifar, samples};
 use mongodb::bson::Document;
 
 const PRODUCERS: usize = 4;
@@ -33,8 +33,8 @@ pub(super) struct Row {
 pub(super) fn rows() -> Vec<Row> {
     (0..ROWS)
         .map(|n| {
-            let label = Label::ALL[n * 7 % 10];
-            let predicted = if n % 9 == 0 { Label::ALL[(n * 7 + 3 + n / 100) % 10] } else { label };
+            let label = cifar::class(n * 7);
+            let predicted = if n % 9 == 0 { cifar::class(n * 7 + 3 + n / 100) } else { label.clone() };
             let produced = START + n as i64 * 11;
             Row {
                 record: PredictionRecord {
@@ -42,7 +42,8 @@ pub(super) fn rows() -> Vec<Row> {
                         producer: ProducerId(0xab00_0000 + (n % PRODUCERS) as u128),
                         sequence: Sequence((n / PRODUCERS) as u64),
                     },
-                    label,
+                    // Some images have no true class.
+                    label: (n % 17 != 0).then_some(label),
                     predicted,
                     confidence: (n * 37 % 129) as f32 / 128.0,
                     model: "resnet18".to_owned(),
@@ -91,13 +92,9 @@ fn batch(rows: &[Row]) -> RecordBatch {
             Arc::new(rows.iter().map(|row| Some(row.record.id.sequence.0 as i64)).collect::<Int64Array>()),
             true,
         ),
-        ("label", texts(rows, |row| Some(row.record.label.name().to_owned())), true),
+        ("label", texts(rows, |row| row.record.label.as_ref().map(Label::to_string)), true),
         ("predicted", texts(rows, |row| Some(row.record.predicted.name().to_owned())), true),
-        (
-            "correct",
-            Arc::new(rows.iter().map(|row| Some(row.record.correct())).collect::<BooleanArray>()),
-            true,
-        ),
+        ("correct", Arc::new(rows.iter().map(|row| row.record.correct()).collect::<BooleanArray>()), true),
         (
             "confidence",
             Arc::new(rows.iter().map(|row| Some(f64::from(row.record.confidence))).collect::<Float64Array>()),
@@ -112,9 +109,10 @@ fn batch(rows: &[Row]) -> RecordBatch {
 
 fn classes() -> RecordBatch {
     let animal = |label: &Label| !matches!(label.name(), "airplane" | "automobile" | "ship" | "truck");
-    let labels: StringArray = Label::ALL.iter().map(|label| Some(label.name())).collect();
+    let classes = cifar::classes();
+    let labels: StringArray = classes.iter().map(|label| Some(label.name())).collect();
     let ids: Int32Array = (0..10).map(Some).collect();
-    let animals: BooleanArray = Label::ALL.iter().map(|label| Some(animal(label))).collect();
+    let animals: BooleanArray = classes.iter().map(|label| Some(animal(label))).collect();
     RecordBatch::try_from_iter([
         ("label", Arc::new(labels) as ArrayRef),
         ("id", Arc::new(ids) as ArrayRef),

@@ -97,6 +97,7 @@ async fn a_cluster_of_any_size_gives_what_one_context_gives() -> anyhow::Result<
     for report in &reports {
         assert_eq!(report, &reports[0]);
         assert_eq!(report.totals.images, data::ROWS as u64);
+        assert_eq!(report.totals.unlabelled, data::ROWS.div_ceil(17) as u64);
     }
     Ok(())
 }

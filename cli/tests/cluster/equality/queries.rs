@@ -12,6 +12,8 @@ pub(super) const QUERIES: &[&str] = &[
     "SELECT count(model), count(*), count(confidence) FROM predictions",
     "SELECT count(*) FROM predictions WHERE correct",
     "SELECT count(*) FROM predictions WHERE NOT correct",
+    "SELECT count(*), count(correct), count(label) FROM predictions WHERE correct IS NULL OR label IS NULL",
+    "SELECT count(*), count(label) FROM topic WHERE label IS NULL OR label <> predicted",
     "SELECT count(DISTINCT producer_id), count(DISTINCT label) FROM predictions",
     "SELECT count(DISTINCT _id) FROM plain",
     "SELECT count(*) FROM predictions WHERE label = 'nothing of the sort'",
@@ -21,13 +23,15 @@ pub(super) const QUERIES: &[&str] = &[
     "SELECT label, count(*), sum(CASE WHEN correct THEN 1 ELSE 0 END) FROM predictions GROUP BY label",
     "SELECT producer_id, label, count(*), sum(CAST(correct IS NOT TRUE AS BIGINT)), min(produced_at), max(inferred_at) \
      FROM predictions GROUP BY producer_id, label",
+    "SELECT producer_id, label, count(*), count(correct), sum(CAST(correct IS FALSE AS BIGINT)) FROM predictions \
+     GROUP BY producer_id, label",
     "SELECT label, predicted, count(*) FROM predictions GROUP BY label, predicted",
     "SELECT producer_id, avg(confidence), min(confidence), max(confidence) FROM predictions GROUP BY producer_id",
     "SELECT label, sum(confidence) FROM plain WHERE correct GROUP BY label",
     "SELECT model, count(*) FROM predictions GROUP BY model",
     "SELECT correct, count(*), sum(sequence), min(sequence), max(sequence) FROM predictions GROUP BY correct",
     "SELECT avg(sequence), sum(sequence * 2 + 1), min(-sequence) FROM predictions",
-    "SELECT label, count(*) AS n FROM predictions GROUP BY label HAVING count(*) > 590",
+    "SELECT label, count(*) AS n FROM predictions GROUP BY label HAVING count(*) > 564",
     "SELECT min(_id), max(_id), min(label), max(producer_id) FROM predictions",
     "SELECT producer_id, count(*) FILTER (WHERE correct), count(*) FILTER (WHERE label = 'cat') FROM predictions \
      GROUP BY producer_id",

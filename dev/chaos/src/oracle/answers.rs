@@ -66,15 +66,16 @@ pub(crate) fn judge(queries: &[Query], images: u64) -> Vec<Finding> {
     findings.into_iter().flatten().collect()
 }
 
-/// Wrong and all inferences of each producer.
-pub(crate) type ByProducer = BTreeMap<String, (i64, i64)>;
+/// Wrong and all inferences of labelled images of each producer, and those of unlabelled images.
+pub(crate) type ByProducer = BTreeMap<String, (i64, i64, i64)>;
 
 /// As `firesteel report --format json` says it.
 pub(crate) fn of_report(report: &Value) -> Option<ByProducer> {
     let row = |row: &Value| {
         let number = |name: &str| row.get(name)?.as_i64();
         let id = row.get("producer_id")?.as_str()?.to_owned();
-        Some((id, (number("wrong_inference_count")?, number("total_inferences")?)))
+        let unlabelled = number("unlabelled").unwrap_or(0);
+        Some((id, (number("wrong_inference_count")?, number("total_inferences")?, unlabelled)))
     };
     report.get("producers")?.as_array()?.iter().map(row).collect()
 }
@@ -85,20 +86,25 @@ pub(crate) fn recount(documents: &[Document]) -> ByProducer {
     for document in documents {
         let id = document.get_str("producer_id").unwrap_or("(none)").to_owned();
         let counts = found.entry(id).or_default();
-        counts.0 += i64::from(!document.get_bool("correct").unwrap_or(true));
-        counts.1 += 1;
+        match document.get_bool("correct") {
+            Ok(correct) => {
+                counts.0 += i64::from(!correct);
+                counts.1 += 1;
+            }
+            Err(_) => counts.2 += 1,
+        }
     }
     found
 }
 
-/// As MongoDB's `$group` says it: `_id`, `wrong`, `total`.
+/// As MongoDB's `$group` says it: `_id`, `wrong`, `total`, `unlabelled`.
 pub(crate) fn of_group(groups: &[Document]) -> ByProducer {
     let number = |group: &Document, name: &str| {
         group.get_i64(name).ok().or_else(|| group.get_i32(name).ok().map(i64::from)).unwrap_or(-1)
     };
     let row = |group: &Document| {
         let id = group.get_str("_id").unwrap_or("(none)").to_owned();
-        (id, (number(group, "wrong"), number(group, "total")))
+        (id, (number(group, "wrong"), number(group, "total"), number(group, "unlabelled")))
     };
     groups.iter().map(row).collect()
 }
@@ -118,7 +124,7 @@ pub(crate) fn agree(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::doc;
+    use bson::{Bson, doc};
 
     fn query(began_ms: u64, ended_ms: u64, answer: Answered) -> Query {
         Query { what: "count".to_owned(), began_ms, ended_ms, answer }
@@ -142,12 +148,13 @@ mod tests {
 
     #[test]
     fn three_counts_of_the_same_agree() {
-        let documents =
-            [doc! { "producer_id": "a", "correct": false }, doc! { "producer_id": "a", "correct": true }];
+        let documents = [Bson::from(false), Bson::from(true), Bson::Null]
+            .map(|correct| doc! { "producer_id": "a", "correct": correct });
         let counted = recount(&documents);
-        let group = of_group(&[doc! { "_id": "a", "wrong": 1, "total": 2_i64 }]);
+        let group = of_group(&[doc! { "_id": "a", "wrong": 1, "total": 2_i64, "unlabelled": 1 }]);
         let report = serde_json::json!({
-            "producers": [{ "producer_id": "a", "wrong_inference_count": 1, "total_inferences": 2, "error_rate": 50.0 }],
+            "producers": [{ "producer_id": "a", "wrong_inference_count": 1, "total_inferences": 2, "error_rate": 50.0,
+                "unlabelled": 1 }],
         });
         let report = of_report(&report);
         assert_eq!(agree(report.as_ref(), &group, &counted), None);

@@ -8,7 +8,7 @@ use crate::cure::{REFUSED, REPLAY_OF};
 use crate::meddle::Poison;
 use crate::topic::{Place, Record, Records};
 use bson::Document;
-use firesteel_proto::{ImageId, ImageRecord, PredictionRecord};
+use firesteel_proto::{ImageId, ImageRecord, Label, PredictionRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -200,7 +200,7 @@ fn differs(
 ) -> Option<String> {
     let image = images.first()?;
     // A producer that starts again stamps what it sends again anew; nothing else of an image may change.
-    if images.iter().any(|other| (other.label, &other.data) != (image.label, &image.data)) {
+    if images.iter().any(|other| (&other.label, &other.data) != (&image.label, &image.data)) {
         return Some("the topic has two different images of this id".to_owned());
     }
     let Some(expected) = expected.get(image.data.as_ref()) else {
@@ -209,7 +209,8 @@ fn differs(
     let text = |field: &str| document.get_str(field).unwrap_or("(none)").to_owned();
     let produced = document.get_datetime("produced_at").map(|time| time.timestamp_millis()).ok();
     let confidence = document.get_f64("confidence").unwrap_or(f64::NAN);
-    let correct = image.label.name() == expected.predicted;
+    let label = image.label.as_ref().map(Label::name);
+    let correct = label.map(|label| label == expected.predicted);
     let pairs = [
         ("producer_id", text("producer_id"), image.id.producer.to_string()),
         (
@@ -217,9 +218,9 @@ fn differs(
             format!("{:?}", document.get_i64("sequence").ok()),
             format!("{:?}", Some(image.id.sequence.0 as i64)),
         ),
-        ("label", text("label"), image.label.name().to_owned()),
+        ("label", text("label"), label.unwrap_or("(none)").to_owned()),
         ("predicted", text("predicted"), expected.predicted.clone()),
-        ("correct", format!("{:?}", document.get_bool("correct").ok()), format!("{:?}", Some(correct))),
+        ("correct", format!("{:?}", document.get_bool("correct").ok()), format!("{correct:?}")),
         ("model", text("model"), expected.model.clone()),
     ];
     let mut wrong: Vec<String> = pairs

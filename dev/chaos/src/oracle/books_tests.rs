@@ -3,7 +3,8 @@
 use super::*;
 use crate::meddle::HEADER;
 use bson::doc;
-use firesteel_proto::{Encoding, Label, ProducerId, Sequence, Timestamp};
+use firesteel_proto::{Encoding, ProducerId, Sequence, Timestamp};
+use firesteel_testkit::cifar::label;
 
 fn record(value: Option<Vec<u8>>, headers: &[(&str, &str)]) -> Record {
     let headers =
@@ -15,7 +16,7 @@ fn image(sequence: u64) -> ImageRecord {
     ImageRecord {
         id: ImageId { producer: ProducerId(10), sequence: Sequence(sequence) },
         produced_at: Timestamp(1_000),
-        label: Label::Cat,
+        label: Some(label("cat")),
         encoding: Encoding::Jpeg,
         data: vec![sequence as u8 + 1].into(),
     }
@@ -129,7 +130,7 @@ fn a_document_is_that_of_the_prediction_that_was_inferred_last_whatever_came_las
         let prediction = firesteel_proto::PredictionRecord {
             id: image.id,
             label: image.label,
-            predicted: Label::Dog,
+            predicted: label("dog"),
             confidence: 0.5,
             model: "m".to_owned(),
             produced_at: image.produced_at,
@@ -180,6 +181,7 @@ fn what_is_sent_again_may_have_another_time_and_nothing_else() {
     };
     assert!(again(|image| image.produced_at = Timestamp(5_000)).is_empty());
     let wrong = ["a document is that of an undisturbed run"];
-    assert_eq!(again(|image| image.label = Label::Dog), wrong);
+    assert_eq!(again(|image| image.label = Some(label("dog"))), wrong);
+    assert_eq!(again(|image| image.label = None), wrong);
     assert_eq!(again(|image| image.data = vec![9].into()), wrong);
 }

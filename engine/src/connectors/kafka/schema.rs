@@ -1,6 +1,7 @@
 //! The columns of a topic's table: those of the record first, then where and when it came.
 //!
-//! All columns of a record are nullable: a message without a value, a tombstone, has none of them.
+//! All columns of a record are nullable: a message without a value, a tombstone, has none of them, and an image may have no
+//! label.
 
 use std::sync::Arc;
 

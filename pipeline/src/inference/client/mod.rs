@@ -12,10 +12,13 @@
 //! that of the server or of an image is found out by a call of its own ([`Client::classify_alone`]): if it fails and the same
 //! call for an image that was answered before does not, it is [`ClientError::Image`].
 
+mod describe;
 mod error;
 mod stream;
 
+use crate::inference::Vocabulary;
 use bytes::Bytes;
+use describe::Described;
 pub use error::ClientError;
 use firesteel_common::error::root_cause;
 use firesteel_common::net::{self, Dialer};
@@ -102,6 +105,8 @@ struct Shared {
     /// Counts the attempts to open a stream, so that callers who waited for one that failed share its failure
     /// instead of each waiting for a time-out of their own.
     attempts: AtomicU64,
+    /// What the server has told of its models.
+    described: Described,
     /// An image that was classified, the last one: if the server does not answer for it any more, the server is at fault.
     known: Mutex<Option<ClassifyRequest>>,
 }
@@ -138,6 +143,7 @@ impl Client {
                 next_id: AtomicU64::new(0),
                 current: tokio::sync::Mutex::default(),
                 attempts: AtomicU64::new(0),
+                described: Described::default(),
                 known: Mutex::default(),
             }),
         })
@@ -189,6 +195,15 @@ impl Client {
             shared.keep(request);
         }
         answer
+    }
+
+    /// The classes of the model that an answer names, and the other names that true labels may bear; `None` where the server
+    /// does not tell, as servers from before this question do. Each model is asked about once.
+    ///
+    /// # Errors
+    /// A [`ClientError`], transient or not.
+    pub async fn vocabulary(&self, model: &str) -> Result<Option<Arc<Vocabulary>>, ClientError> {
+        self.shared.vocabulary(model).await
     }
 
     /// Classifies one image by a call of its own.

@@ -107,6 +107,18 @@ impl Compiled {
         Ok(Self { info, options, plan, normalise, fc: network.fc.clone(), workspaces: Vec::new() })
     }
 
+    /// Images that go through the layers together at most: one is never cut, however large.
+    fn together(&self) -> usize {
+        let piece = self.options.piece;
+        (piece * 32 * 32 / (self.info.image_len() / 3).max(1)).clamp(1, piece.max(1))
+    }
+
+    /// Bytes of the activations of one image. A thread keeps those of as many images as go through the layers together.
+    #[must_use]
+    pub fn activations(&self) -> usize {
+        self.plan.activations()
+    }
+
     /// The logits of `n` images: `pixels` is u8 `[n, height, width, 3]`, the result f32 `[n, classes]`.
     fn logits(&mut self, pixels: &[u8]) -> Vec<f32> {
         let image = self.info.image_len();
@@ -119,7 +131,7 @@ impl Compiled {
         }
         let mut workspaces = std::mem::take(&mut self.workspaces);
         let this = &*self;
-        let largest = (this.options.piece * 32 * 32 / (image / 3).max(1)).clamp(1, this.options.piece.max(1));
+        let largest = this.together();
         if count < 4 * threads || threads == 1 {
             with_team(threads, |driver| {
                 let pieces = pixels.chunks(largest * image).zip(logits.chunks_mut(largest * classes));
@@ -156,22 +168,21 @@ impl Compiled {
     /// As [`Compiled::new`].
     pub fn calibrate(network: &Network, pixels: &[u8]) -> Result<Calibration> {
         let this = Self::new(network, Options { edge: 0, ..Options::new(Precision::F32) })?;
-        let image = this.info.image_len();
-        let classes = this.fc.bias.len();
+        let (image, classes, together) = (this.info.image_len(), this.fc.bias.len(), this.together());
         let mut observer = Observer::default();
+        let mut watch = |name: &str, buffer: &Buffer, words: &[u32]| {
+            // What is around an image may be left from another tensor.
+            let images = words.chunks_exact(buffer.layout().size());
+            let rows = images.flat_map(|image| buffer.rows(image));
+            observer.observe(name, rows.flatten().map(|word| f32::from_bits(*word)));
+        };
         let mut workspace = Workspace::default();
-        for pixels in pixels.chunks(8 * image) {
-            let mut logits = vec![0.0; pixels.len() / image * classes];
-            let mut watch = |name: &str, buffer: &Buffer, words: &[u32]| {
-                // What is around an image may be left from another tensor.
-                for image in words.chunks_exact(buffer.layout().size()) {
-                    for row in buffer.rows(image) {
-                        observer.observe(name, row.iter().map(|word| f32::from_bits(*word)));
-                    }
-                }
-            };
-            this.run(&mut Driver::alone(), &mut workspace, pixels, &mut logits, Some(&mut watch));
-        }
+        with_team(rayon::current_num_threads(), |driver| {
+            for pixels in pixels.chunks(together * image) {
+                let mut logits = vec![0.0; pixels.len() / image * classes];
+                this.run(driver, &mut workspace, pixels, &mut logits, Some(&mut watch));
+            }
+        });
         Ok(observer.finish())
     }
 

@@ -196,13 +196,13 @@ impl Record {
 
     fn text(&self, part: Part) -> Option<&str> {
         Some(match (self, part) {
-            (Self::Image(image), Part::Label) => image.label.name(),
+            (Self::Image(image), Part::Label) => image.label.as_ref()?.name(),
             (Self::Image(image), Part::Encoding) => match image.encoding {
                 Encoding::Jpeg => "jpeg",
                 Encoding::Png => "png",
                 Encoding::Rgb8 => "rgb8",
             },
-            (Self::Prediction(prediction), Part::Label) => prediction.label.name(),
+            (Self::Prediction(prediction), Part::Label) => prediction.label.as_ref()?.name(),
             (Self::Prediction(prediction), Part::Predicted) => prediction.predicted.name(),
             (Self::Prediction(prediction), Part::Model) => &prediction.model,
             (Self::Letter(letter), Part::SourceTopic) => letter.topic.as_deref()?,
