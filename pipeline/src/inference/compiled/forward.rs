@@ -13,6 +13,11 @@ use crate::inference::network::{Linear, Network};
 use crate::inference::precision::Precision;
 use std::sync::Mutex;
 
+/// So many large images go through the layers together all the same, so that the weights come from memory once for all
+/// of them, unless their activations take more than [`LARGEST`] bytes.
+const FEW: usize = 4;
+const LARGEST: usize = 64 << 20;
+
 /// How a network is compiled.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -22,7 +27,7 @@ pub struct Options {
     pub isa: Isa,
     /// Edge of Winograd's input tiles for the 3×3 convolutions with stride 1: 6, 4, or 0 for none. Not in int8.
     pub edge: usize,
-    /// Images of 32×32 that go through the layers together; of larger ones so many fewer.
+    /// Images of 32×32 that go through the layers together; of larger ones so many fewer, but a few if memory allows.
     pub piece: usize,
 }
 
@@ -107,10 +112,11 @@ impl Compiled {
         Ok(Self { info, options, plan, normalise, fc: network.fc.clone(), workspaces: Vec::new() })
     }
 
-    /// Images that go through the layers together at most: one is never cut, however large.
+    /// Images that go through the layers together at most; one is never cut, however large.
     fn together(&self) -> usize {
         let piece = self.options.piece;
-        (piece * 32 * 32 / (self.info.image_len() / 3).max(1)).clamp(1, piece.max(1))
+        let alike = piece * 32 * 32 / (self.info.image_len() / 3).max(1);
+        alike.max(FEW.min(LARGEST / self.activations().max(1))).clamp(1, piece.max(1))
     }
 
     /// Bytes of the activations of one image. A thread keeps those of as many images as go through the layers together.
