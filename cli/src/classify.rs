@@ -219,6 +219,7 @@ mod tests {
     fn classifier() -> Classifier {
         let info = ModelInfo {
             name: "fake/u8".to_owned(),
+            architecture: "fake".to_owned(),
             classes: ["cat", "dog"].map(|name| Label::parse("classes", name).expect("a label")).to_vec(),
             aliases: std::collections::BTreeMap::new(),
             version: None,

@@ -12,7 +12,7 @@ use crate::classify;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// ResNet-18 weights as safetensors, with their manifest in the metadata or in FILE.json [default: the CIFAR-10 model inside
+    /// Weights of a ResNet as safetensors, with their manifest in the metadata or in FILE.json [default: the CIFAR-10 model inside
     /// this binary]
     #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS")]
     pub(crate) weights: Option<PathBuf>,

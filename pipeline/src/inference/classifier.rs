@@ -194,6 +194,7 @@ mod tests {
     fn classifier(batch: usize) -> (Classifier, Arc<Mutex<Vec<usize>>>) {
         let info = ModelInfo {
             name: "fake/u8".to_owned(),
+            architecture: "fake".to_owned(),
             classes: ["a", "b", "c"].map(|name| Label::parse("classes", name).expect("a label")).to_vec(),
             aliases: BTreeMap::new(),
             version: None,

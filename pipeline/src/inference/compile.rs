@@ -37,10 +37,11 @@ impl Network {
             size = (size.0.div_ceil(2), size.1.div_ceil(2));
         }
         for block in &self.blocks {
-            let (first, after) = conv(&block.conv1, size);
-            let (second, _) = conv(&block.conv2, after);
-            sum += first + second + block.shortcut.as_ref().map_or(0, |shortcut| conv(shortcut, size).0);
-            size = after;
+            sum += block.shortcut.as_ref().map_or(0, |shortcut| conv(shortcut, size).0);
+            for of in &block.convs {
+                let (each, after) = conv(of, size);
+                (sum, size) = (sum + each, after);
+            }
         }
         sum + self.fc.weight.len() as u64
     }
@@ -49,10 +50,7 @@ impl Network {
     #[must_use]
     pub fn parameters(&self) -> usize {
         let conv = |conv: &Conv| conv.weight.len() + conv.bias.len();
-        let blocks = self
-            .blocks
-            .iter()
-            .flat_map(|block| [&block.conv1, &block.conv2].into_iter().chain(&block.shortcut));
+        let blocks = self.blocks.iter().flat_map(|block| block.convs.iter().chain(&block.shortcut));
         conv(&self.stem) + blocks.map(conv).sum::<usize>() + self.fc.weight.len() + self.fc.bias.len()
     }
 }

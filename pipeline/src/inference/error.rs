@@ -38,6 +38,14 @@ pub enum Error {
         /// The problem, as the rest of a sentence.
         problem: String,
     },
+    /// The tensors are those of a network that cannot be computed here.
+    #[error("{origin}: {problem}")]
+    Architecture {
+        /// The file, or "the built-in weights".
+        origin: String,
+        /// The problem, with the tensor that gives it away.
+        problem: String,
+    },
     /// The manifest beside the weights is no JSON object of known keys and right types.
     #[error("{origin} is no manifest of weights: {source}")]
     Manifest {
@@ -57,7 +65,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor that this network does not have.
-    #[error("{origin}: tensor {name:?} with shape {shape:?} is not part of a ResNet-18")]
+    #[error("{origin}: tensor {name:?} with shape {shape:?} is not part of {network}")]
     UnexpectedTensor {
         /// The file, or "the built-in weights".
         origin: String,
@@ -65,6 +73,8 @@ pub enum Error {
         name: String,
         /// Its shape in the file.
         shape: Vec<usize>,
+        /// The network that the other tensors are those of, such as "resnet18".
+        network: String,
     },
     /// A tensor of another shape.
     #[error("{origin}: tensor {name:?} has shape {found:?}, expected {expected:?}")]

@@ -120,6 +120,8 @@ impl<T> Found<'_, T> {
 struct Places<'a> {
     weights: &'a Weights,
     beside: Option<&'a Beside>,
+    /// What is true of a key that stands in neither.
+    assumed: &'a [(&'static str, &'static str)],
 }
 
 impl<'a> Places<'a> {
@@ -136,7 +138,21 @@ impl<'a> Places<'a> {
         if let Some((beside, value)) = said {
             return Ok(Some(Found { beside: Some(beside), weights, key, value }));
         }
-        let Some(text) = weights.metadata(key) else { return Ok(None) };
+        let text = match weights.metadata(key) {
+            Some(text) => text,
+            None => match self.assumed.iter().find(|(assumed, _)| *assumed == key) {
+                Some((_, value)) => {
+                    tracing::info!(
+                        weights = weights.origin(),
+                        key,
+                        value,
+                        "nothing says otherwise, so it is assumed"
+                    );
+                    value
+                }
+                None => return Ok(None),
+            },
+        };
         let value = read(text).map_err(|problem| weights.bad(key, problem))?;
         Ok(Some(Found { beside: None, weights, key, value }))
     }
@@ -161,12 +177,13 @@ impl<'a> Places<'a> {
 }
 
 impl Manifest {
-    /// Puts together what the metadata of `weights` and the file beside them say.
+    /// Puts together what the metadata of `weights` and the file beside them say, and `assumed`, keys with their values as
+    /// metadata have them, for what neither does.
     ///
     /// # Errors
     /// [`Error::Metadata`] for a key that is missing or says something that cannot be, with the file that says it.
-    pub fn read(weights: &Weights) -> Result<Self> {
-        let places = Places { weights, beside: weights.beside() };
+    pub fn read(weights: &Weights, assumed: &[(&'static str, &'static str)]) -> Result<Self> {
+        let places = Places { weights, beside: weights.beside(), assumed };
         let classes = classes(&places)?;
         let (height, width) = input(&places)?;
         let resize = places.text("resize", |keys| keys.resize.clone())?;
@@ -190,13 +207,14 @@ impl Manifest {
 
     /// The description of a model with these facts whose weights are called `name`: NAME, or NAME@VERSION.
     #[must_use]
-    pub fn info(&self, name: &str) -> ModelInfo {
+    pub fn info(&self, name: &str, architecture: String) -> ModelInfo {
         let name = match &self.version {
             Some(version) => format!("{name}@{version}"),
             None => name.to_owned(),
         };
         ModelInfo {
             name,
+            architecture,
             classes: self.classes.clone(),
             aliases: self.aliases.clone(),
             version: self.version.clone(),

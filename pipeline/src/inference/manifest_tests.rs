@@ -26,7 +26,7 @@ fn read(metadata: &[(&str, &str)], beside: Option<&str>) -> Result<Manifest> {
         Some(text) => weights.with_manifest("w.json", text)?,
         None => weights,
     };
-    Manifest::read(&weights)
+    Manifest::read(&weights, &[])
 }
 
 fn fails(metadata: &[(&str, &str)], beside: Option<&str>, expected: &str) {
@@ -49,7 +49,7 @@ fn metadata_alone_are_a_manifest() {
         calibration: None,
     };
     assert_eq!(manifest, expected);
-    let info = manifest.info("w");
+    let info = manifest.info("w", "resnet18".to_owned());
     assert_eq!((info.name.as_str(), info.height, info.width), ("w", 4, 5));
 
     let more = [
@@ -62,7 +62,7 @@ fn metadata_alone_are_a_manifest() {
     assert_eq!(manifest.aliases, BTreeMap::from([(label("kitten"), label("cat"))]));
     assert_eq!((manifest.version.as_deref(), manifest.resize.as_deref()), (Some("7"), Some("shortest:256")));
     assert_eq!(manifest.calibration.as_ref().and_then(|table| table.range("stem")), Some(2.5));
-    assert_eq!(manifest.info("w").name, "w@7");
+    assert_eq!(manifest.info("w", "resnet18".to_owned()).name, "w@7");
 }
 
 #[test]
@@ -150,4 +150,18 @@ fn the_file_beside_the_weights_has_their_name_and_json_behind_it() {
     std::fs::create_dir(Beside::path(&path)).expect("a folder");
     let error = Beside::load(&path).expect_err("a folder is no file").to_string();
     assert!(error.contains("w.json"), "{error}");
+}
+
+#[test]
+fn what_is_assumed_holds_only_where_nothing_is_said() {
+    let assumed = [("input", "3x224x224"), ("mean", "0.1,0.2,0.3"), ("std", "4,5,6")];
+    let read = |metadata: &[(&str, &str)], beside: &str| {
+        Manifest::read(&weights(metadata).with_manifest("w.json", beside)?, &assumed)
+    };
+    let manifest =
+        read(&[("classes", "cat, dog"), ("std", "1,2,3")], r#"{"mean": [0, 0, 0]}"#).expect("a manifest");
+    assert_eq!((manifest.height, manifest.width), (224, 224));
+    assert_eq!((manifest.mean, manifest.std), ([0.0; 3], [1.0, 2.0, 3.0]));
+    let error = read(&[], "{}").expect_err("no classes").to_string();
+    assert!(error.contains("\"classes\" is missing"), "{error}");
 }

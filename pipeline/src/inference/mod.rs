@@ -6,6 +6,7 @@
 //! faster [`Model`] replaces only the last step, [`compile()`], which also chooses by [`Precision`] and [`Device`]. [`Classifier`] is
 //! the same model for whoever has images in memory and a thread to wait on.
 
+mod architecture;
 pub mod batcher;
 pub mod classifier;
 pub mod client;

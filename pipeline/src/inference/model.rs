@@ -30,6 +30,8 @@ pub struct ModelInfo {
     /// Weights, their version where they have one, and precision: NAME/PRECISION or NAME@VERSION/PRECISION, e.g.
     /// "resnet18-cifar10/f32". It is what a prediction carries as its `model`.
     pub name: String,
+    /// The network, as torchvision names it: "resnet18", "resnet50", "wide_resnet50_2".
+    pub architecture: String,
     /// The classes, in the order of the outputs.
     pub classes: Vec<Label>,
     /// Other names by which a true label may mean a class, each with that class.

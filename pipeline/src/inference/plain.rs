@@ -19,7 +19,7 @@ pub struct PlainResNet {
     dtype: DType,
     stem: Conv2d,
     pool: bool,
-    blocks: Vec<(Conv2d, Conv2d, Option<Conv2d>)>,
+    blocks: Vec<(Vec<Conv2d>, Option<Conv2d>)>,
     fc: Linear,
     bytes: usize,
 }
@@ -56,8 +56,8 @@ impl PlainResNet {
         let build = || -> candle_core::Result<Self> {
             let conv = |of: &Conv| conv(of, dtype, device);
             let blocks = network.blocks.iter().map(|block| {
-                let shortcut = block.shortcut.as_ref().map(conv).transpose()?;
-                Ok((conv(&block.conv1)?, conv(&block.conv2)?, shortcut))
+                let convs = block.convs.iter().map(conv).collect::<candle_core::Result<_>>()?;
+                Ok((convs, block.shortcut.as_ref().map(conv).transpose()?))
             });
             let (classes, inputs) =
                 (network.fc.bias.len(), network.fc.weight.len() / network.fc.bias.len().max(1));
@@ -88,8 +88,11 @@ impl PlainResNet {
         if self.pool {
             x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?.max_pool2d_with_stride(3, 2)?;
         }
-        for (conv1, conv2, shortcut) in &self.blocks {
-            let hidden = conv2.forward(&conv1.forward(&x)?.relu()?)?;
+        for (convs, shortcut) in &self.blocks {
+            let mut hidden = x.clone();
+            for (i, conv) in convs.iter().enumerate() {
+                hidden = conv.forward(&if i == 0 { hidden } else { hidden.relu()? })?;
+            }
             let short = shortcut.as_ref().map_or_else(|| Ok(x.clone()), |conv| conv.forward(&x))?;
             x = (hidden + short)?.relu()?;
         }

@@ -125,6 +125,11 @@ impl Weights {
         self.tensors.get(name).map(|array| array.shape.as_slice())
     }
 
+    /// Names and shapes of the tensors that have not been taken, in alphabetical order.
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()))
+    }
+
     /// Takes out tensor `name`, which has to have shape `expected`; row-major values.
     ///
     /// # Errors
@@ -140,15 +145,15 @@ impl Weights {
         }
     }
 
-    /// Ends the reading: whatever has not been taken does not belong here.
+    /// Ends the reading of `network`: whatever has not been taken does not belong to it.
     ///
     /// # Errors
     /// [`Error::UnexpectedTensor`] with the first such tensor in alphabetical order.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(self, network: &str) -> Result<()> {
         match self.tensors.into_iter().next() {
             None => Ok(()),
             Some((name, Array { shape, .. })) => {
-                Err(Error::UnexpectedTensor { origin: self.origin, name, shape })
+                Err(Error::UnexpectedTensor { origin: self.origin, name, shape, network: network.to_owned() })
             }
         }
     }

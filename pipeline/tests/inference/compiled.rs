@@ -11,7 +11,7 @@ fn network() -> Network {
     Network::read(Weights::shipped().unwrap()).unwrap()
 }
 
-fn difference(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
@@ -78,10 +78,10 @@ fn an_image_has_the_same_logits_in_any_batch() {
 }
 
 /// Numbers from -1 to 1.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> f32 {
+    pub(crate) fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f32 / 8_388_608.0 - 1.0
     }
@@ -108,13 +108,14 @@ fn strange(height: usize, width: usize) -> Network {
     let mut blocks = vec![];
     for (i, o, s) in [(20, 20, 1), (20, 20, 1), (20, 72, 2), (72, 72, 1), (72, 130, 2), (130, 130, 1)] {
         blocks.push(Block {
-            conv1: r.conv(i, o, 3, s),
-            conv2: r.conv(o, o, 3, 1),
+            name: format!("block{}", blocks.len()),
+            convs: vec![r.conv(i, o, 3, s), r.conv(o, o, 3, 1)],
             shortcut: (s != 1).then(|| r.conv(i, o, 1, s)),
         });
     }
     let info = ModelInfo {
         name: "strange".into(),
+        architecture: "resnet14".into(),
         classes: (0..7).map(|c| label(&c.to_string())).collect(),
         aliases: BTreeMap::new(),
         version: None,
@@ -174,11 +175,12 @@ fn naive(net: &Network, pixels: &[u8]) -> Vec<f32> {
         x = (oh, ow, y.collect());
     }
     for block in &net.blocks {
-        let hidden = conv(&x, &block.conv1, true, None);
         let short = block.shortcut.as_ref().map_or_else(|| x.clone(), |c| conv(&x, c, false, None));
-        x = conv(&hidden, &block.conv2, true, Some(&short));
+        let (last, first) = block.convs.split_last().unwrap();
+        let hidden = first.iter().fold(x, |x, c| conv(&x, c, true, None));
+        x = conv(&hidden, last, true, Some(&short));
     }
-    let channels = net.blocks.last().unwrap().conv2.outputs;
+    let channels = net.blocks.last().unwrap().outputs();
     let mean: Vec<f32> = (0..channels)
         .map(|c| x.2.iter().skip(c).step_by(channels).sum::<f32>() / (x.0 * x.1) as f32)
         .collect();

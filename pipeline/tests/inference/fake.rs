@@ -38,6 +38,7 @@ pub(crate) fn fake() -> (Box<dyn Model>, Script) {
     let (step, steps) = std::sync::mpsc::channel();
     let info = ModelInfo {
         name: "fake/u8".to_owned(),
+        architecture: "fake".to_owned(),
         classes: cifar::classes().to_vec(),
         aliases: BTreeMap::from([(cifar::label("plane"), cifar::label("airplane"))]),
         version: None,

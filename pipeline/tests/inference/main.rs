@@ -11,5 +11,6 @@ mod compiled;
 mod fake;
 mod health;
 mod model;
+mod networks;
 mod server;
 mod weights;

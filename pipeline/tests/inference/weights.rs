@@ -8,7 +8,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 
 /// A safetensors file taken apart.
-struct File {
+#[derive(Default)]
+pub(crate) struct File {
     tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
     metadata: HashMap<String, String>,
 }
@@ -24,11 +25,15 @@ impl File {
         Self { tensors: tensors.collect(), metadata: header.metadata().clone().unwrap() }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let views = self.tensors.iter().map(|(name, (dtype, shape, data))| {
             (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap())
         });
         safetensors::serialize(views, Some(self.metadata.clone())).unwrap()
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.tensors.remove(name).unwrap();
     }
 
     fn zeros(&mut self, name: &str, shape: &[usize]) {
@@ -36,16 +41,16 @@ impl File {
         self.tensors.insert(name.to_owned(), (Dtype::F16, shape.to_vec(), data));
     }
 
-    fn f32(&mut self, name: &str, shape: &[usize], value: impl Fn(usize) -> f32) {
+    pub(crate) fn f32(&mut self, name: &str, shape: &[usize], value: impl Fn(usize) -> f32) {
         let data = (0..shape.iter().product()).flat_map(|i| value(i).to_le_bytes()).collect();
         self.tensors.insert(name.to_owned(), (Dtype::F32, shape.to_vec(), data));
     }
 
-    fn set(&mut self, key: &str, value: &str) {
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
         self.metadata.insert(key.to_owned(), value.to_owned());
     }
 
-    fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         let weights = Weights::parse("w.safetensors", "w", &self.bytes());
         weights.and_then(Network::read).expect_err("a broken file").to_string()
     }
@@ -87,8 +92,11 @@ fn a_missing_or_foreign_tensor_is_named() {
     check("tensor \"layer4.1.bn2.running_var\" is missing, expected with shape [512]", |f| {
         f.tensors.remove("layer4.1.bn2.running_var");
     });
-    check("tensor \"layer1.2.conv1.weight\" with shape [64, 64, 3, 3] is not part of a ResNet-18", |f| {
+    check("tensor \"layer1.2.bn1.weight\" is missing, expected with shape [64]", |f| {
         f.zeros("layer1.2.conv1.weight", &[64, 64, 3, 3]);
+    });
+    check("tensor \"layer1.1.conv1.bias\" with shape [64] is not part of resnet18", |f| {
+        f.zeros("layer1.1.conv1.bias", &[64]);
     });
 }
 
@@ -123,7 +131,9 @@ fn metadata_has_to_be_there_and_fit() {
         f.set("mean", "1,x,1")
     });
     check("metadata \"stem\" is \"7x7\", but conv1.weight is 3x3", |f| f.set("stem", "7x7"));
-    check("metadata \"architecture\" is \"vgg\", expected \"resnet18\"", |f| f.set("architecture", "vgg"));
+    check("metadata \"architecture\" is \"vgg\", but the tensors are those of \"resnet18\"", |f| {
+        f.set("architecture", "vgg");
+    });
     check("metadata \"input\" is \"1x28x28\", expected 3xHEIGHTxWIDTH with edges from 1 to 1024", |f| {
         f.set("input", "1x28x28");
     });

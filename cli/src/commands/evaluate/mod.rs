@@ -54,7 +54,7 @@ pub(crate) struct EvaluateArgs {
     /// The numbers to compute in, with commas in between [default: all that this build and device have]
     #[arg(long, value_name = "PRECISION", value_delimiter = ',', value_parser = precision(), help_heading = "Model")]
     precision: Vec<Precision>,
-    /// ResNet-18 weights as safetensors [default: the CIFAR-10 model inside this binary]
+    /// Weights of a ResNet as safetensors [default: the CIFAR-10 model inside this binary]
     #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
     weights: Option<PathBuf>,
     #[command(flatten)]

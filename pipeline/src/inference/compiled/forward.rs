@@ -2,15 +2,21 @@
 
 use super::calibration::{Calibration, Observer};
 use super::head::{self, Normalise};
-use super::plan::{Layer, Plan, Step, Target};
+use super::plan::{Buffer, Layer, Plan, Step, Target};
 use super::simd::{
     Driver, Epilogue, Isa, Job, Residual, Winograd, WinogradScratch, Words, conv, winograd, with_team,
 };
+use super::slots::fill_border;
 use crate::inference::error::{Error, Result};
 use crate::inference::model::{Model, ModelInfo};
 use crate::inference::network::{Linear, Network};
 use crate::inference::precision::Precision;
 use std::sync::Mutex;
+
+/// So many large images go through the layers together all the same, so that the weights come from memory once for all
+/// of them, unless their activations take more than [`LARGEST`] bytes.
+const FEW: usize = 4;
+const LARGEST: usize = 64 << 20;
 
 /// How a network is compiled.
 #[derive(Debug, Clone)]
@@ -21,7 +27,7 @@ pub struct Options {
     pub isa: Isa,
     /// Edge of Winograd's input tiles for the 3×3 convolutions with stride 1: 6, 4, or 0 for none. Not in int8.
     pub edge: usize,
-    /// Images of 32×32 that go through the layers together; of larger ones so many fewer.
+    /// Images of 32×32 that go through the layers together; of larger ones so many fewer, but a few if memory allows.
     pub piece: usize,
 }
 
@@ -72,19 +78,20 @@ impl Model for Compiled {
 /// The buffers of one thread, or of a team.
 #[derive(Debug, Default)]
 struct Workspace {
-    buffers: Vec<Words>,
+    /// The slots of the plan.
+    slots: Vec<Words>,
     scratch: WinogradScratch,
 }
 
 impl Workspace {
     /// Bytes of memory.
     fn bytes(&self) -> usize {
-        self.scratch.bytes() + self.buffers.iter().map(Words::bytes).sum::<usize>()
+        self.scratch.bytes() + self.slots.iter().map(Words::bytes).sum::<usize>()
     }
 }
 
 /// What sees every tensor during calibration: name, plane and words.
-type Watch<'a> = &'a mut dyn FnMut(&str, &super::plan::Buffer, &[u32]);
+type Watch<'a> = &'a mut dyn FnMut(&str, &Buffer, &[u32]);
 
 impl Compiled {
     /// Compiles `network`.
@@ -105,6 +112,19 @@ impl Compiled {
         Ok(Self { info, options, plan, normalise, fc: network.fc.clone(), workspaces: Vec::new() })
     }
 
+    /// Images that go through the layers together at most; one is never cut, however large.
+    fn together(&self) -> usize {
+        let piece = self.options.piece;
+        let alike = piece * 32 * 32 / (self.info.image_len() / 3).max(1);
+        alike.max(FEW.min(LARGEST / self.activations().max(1))).clamp(1, piece.max(1))
+    }
+
+    /// Bytes of the activations of one image. A thread keeps those of as many images as go through the layers together.
+    #[must_use]
+    pub fn activations(&self) -> usize {
+        self.plan.activations()
+    }
+
     /// The logits of `n` images: `pixels` is u8 `[n, height, width, 3]`, the result f32 `[n, classes]`.
     fn logits(&mut self, pixels: &[u8]) -> Vec<f32> {
         let image = self.info.image_len();
@@ -117,7 +137,7 @@ impl Compiled {
         }
         let mut workspaces = std::mem::take(&mut self.workspaces);
         let this = &*self;
-        let largest = (this.options.piece * 32 * 32 / (image / 3).max(1)).clamp(1, this.options.piece.max(1));
+        let largest = this.together();
         if count < 4 * threads || threads == 1 {
             with_team(threads, |driver| {
                 let pieces = pixels.chunks(largest * image).zip(logits.chunks_mut(largest * classes));
@@ -154,18 +174,21 @@ impl Compiled {
     /// As [`Compiled::new`].
     pub fn calibrate(network: &Network, pixels: &[u8]) -> Result<Calibration> {
         let this = Self::new(network, Options { edge: 0, ..Options::new(Precision::F32) })?;
-        let image = this.info.image_len();
-        let classes = this.fc.bias.len();
+        let (image, classes, together) = (this.info.image_len(), this.fc.bias.len(), this.together());
         let mut observer = Observer::default();
+        let mut watch = |name: &str, buffer: &Buffer, words: &[u32]| {
+            // What is around an image may be left from another tensor.
+            let images = words.chunks_exact(buffer.layout().size());
+            let rows = images.flat_map(|image| buffer.rows(image));
+            observer.observe(name, rows.flatten().map(|word| f32::from_bits(*word)));
+        };
         let mut workspace = Workspace::default();
-        for pixels in pixels.chunks(8 * image) {
-            let mut logits = vec![0.0; pixels.len() / image * classes];
-            let mut watch = |name: &str, buffer: &super::plan::Buffer, words: &[u32]| {
-                observer.observe(name, words.iter().map(|word| f32::from_bits(*word)));
-                debug_assert!(buffer.wide == 0);
-            };
-            this.run(&mut Driver::alone(), &mut workspace, pixels, &mut logits, Some(&mut watch));
-        }
+        with_team(rayon::current_num_threads(), |driver| {
+            for pixels in pixels.chunks(together * image) {
+                let mut logits = vec![0.0; pixels.len() / image * classes];
+                this.run(driver, &mut workspace, pixels, &mut logits, Some(&mut watch));
+            }
+        });
         Ok(observer.finish())
     }
 
@@ -180,36 +203,41 @@ impl Compiled {
     ) {
         let images = logits.len() / self.fc.bias.len().max(1);
         let plan = &self.plan;
-        workspace.buffers.resize_with(plan.buffers.len(), Words::default);
-        for (words, buffer) in workspace.buffers.iter_mut().zip(&plan.buffers) {
-            words.grow(images * buffer.plane.positions() * buffer.words.max(buffer.wide), buffer.fill);
+        let precision = self.options.precision;
+        workspace.slots.resize_with(plan.slots.len(), Words::default);
+        for (words, size) in workspace.slots.iter_mut().zip(&plan.slots) {
+            words.grow(images * size, 0);
         }
-        self.normalise.fill(pixels, &plan.buffers[0], workspace.buffers[0].as_mut_slice());
+        let bordered = |buffer: &Buffer, words: &mut [u32]| {
+            if buffer.place.fill {
+                fill_border(buffer.layout(), images, words);
+            }
+        };
+        let input = &plan.buffers[0];
+        let words = workspace.slots[input.place.slot].as_mut_slice();
+        bordered(input, words);
+        self.normalise.fill(pixels, input, words);
         for step in &plan.steps {
-            let target = match step {
-                Step::Conv(layer) => layer.target,
-                Step::Pool { target, .. } => *target,
-            };
-            let mut output = std::mem::take(&mut workspace.buffers[target]);
+            let target = &plan.buffers[step.target()];
+            let mut output = std::mem::take(&mut workspace.slots[target.place.slot]);
+            bordered(target, output.as_mut_slice());
             match step {
                 Step::Conv(layer) => self.conv(driver, workspace, layer, images, output.as_mut_slice()),
-                Step::Pool { source, .. } => head::pool(
-                    self.options.precision,
-                    images,
-                    (&plan.buffers[*source], workspace.buffers[*source].as_slice()),
-                    (&plan.buffers[target], output.as_mut_slice()),
-                ),
+                Step::Pool { source, .. } => {
+                    let source = &plan.buffers[*source];
+                    let from = workspace.slots[source.place.slot].as_slice();
+                    head::pool(precision, images, (source, from), (target, output.as_mut_slice()));
+                }
             }
             if let (Some(watch), Step::Conv(layer)) = (watch.as_mut(), step) {
-                let buffer = &plan.buffers[target];
-                let words = images * buffer.plane.positions() * buffer.words;
-                watch(&layer.name, buffer, &output.as_slice()[..words]);
+                let words = images * target.plane.positions() * target.words;
+                watch(&layer.name, target, &output.as_slice()[..words]);
             }
-            workspace.buffers[target] = output;
+            workspace.slots[target.place.slot] = output;
         }
-        let result =
-            (self.options.precision, &plan.buffers[plan.result], workspace.buffers[plan.result].as_slice());
-        head::classify(result, plan.channels, &self.fc, logits);
+        let result = &plan.buffers[plan.result];
+        let from = workspace.slots[result.place.slot].as_slice();
+        head::classify((precision, result, from), plan.channels, &self.fc, logits);
     }
 
     /// One convolution.
@@ -223,11 +251,12 @@ impl Compiled {
     ) {
         let Options { precision, isa, .. } = self.options;
         let (source, target) = (&self.plan.buffers[layer.source], &self.plan.buffers[layer.target]);
-        let input = workspace.buffers[layer.source].as_slice();
+        let input = workspace.slots[source.place.slot].as_slice();
         let residual = match layer.residual {
             None => Residual::None,
             Some(addend) => {
-                let words = workspace.buffers[addend.buffer].as_slice();
+                let slot = self.plan.buffers[addend.buffer].place.slot;
+                let words = workspace.slots[slot].as_slice();
                 if addend.wide { Residual::Wide(words) } else { Residual::Own(words, addend.scale) }
             }
         };

@@ -1,4 +1,4 @@
-//! ResNet-18 compiled for the processor at hand: f32, bf16 or int8, on AVX-512, AVX2 or plain Rust.
+//! A ResNet compiled for the processor at hand: f32, bf16 or int8, on AVX-512, AVX2 or plain Rust.
 //!
 //! [`Compiled::new`] packs the weights and plans the buffers (`plan`, `pack`); its forward pass normalises
 //! and lays out the pixels in one pass and runs the steps with the kernels of `simd`, bias, residual and ReLU
@@ -13,6 +13,7 @@ mod head;
 mod pack;
 mod plan;
 mod simd;
+mod slots;
 mod tensor;
 
 pub use calibration::Calibration;

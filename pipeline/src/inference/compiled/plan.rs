@@ -1,15 +1,15 @@
 //! A network as a list of steps over numbered buffers.
 //!
-//! Buffer 0 is the input, then perhaps the stem's result before pooling, then three for each resolution: a block
-//! reads one, keeps its hidden activations in the second and writes the third; the next block swaps the first and
-//! the third. A block that changes the resolution reads the last one's, and puts its shortcut where its input would
-//! be (in int8 into a fourth, as f32). So each buffer keeps its geometry, and with it the zeros of its border, for ever.
+//! Buffer 0 is the input, and every step writes a buffer of its own, whose memory it shares with buffers that are not
+//! needed at the same time ([`slots`](super::slots)). The steps of a block: its shortcut where the shape changes (in int8
+//! as f32), then its convolutions in turn, the last of which adds the shortcut.
 
 use super::calibration::Calibration;
 use super::pack::{self, Packed};
 use super::simd::{Isa, PANEL, Positions, Words, byte};
+use super::slots::{self, Layout, Need, Place};
 use super::tensor::Plane;
-use crate::inference::network::{Conv, Network};
+use crate::inference::network::{Block, Conv, Network};
 use crate::inference::precision::Precision;
 
 /// Fewest tiles of an image that are worth the transformed filters' way from memory: they are larger than the filters.
@@ -26,8 +26,23 @@ pub(super) struct Buffer {
     pub(super) wide: usize,
     /// What the border is filled with.
     pub(super) fill: u32,
-    /// The name of its scale and the scale: what one unit of a u8 is worth. 1 except in int8.
+    /// What one unit of a u8 is worth. 1 except in int8.
     pub(super) scale: f32,
+    /// Where it is in memory.
+    pub(super) place: Place,
+}
+
+impl Buffer {
+    /// The rows of an image, without its border.
+    pub(super) fn rows<'a>(&self, image: &'a [u32]) -> impl Iterator<Item = &'a [u32]> + use<'a> {
+        let (plane, words) = (self.plane, self.words.max(self.wide));
+        (0..plane.height).map(move |y| &image[plane.at(y, 0) * words..][..plane.width * words])
+    }
+
+    /// How it lies in memory.
+    pub(super) fn layout(&self) -> Layout {
+        Layout { plane: self.plane, words: self.words.max(self.wide), fill: self.fill }
+    }
 }
 
 /// A step.
@@ -44,6 +59,16 @@ pub(super) enum Step {
     },
 }
 
+impl Step {
+    /// The buffer that it writes.
+    pub(super) fn target(&self) -> usize {
+        match self {
+            Self::Conv(layer) => layer.target,
+            Self::Pool { target, .. } => *target,
+        }
+    }
+}
+
 /// A convolution between buffers.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
@@ -56,6 +81,8 @@ pub(super) struct Layer {
     pub(super) relu: bool,
     /// The result is f32 whatever the precision: an int8 shortcut.
     pub(super) wide: bool,
+    /// Edge of the kernel.
+    pub(super) kernel: usize,
     pub(super) packed: Packed,
     /// Of the epilogue: int8 only, else empty.
     pub(super) scale: Vec<f32>,
@@ -86,6 +113,8 @@ pub(super) struct Filters {
 pub(super) struct Plan {
     pub(super) buffers: Vec<Buffer>,
     pub(super) steps: Vec<Step>,
+    /// Words of an image in each slot of memory.
+    pub(super) slots: Vec<usize>,
     /// Buffer of the last block's result.
     pub(super) result: usize,
     /// Channels of the result.
@@ -106,10 +135,48 @@ pub(super) struct Target<'a> {
 impl Plan {
     /// Plans `network`; `None` when the calibration lacks a layer.
     pub(super) fn new(network: &Network, target: Target<'_>) -> Result<Self, String> {
-        let mut maker =
-            Maker { target, plan: Self { buffers: vec![], steps: vec![], result: 0, channels: 0 } };
+        let plan = Self { buffers: vec![], steps: vec![], slots: vec![], result: 0, channels: 0 };
+        let mut maker = Maker { target, plan };
         maker.network(network)?;
+        maker.plan.place();
         Ok(maker.plan)
+    }
+
+    /// Gives every buffer its memory. Time is counted in steps: the input is written at 0, the result of step `i` at
+    /// `i + 1`, and the classifier reads last.
+    fn place(&mut self) {
+        let need = |(written, buffer): (usize, &Buffer)| {
+            let layout = buffer.layout();
+            Need { layout, border: false, written, read: written }
+        };
+        let mut needs: Vec<Need> = self.buffers.iter().enumerate().map(need).collect();
+        for (step, now) in self.steps.iter().zip(1..) {
+            debug_assert_eq!(
+                step.target(),
+                now,
+                "buffers are numbered in the order in which they are written"
+            );
+            let mut read = |buffer: usize, border: bool| {
+                let need = &mut needs[buffer];
+                (need.read, need.border) = (now, need.border || border);
+            };
+            match step {
+                Step::Pool { source, .. } => read(*source, true),
+                Step::Conv(layer) => {
+                    read(layer.source, layer.kernel > 1);
+                    layer.residual.iter().for_each(|addend| read(addend.buffer, false));
+                }
+            }
+        }
+        needs[self.result].read = self.steps.len() + 1;
+        let (places, slots) = slots::share(&needs);
+        self.buffers.iter_mut().zip(places).for_each(|(buffer, place)| buffer.place = place);
+        self.slots = slots;
+    }
+
+    /// Bytes of the activations of an image.
+    pub(super) fn activations(&self) -> usize {
+        self.slots.iter().sum::<usize>() * size_of::<u32>()
     }
 
     /// Bytes of the packed weights.
@@ -141,69 +208,67 @@ impl Maker<'_> {
             _ => 0,
         };
         let words = 3_usize.div_ceil(precision.unit());
-        self.plan.buffers.push(Buffer { plane: input, words, wide: 0, fill, scale: 1.0 });
+        let place = Place::default();
+        self.plan.buffers.push(Buffer { plane: input, words, wide: 0, fill, scale: 1.0, place });
         let after = input.strided(stem.stride, 1);
         let stem = if precision == Precision::Int8 { on_bytes(network) } else { stem.clone() };
-        let mut free = self.stage(if network.pool { after.strided(2, 1) } else { after }, stem.outputs);
-        let mut current = free[0];
-        self.scale(current, "stem")?;
+        let mut current = self.buffer(after, stem.outputs, "stem")?;
+        self.conv("stem", &stem, 0, current, None, true);
         if network.pool {
-            let before = self.buffer(after, stem.outputs);
-            self.scale(before, "stem")?;
-            self.conv("stem", &stem, 0, before, None, true);
-            self.plan.steps.push(Step::Pool { source: before, target: current });
-        } else {
-            self.conv("stem", &stem, 0, current, None, true);
+            let target = self.buffer(after.strided(2, 1), stem.outputs, "stem")?;
+            self.plan.steps.push(Step::Pool { source: current, target });
+            current = target;
         }
-        for (i, block) in network.blocks.iter().enumerate() {
-            let name = format!("layer{}.{}", i / 2 + 1, i % 2);
-            let hidden_name = format!("{name}.conv1");
-            let (hidden, addend, out);
-            if let Some(shortcut) = &block.shortcut {
-                let plane = self.plan.buffers[current].plane.strided(block.conv1.stride, 1);
-                free = self.stage(plane, block.conv1.outputs);
-                (hidden, out) = (free[1], free[2]);
-                self.scale(out, &name)?;
-                // In int8 the shortcut, which is not positive, is f32 in units of the block's result.
-                let wide = precision == Precision::Int8;
-                let short = if wide { self.buffer(plane, shortcut.outputs) } else { free[0] };
-                if wide {
-                    self.plan.buffers[short].wide = shortcut.outputs.next_multiple_of(PANEL);
-                    self.scale(short, &name)?;
-                }
-                self.conv(&format!("{name}.downsample"), shortcut, current, short, None, false);
-                addend = Addend { buffer: short, wide, scale: 1.0 };
-            } else {
-                hidden = free[1];
-                out = if current == free[0] { free[2] } else { free[0] };
-                let from = self.plan.buffers[current].scale;
-                self.scale(out, &name)?;
-                let scale = from / self.plan.buffers[out].scale;
-                addend = Addend { buffer: current, wide: false, scale };
-            }
-            self.scale(hidden, &hidden_name)?;
-            self.conv(&hidden_name, &block.conv1, current, hidden, None, true);
-            self.conv(&name, &block.conv2, hidden, out, Some(addend), true);
-            current = out;
-            self.plan.channels = block.conv2.outputs;
+        self.plan.channels = stem.outputs;
+        for block in &network.blocks {
+            current = self.block(block, current)?;
+            self.plan.channels = block.outputs();
         }
         self.plan.result = current;
         Ok(())
     }
 
-    /// Three buffers.
-    fn stage(&mut self, plane: Plane, channels: usize) -> [usize; 3] {
-        std::array::from_fn(|_| self.buffer(plane, channels))
+    /// The steps of `block`, from buffer `source` to the one that is returned.
+    fn block(&mut self, block: &Block, source: usize) -> Result<usize, String> {
+        let name = &block.name;
+        let stride = block.convs.iter().map(|conv| conv.stride).product();
+        let plane = self.plan.buffers[source].plane.strided(stride, 1);
+        // In int8 the shortcut, which is not positive, is f32 in units of the block's result.
+        let wide = self.target.precision == Precision::Int8;
+        let addend = match &block.shortcut {
+            None => Addend { buffer: source, wide: false, scale: 1.0 },
+            Some(shortcut) => {
+                let buffer = self.buffer(plane, shortcut.outputs, name)?;
+                if wide {
+                    self.plan.buffers[buffer].wide = shortcut.outputs.next_multiple_of(PANEL);
+                }
+                self.conv(&format!("{name}.downsample"), shortcut, source, buffer, None, false);
+                Addend { buffer, wide, scale: 1.0 }
+            }
+        };
+        let mut current = source;
+        for (conv, number) in block.convs.iter().zip(1..) {
+            let plane = self.plan.buffers[current].plane.strided(conv.stride, 1);
+            if number == block.convs.len() {
+                let out = self.buffer(plane, conv.outputs, name)?;
+                let [from, to] = [source, out].map(|buffer| self.plan.buffers[buffer].scale);
+                let scale = if block.shortcut.is_some() { 1.0 } else { from / to };
+                self.conv(name, conv, current, out, Some(Addend { scale, ..addend }), true);
+                current = out;
+            } else {
+                let name = format!("{name}.conv{number}");
+                let out = self.buffer(plane, conv.outputs, &name)?;
+                self.conv(&name, conv, current, out, None, true);
+                current = out;
+            }
+        }
+        Ok(current)
     }
 
-    fn buffer(&mut self, plane: Plane, channels: usize) -> usize {
+    /// A buffer for the tensor `name`.
+    fn buffer(&mut self, plane: Plane, channels: usize, name: &str) -> Result<usize, String> {
         let words = channels.next_multiple_of(PANEL) / self.target.precision.unit();
-        self.plan.buffers.push(Buffer { plane, words, wide: 0, fill: 0, scale: 1.0 });
-        self.plan.buffers.len() - 1
-    }
-
-    /// From here on `buffer` holds the tensor `name`.
-    fn scale(&mut self, buffer: usize, name: &str) -> Result<(), String> {
+        let mut scale = 1.0;
         if self.target.precision == Precision::Int8 {
             let range = self.target.calibration.and_then(|c| c.range(name));
             let range = range.ok_or_else(|| {
@@ -211,9 +276,11 @@ impl Maker<'_> {
                     "needs the range of {name}, which metadata `calibration` of the weights does not tell"
                 )
             })?;
-            self.plan.buffers[buffer].scale = range / 255.0;
+            scale = range / 255.0;
         }
-        Ok(())
+        let place = Place::default();
+        self.plan.buffers.push(Buffer { plane, words, wide: 0, fill: 0, scale, place });
+        Ok(self.plan.buffers.len() - 1)
     }
 
     fn conv(
@@ -251,6 +318,7 @@ impl Maker<'_> {
             residual,
             relu,
             wide: target.wide > 0,
+            kernel: conv.kernel,
             packed,
             scale,
             positions,

@@ -1,0 +1,165 @@
+"""What dev/torch-check runs: networks and images are made, PyTorch and `firesteel sql` name the images, and the answers are compared.
+
+Weights are random but settled: batch norms have the statistics of real passes, and the classifier is spread over what the
+network says about images like these, so that many classes are named. Nothing is downloaded here.
+"""
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+import torch
+import torchvision
+from PIL import Image, ImageOps
+from safetensors.torch import save_file
+
+CLASSES = 1000
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+RESIZE, EDGE = 256, 224
+# Images that settle a network; not those of the comparison.
+SETTLING = 32
+AGREEMENT = 0.995
+# An entry of EXIF with the orientation.
+ORIENTATION = 0x0112
+
+
+def encoded(index, random):
+    """An image as a file: smooth shapes and noise, in one of seven kinds of file, with edges from 60 to 560 pixels."""
+    width, height = (int(edge) for edge in random.integers(60, 561, 2))
+    if index % 5 == 0:
+        width = height = EDGE
+    coarse = random.integers(0, 256, (int(random.integers(2, 9)), int(random.integers(2, 9)), 3), dtype=numpy.uint8)
+    image = numpy.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), dtype=numpy.int16)
+    image = image + random.integers(-12, 13, (height, width, 1))
+    image = Image.fromarray(image.clip(0, 255).astype(numpy.uint8))
+    file, kind = io.BytesIO(), index % 7
+    if kind == 0:
+        image.save(file, "JPEG", quality=92)
+    elif kind == 1:
+        image.save(file, "JPEG", quality=75, progressive=True)
+    elif kind == 2:
+        exif = Image.Exif()
+        exif[ORIENTATION] = 1 + index // 7 % 8
+        image.save(file, "JPEG", quality=95, subsampling=0, exif=exif)
+    elif kind == 3:
+        image.convert("L").save(file, "JPEG", quality=90)
+    elif kind == 4:
+        image.save(file, "PNG")
+    elif kind == 5:
+        image.quantize(128).save(file, "PNG")
+    else:
+        image.save(file, "WEBP", lossless=True)
+    return file.getvalue()
+
+
+def pixels(data):
+    """u8 [3, 224, 224]: upright, the shorter edge 256, the middle cut out, as torchvision's evaluation does it."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    image = torchvision.transforms.functional.resize(image, RESIZE)
+    image = torchvision.transforms.functional.center_crop(image, EDGE)
+    return torchvision.transforms.functional.pil_to_tensor(image)
+
+
+def inputs(files):
+    shift, scale = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    return torch.stack([(pixels(data).float() / 255 - shift) / scale for data in files])
+
+
+def settled(name, files, seed):
+    """The network with seeded weights whose activations and answers are alive."""
+    torch.manual_seed(seed)
+    model = torchvision.models.get_model(name, num_classes=CLASSES)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0.0, 0.2)
+    batches = inputs(files).split(8)
+    with torch.no_grad():
+        model.train()
+        for batch in (*batches, *batches, *batches):
+            model(batch)
+        model.eval()
+        classifier, model.fc = model.fc, torch.nn.Identity()
+        features = torch.cat([model(batch) for batch in batches])
+        model.fc = classifier
+        middle, spread = features.mean(0), features.std(0) + 1e-3
+        classifier.weight.copy_(torch.randn_like(classifier.weight) / spread / features.shape[1] ** 0.5)
+        classifier.bias.copy_(-classifier.weight @ middle)
+    return model
+
+
+def asked(firesteel, weights, precision, table, count):
+    """The class and the confidence that `firesteel sql` gives each image, by number; None where it gives none."""
+    query = (
+        f"CREATE EXTERNAL TABLE checked STORED AS PARQUET LOCATION '{table}';"
+        "SELECT number, (classify(data)).label AS label, (classify(data)).confidence AS confidence FROM checked"
+    )
+    command = [firesteel, "sql", "--quiet", "--format", "ndjson", "--allow-read", table.parent, "--weights", weights]
+    command += ["--precision", precision, "-c", query]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"firesteel sql failed:\n{done.stderr}")
+    answers = [None] * count
+    for line in filter(None, done.stdout.splitlines()):
+        row = json.loads(line)
+        if row.get("label") is not None:
+            answers[row["number"]] = (row["label"], row["confidence"])
+    return answers
+
+
+def check(name, options, files, settling, folder):
+    """Whether the answers for one network agree."""
+    model = settled(name, settling, len(name))
+    classes = [f"class {index}" for index in range(CLASSES)]
+    weights = folder / f"{name}.safetensors"
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, weights, {"format": "pt"})
+    manifest = {"classes": classes, "input": f"3x{EDGE}x{EDGE}", "mean": MEAN, "std": STD, "resize": f"bilinear crop {RESIZE}"}
+    Path(f"{weights}.json").write_text(json.dumps(manifest))
+
+    with torch.no_grad():
+        batches = [files[at : at + 8] for at in range(0, len(files), 8)]
+        expected = torch.cat([model(inputs(batch)).softmax(1) for batch in batches])
+    confidences, numbers = expected.max(1)
+    found = asked(options.firesteel, weights, options.precision, folder / "images.parquet", len(files))
+    silent = [number for number, answer in enumerate(found) if answer is None]
+    same = [n for n, answer in enumerate(found) if answer and answer[0] == classes[numbers[n]]]
+    furthest = max((abs(found[n][1] - float(confidences[n])) for n in same), default=0.0)
+    print(
+        f"{name} in {options.precision}: {len(same)} of {len(files)} images have PyTorch's class (of {len(set(numbers.tolist()))} "
+        f"that occur), their confidence differs by {furthest:.1e} at most; {len(silent)} have none"
+    )
+    if silent:
+        print(f"without an answer: {', '.join(map(str, silent[:20]))}")
+    return not silent and len(same) >= AGREEMENT * len(files)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="dev/torch-check", description=__doc__)
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--networks", default="resnet18,resnet50", help="names of torchvision, with commas in between")
+    parser.add_argument("--precision", default="f32")
+    parser.add_argument("--firesteel", default="target/release/firesteel", help="the binary")
+    options = parser.parse_args()
+    options.firesteel = os.path.abspath(options.firesteel)
+    if not os.access(options.firesteel, os.X_OK):
+        sys.exit(f"there is no {options.firesteel}: run `make release`, or name another with --firesteel")
+    random = numpy.random.default_rng(1)
+    files = [encoded(index, random) for index in range(options.images)]
+    settling = [encoded(index, random) for index in range(SETTLING)]
+    with tempfile.TemporaryDirectory() as folder:
+        table = pyarrow.table({"number": range(len(files)), "data": pyarrow.array(files, pyarrow.binary())})
+        pyarrow.parquet.write_table(table, Path(folder) / "images.parquet", row_group_size=64)
+        agree = [check(name, options, files, settling, Path(folder)) for name in options.networks.split(",")]
+    sys.exit(0 if all(agree) else 1)
+
+
+if __name__ == "__main__":
+    main()
