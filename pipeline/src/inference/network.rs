@@ -8,6 +8,7 @@
 //! `s = γ / √(σ² + ε)` a convolution `w` followed by it is the convolution `s w` with bias `β − s μ`.
 
 use super::compiled::Calibration;
+use super::decode::Resize;
 use super::error::{Error, Result};
 use super::model::ModelInfo;
 use super::weights::Weights;
@@ -124,6 +125,7 @@ impl Network {
             width,
             mean: triple(w, "mean", false)?,
             std: triple(w, "std", true)?,
+            resize: resize(w)?,
         };
         weights.finish()?;
         Ok(Self { info, stem, pool, blocks, fc, calibration })
@@ -199,6 +201,12 @@ fn input(w: &Weights) -> Result<(usize, usize)> {
             w.bad("input", format!("is {text:?}, expected 3xHEIGHTxWIDTH with edges from 1 to {MAX_EDGE}"))
         ),
     }
+}
+
+/// The rule of images of other sizes; the usual one where nothing is said.
+fn resize(w: &Weights) -> Result<Resize> {
+    let rule = w.metadata("resize").map_or(Ok(Resize::DEFAULT), Resize::parse);
+    rule.map_err(|problem| w.bad("resize", problem))
 }
 
 fn triple(w: &Weights, key: &'static str, positive: bool) -> Result<[f32; 3]> {
