@@ -216,9 +216,9 @@ mod tests {
         let classes = ["cat", "dog"].map(str::to_owned).to_vec();
         let (mean, std) = ([0.0; 3], [1.0; 3]);
         let resize = inference::Resize::DEFAULT;
-        let info =
-            ModelInfo { name: "fake/u8".to_owned(), classes, height: 1, width: 2, mean, std, resize };
-        Classifier::new(Box::new(Fake(info)), 2, Limits { max_bytes: 1 << 10, ..Limits::DEFAULT }).expect("a classifier")
+        let info = ModelInfo { name: "fake/u8".to_owned(), classes, height: 1, width: 2, mean, std, resize };
+        Classifier::new(Box::new(Fake(info)), 2, Limits { max_bytes: 1 << 10, ..Limits::DEFAULT })
+            .expect("a classifier")
     }
 
     fn classified(column: ArrayRef) -> anyhow::Result<Vec<Option<(String, f32)>>> {

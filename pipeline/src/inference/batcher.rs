@@ -155,7 +155,8 @@ impl Batcher {
     /// # Errors
     /// [`Error::Setting`] for a number that is 0, [`Error::Thread`].
     pub fn start(models: Vec<Box<dyn Model>>, options: Options, stats: Arc<Stats>) -> Result<Self> {
-        let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes, max_image_pixels } = options;
+        let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes, max_image_pixels } =
+            options;
         let Some(info) = models.first().map(|model| model.info().clone()) else {
             return Err(Error::Setting { setting: "threads", value: "0".to_owned(), expected: "at least 1" });
         };
@@ -352,13 +353,7 @@ impl Shared {
 
     fn decode_one(&self, decoder: Decoder, job: Job<Encoded>) {
         let Job { image: Encoded { encoding, data }, reply, permit } = job;
-        // The decoders are not ours. Should one panic, the same bytes would make it panic again: a rejection.
-        let decoded = catch_unwind(|| decoder.decode(encoding, &data)).unwrap_or_else(|panic| {
-            let reason = format!("the decoder panicked: {}", message(panic.as_ref()));
-            tracing::error!(bytes = data.len(), %reason, "image decoder panicked");
-            Err(Rejection::Unreadable { format: "such", reason })
-        });
-        match decoded {
+        match decoder.decode(encoding, &data) {
             Ok(image) => {
                 self.stats.ready.fetch_add(1, Ordering::Relaxed);
                 if let Err(job) = self.ready.push(Job { image, reply, permit }) {

@@ -121,6 +121,21 @@ fn metadata_has_to_be_there_and_fit() {
     check("metadata \"input\" is \"1x28x28\", expected 3xHEIGHTxWIDTH with edges from 1 to 1024", |f| {
         f.set("input", "1x28x28");
     });
+    check("metadata \"resize\" is \"nearest\", expected \"none\", \"FILTER stretch\" or", |f| {
+        f.set("resize", "nearest");
+    });
+}
+
+#[test]
+fn a_rule_of_other_sizes_is_the_files_or_the_usual_one() {
+    let mut file = File::shipped();
+    let mut rule = |rule: Option<&str>| {
+        rule.into_iter().for_each(|rule| file.set("resize", rule));
+        Network::read(Weights::parse("w", "w", &file.bytes()).unwrap()).unwrap().info.resize.to_string()
+    };
+    assert_eq!(rule(None), "bilinear crop");
+    assert_eq!(rule(Some("Bicubic crop 235")), "bicubic crop 235");
+    assert_eq!(rule(Some("none")), "none");
 }
 
 #[test]

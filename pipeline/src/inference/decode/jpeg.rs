@@ -114,14 +114,11 @@ impl Header {
     /// The pixels of the whole image.
     pub(super) fn decode(&self, data: &[u8]) -> Result<Pixels, Rejection> {
         let data = self.for_decoder(data);
-        // RGB that no segment tells the decoder of is asked for as what it takes it for, and so stays what it is.
-        let untold = self.colour == Colour::Rgb && self.transform.is_none();
-        let into = if untold { ColorSpace::YCbCr } else { ColorSpace::RGB };
         let options = DecoderOptions::default()
             .set_strict_mode(false)
             .set_max_width(usize::MAX)
             .set_max_height(usize::MAX)
-            .jpeg_set_out_colorspace(into);
+            .jpeg_set_out_colorspace(ColorSpace::RGB);
         let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&*data), options);
         decoder.decode_headers().map_err(unreadable)?;
         let (width, height) = (self.size.0 as usize, self.size.1 as usize);

@@ -1,3 +1,5 @@
+//! JPEG files: every kind of colours, cut ones, and what no frame can be.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::super::fixtures::{SIZE, fixture, grey, off, picture};
 use super::*;

@@ -21,6 +21,7 @@ use self::resample::{Pixels, resample};
 use super::error::Error;
 use super::model::ModelInfo;
 use firesteel_proto::Encoding;
+use std::panic::catch_unwind;
 
 pub use self::resize::{Filter, Fit, Resize};
 
@@ -95,7 +96,7 @@ pub enum Rejection {
     /// No image in the encoding that the request names.
     #[error("not a readable {format} image: {reason}")]
     Unreadable {
-        /// "JPEG", "PNG" or "WebP".
+        /// "JPEG", "PNG" or "WebP"; "such" where the decoder panicked.
         format: &'static str,
         /// The error of the decoder.
         reason: String,
@@ -236,6 +237,14 @@ impl Decoder {
         if data.len() > self.limits.max_bytes {
             return Err(Rejection::TooLarge { bytes: data.len(), limit: self.limits.max_bytes });
         }
+        // The decoders are not ours. Should one panic, the same bytes would make it panic again: a rejection.
+        catch_unwind(|| self.read(encoding, data)).unwrap_or_else(|_| {
+            tracing::error!(bytes = data.len(), ?encoding, "image decoder panicked");
+            Err(Rejection::Unreadable { format: "such", reason: "the decoder panicked".to_owned() })
+        })
+    }
+
+    fn read(&self, encoding: Encoding, data: &[u8]) -> Result<Vec<u8>, Rejection> {
         let image = match encoding {
             Encoding::Rgb8 => return self.raw(data),
             Encoding::Jpeg => Image::jpeg(data, self.limits)?,

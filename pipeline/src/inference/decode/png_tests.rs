@@ -1,3 +1,5 @@
+//! PNG files: every depth and colour, interlaced or not, large texts, cut ones.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::super::fixtures::{SIZE, crc32, fixture, grey, off, picture};
 use super::*;

@@ -285,9 +285,13 @@ impl Filter {
             // Of two edges of a pixel one belongs to it.
             Self::Box => f64::from(u8::from(x > -0.5 && x <= 0.5)),
             Self::Bilinear => (1.0 - distance).max(0.0),
+            Self::Hamming if distance == 0.0 => 1.0,
             Self::Hamming if distance >= 1.0 => 0.0,
-            // Pillow has these two numbers in single precision.
-            Self::Hamming => sinc(x) * (f64::from(0.54_f32) + f64::from(0.46_f32) * (x * PI).cos()),
+            Self::Hamming => {
+                let (sin, cos) = (distance * PI).sin_cos();
+                // Pillow has these two numbers in single precision.
+                sin / (distance * PI) * (f64::from(0.54_f32) + f64::from(0.46_f32) * cos)
+            }
             // Keys 1981, equation 15, with a = -1/2.
             Self::Bicubic if distance < 1.0 => (1.5 * distance - 2.5) * distance * distance + 1.0,
             Self::Bicubic if distance < 2.0 => (((distance - 5.0) * distance + 8.0) * distance - 4.0) * -0.5,

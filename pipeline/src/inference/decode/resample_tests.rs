@@ -1,3 +1,5 @@
+//! Resampling against a table of what Pillow makes, and what has to hold for any image.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::super::fixtures::{crc32, noise, shown};
 use super::super::resize::{Fit, Resize};
@@ -45,7 +47,7 @@ fn an_image_is_turned_without_a_change() {
 fn rule() -> impl Strategy<Value = Resize> {
     (0_usize..5, 0_u32..90).prop_map(|(filter, fit)| {
         let fit = if fit > 80 { Fit::Stretch } else { Fit::Crop(std::num::NonZeroU32::new(fit)) };
-        Resize::Resample { filter: Filter::ALL[filter], fit, draft: false }
+        Resize::Resample { filter: Filter::ALL[filter], fit }
     })
 }
 
@@ -56,7 +58,7 @@ proptest! {
         filter in 0_usize..5,
     ) {
         let data = colour.repeat((size.0 * size.1) as usize);
-        let rule = Resize::Resample { filter: Filter::ALL[filter], fit: Fit::Stretch, draft: false };
+        let rule = Resize::Resample { filter: Filter::ALL[filter], fit: Fit::Stretch };
         let pixels = resized(data, size, orientation, rule, to);
         prop_assert_eq!(pixels, colour.repeat((to.0 * to.1) as usize));
     }
@@ -79,7 +81,7 @@ proptest! {
     fn the_inputs_size_is_left_alone(size in (1_u32..40, 1_u32..40), filter in 0_usize..5) {
         let data = noise(size.0 as usize, size.1 as usize);
         for fit in [Fit::Stretch, Fit::Crop(None)] {
-            let rule = Resize::Resample { filter: Filter::ALL[filter], fit, draft: false };
+            let rule = Resize::Resample { filter: Filter::ALL[filter], fit };
             prop_assert_eq!(&resized(data.clone(), size, 1, rule, size), &data);
         }
     }

@@ -8,9 +8,6 @@
 //! | `bilinear crop` | the same with the shorter edge of the model's input: what holds where nothing is said |
 //! | `bicubic stretch` | both edges become the input's, whatever the proportions |
 //! | `none` | an image of another size is refused |
-//!
-//! The word `draft` at the end of a rule lets JPEG files be decoded at a half, a quarter or an eighth of their size
-//! first: faster, and close to the result of the full decode, not equal to it.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -69,8 +66,6 @@ pub enum Resize {
         filter: Filter,
         /// The part that is kept.
         fit: Fit,
-        /// Whether a JPEG file may be decoded at a fraction of its size first.
-        draft: bool,
     },
 }
 
@@ -82,14 +77,13 @@ impl Default for Resize {
 
 impl fmt::Display for Resize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Resample { filter, fit, draft } = self else { return f.write_str("none") };
+        let Self::Resample { filter, fit } = self else { return f.write_str("none") };
         f.write_str(filter.name())?;
         match fit {
-            Fit::Stretch => f.write_str(" stretch")?,
-            Fit::Crop(None) => f.write_str(" crop")?,
-            Fit::Crop(Some(shorter)) => write!(f, " crop {shorter}")?,
+            Fit::Stretch => f.write_str(" stretch"),
+            Fit::Crop(None) => f.write_str(" crop"),
+            Fit::Crop(Some(shorter)) => write!(f, " crop {shorter}"),
         }
-        if *draft { f.write_str(" draft") } else { Ok(()) }
     }
 }
 
@@ -98,7 +92,7 @@ const MAX_SHORTER: u32 = 1 << 14;
 
 impl Resize {
     /// `bilinear crop`, which leaves an image of the input's size as it is.
-    pub const DEFAULT: Self = Self::Resample { filter: Filter::Bilinear, fit: Fit::Crop(None), draft: false };
+    pub const DEFAULT: Self = Self::Resample { filter: Filter::Bilinear, fit: Fit::Crop(None) };
 
     /// Reads a rule, as [`Display`](fmt::Display) writes it; spaces and case do not matter.
     ///
@@ -110,8 +104,8 @@ impl Resize {
         Self::read(&words).ok_or_else(|| {
             let filters = Filter::ALL.map(Filter::name).join(", ");
             format!(
-                "is {text:?}, expected \"none\", \"FILTER stretch\" or \"FILTER crop SHORTER\", perhaps with \
-                 \"draft\" behind it; the filters are {filters}, and SHORTER is a number from 1 to {MAX_SHORTER}"
+                "is {text:?}, expected \"none\", \"FILTER stretch\" or \"FILTER crop SHORTER\"; the \
+                 filters are {filters}, and SHORTER is a number from 1 to {MAX_SHORTER}"
             )
         })
     }
@@ -120,10 +114,6 @@ impl Resize {
         if words == ["none"] {
             return Some(Self::None);
         }
-        let (words, draft) = match words {
-            [rule @ .., "draft"] => (rule, true),
-            rule => (rule, false),
-        };
         let (name, fit) = match words {
             [name, "stretch"] => (name, Fit::Stretch),
             [name, "crop"] => (name, Fit::Crop(None)),
@@ -135,20 +125,14 @@ impl Resize {
             _ => return None,
         };
         let filter = Filter::ALL.into_iter().find(|filter| filter.name() == *name)?;
-        Some(Self::Resample { filter, fit, draft })
-    }
-
-    /// Whether a JPEG file may be decoded at a fraction of its size first.
-    #[must_use]
-    pub const fn draft(self) -> bool {
-        matches!(self, Self::Resample { draft: true, .. })
+        Some(Self::Resample { filter, fit })
     }
 
     /// The axes of an image of `size` for an input of `input`, width before height in both, and the filter between
     /// them; `None` where the rule refuses such an image.
     pub(super) fn plan(self, size: (u32, u32), input: (u32, u32)) -> Option<Plan> {
         let uncropped = |size, input| Axis { size, scaled: input, start: 0, input };
-        let Self::Resample { filter, fit, .. } = self else {
+        let Self::Resample { filter, fit } = self else {
             let axes = [uncropped(size.0, input.0), uncropped(size.1, input.1)];
             return (size == input).then_some(Plan { filter: Filter::default(), axes });
         };
@@ -218,14 +202,14 @@ mod tests {
     #[test]
     fn a_rule_is_read_and_refused() {
         let crop = |shorter| Fit::Crop(NonZeroU32::new(shorter));
-        let rule = |filter, fit, draft| Resize::Resample { filter, fit, draft };
+        let rule = |filter, fit| Resize::Resample { filter, fit };
         for (text, expected) in [
             ("none", Resize::None),
             ("bilinear crop", Resize::default()),
-            ("  Bilinear  CROP 256 ", rule(Filter::Bilinear, crop(256), false)),
-            ("bicubic crop 235 draft", rule(Filter::Bicubic, crop(235), true)),
-            ("lanczos stretch", rule(Filter::Lanczos, Fit::Stretch, false)),
-            ("box stretch draft", rule(Filter::Box, Fit::Stretch, true)),
+            ("  Bilinear  CROP 256 ", rule(Filter::Bilinear, crop(256))),
+            ("bicubic crop 235", rule(Filter::Bicubic, crop(235))),
+            ("lanczos stretch", rule(Filter::Lanczos, Fit::Stretch)),
+            ("box stretch", rule(Filter::Box, Fit::Stretch)),
         ] {
             assert_eq!(Resize::parse(text), Ok(expected), "{text}");
         }
@@ -235,7 +219,7 @@ mod tests {
             "nearest stretch",
             "bilinear crop 0",
             "bilinear crop 99999",
-            "none draft",
+            "none crop",
             "crop 256",
         ] {
             let said = Resize::parse(text).unwrap_err();
@@ -265,9 +249,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_rule_is_read_back(filter in 0_usize..5, fit in 0_u32..300, draft: bool) {
+        fn a_rule_is_read_back(filter in 0_usize..5, fit in 0_u32..300) {
             let fit = if fit == 299 { Fit::Stretch } else { Fit::Crop(NonZeroU32::new(fit)) };
-            let rule = Resize::Resample { filter: Filter::ALL[filter], fit, draft };
+            let rule = Resize::Resample { filter: Filter::ALL[filter], fit };
             prop_assert_eq!(Resize::parse(&rule.to_string()), Ok(rule));
         }
     }

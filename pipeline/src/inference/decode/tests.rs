@@ -1,3 +1,5 @@
+//! The decoder as a whole: encodings, orientation, rules, limits, and bytes of strangers.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::fixtures::{SIZE, crc32, fixture, grey, noise, off, picture, shown};
 use super::*;

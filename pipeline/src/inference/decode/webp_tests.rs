@@ -1,3 +1,5 @@
+//! WebP files: lossy, lossless, with transparency, animated, cut ones.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::super::fixtures::{SIZE, fixture, off, picture};
 use super::*;
