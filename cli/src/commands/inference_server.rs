@@ -40,6 +40,11 @@ pub(crate) struct InferenceServerArgs {
     #[arg(long, value_name = "N", env = "FIRESTEEL_MAX_IMAGE_PIXELS", default_value_t = inference::Limits::DEFAULT.max_pixels,
           value_parser = clap::value_parser!(u32).range(1..), help_heading = "Server")]
     pub(crate) max_image_pixels: u32,
+    /// How many images are decoded at a time, each with the memory that --max-image-pixels allows: more for photographs, whose
+    /// decoding takes longer than the model
+    #[arg(long, value_name = "N", env = "FIRESTEEL_DECODE_THREADS", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Server")]
+    pub(crate) decode_threads: u32,
     #[command(flatten)]
     pub(crate) users: UsersArgs,
     #[command(flatten)]
@@ -60,6 +65,7 @@ pub(crate) async fn run(args: InferenceServerArgs, context: Context) -> anyhow::
         listen: args.listen,
         queue: args.queue as usize,
         queue_bytes: args.queue_bytes,
+        decode_threads: args.decode_threads as usize,
         max_image_bytes: args.max_image_size,
         max_image_pixels: args.max_image_pixels,
         // So that an image that is somewhat too large is rejected by itself, and does not end its call.

@@ -121,9 +121,11 @@ fn metadata_has_to_be_there_and_fit() {
     check("metadata \"input\" is \"1x28x28\", expected 3xHEIGHTxWIDTH with edges from 1 to 1024", |f| {
         f.set("input", "1x28x28");
     });
-    check("metadata \"resize\" is \"nearest\", expected \"none\", \"FILTER stretch\" or", |f| {
-        f.set("resize", "nearest");
-    });
+    check(
+        "metadata \"resize\" is \"nearest\", expected \"none\", \"FILTER stretch\" or \"FILTER crop SHORTER\"; the filters are \
+         box, bilinear, hamming, bicubic, lanczos, and SHORTER is a number from 1 to 16384",
+        |f| f.set("resize", "nearest"),
+    );
 }
 
 #[test]
