@@ -51,6 +51,7 @@ impl Image<'_> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unreadable(reason: impl ToString) -> Rejection {
     Rejection::Unreadable { format: "JPEG", reason: reason.to_string() }
 }
@@ -63,10 +64,18 @@ struct Component {
     vertical: u32,
 }
 
+/// A frame: the marker that begins it, width and height, and the components.
+#[derive(Debug)]
+struct Frame {
+    marker: u8,
+    size: (u32, u32),
+    components: Vec<Component>,
+}
+
 /// What is found on the way through a file.
 #[derive(Debug, Default)]
 struct Found {
-    frame: Option<(u8, (u32, u32), Vec<Component>)>,
+    frame: Option<Frame>,
     jfif: bool,
     adobe: Option<usize>,
     exif: Option<Orientation>,
@@ -173,7 +182,7 @@ impl Found {
     }
 
     fn header(self, data: &[u8]) -> Result<Header, String> {
-        let (marker, size, components) = self.frame.ok_or("it has no frame")?;
+        let Frame { marker, size, components } = self.frame.ok_or("it has no frame")?;
         let adobe = self.adobe.and_then(|at| data.get(at));
         let ids: Vec<u8> = components.iter().map(|component| component.id).collect();
         let colour = match (components.len(), adobe) {
@@ -200,8 +209,8 @@ impl Found {
     }
 }
 
-/// Marker, size and components of a frame.
-fn frame(marker: u8, body: &[u8]) -> Result<(u8, (u32, u32), Vec<Component>), String> {
+/// The frame in a segment.
+fn frame(marker: u8, body: &[u8]) -> Result<Frame, String> {
     let [bits, h1, h0, w1, w0, count, components @ ..] = body else {
         return Err("its frame is cut off".to_owned());
     };
@@ -226,7 +235,7 @@ fn frame(marker: u8, body: &[u8]) -> Result<(u8, (u32, u32), Vec<Component>), St
     if components.len() != usize::from(*count) {
         return Err("its frame is cut off".to_owned());
     }
-    Ok((marker, size, components))
+    Ok(Frame { marker, size, components })
 }
 
 #[cfg(test)]

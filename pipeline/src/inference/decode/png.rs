@@ -25,6 +25,7 @@ impl Image<'_> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unreadable(reason: impl ToString) -> Rejection {
     Rejection::Unreadable { format: "PNG", reason: reason.to_string() }
 }

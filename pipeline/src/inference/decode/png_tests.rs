@@ -1,6 +1,6 @@
 //! PNG files: every depth and colour, interlaced or not, large texts, cut ones.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::trivially_copy_pass_by_ref, reason = "tests")]
 use super::super::fixtures::{SIZE, crc32, fixture, grey, off, picture};
 use super::*;
 

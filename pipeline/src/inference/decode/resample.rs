@@ -68,6 +68,7 @@ struct Taps {
 }
 
 impl Taps {
+    #[expect(clippy::cast_precision_loss, reason = "pixels, below 2^33")]
     fn new(filter: Filter, axis: Axis, mirrored: bool) -> Self {
         let Axis { size, scaled, .. } = axis;
         let size_f = f64::from(size);
@@ -86,7 +87,9 @@ impl Taps {
                 (begin..end).map(|i| filter.at((i as f64 - centre + 0.5) * per_pixel)).collect();
             let sum: f64 = weights.iter().sum();
             if sum != 0.0 {
-                weights.iter_mut().for_each(|weight| *weight /= sum);
+                for weight in &mut weights {
+                    *weight /= sum;
+                }
             }
             if mirrored {
                 weights.reverse();
@@ -154,7 +157,7 @@ fn fixed(weight: f64) -> i32 {
 
 /// A sum of weighted bytes, rounded to a byte.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+#[expect(clippy::cast_sign_loss, clippy::inline_always, reason = "clamped; in the loops of both passes")]
 fn byte(sum: i32) -> u8 {
     (sum.wrapping_add(1 << (PLACES - 1)) >> PLACES).clamp(0, 255) as u8
 }

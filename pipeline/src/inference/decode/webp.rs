@@ -30,6 +30,7 @@ impl Image<'_> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unreadable(reason: impl ToString) -> Rejection {
     Rejection::Unreadable { format: "WebP", reason: reason.to_string() }
 }
