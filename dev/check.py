@@ -36,7 +36,7 @@ ENGINE = [
 ENGINE_CIRCLES = [{"connectors/mongodb/read/decode/record.rs", "connectors/mongodb/read/decode/values.rs"}]
 LINES = 500
 MIB = 1 << 20
-BINARIES = {".parquet": 16 * MIB, ".safetensors": 32 * MIB, ".png": MIB, ".svg": MIB}
+BINARIES = {".parquet": 16 * MIB, ".safetensors": 32 * MIB, ".png": MIB, ".jpg": MIB, ".webp": MIB, ".svg": MIB}
 # What belongs to one machine, one person or one registry has no place in the tree.
 FORBIDDEN = [
     (re.compile(r"/(?:home|Users|root|work)/\w"), "a path of one machine"),

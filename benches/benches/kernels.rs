@@ -14,7 +14,7 @@ use firesteel_proto::Encoding;
 
 /// One image that waits alone, and a queue of some.
 const BATCHES: [usize; 2] = [1, 16];
-const DECODER: Decoder = Decoder { width: 32, height: 32, max_bytes: 1 << 20 };
+const DECODER: Decoder = Decoder::new(32, 32);
 
 fn main() -> anyhow::Result<()> {
     common::run(measure)

@@ -6,7 +6,7 @@
 //!
 //! Client, scheduler and executors register the same function, each with its own model: weights, precision and device are
 //! settings of the process that computes. A process loads the model at the first call; its memory counts against the memory
-//! pool of the tasks. The result is null for a null and for bytes that are not an image of the model's size, because one damaged
+//! pool of the tasks. The result is null for a null and for bytes that are no readable image, because one damaged
 //! file must not end a query over millions. Any other failure ends the query.
 
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use firesteel_common::ConfigField;
 use firesteel_engine::functions::{Functions, Memory, Vectorized};
 use firesteel_pipeline::chain;
 use firesteel_pipeline::inference::{
-    self, Classification, Classifier, Device, Network, Precision, Weights, compile,
+    self, Classification, Classifier, Device, Limits, Network, Precision, Weights, compile,
 };
 
 use firesteel_proto::Label;
@@ -31,8 +31,6 @@ use crate::args::fields::Settings;
 
 /// The largest batch of images for the model.
 const BATCH: usize = 64;
-/// The largest encoded image in bytes, as for the inference server.
-const MAX_IMAGE_BYTES: usize = 1 << 20;
 
 /// Which model it is.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +130,7 @@ impl Lazy {
             };
             said(error).context(self.settings.words(field))
         })?;
-        let classifier = Classifier::new(model, BATCH, MAX_IMAGE_BYTES).map_err(said)?;
+        let classifier = Classifier::new(model, BATCH, Limits::DEFAULT).map_err(said)?;
         self.memory.try_hold(classifier.bytes()).with_context(|| {
             format!("no room for the model: {}", self.settings.words(ConfigField::ExecutorMemory))
         })?;
@@ -227,8 +225,10 @@ mod tests {
             width: 2,
             mean: [0.0; 3],
             std: [1.0; 3],
+            resize: inference::Resize::DEFAULT,
         };
-        Classifier::new(Box::new(Fake(info)), 2, 1 << 10).expect("a classifier")
+        Classifier::new(Box::new(Fake(info)), 2, Limits { max_bytes: 1 << 10, ..Limits::DEFAULT })
+            .expect("a classifier")
     }
 
     fn classified(column: ArrayRef) -> anyhow::Result<Vec<Option<(String, f32)>>> {

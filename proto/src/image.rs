@@ -13,6 +13,8 @@ pub enum Encoding {
     Jpeg,
     /// A PNG file.
     Png,
+    /// A WebP file.
+    WebP,
     /// Raw interleaved RGB, one byte a channel, rows from the top, in the model's input size.
     Rgb8,
 }
@@ -22,6 +24,7 @@ impl Encoding {
         match self {
             Self::Jpeg => wire::Encoding::Jpeg as i32,
             Self::Png => wire::Encoding::Png as i32,
+            Self::WebP => wire::Encoding::Webp as i32,
             Self::Rgb8 => wire::Encoding::Rgb8 as i32,
         }
     }
@@ -30,6 +33,7 @@ impl Encoding {
         match wire::Encoding::try_from(value) {
             Ok(wire::Encoding::Jpeg) => Ok(Self::Jpeg),
             Ok(wire::Encoding::Png) => Ok(Self::Png),
+            Ok(wire::Encoding::Webp) => Ok(Self::WebP),
             Ok(wire::Encoding::Rgb8) => Ok(Self::Rgb8),
             Ok(wire::Encoding::Unspecified) | Err(_) => Err(Error::UnknownEncoding { value }),
         }
@@ -102,14 +106,14 @@ mod tests {
             any::<u64>(),
             0_i64..4_000_000_000_000,
             proptest::option::of("[a-z]{1,20}"),
-            0_usize..3,
+            0_usize..4,
             proptest::collection::vec(any::<u8>(), 1..256),
         )
             .prop_map(|(producer, sequence, time, label, encoding, data)| ImageRecord {
                 id: ImageId { producer: ProducerId(producer), sequence: Sequence(sequence) },
                 produced_at: Timestamp(time),
                 label: label.map(|name| Label::parse("label", &name).expect("a label")),
-                encoding: [Encoding::Jpeg, Encoding::Png, Encoding::Rgb8][encoding],
+                encoding: [Encoding::Jpeg, Encoding::Png, Encoding::Rgb8, Encoding::WebP][encoding],
                 data: data.into(),
             })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use firesteel_pipeline::consumer::{Metrics, Stats, images};
 
-use crate::args::{ClientSecurityArgs, ConsumerArgs, HealthListenArgs, KafkaArgs};
+use crate::args::{ClientSecurityArgs, ConsumerArgs, HealthListenArgs, KafkaArgs, size};
 use crate::context::{Context, Outcome};
 use crate::role::consume;
 
@@ -35,6 +35,10 @@ pub(crate) struct ConsumeImagesArgs {
     #[arg(long, value_name = "N", env = "FIRESTEEL_IMAGES_IN_FLIGHT", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(1..), help_heading = "Consumer")]
     pub(crate) max_in_flight: u32,
+    /// How many bytes one image may have, as a file; a larger one becomes a dead letter
+    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_MAX_IMAGE_SIZE", default_value = "16MiB", value_parser = size,
+          help_heading = "Consumer")]
+    pub(crate) max_image_size: usize,
     #[command(flatten)]
     pub(crate) consumer: ConsumerArgs,
     /// How often an image that has the inference server fail, while others are answered, is tried before it becomes a dead letter
@@ -60,6 +64,7 @@ pub(crate) async fn run(args: ConsumeImagesArgs, context: Context) -> anyhow::Re
         group: args.group,
         max_in_flight: args.max_in_flight as usize,
         max_in_flight_bytes: args.consumer.max_in_flight_bytes,
+        max_image_bytes: args.max_image_size,
         max_attempts: args.max_attempts,
         deadline: Duration::from_secs(u64::from(args.deadline)),
         on_data_loss: args.consumer.on_data_loss(),

@@ -32,6 +32,19 @@ pub(crate) struct InferenceServerArgs {
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INFERENCE_QUEUE_BYTES", default_value = "64MiB", value_parser = size,
           help_heading = "Server")]
     pub(crate) queue_bytes: usize,
+    /// How many bytes one image may have, as a file
+    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_MAX_IMAGE_SIZE", default_value = "16MiB", value_parser = size,
+          help_heading = "Server")]
+    pub(crate) max_image_size: usize,
+    /// How many pixels one image may have; decoding takes up to 6 bytes of memory for each of them
+    #[arg(long, value_name = "N", env = "FIRESTEEL_MAX_IMAGE_PIXELS", default_value_t = inference::Limits::DEFAULT.max_pixels,
+          value_parser = clap::value_parser!(u32).range(1..), help_heading = "Server")]
+    pub(crate) max_image_pixels: u32,
+    /// How many images are decoded at a time, each with the memory that --max-image-pixels allows: more for photographs, whose
+    /// decoding takes longer than the model
+    #[arg(long, value_name = "N", env = "FIRESTEEL_DECODE_THREADS", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Server")]
+    pub(crate) decode_threads: u32,
     #[command(flatten)]
     pub(crate) users: UsersArgs,
     #[command(flatten)]
@@ -52,6 +65,11 @@ pub(crate) async fn run(args: InferenceServerArgs, context: Context) -> anyhow::
         listen: args.listen,
         queue: args.queue as usize,
         queue_bytes: args.queue_bytes,
+        decode_threads: args.decode_threads as usize,
+        max_image_bytes: args.max_image_size,
+        max_image_pixels: args.max_image_pixels,
+        // So that an image that is somewhat too large is rejected by itself, and does not end its call.
+        max_message_bytes: args.max_image_size.saturating_add(4 << 20),
         ..args.model.config()
     };
     let server = Server::bind(config).await.context("inference-server cannot start")?;

@@ -6,6 +6,7 @@
 
 use crate::clock::{Clock, Library};
 use crate::fault::Target;
+use crate::meddle::MAX_IMAGE_SIZE;
 use crate::ports::Ports;
 use crate::process::{Process, Spec};
 use crate::proxy::Proxy;
@@ -234,6 +235,8 @@ impl Fleet {
                     "consume-images",
                     "--inference-url",
                     &format!("http://{proxy}"),
+                    "--max-image-size",
+                    MAX_IMAGE_SIZE,
                     "--health-listen",
                     &listen,
                 ])

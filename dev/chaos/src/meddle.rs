@@ -23,11 +23,20 @@ pub(crate) const POISONER: &str = "c4a05000";
 const DUPLICATES: f64 = 0.10;
 const POISON: f64 = 0.01;
 
+/// More bytes than the fleet's consumers take for an image: see [`MAX_IMAGE_SIZE`].
+const OVERSIZE: usize = (1 << 20) + 1;
+/// The setting of the fleet's consumers, below what its brokers take for a record.
+pub(crate) const MAX_IMAGE_SIZE: &str = "1MiB";
+
+/// A PNG file whose header claims 65,535 x 65,535 pixels, with nothing behind it.
+const BOMB: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xff\xff\0\0\xff\xff\x08\x02\0\0\0\0\0\0\0\
+    \0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xae\x42\x60\x82";
+
 /// A record that can never succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Poison {
     Truncated,
-    WrongSize,
+    Bomb,
     BadLabel,
     Null,
     Oversize,
@@ -38,7 +47,7 @@ pub(crate) enum Poison {
 impl Poison {
     const IMAGES: [Self; 7] = [
         Self::Truncated,
-        Self::WrongSize,
+        Self::Bomb,
         Self::BadLabel,
         Self::Null,
         Self::Oversize,
@@ -50,7 +59,7 @@ impl Poison {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Truncated => "truncated",
-            Self::WrongSize => "wrong-size",
+            Self::Bomb => "bomb",
             Self::BadLabel => "bad-label",
             Self::Null => "null",
             Self::Oversize => "oversize",
@@ -62,7 +71,7 @@ impl Poison {
     /// The `error.class` of its dead letter.
     pub(crate) fn class(self) -> &'static str {
         match self {
-            Self::Truncated | Self::WrongSize => "rejected-image",
+            Self::Truncated | Self::Bomb => "rejected-image",
             Self::BadLabel => "bad-label",
             Self::Null => "empty-record",
             Self::Oversize => "oversize-image",
@@ -80,17 +89,17 @@ impl Poison {
     /// Its value, made of the JPEG file of a good image; `sequence` counts the poison.
     fn value(self, sequence: u64, jpeg: &[u8]) -> Option<Vec<u8>> {
         const JPEG: u64 = 1;
-        const RGB8: u64 = 3;
+        const PNG: u64 = 2;
         let image =
             |label: &str, encoding, seconds, data: &[u8]| wire(sequence, label, encoding, seconds, data);
         let (now, half) = (1_760_000_000, &jpeg[..jpeg.len() / 2]);
         match self {
             Self::Truncated => Some(image("cat", JPEG, now, half)),
-            Self::WrongSize => Some(image("cat", RGB8, now, &[7; 100])),
+            Self::Bomb => Some(image("cat", PNG, now, BOMB)),
             // Longer than any label.
             Self::BadLabel => Some(image(&"unicorn".repeat(43), JPEG, now, jpeg)),
             Self::Null => None,
-            Self::Oversize => Some(image("cat", JPEG, now, &vec![7; (1 << 20) + 1])),
+            Self::Oversize => Some(image("cat", JPEG, now, &vec![7; OVERSIZE])),
             Self::Garbage => Some(vec![0xff; 40]),
             // The year 292277026596.
             Self::WrongTime => Some(image("cat", JPEG, i64::MAX.unsigned_abs(), jpeg)),
@@ -222,7 +231,7 @@ mod tests {
             assert_eq!(ImageRecord::decode(&value[..]).expect_err("refused").class(), poison.class());
         }
         // Those that only the model or the consumer's limit refuses are records of the contract.
-        for poison in [Poison::Truncated, Poison::WrongSize, Poison::Oversize] {
+        for poison in [Poison::Truncated, Poison::Bomb, Poison::Oversize] {
             let record = ImageRecord::decode(&poison.value(3, &jpeg).expect("bytes")[..]).expect("a record");
             assert_eq!(record.id.to_string(), format!("{POISONER}:3"));
         }

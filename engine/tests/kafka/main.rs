@@ -29,7 +29,7 @@ fn image(index: usize) -> ImageRecord {
         id: id(index),
         produced_at: samples::produced_at(index),
         label: prediction(index).label,
-        encoding: [Encoding::Jpeg, Encoding::Png, Encoding::Rgb8][index % 3],
+        encoding: [Encoding::Jpeg, Encoding::Png, Encoding::Rgb8, Encoding::WebP][index % 4],
         data: vec![(index % 256) as u8; 1 + index % 100].into(),
     }
 }

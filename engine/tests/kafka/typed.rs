@@ -18,7 +18,7 @@ async fn images_come_back_as_they_were_produced() -> anyhow::Result<()> {
     let mut expected: Vec<_> = (0..1_000)
         .map(|index| {
             let image = image(index);
-            let encoding = ["jpeg", "png", "rgb8"][index % 3].to_owned();
+            let encoding = ["jpeg", "png", "rgb8", "webp"][index % 4].to_owned();
             let (producer, sequence) = (image.id.producer.to_string(), image.id.sequence.0 as i64);
             let (size, label) = (image.data.len() as i64, image.label.expect("a label").to_string());
             (producer, sequence, millis(index), label, encoding, size, topic.clone())

@@ -12,7 +12,7 @@ use super::retry::OutageLog;
 use super::source::{Load, Next, Record};
 use super::start::{self, Consumer, Delivery, MAX_IN_FLIGHT_BYTES, OnDataLoss};
 use crate::error::{Error, ErrorKind, Result, chain};
-use crate::inference::{Answer, Client, ClientError, ClientOptions, Vocabulary};
+use crate::inference::{Answer, Client, ClientError, ClientOptions, Limits, Vocabulary};
 use crate::kafka::{KafkaConfig, Message, REACHABLE_WITHIN, TopicSpec};
 use bytes::Bytes;
 use firesteel_common::net::Dialer;
@@ -58,7 +58,8 @@ pub struct Config {
     pub deadline: Duration,
     /// What to do when images were removed from Kafka before they were read.
     pub on_data_loss: OnDataLoss,
-    /// An image of more bytes is a dead letter.
+    /// An image of more bytes is a dead letter. 16 MiB, as for the inference server; Kafka's own limit, 1 MiB a record unless
+    /// broker and topic say another, comes first.
     pub max_image_bytes: usize,
     /// How often offsets are committed.
     pub commit_interval: Duration,
@@ -86,7 +87,7 @@ impl Default for Config {
             max_attempts: 10,
             deadline: Duration::from_secs(60),
             on_data_loss: OnDataLoss::Stop,
-            max_image_bytes: 1024 * 1024,
+            max_image_bytes: Limits::DEFAULT.max_bytes,
             commit_interval: Duration::from_secs(1),
             retry: RetryPolicy::default(),
             fail_fast: false,

@@ -11,7 +11,7 @@
 //! batcher, because its state is unknown. No caller waits for an answer that cannot come: a job that is dropped
 //! closes its caller's channel.
 
-use super::decode::{Decoder, Rejection};
+use super::decode::{Decoder, Limits, Rejection};
 use super::error::{Error, Result};
 use super::model::{Classification, Model, ModelInfo, classify};
 use super::queue::Queue;
@@ -40,15 +40,23 @@ pub struct Options {
     pub queue_bytes: usize,
     /// Bytes that an encoded image may have.
     pub max_image_bytes: usize,
+    /// Pixels that an encoded image may have: see [`Limits::max_pixels`], which also says what memory a decode thread takes.
+    pub max_image_pixels: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_batch: 64, queue: 256, decode_threads: 1, queue_bytes: 64 << 20, max_image_bytes: 1 << 20 }
+        let Limits { max_bytes: max_image_bytes, max_pixels: max_image_pixels } = Limits::DEFAULT;
+        let (max_batch, queue, decode_threads, queue_bytes) = (64, 256, 1, 64 << 20);
+        Self { max_batch, queue, decode_threads, queue_bytes, max_image_bytes, max_image_pixels }
     }
 }
 
 impl Options {
+    fn limits(&self) -> Limits {
+        Limits { max_bytes: self.max_image_bytes, max_pixels: self.max_image_pixels }
+    }
+
     fn kibibytes(&self) -> u32 {
         u32::try_from(self.queue_bytes.div_ceil(KIB)).unwrap_or(u32::MAX).min(MOST_KIB)
     }
@@ -147,7 +155,8 @@ impl Batcher {
     /// # Errors
     /// [`Error::Setting`] for a number that is 0, [`Error::Thread`].
     pub fn start(models: Vec<Box<dyn Model>>, options: Options, stats: Arc<Stats>) -> Result<Self> {
-        let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes } = options;
+        let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes, max_image_pixels } =
+            options;
         let Some(info) = models.first().map(|model| model.info().clone()) else {
             return Err(Error::Setting { setting: "threads", value: "0".to_owned(), expected: "at least 1" });
         };
@@ -157,12 +166,13 @@ impl Batcher {
             ("decode_threads", decode_threads),
             ("queue_bytes", queue_bytes),
             ("max_image_bytes", max_image_bytes),
+            ("max_image_pixels", max_image_pixels as usize),
         ] {
             if value == 0 {
                 return Err(Error::Setting { setting, value: "0".to_owned(), expected: "at least 1" });
             }
         }
-        let decoder = Decoder::to(&info, max_image_bytes)?;
+        let decoder = Decoder::to(&info, options.limits())?;
         let shared = Arc::new(Shared {
             info,
             options,
@@ -343,13 +353,7 @@ impl Shared {
 
     fn decode_one(&self, decoder: Decoder, job: Job<Encoded>) {
         let Job { image: Encoded { encoding, data }, reply, permit } = job;
-        // The decoders are not ours. Should one panic, the same bytes would make it panic again: a rejection.
-        let decoded = catch_unwind(|| decoder.decode(encoding, &data)).unwrap_or_else(|panic| {
-            let reason = format!("the decoder panicked: {}", message(panic.as_ref()));
-            tracing::error!(bytes = data.len(), %reason, "image decoder panicked");
-            Err(Rejection::Unreadable { format: "such", reason })
-        });
-        match decoded {
+        match decoder.decode(encoding, &data) {
             Ok(image) => {
                 self.stats.ready.fetch_add(1, Ordering::Relaxed);
                 if let Err(job) = self.ready.push(Job { image, reply, permit }) {

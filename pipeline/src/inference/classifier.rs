@@ -10,7 +10,7 @@
 //! The last answers are remembered, by a hash of the image's bytes: a query engine asks twice where a statement both
 //! filters by an answer and shows it.
 
-use super::decode::{Decoder, Rejection};
+use super::decode::{Decoder, Limits, Rejection};
 use super::error::{Error, Result};
 use super::model::{Classification, Model, ModelInfo, classify};
 use lru::LruCache;
@@ -84,14 +84,14 @@ impl std::fmt::Debug for Classifier {
 }
 
 impl Classifier {
-    /// Takes a model, which gets `batch` images at once at most (0 counts as 1). An encoded image may have
-    /// `max_image_bytes` bytes.
+    /// Takes a model, which gets `batch` images at once at most (0 counts as 1). `limits` are those of an encoded
+    /// image; each of the threads that decode, one a core, may take the memory that they allow.
     ///
     /// # Errors
     /// [`Error::Setting`] for a model of a size that no image can have.
-    pub fn new(model: Box<dyn Model>, batch: usize, max_image_bytes: usize) -> Result<Self> {
+    pub fn new(model: Box<dyn Model>, batch: usize, limits: Limits) -> Result<Self> {
         let info = model.info().clone();
-        let decoder = Decoder::to(&info, max_image_bytes)?;
+        let decoder = Decoder::to(&info, limits)?;
         let bytes = AtomicUsize::new(model.bytes());
         let remembered = Remembered::new(REMEMBERED);
         Ok(Self { info, decoder, batch: batch.max(1), model: Mutex::new(model), bytes, remembered })
@@ -118,7 +118,7 @@ impl Classifier {
         let mut answers = Vec::with_capacity(images.len());
         for part in images.chunks(DECODED) {
             // What is longer is refused whatever follows, and no answer to it is remembered.
-            let most = self.decoder.max_bytes.saturating_add(1);
+            let most = self.decoder.limits.max_bytes.saturating_add(1);
             let key = |image: &&[u8]| self.remembered.key(&image[..image.len().min(most)]);
             let keys: Vec<u128> = part.par_iter().map(key).collect();
             let known = self.remembered.find(&keys);
@@ -161,9 +161,12 @@ impl Classifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inference::Resize;
     use firesteel_proto::Label;
     use std::collections::BTreeMap;
     use std::sync::Arc;
+
+    const LIMITS: Limits = Limits { max_bytes: 1 << 10, ..Limits::DEFAULT };
 
     /// Names the class that an image's first byte says; writes down how many it gets.
     struct Fake {
@@ -202,10 +205,11 @@ mod tests {
             width: 2,
             mean: [0.0; 3],
             std: [1.0; 3],
+            resize: Resize::DEFAULT,
         };
         let batches = Arc::default();
         let fake = Fake { info, batches: Arc::clone(&batches) };
-        (Classifier::new(Box::new(fake), batch, 1 << 10).expect("a classifier"), batches)
+        (Classifier::new(Box::new(fake), batch, LIMITS).expect("a classifier"), batches)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How good and how fast a model is on labelled images: the figures of a model card.
 
-use super::decode::Decoder;
+use super::decode::{Decoder, Limits};
 use super::error::{Error, Result};
 use super::model::{Model, ModelInfo, classify};
 use super::vocabulary::Vocabulary;
@@ -8,9 +8,6 @@ use crate::dataset::Image;
 use firesteel_proto::Encoding;
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
-
-/// Bytes that an image of a data set may have.
-const MAX_IMAGE_BYTES: usize = 16 << 20;
 
 /// A labelled image, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,10 +73,10 @@ impl Evaluation {
 /// Decodes images of a data set, on all cores, for a model of this description.
 ///
 /// # Errors
-/// [`Error::Output`] for an image that cannot be read or has another size, and for one without a true class or of a class that
+/// [`Error::Output`] for an image that cannot be read or resized, and for one without a true class or of a class that
 /// the model lacks.
 pub fn samples(info: &ModelInfo, images: &[Image]) -> Result<Vec<Sample>> {
-    let decoder = Decoder::to(info, MAX_IMAGE_BYTES)?;
+    let decoder = Decoder::to(info, Limits::DEFAULT)?;
     let vocabulary = Vocabulary::from(info);
     let sample = |(row, image): (usize, &Image)| -> Result<Sample> {
         let problem = |why: String| {

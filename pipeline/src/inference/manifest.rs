@@ -5,6 +5,7 @@
 //! metadata needs none. [`Manifest::read`] puts both together and checks them; every error names the file and the key.
 
 use super::compiled::Calibration;
+use super::decode::Resize;
 use super::error::{Error, Result};
 use super::model::ModelInfo;
 use super::weights::Weights;
@@ -37,8 +38,8 @@ pub struct Manifest {
     pub mean: [f32; 3],
     /// The standard deviation that the difference is divided by, per channel.
     pub std: [f32; 3],
-    /// How an image of another size becomes one of this size, as the key `resize` says it.
-    pub resize: Option<String>,
+    /// How an image of another size becomes one of this size; the usual rule where nobody says one.
+    pub resize: Resize,
     /// Ranges of the activations, which int8 needs.
     pub calibration: Option<Calibration>,
 }
@@ -187,6 +188,9 @@ impl Manifest {
         let classes = classes(&places)?;
         let (height, width) = input(&places)?;
         let resize = places.text("resize", |keys| keys.resize.clone())?;
+        let resize = resize
+            .map(|found| Resize::parse(&found.value).map_err(|problem| found.bad(problem)))
+            .transpose()?;
         let calibration =
             places.text("calibration", |keys| keys.calibration.as_ref().map(ToString::to_string))?;
         let calibration = calibration
@@ -200,7 +204,7 @@ impl Manifest {
             width,
             mean: triple(&places, "mean", |keys| keys.mean, false)?,
             std: triple(&places, "std", |keys| keys.std, true)?,
-            resize: resize.map(|found| found.value),
+            resize: resize.unwrap_or(Resize::DEFAULT),
             calibration,
         })
     }
@@ -222,6 +226,7 @@ impl Manifest {
             width: self.width,
             mean: self.mean,
             std: self.std,
+            resize: self.resize,
         }
     }
 }

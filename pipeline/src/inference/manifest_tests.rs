@@ -45,7 +45,7 @@ fn metadata_alone_are_a_manifest() {
         width: 5,
         mean: [0.5, 0.25, 0.0],
         std: [1.0, 2.0, 3.0],
-        resize: None,
+        resize: Resize::DEFAULT,
         calibration: None,
     };
     assert_eq!(manifest, expected);
@@ -55,12 +55,13 @@ fn metadata_alone_are_a_manifest() {
     let more = [
         ("aliases", r#"{"kitten": "cat"}"#),
         ("version", "7"),
-        ("resize", "shortest:256"),
+        ("resize", "bicubic crop 256"),
         ("calibration", r#"{"stem": 2.5}"#),
     ];
     let manifest = read(&[&METADATA[..], &more].concat(), None).expect("a manifest");
     assert_eq!(manifest.aliases, BTreeMap::from([(label("kitten"), label("cat"))]));
-    assert_eq!((manifest.version.as_deref(), manifest.resize.as_deref()), (Some("7"), Some("shortest:256")));
+    assert_eq!(manifest.version.as_deref(), Some("7"));
+    assert_eq!(manifest.resize.to_string(), "bicubic crop 256");
     assert_eq!(manifest.calibration.as_ref().and_then(|table| table.range("stem")), Some(2.5));
     assert_eq!(manifest.info("w", "resnet18".to_owned()).name, "w@7");
 }
@@ -68,10 +69,11 @@ fn metadata_alone_are_a_manifest() {
 #[test]
 fn a_file_beside_the_weights_supplies_and_overrides() {
     let all = r#"{"classes": ["a, b", "c"], "aliases": {"d": "c"}, "input": "3x7x9", "mean": [1, 2, 3],
-        "std": [0.5, 0.5, 0.5], "version": "2", "resize": "x", "calibration": {"stem": 4}}"#;
+        "std": [0.5, 0.5, 0.5], "version": "2", "resize": "lanczos stretch", "calibration": {"stem": 4}}"#;
     let alone = read(&[], Some(all)).expect("a manifest");
     assert_eq!(read(&METADATA, Some(all)).expect("a manifest"), alone);
     assert_eq!(alone.classes, ["a, b", "c"].map(label));
+    assert_eq!(alone.resize.to_string(), "lanczos stretch");
     assert_eq!((alone.height, alone.width, alone.mean, alone.std), (7, 9, [1.0, 2.0, 3.0], [0.5; 3]));
     assert_eq!(alone.calibration.as_ref().and_then(|table| table.range("stem")), Some(4.0));
 

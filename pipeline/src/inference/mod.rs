@@ -32,7 +32,7 @@ pub mod weights;
 pub use classifier::Classifier;
 pub use client::{Answer, Client, ClientError, ClientOptions};
 pub use compile::compile;
-pub use decode::{Decoder, Rejection};
+pub use decode::{Decoder, Limits, Rejection, Resize};
 pub use device::{Device, UnknownDevice};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Sample, evaluate, evaluate_watched, samples};

@@ -3,6 +3,7 @@
 //! Anything that implements [`Model`] can stand behind the server: the candle network, a faster compiled one, a
 //! fake in a test. It is driven by one thread at a time and never sees an image of the wrong size.
 
+use super::decode::Resize;
 use super::error::{Error, Result};
 use firesteel_proto::Label;
 use std::collections::BTreeMap;
@@ -46,6 +47,8 @@ pub struct ModelInfo {
     pub mean: [f32; 3],
     /// The standard deviation that the difference is divided by, per channel.
     pub std: [f32; 3],
+    /// How an image of another size becomes one of the input's.
+    pub resize: Resize,
 }
 
 impl ModelInfo {

@@ -52,10 +52,14 @@ pub struct Config {
     pub queue: usize,
     /// Bytes of images accepted and not yet answered, at most, over all connections; one image always fits. 64 MiB.
     pub queue_bytes: usize,
-    /// Bytes of one gRPC message, at most; a larger one ends its call with OUT_OF_RANGE. 4 MiB.
+    /// Bytes of one gRPC message, at most; a larger one ends its call with OUT_OF_RANGE. 20 MiB, so that an image that is
+    /// somewhat too large is rejected by itself.
     pub max_message_bytes: usize,
-    /// Bytes of one encoded image, at most; a larger one is rejected by itself. 1 MiB.
+    /// Bytes of one encoded image, at most; a larger one is rejected by itself. 16 MiB.
     pub max_image_bytes: usize,
+    /// Pixels of one encoded image, at most; one with more is rejected by itself. Each decode thread takes up to 6 bytes of memory
+    /// for each of them. 67,108,864.
+    pub max_image_pixels: u32,
     /// Model threads, each with a model of its own. 1: the model already uses every core for one batch.
     pub threads: usize,
     /// Threads that decode images. 1.
@@ -66,7 +70,8 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes } = Options::default();
+        let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes, max_image_pixels } =
+            Options::default();
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_060)),
             weights: None,
@@ -75,8 +80,9 @@ impl Default for Config {
             max_batch,
             queue,
             queue_bytes,
-            max_message_bytes: 4 << 20,
+            max_message_bytes: 20 << 20,
             max_image_bytes,
+            max_image_pixels,
             threads: 1,
             decode_threads,
             drain_timeout: Duration::from_secs(20),
@@ -225,7 +231,8 @@ impl Server {
         routes.add_service(health_service).add_service(reflection).add_service(inference);
         let router = routes.routes().into_axum_router().layer(gate(access, Doors::new()));
         // Cut off below, with a word about it.
-        let limits = http::Limits { last_answers: config.drain_timeout * 2, ..http::Limits::default() };
+        let mut limits = http::Limits { last_answers: config.drain_timeout * 2, ..http::Limits::default() };
+        limits.message_bytes = limits.message_bytes.max(config.max_message_bytes.saturating_mul(2));
         let serving = http::Server::new(listener, router).with_tls(tls).with_limits(limits);
         let mut serving = AbortOnDropHandle::new(tokio::spawn(serving.run(draining.clone())));
         let drain_timeout = config.drain_timeout;
@@ -271,6 +278,7 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
         queue_bytes: config.queue_bytes,
         decode_threads: config.decode_threads,
         max_image_bytes: config.max_image_bytes,
+        max_image_pixels: config.max_image_pixels,
     };
     let start = move || {
         let models = load(&config)?;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 /// Decodes to the shipped model's input size.
-pub(crate) const DECODER: Decoder = Decoder { width: 32, height: 32, max_bytes: 1 << 20 };
+pub(crate) const DECODER: Decoder = Decoder::new(32, 32);
 
 pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets").join(name)

@@ -3,7 +3,7 @@
 use crate::assets::reference;
 use firesteel_pipeline::inference::compiled::{Compiled, Isa, Options};
 use firesteel_pipeline::inference::network::{Block, Conv, Linear};
-use firesteel_pipeline::inference::{Model, ModelInfo, Network, Precision, Weights};
+use firesteel_pipeline::inference::{Model, ModelInfo, Network, Precision, Resize, Weights};
 use firesteel_testkit::cifar::label;
 use std::collections::BTreeMap;
 
@@ -123,6 +123,7 @@ fn strange(height: usize, width: usize) -> Network {
         width,
         mean: [0.4, 0.5, 0.6],
         std: [0.2, 0.25, 0.3],
+        resize: Resize::DEFAULT,
     };
     let fc = Linear {
         weight: (0..7 * 130).map(|_| r.next() * 0.2).collect(),

@@ -1,6 +1,6 @@
 //! A model whose every step the test decides: it says when it has a batch and then waits to be told what to do.
 
-use firesteel_pipeline::inference::{Error, Model, ModelInfo, Result};
+use firesteel_pipeline::inference::{Error, Model, ModelInfo, Resize, Result};
 use firesteel_testkit::cifar;
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
@@ -46,6 +46,7 @@ pub(crate) fn fake() -> (Box<dyn Model>, Script) {
         width: 2,
         mean: [0.0; 3],
         std: [1.0; 3],
+        resize: Resize::DEFAULT,
     };
     (Box::new(Fake { info, started, steps }), Script { started: has_started, steps: step })
 }

@@ -120,7 +120,8 @@ async fn a_model_is_described_with_its_classes_in_their_order() {
 
 #[tokio::test]
 async fn a_bad_image_is_an_invalid_argument() {
-    let server = serve(config(), prompt()).await;
+    let config = Config { max_image_bytes: 1 << 20, max_message_bytes: 4 << 20, ..config() };
+    let server = serve(config, prompt()).await;
     let mut rpc = server.rpc();
     let mut check = async |request, code, reason: &str| {
         let (found, message) = refusal(&mut rpc, request).await;

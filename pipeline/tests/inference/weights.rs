@@ -137,6 +137,23 @@ fn metadata_has_to_be_there_and_fit() {
     check("metadata \"input\" is \"1x28x28\", expected 3xHEIGHTxWIDTH with edges from 1 to 1024", |f| {
         f.set("input", "1x28x28");
     });
+    check(
+        "metadata \"resize\" is \"nearest\", expected \"none\", \"FILTER stretch\" or \"FILTER crop SHORTER\"; the filters are \
+         box, bilinear, hamming, bicubic, lanczos, and SHORTER is a number from 1 to 16384",
+        |f| f.set("resize", "nearest"),
+    );
+}
+
+#[test]
+fn a_rule_of_other_sizes_is_the_files_or_the_usual_one() {
+    let mut file = File::shipped();
+    let mut rule = |rule: Option<&str>| {
+        rule.into_iter().for_each(|rule| file.set("resize", rule));
+        Network::read(Weights::parse("w", "w", &file.bytes()).unwrap()).unwrap().info.resize.to_string()
+    };
+    assert_eq!(rule(None), "bilinear crop");
+    assert_eq!(rule(Some("Bicubic crop 235")), "bicubic crop 235");
+    assert_eq!(rule(Some("none")), "none");
 }
 
 #[test]
@@ -150,7 +167,7 @@ fn the_manifest_beside_the_weights_goes_before_their_metadata() {
     assert_eq!(beside, folder.path().join("w.safetensors.json"));
     let names: Vec<String> = (0..10).map(|n| format!("class, {n}")).collect();
     let manifest = serde_json::json!({
-        "classes": names, "aliases": { "first": "class, 0" }, "version": "2.1-rc_3+x", "mean": [0.5, 0.25, 0], "resize": "any text",
+        "classes": names, "aliases": { "first": "class, 0" }, "version": "2.1-rc_3+x", "mean": [0.5, 0.25, 0], "resize": "none",
     });
     std::fs::write(&beside, manifest.to_string()).unwrap();
     let network = Network::read(Weights::load(Some(&path)).unwrap()).unwrap();

@@ -43,6 +43,18 @@ const TARGETS: [(&str, Target); 9] = [
     ("routes", engine::routes),
 ];
 
+/// Files of each kind.
+const IMAGES: [&[u8]; 8] = [
+    include_bytes!("../../../../pipeline/tests/images/progressive.jpg"),
+    include_bytes!("../../../../pipeline/tests/images/turned.jpg"),
+    include_bytes!("../../../../pipeline/tests/images/ycck.jpg"),
+    include_bytes!("../../../../pipeline/tests/images/palette4-interlaced.png"),
+    include_bytes!("../../../../pipeline/tests/images/rgba16.png"),
+    include_bytes!("../../../../pipeline/tests/images/lossy.webp"),
+    include_bytes!("../../../../pipeline/tests/images/lossless.webp"),
+    include_bytes!("../../../../pipeline/tests/images/animated.webp"),
+];
+
 /// Inputs a target.
 const INPUTS: usize = 300;
 
@@ -53,7 +65,8 @@ fn good(target: &str) -> Vec<Vec<u8>> {
         "records" => vec![samples::prediction(14, 3).encode()],
         "images" => {
             let images = Dataset::load(None).expect("the images");
-            images.images().iter().take(8).map(|image| image.jpeg.to_vec()).collect()
+            let shipped = images.images().iter().take(8).map(|image| image.jpeg.to_vec());
+            shipped.chain(IMAGES.iter().map(|image| image.to_vec())).collect()
         }
         "documents" => {
             let document = samples::prediction_document(14, 3);

@@ -201,6 +201,7 @@ impl Record {
                 Encoding::Jpeg => "jpeg",
                 Encoding::Png => "png",
                 Encoding::Rgb8 => "rgb8",
+                Encoding::WebP => "webp",
             },
             (Self::Prediction(prediction), Part::Label) => prediction.label.as_ref()?.name(),
             (Self::Prediction(prediction), Part::Predicted) => prediction.predicted.name(),

@@ -1,0 +1,243 @@
+//! JPEG files: the segments before and between the scans, read once, and the pixels.
+//!
+//! The walk over the segments finds what the decoder does not say: whether the file ends with its own end marker (and not
+//! with that of a thumbnail inside of a segment, nor in the middle of a scan, which the decoder would paint grey), how it was
+//! held, and what its colours mean. It also gives the size before anything is allocated.
+
+use super::orientation::Orientation;
+use super::resample::Pixels;
+use super::{Image, Limits, Rejection};
+use std::borrow::Cow;
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+/// What the segments say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) size: (u32, u32),
+    pub(super) orientation: Orientation,
+    pub(super) colour: Colour,
+    progressive: bool,
+    /// Samples a pixel, of two bytes each where they are kept, all components together, in quarters.
+    quarters: u32,
+    /// The byte of Adobe's segment that names the transform.
+    transform: Option<usize>,
+}
+
+/// What the components are, as libjpeg decides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    Grey,
+    YCbCr,
+    Rgb,
+    /// What four inks leave of the light, as Adobe's programs write it. Files without Adobe's segment are read alike, as Pillow does.
+    Cmyk,
+    /// The same, three of them as YCbCr.
+    Ycck,
+}
+
+impl Image<'_> {
+    /// The image in a JPEG file.
+    pub(super) fn jpeg(data: &[u8], limits: Limits) -> Result<Image<'_>, Rejection> {
+        let header = Header::read(data).map_err(unreadable)?;
+        limits.check(header.size, header.bytes_per_pixel())?;
+        Ok(Image {
+            size: header.size,
+            orientation: header.orientation,
+            body: super::Body::Jpeg(data, header),
+        })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
+fn unreadable(reason: impl ToString) -> Rejection {
+    Rejection::Unreadable { format: "JPEG", reason: reason.to_string() }
+}
+
+/// One component of a frame.
+#[derive(Debug, Clone, Copy)]
+struct Component {
+    id: u8,
+    horizontal: u32,
+    vertical: u32,
+}
+
+/// A frame: the marker that begins it, width and height, and the components.
+#[derive(Debug)]
+struct Frame {
+    marker: u8,
+    size: (u32, u32),
+    components: Vec<Component>,
+}
+
+/// What is found on the way through a file.
+#[derive(Debug, Default)]
+struct Found {
+    frame: Option<Frame>,
+    jfif: bool,
+    adobe: Option<usize>,
+    exif: Option<Orientation>,
+}
+
+impl Header {
+    /// Walks from marker to marker up to the end marker of the image.
+    pub(super) fn read(data: &[u8]) -> Result<Self, String> {
+        const CUT: &str = "it ends before its end marker";
+        let mut found = Found::default();
+        let mut scans = 0;
+        let mut at = 2;
+        loop {
+            // Whatever is no marker lies between segments where it should not, or is a scan's data. In a scan 0xff 0x00
+            // is a byte of it, and the markers from 0xd0 to 0xd7 are part of it.
+            let ff = data.get(at..).and_then(|rest| rest.iter().position(|b| *b == 0xff)).ok_or(CUT)?;
+            at += ff + 1;
+            let marker = *data.get(at).ok_or(CUT)?;
+            match marker {
+                0xff => continue,
+                0x00 | 0x01 | 0xd0..=0xd8 => {
+                    at += 1;
+                    continue;
+                }
+                0xd9 if scans > 0 => break,
+                0xd9 => return Err("it ends before its first scan".to_owned()),
+                _ => at += 1,
+            }
+            let length = data.get(at..).and_then(<[u8]>::first_chunk).ok_or(CUT)?;
+            let length = usize::from(u16::from_be_bytes(*length));
+            let body = length.checked_sub(2).ok_or("a segment is shorter than its own length")?;
+            let segment = data.get(at + 2..).and_then(|rest| rest.get(..body)).ok_or(CUT)?;
+            found.take(marker, segment, at + 2)?;
+            scans += usize::from(marker == 0xda);
+            at += length;
+        }
+        found.header(data)
+    }
+
+    /// Bytes of memory a pixel while it is decoded: the output, and all coefficients where they come in several scans.
+    fn bytes_per_pixel(&self) -> u32 {
+        3 + if self.progressive { self.quarters.div_ceil(2) } else { 0 }
+    }
+
+    /// The pixels of the whole image.
+    pub(super) fn decode(&self, data: &[u8]) -> Result<Pixels, Rejection> {
+        let data = self.for_decoder(data);
+        let options = DecoderOptions::default()
+            .set_strict_mode(false)
+            .set_max_width(usize::MAX)
+            .set_max_height(usize::MAX)
+            .jpeg_set_out_colorspace(ColorSpace::RGB);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&*data), options);
+        decoder.decode_headers().map_err(unreadable)?;
+        let (width, height) = (self.size.0 as usize, self.size.1 as usize);
+        if decoder.dimensions() != Some((width, height)) {
+            return Err(unreadable("it has two sizes"));
+        }
+        if decoder.output_buffer_size() != Some(width * height * 3) {
+            return Err(unreadable("its components are none of grey, YCbCr, RGB, CMYK and YCCK"));
+        }
+        let mut pixels = vec![0; width * height * 3];
+        decoder.decode_into(&mut pixels).map_err(unreadable)?;
+        Ok(Pixels { width, height, data: pixels })
+    }
+
+    /// The file, with the transform that its colours have where the decoder would read another out of Adobe's segment.
+    fn for_decoder<'a>(&self, data: &'a [u8]) -> Cow<'a, [u8]> {
+        let right = match self.colour {
+            Colour::Grey | Colour::YCbCr => 1,
+            Colour::Rgb | Colour::Cmyk => 0,
+            Colour::Ycck => 2,
+        };
+        match self.transform {
+            Some(at) if data.get(at).is_some_and(|transform| *transform != right) => {
+                let mut data = data.to_vec();
+                data[at] = right;
+                Cow::Owned(data)
+            }
+            _ => Cow::Borrowed(data),
+        }
+    }
+}
+
+impl Found {
+    /// Takes note of a segment, whose body begins at `at` in the file.
+    fn take(&mut self, marker: u8, body: &[u8], at: usize) -> Result<(), String> {
+        match marker {
+            // All frames but those of lossless, hierarchical and arithmetic coding, which the decoder refuses.
+            0xc0..=0xc2 if self.frame.is_none() => self.frame = Some(frame(marker, body)?),
+            0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                return Err("it is coded lossless, in hierarchies or arithmetically".to_owned());
+            }
+            0xc0..=0xc2 => return Err("it has two frames".to_owned()),
+            0xe0 => self.jfif |= body.starts_with(b"JFIF\0"),
+            0xe1 if self.exif.is_none() && body.starts_with(b"Exif\0\0") => {
+                self.exif = Some(Orientation::of_exif(body));
+            }
+            // The name, a version and two words of flags come before the transform.
+            0xee if body.starts_with(b"Adobe") && body.len() >= 12 => self.adobe = Some(at + 11),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn header(self, data: &[u8]) -> Result<Header, String> {
+        let Frame { marker, size, components } = self.frame.ok_or("it has no frame")?;
+        let adobe = self.adobe.and_then(|at| data.get(at));
+        let ids: Vec<u8> = components.iter().map(|component| component.id).collect();
+        let colour = match (components.len(), adobe) {
+            (1, _) => Colour::Grey,
+            (3, _) if self.jfif => Colour::YCbCr,
+            (3, Some(0)) => Colour::Rgb,
+            (3, None) if ids == *b"RGB" => Colour::Rgb,
+            (3, _) => Colour::YCbCr,
+            (4, None | Some(0)) => Colour::Cmyk,
+            (4, Some(_)) => Colour::Ycck,
+            (count, _) => return Err(format!("it has {count} components, and 1, 3 or 4 are read")),
+        };
+        let most = |of: fn(&Component) -> u32| components.iter().map(of).max().unwrap_or(1).max(1);
+        let pixels = most(|c| c.horizontal) * most(|c| c.vertical);
+        let samples: u32 = components.iter().map(|c| c.horizontal * c.vertical).sum();
+        Ok(Header {
+            size,
+            orientation: self.exif.unwrap_or_default(),
+            colour,
+            progressive: marker == 0xc2,
+            quarters: (samples * 4).div_ceil(pixels),
+            transform: self.adobe,
+        })
+    }
+}
+
+/// The frame in a segment.
+fn frame(marker: u8, body: &[u8]) -> Result<Frame, String> {
+    let [bits, h1, h0, w1, w0, count, components @ ..] = body else {
+        return Err("its frame is cut off".to_owned());
+    };
+    let size = (u32::from(u16::from_be_bytes([*w1, *w0])), u32::from(u16::from_be_bytes([*h1, *h0])));
+    if *bits != 8 {
+        return Err(format!("it has {bits} bits a sample, and 8 are read"));
+    }
+    if size.0 == 0 || size.1 == 0 {
+        return Err("its frame has no size".to_owned());
+    }
+    let components: Vec<Component> = components
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .take(usize::from(*count))
+        .map(|[id, sampling, _]| Component {
+            id: *id,
+            horizontal: u32::from(sampling >> 4),
+            vertical: u32::from(sampling & 15),
+        })
+        .collect();
+    if components.len() != usize::from(*count) {
+        return Err("its frame is cut off".to_owned());
+    }
+    Ok(Frame { marker, size, components })
+}
+
+#[cfg(test)]
+#[path = "jpeg_tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+//! JPEG files: every kind of colours, cut ones, and what no frame can be.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+use super::super::fixtures::{SIZE, fixture, grey, off, picture};
+use super::*;
+use proptest::prelude::*;
+
+fn read(data: &[u8]) -> Result<(Header, Vec<u8>), String> {
+    let header = Header::read(data)?;
+    let pixels = header.decode(data).map_err(|rejection| rejection.to_string())?;
+    assert_eq!((pixels.width, pixels.height), SIZE);
+    Ok((header, pixels.data))
+}
+
+#[test]
+fn every_kind_of_file_is_the_picture() {
+    for (name, data, colour, bytes_per_pixel) in [
+        ("baseline", fixture!("baseline.jpg"), Colour::YCbCr, 3),
+        ("progressive", fixture!("progressive.jpg"), Colour::YCbCr, 6),
+        ("restarts", fixture!("restarts.jpg"), Colour::YCbCr, 3),
+        ("rgb", fixture!("rgb.jpg"), Colour::Rgb, 3),
+        ("cmyk-adobe", fixture!("cmyk-adobe.jpg"), Colour::Cmyk, 3),
+        ("cmyk", fixture!("cmyk.jpg"), Colour::Cmyk, 3),
+        ("ycck", fixture!("ycck.jpg"), Colour::Ycck, 3),
+        ("turned", fixture!("turned.jpg"), Colour::YCbCr, 3),
+    ] {
+        let (header, pixels) = read(data).unwrap_or_else(|error| unreachable!("{name}: {error}"));
+        assert_eq!(header.colour, colour, "{name}");
+        assert_eq!(header.bytes_per_pixel(), bytes_per_pixel, "{name}");
+        let off = off(&pixels, &picture());
+        assert!(off < 16, "{name}: off by {off}");
+    }
+    let (header, pixels) = read(fixture!("grey.jpg")).unwrap();
+    assert_eq!(header.colour, Colour::Grey);
+    assert!(off(&pixels, &grey()) < 16);
+}
+
+/// The thumbnail in it is a whole file with its own end marker.
+#[test]
+fn a_cut_file_is_refused_whatever_its_thumbnail_holds() {
+    let data = fixture!("turned.jpg");
+    assert_eq!(Header::read(data).unwrap().orientation, Orientation::of(6));
+    assert!(data[..data.len() - 2].windows(2).any(|pair| pair == [0xff, 0xd9]), "an end marker in it");
+    for end in 0..data.len() {
+        assert!(Header::read(&data[..end]).is_err(), "cut at {end}");
+    }
+    // What lies behind the end is no part of the image, not even another cut image.
+    let more = [data, &fixture!("baseline.jpg")[..500]].concat();
+    assert_eq!(read(&more).unwrap(), read(data).unwrap());
+    let filled = [&data[..data.len() * 4 / 5], &vec![0; data.len() / 5 + 1]].concat();
+    assert!(Header::read(&filled).is_err(), "cut, and filled up with zeros");
+}
+
+#[test]
+fn the_decoders_view_of_colours_is_libjpegs() {
+    let adobe = |data: &[u8]| data.windows(5).position(|name| name == b"Adobe").unwrap() + 11;
+    // A transform that nobody has defined is taken for the usual one.
+    for (data, colour) in [(fixture!("rgb.jpg"), Colour::YCbCr), (fixture!("ycck.jpg"), Colour::Ycck)] {
+        let mut data = data.to_vec();
+        let at = adobe(&data);
+        data[at] = 9;
+        assert_eq!(read(&data).unwrap().0.colour, colour);
+    }
+    // The names of components tell where no segment does.
+    let rgb = fixture!("rgb.jpg");
+    let at = adobe(rgb) - 15;
+    let untold = [&rgb[..at], &rgb[at + 16..]].concat();
+    let (header, pixels) = read(&untold).unwrap();
+    assert_eq!((header.colour, header.transform), (Colour::Rgb, None));
+    assert_eq!(pixels, read(rgb).unwrap().1);
+    // JFIF is always YCbCr, whatever Adobe's segment says beside it.
+    let jfif = [0xff, 0xe0, 0, 16, b'J', b'F', b'I', b'F', 0, 1, 1, 0, 0, 1, 0, 1, 0, 0];
+    let both = [&[0xff, 0xd8], jfif.as_slice(), &fixture!("rgb.jpg")[2..]].concat();
+    assert_eq!(read(&both).unwrap().0.colour, Colour::YCbCr);
+}
+
+#[test]
+fn a_frame_that_cannot_be_is_refused() {
+    let frame = |data: &[u8]| data.windows(4).position(|w| w == [0xff, 0xc0, 0, 17]).unwrap();
+    let data = fixture!("baseline.jpg");
+    let at = frame(data);
+    for (offset, value, reason) in [
+        (1, 0xc3, "lossless"),
+        (1, 0xc9, "arithmetic"),
+        (4, 12, "12 bits"),
+        (9, 2, "2 components"),
+        (9, 7, "cut off"),
+        (1, 0xfe, "no frame"),
+        (3, 1, "shorter"),
+    ] {
+        let mut data = data.to_vec();
+        data[at + offset] = value;
+        data[at + 2] = 0;
+        let said = Header::read(&data).unwrap_err();
+        assert!(said.contains(reason), "{said:?} lacks {reason:?}");
+    }
+    let mut flat = data.to_vec();
+    flat[at + 5..at + 7].fill(0);
+    assert!(Header::read(&flat).unwrap_err().contains("no size"));
+    let twice = [&data[..at], &data[at..at + 19], &data[at..]].concat();
+    assert!(Header::read(&twice).unwrap_err().contains("two frames"));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_have_a_header_or_none(mut data in proptest::collection::vec(any::<u8>(), 0..512)) {
+        let _ = Header::read(&data);
+        data.splice(0..data.len().min(3), [0xff, 0xd8, 0xff]);
+        let _ = Header::read(&data);
+    }
+
+    #[test]
+    fn a_damaged_file_is_pixels_or_an_error(which in 0_usize..4, at in 2_usize..600, byte: u8) {
+        let files = [fixture!("baseline.jpg"), fixture!("progressive.jpg"), fixture!("ycck.jpg"), fixture!("grey.jpg")];
+        let mut data = files[which].to_vec();
+        let at = at % data.len();
+        data[at] = byte;
+        if let Ok(header) = Header::read(&data) && header.size.0 * header.size.1 < 1 << 20 {
+            let _ = header.decode(&data);
+        }
+    }
+}
