@@ -31,6 +31,8 @@ use std::path::{Path, PathBuf};
 
 /// The shipped file.
 static SHIPPED: &[u8] = include_bytes!("../../assets/cifar10-test.parquet");
+/// How many images it has.
+pub const SHIPPED_IMAGES: usize = 10_000;
 /// How the shipped file is called in an error.
 const SHIPPED_NAME: &str = "(shipped) cifar10-test.parquet";
 

@@ -44,8 +44,10 @@ const ROLE: &str = "ingest";
 /// The path of images.
 const IMAGES: &str = "/images";
 
-/// The paths of the port, each with its method.
-pub const ROUTES: [(&str, &str); 3] = [("GET", "/healthz"), ("GET", "/readyz"), ("POST", IMAGES)];
+/// The paths of the port that are read, by GET.
+pub const ROUTES: [&str; 2] = ["/healthz", "/readyz"];
+/// The path that takes images, by POST.
+pub const POSTS: [&str; 1] = [IMAGES];
 
 /// Where images are taken, how large they may be, and where they go.
 #[derive(Debug, Clone)]

@@ -94,6 +94,15 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// How many images all producers send, those among them that earlier runs have sent.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let once = || self.dataset.as_ref().map_or(dataset::SHIPPED_IMAGES, |dataset| dataset.len()) as u64;
+        self.images.map_or_else(once, |images| images.saturating_mul(self.producers as u64))
+    }
+}
+
 /// Counters of the producers, which progress bars read while they run.
 #[derive(Debug, Default)]
 pub struct Stats {

@@ -52,8 +52,8 @@ fn good(target: &str) -> Vec<Vec<u8>> {
     match target {
         "records" => vec![samples::prediction(14, 3).encode()],
         "images" => {
-            let images = Dataset::load(None).expect("the images");
-            images.images().iter().take(8).map(|image| image.jpeg.to_vec()).collect()
+            let images = Dataset::load(None).and_then(|shipped| shipped.first(8)).expect("the images");
+            images.into_iter().map(|image| image.data.to_vec()).collect()
         }
         "documents" => {
             let document = samples::prediction_document(14, 3);

@@ -64,7 +64,7 @@ fn refused(options: &Options, parts: &[&str]) {
 #[test]
 fn the_shipped_file_has_a_thousand_of_each_class() {
     let set = Dataset::load(None).expect("shipped");
-    assert_eq!(set.len(), 10_000);
+    assert_eq!(set.len(), SHIPPED_IMAGES);
     let mut counts = std::collections::BTreeMap::new();
     for index in 0..set.len() {
         let image = set.get(index).expect("an image");
