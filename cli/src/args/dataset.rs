@@ -76,12 +76,17 @@ mod tests {
     fn the_defaults_are_the_librarys_and_options_need_a_data_set() {
         let program = DatasetArgs::augment_args(Command::new("role").no_binary_name(true));
         let parsed = |arguments: &[&str]| program.clone().try_get_matches_from(arguments);
-        let args = DatasetArgs::from_arg_matches(&parsed(&[]).expect("usage is right")).expect("usage is right");
+        let args =
+            DatasetArgs::from_arg_matches(&parsed(&[]).expect("usage is right")).expect("usage is right");
         assert_eq!(args.options(), Options::default());
         assert!(parsed(&["--classes", "a,b"]).is_err());
         let arguments = ["--dataset", "x", "--classes", "a,b", "--label-from", "none"];
-        let args = DatasetArgs::from_arg_matches(&parsed(&arguments).expect("usage is right")).expect("usage is right");
+        let args = DatasetArgs::from_arg_matches(&parsed(&arguments).expect("usage is right"))
+            .expect("usage is right");
         let options = args.options();
-        assert_eq!((options.classes, options.labels), (vec!["a".to_owned(), "b".to_owned()], LabelsFrom::Nowhere));
+        assert_eq!(
+            (options.classes, options.labels),
+            (vec!["a".to_owned(), "b".to_owned()], LabelsFrom::Nowhere)
+        );
     }
 }

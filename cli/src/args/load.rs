@@ -44,7 +44,11 @@ impl LoadArgs {
     }
 
     /// The configuration of producers that publish a data set to the images' topic of `kafka`.
-    pub(crate) fn config(&self, kafka: &KafkaArgs, dataset: &Arc<Dataset>) -> anyhow::Result<producer::Config> {
+    pub(crate) fn config(
+        &self,
+        kafka: &KafkaArgs,
+        dataset: &Arc<Dataset>,
+    ) -> anyhow::Result<producer::Config> {
         let usual = self.dataset.dataset.is_none().then_some(IMAGES);
         Ok(producer::Config {
             kafka: kafka.config()?,

@@ -164,7 +164,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
 
 /// The encoding that a media type names.
 fn encoding(media_type: &str) -> Option<Encoding> {
-    let encodings = [Encoding::Jpeg, Encoding::Png, Encoding::Webp];
+    let encodings = [Encoding::Jpeg, Encoding::Png, Encoding::WebP];
     encodings.into_iter().find(|encoding| self::media_type(*encoding).eq_ignore_ascii_case(media_type))
 }
 
@@ -172,7 +172,7 @@ fn media_type(encoding: Encoding) -> &'static str {
     match encoding {
         Encoding::Jpeg => "image/jpeg",
         Encoding::Png => "image/png",
-        Encoding::Webp => "image/webp",
+        Encoding::WebP => "image/webp",
         Encoding::Rgb8 => "raw pixels",
     }
 }

@@ -3,13 +3,13 @@
 use super::refused::Refused;
 use super::{Config, ROLE};
 use crate::error::{Error, ErrorKind, Result, chain, is_too_large};
-use crate::kafka::{Message, Publisher, check};
+use crate::kafka::{Message, Publisher, check, watermarks};
 use crate::producer::make_topics;
 use async_trait::async_trait;
 use firesteel_common::retry::RetryPolicy;
-use firesteel_proto::ImageRecord;
+use firesteel_proto::{ImageId, ImageRecord};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -24,6 +24,8 @@ pub(super) trait Sink: Send + Sync + 'static {
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     topics: AtomicBool,
+    /// The partitions of the topic; 0 where that is not known.
+    partitions: AtomicI32,
     away: AtomicBool,
     /// Wakes who looks whether Kafka is back.
     missed: Notify,
@@ -33,6 +35,18 @@ impl Standing {
     /// Reports that the topics are there.
     pub(super) fn topics_exist(&self) {
         self.topics.store(true, Ordering::Relaxed);
+    }
+
+    /// Reports how many partitions the topic has.
+    pub(super) fn has_partitions(&self, partitions: usize) {
+        self.partitions.store(i32::try_from(partitions).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The partition of an image. By the key, which is the producer, all images of a user would be in one, and one consumer at
+    /// work; by their numbers they are spread. None where the partitions are not known.
+    fn partition(&self, id: ImageId) -> Option<i32> {
+        let partitions = u64::try_from(self.partitions.load(Ordering::Relaxed)).ok()?;
+        i32::try_from(id.sequence.0.checked_rem(partitions)?).ok()
     }
 
     /// Reports that Kafka did not answer.
@@ -86,7 +100,8 @@ impl Sink for Kafka {
             Message { topic: &self.topic, key: Some(key.as_bytes()), payload: Some(&payload), headers: None };
         // The client gives up after the same time; this is for when its queue is full.
         let patience = self.ack_timeout + Duration::from_secs(1);
-        match tokio::time::timeout(patience, self.publisher.publish(message)).await {
+        let publish = self.publisher.publish_to(self.standing.partition(record.id), message);
+        match tokio::time::timeout(patience, publish).await {
             Ok(Ok(_)) => {
                 self.standing.answered();
                 Ok(())
@@ -120,6 +135,11 @@ pub(super) async fn watch(config: &Config, standing: &Standing) -> Error {
     if let Some(error) = failed.await {
         return error;
     }
+    // Without the right to ask, the key decides.
+    match watermarks(&config.kafka, &config.topic).await {
+        Ok(partitions) => standing.has_partitions(partitions.len()),
+        Err(error) => tracing::debug!(error = chain(&error), "the partitions of the topic are not known"),
+    }
     standing.topics_exist();
     loop {
         standing.missed.notified().await;
@@ -151,4 +171,19 @@ async fn until_there<F: Future<Output = Result<()>>>(ask: impl Fn() -> F) -> Opt
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firesteel_proto::{ProducerId, Sequence};
+
+    #[test]
+    fn images_are_spread_over_the_partitions_by_their_numbers() {
+        let standing = Standing::default();
+        let id = |sequence| ImageId { producer: ProducerId(7), sequence: Sequence(sequence) };
+        assert_eq!(standing.partition(id(5)), None, "the key decides");
+        standing.has_partitions(3);
+        assert_eq!([0, 1, 2, 3, u64::MAX].map(|n| standing.partition(id(n))), [0, 1, 2, 0, 0].map(Some));
+    }
 }

@@ -234,8 +234,11 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
                 }
                 Some(claim) => claim,
                 None => {
-                    let claim =
-                        Claim { token: claim::Token::random(), row: part.first, dataset: digests.first().cloned().unwrap_or_default() };
+                    let claim = Claim {
+                        token: claim::Token::random(),
+                        row: part.first,
+                        dataset: digests.first().cloned().unwrap_or_default(),
+                    };
                     // First here: a claim in Kafka without its ledger would be nobody's.
                     ledger.claim(*id, &claim)?;
                     claim

@@ -171,3 +171,58 @@ fn too_large(error: Error, name: &str, bytes: usize) -> Error {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Options;
+    use crate::kafka::{KafkaConfig, watermarks};
+    use crate::producer::{Summary, run};
+    use rdkafka::mocking::MockCluster;
+    use std::path::Path;
+
+    /// Sends a folder once, by two producers.
+    async fn send(kafka: &KafkaConfig, folder: &Path, skip: bool, spoil: impl FnOnce()) -> Result<Summary> {
+        let dataset = Dataset::open(&Options { path: Some(folder.to_owned()), ..Options::default() })?;
+        spoil();
+        let config = Config {
+            kafka: kafka.clone(),
+            producers: 2,
+            images: None,
+            dataset: Some(Arc::new(dataset)),
+            skip_unreadable: skip,
+            ..Config::default()
+        };
+        assert_eq!(config.total(), 7);
+        run(config, Arc::default(), CancellationToken::new()).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_folder_is_sent_once_and_a_file_that_goes_ends_it_or_is_passed_over() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        for topic in ["images", "images.dead-letter"] {
+            cluster.create_topic(topic, 1, 1).expect("a topic");
+        }
+        let kafka = KafkaConfig::new(cluster.bootstrap_servers());
+        let folder = tempfile::tempdir().expect("a folder");
+        let put = || {
+            for number in 0..7_u8 {
+                let path = folder.path().join(format!("{number}.jpg"));
+                std::fs::write(path, [0xff, 0xd8, 0xff, number]).expect("written");
+            }
+        };
+        let spoil = || std::fs::remove_file(folder.path().join("5.jpg")).expect("removed");
+        put();
+        let summary = send(&kafka, folder.path(), false, || {}).await.expect("sent");
+        let counts =
+            |summary: &Summary| summary.producers.iter().map(|share| share.acknowledged).collect::<Vec<_>>();
+        assert_eq!((counts(&summary), summary.skipped()), (vec![3, 4], 0));
+        assert_eq!(watermarks(&kafka, "images").await.expect("the topic")[&0], (0, 7));
+
+        let error = send(&kafka, folder.path(), false, spoil).await.expect_err("it is gone").to_string();
+        assert!(error.contains("5.jpg") && error.contains("not there any more"), "{error}");
+        put();
+        let summary = send(&kafka, folder.path(), true, spoil).await.expect("sent");
+        assert_eq!((counts(&summary), summary.skipped()), (vec![3, 3], 1));
+    }
+}
