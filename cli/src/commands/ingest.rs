@@ -43,7 +43,7 @@ pub(crate) struct IngestArgs {
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INGEST_MAX_REQUEST_SIZE", default_value = "32MiB", value_parser = size,
           help_heading = "Server")]
     pub(crate) max_request_size: usize,
-    /// The most bytes of all requests that are read or wait for Kafka; beyond that a request is told 429
+    /// The most bytes of all requests that are read or wait for Kafka; beyond that a request is told 429. One always fits
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INGEST_IN_FLIGHT_BYTES", default_value = "64MiB", value_parser = size,
           help_heading = "Server")]
     pub(crate) max_in_flight_bytes: usize,

@@ -49,7 +49,7 @@ impl Door {
         Self {
             sink,
             standing,
-            budget: Budget::new(config.max_in_flight_bytes, stats.held.clone()),
+            budget: Budget::new(room(config), stats.held.clone()),
             stats,
             ids: Ids::new(&config.topic),
             recent: Recent::new(config.remembered_keys),
@@ -118,6 +118,11 @@ impl Door {
         // All of them come to an end: which have arrived is not left to who was first.
         futures::future::join_all(sent).await.into_iter().collect()
     }
+}
+
+/// What all requests may hold: one request always fits, or it would be told to come again for ever.
+fn room(config: &Config) -> usize {
+    config.max_in_flight_bytes.max(config.max_request_bytes).max(config.max_image_bytes)
 }
 
 /// The routes of the port.

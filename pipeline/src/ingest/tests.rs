@@ -295,7 +295,7 @@ async fn a_key_stands_for_one_image_also_after_a_restart_and_a_lost_answer() {
 async fn whoever_comes_when_the_memory_is_full_is_told_to_come_again() {
     let shelf = Arc::<Shelf>::default();
     *shelf.slow.lock().expect("a lock") = Some(Duration::from_millis(300));
-    let small = Config { max_in_flight_bytes: 40, ..config() };
+    let small = Config { max_image_bytes: 40, max_request_bytes: 40, max_in_flight_bytes: 0, ..config() };
     let (router, stats) = served(&shelf, &small);
     let (first, second) =
         tokio::join!(post(&router, "/images", &[IS_JPEG], [JPEG, &[0; 20]].concat()), async {
