@@ -10,6 +10,7 @@ use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use firesteel_common::access::{Principal, Role, Secret, Tokens};
 use firesteel_proto::{Encoding, ImageRecord};
+use proptest::prelude::*;
 use rdkafka::mocking::MockCluster;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -310,6 +311,28 @@ async fn whoever_comes_when_the_memory_is_full_is_told_to_come_again() {
     }
     assert_eq!(stats.held.get(), 0);
     assert_eq!(post(&router, "/images", &[IS_JPEG], JPEG).await.0, StatusCode::ACCEPTED);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A form that is cut, or has other bytes in it, is an answer, and what is taken is whole images.
+    #[test]
+    fn any_body_is_answered(bytes in proptest::collection::vec(any::<u8>(), 0..64), at in 0_usize..300, cut in 0_usize..400) {
+        let mut body = form(&[("a.jpg", "image/jpeg", JPEG), ("b.png", "image/png", PNG)]);
+        let at = at.min(body.len());
+        body.splice(at..at, bytes);
+        body.truncate(cut.max(1));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let shelf = Arc::<Shelf>::default();
+        let (router, stats) = served(&shelf, &config());
+        for kind in [IS_FORM, IS_JPEG] {
+            let (status, _, said) = runtime.block_on(post(&router, "/images", &[kind], body.clone()));
+            prop_assert!(matches!(status.as_u16(), 202 | 400 | 413), "{status} {said}");
+        }
+        prop_assert!(shelf.records().iter().all(|record| !record.data.is_empty()));
+        prop_assert_eq!(stats.held.get(), 0);
+    }
 }
 
 /// Sends a request over a connection of its own: the status, or none where the server has closed it.
