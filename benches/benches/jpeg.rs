@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use anyhow::{Context as _, ensure};
 use criterion::{Criterion, Throughput};
-use firesteel_pipeline::dataset::{Dataset, Image};
+use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::{Decoder, Resize};
 use firesteel_proto::Encoding;
 
@@ -27,20 +27,19 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
-    let dataset = Dataset::load(None)?;
-    let images: Vec<&Image> = dataset.images().iter().take(IMAGES).collect();
+    let images = Dataset::load(None)?.first(IMAGES)?;
     for image in &images {
-        let pixels = DECODER.decode(Encoding::Jpeg, &image.jpeg)?;
+        let pixels = DECODER.decode(image.encoding, &image.data)?;
         ensure!(pixels.len() == 32 * 32 * 3, "{} has {} bytes of pixels", image.name, pixels.len());
     }
 
-    let bytes = images.iter().map(|image| image.jpeg.len() as u64).sum();
+    let bytes = images.iter().map(|image| image.data.len() as u64).sum();
     let mut group = criterion.benchmark_group("jpeg");
     group.throughput(Throughput::ElementsAndBytes { elements: images.len() as u64, bytes });
     group.bench_function("decode", |bencher| {
         bencher.iter(|| {
             for image in &images {
-                drop(black_box(DECODER.decode(Encoding::Jpeg, black_box(&image.jpeg))));
+                drop(black_box(DECODER.decode(image.encoding, black_box(&image.data))));
             }
         });
     });

@@ -10,7 +10,6 @@ use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::{
     Decoder, Device, Model, Network, PlainResNet, Precision, Weights, compile,
 };
-use firesteel_proto::Encoding;
 
 /// One image that waits alone, and a queue of some.
 const BATCHES: [usize; 2] = [1, 16];
@@ -34,8 +33,8 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for count in BATCHES {
         let mut pixels = Vec::with_capacity(count * network.info.image_len());
-        for image in dataset.images().iter().take(count) {
-            pixels.extend(DECODER.decode(Encoding::Jpeg, &image.jpeg)?);
+        for image in dataset.first(count)? {
+            pixels.extend(DECODER.decode(image.encoding, &image.data)?);
         }
         group.throughput(Throughput::Elements(count as u64));
         for (name, model) in &mut models {

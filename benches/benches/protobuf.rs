@@ -8,7 +8,7 @@ use anyhow::ensure;
 use criterion::{Criterion, Throughput};
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::seed::Generator;
-use firesteel_proto::{Encoding, ImageRecord, PredictionRecord, Result};
+use firesteel_proto::{ImageRecord, PredictionRecord, Result};
 
 const IMAGES: usize = 64;
 const PREDICTIONS: u64 = 1_024;
@@ -21,18 +21,16 @@ fn measure(criterion: &mut Criterion) -> anyhow::Result<()> {
     let generator = Generator::new(42, 4);
     let predictions: Vec<PredictionRecord> =
         (0..PREDICTIONS).map(|index| generator.prediction(index)).collect();
-    let dataset = Dataset::load(None)?;
-    let images: Vec<ImageRecord> = dataset
-        .images()
-        .iter()
-        .take(IMAGES)
+    let images: Vec<ImageRecord> = Dataset::load(None)?
+        .first(IMAGES)?
+        .into_iter()
         .zip(&predictions)
         .map(|(image, prediction)| ImageRecord {
             id: prediction.id,
             produced_at: prediction.produced_at,
-            label: image.label.clone(),
-            encoding: Encoding::Jpeg,
-            data: image.jpeg.clone(),
+            label: image.label,
+            encoding: image.encoding,
+            data: image.data,
         })
         .collect();
     records(criterion, "protobuf/image", &images, ImageRecord::encode, |value| ImageRecord::decode(value))?;

@@ -61,8 +61,7 @@ type Rates = BTreeMap<(String, usize), Vec<f64>>;
 pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     let seconds = Duration::try_from_secs_f64(args.seconds).context("--seconds")?;
     let network = Network::read(Weights::shipped()?)?;
-    let dataset = Dataset::load(None)?;
-    let samples = samples(&network.info, dataset.images().get(..IMAGES).context("too few images")?)?;
+    let samples = samples(&network.info, &Dataset::load(None)?.first(IMAGES)?)?;
     let pixels: Vec<u8> = samples.iter().flat_map(|sample| sample.pixels.iter().copied()).collect();
 
     let mut systems: Vec<(String, System)> = Vec::new();

@@ -18,6 +18,7 @@ use crate::commands::evaluate::{self, EvaluateArgs};
 use crate::commands::executor::{self, ExecutorArgs};
 use crate::commands::health::{self, HealthArgs};
 use crate::commands::inference_server::{self, InferenceServerArgs};
+use crate::commands::ingest::{self, IngestArgs};
 use crate::commands::make_certificate::{self, MakeCertificateArgs};
 use crate::commands::make_credentials::{self, MakeCredentialsArgs};
 use crate::commands::produce::{self, ProduceArgs};
@@ -93,11 +94,18 @@ pub(crate) enum Command {
     /// MongoDB and answers, by map and reduce-by-key, how often each producer's images were named wrongly.
     /// Needs Kafka and MongoDB (`make services` starts them). The report is on this run's producers alone.
     Demo(DemoArgs),
-    /// Publishes CIFAR-10 images to Kafka
+    /// Publishes the images of a data set to Kafka: CIFAR-10's, or your own
     ///
     /// Producer k of P sends rows k*N to (k+1)*N-1 of the data set, N being --images, and starts anew at its
-    /// end. A record counts once Kafka has acknowledged it on all in-sync replicas.
+    /// end. With --dataset and without --images each image is sent once. A record counts once Kafka has acknowledged it on all
+    /// in-sync replicas.
     Produce(ProduceArgs),
+    /// Takes images by HTTP, POST /images, and publishes them to Kafka
+    ///
+    /// The body is an image, or a form with several files; ?label=NAME is their true class. The answer is 202 with the id once Kafka
+    /// has acknowledged the image on all in-sync replicas. A request with the header Idempotency-Key can be repeated: it is the same
+    /// document. docs/producing.md has every answer.
+    Ingest(IngestArgs),
     /// Serves the model over gRPC: Classify, ClassifyStream, Describe, health, reflection
     ///
     /// A batch is whatever queued while the model was busy: there is no timer to tune.
@@ -175,6 +183,7 @@ impl Command {
         match self {
             Self::Demo(args) => Box::pin(demo::run(args, context)).await,
             Self::Produce(args) => produce::run(args, context).await,
+            Self::Ingest(args) => ingest::run(args, context).await,
             Self::InferenceServer(args) => inference_server::run(args, context).await,
             Self::ConsumeImages(args) => consume_images::run(args, context).await,
             Self::ConsumePredictions(args) => consume_predictions::run(args, context).await,
@@ -208,6 +217,7 @@ impl Command {
             Self::MakeCertificate(_) => "warn",
             Self::MakeCredentials(_)
             | Self::InferenceServer(_)
+            | Self::Ingest(_)
             | Self::ConsumeImages(_)
             | Self::ConsumePredictions(_)
             | Self::Scheduler(_)

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 
 use firesteel_common::ConfigField;
-use firesteel_pipeline::inference;
+use firesteel_pipeline::{dataset, inference};
 
 use crate::args::fields::Settings;
 
@@ -72,6 +72,9 @@ fn named(error: &(dyn Error + 'static)) -> Vec<ConfigField> {
     }
     if let Some(error) = error.downcast_ref::<firesteel_pipeline::Error>() {
         return error.fields();
+    }
+    if let Some(error) = error.downcast_ref::<dataset::Error>() {
+        return vec![error.field()];
     }
     if let Some(error) = error.downcast_ref::<inference::Error>() {
         return error.field().into_iter().collect();

@@ -52,6 +52,8 @@ fields! {
     InferenceUrl => "inference.url",
     /// The address that the inference server listens on.
     InferenceListen => "inference.listen",
+    /// The address that images are taken at.
+    IngestListen => "ingest.listen",
     /// The device that a model computes on.
     InferenceDevice => "inference.device",
     /// The precision that a model computes in.

@@ -1,6 +1,6 @@
 //! Firesteel's pipeline: what happens to an image between its producer and MongoDB.
 //!
-//! `producer` → topic `images` → `consumer::images` → `inference` (gRPC) → topic `predictions` →
+//! `producer` (a data set) or `ingest` (HTTP) → topic `images` → `consumer::images` → `inference` (gRPC) → topic `predictions` →
 //! `consumer::predictions` → `sink` (MongoDB). Each component is a `run(config, …, shutdown)` that ends when
 //! its work is done or its token is cancelled; signals, environment and exit codes are the binary's business.
 //! `health` reports over HTTP whether a component is ready and what it has counted.
@@ -23,6 +23,7 @@ pub mod dataset;
 mod error;
 pub mod health;
 pub mod inference;
+pub mod ingest;
 pub mod kafka;
 pub mod producer;
 pub mod seed;

@@ -37,6 +37,7 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::MongodbDatabases => vec![shared("mongodb_databases")],
         ConfigField::InferenceUrl => vec![of("consume-images", "inference_url")],
         ConfigField::InferenceListen => vec![of("inference-server", "listen")],
+        ConfigField::IngestListen => vec![of("ingest", "listen")],
         ConfigField::InferenceDevice => vec![shared("device")],
         ConfigField::InferencePrecision => vec![shared("precision")],
         ConfigField::Weights => vec![shared("weights")],

@@ -3,6 +3,7 @@
 
 mod cache;
 mod consumer;
+mod dataset;
 mod engine;
 pub(crate) mod fields;
 mod files;

@@ -13,7 +13,7 @@ use clap::{Args, Command, ValueEnum};
 use firesteel_common::http::{self, HealthSource};
 use firesteel_engine::cluster::{Executor, Scheduler, Served};
 use firesteel_pipeline::consumer::{self, images, predictions};
-use firesteel_pipeline::inference;
+use firesteel_pipeline::{inference, ingest};
 use serde::Serialize;
 
 use crate::context::{Context, Outcome};
@@ -75,7 +75,11 @@ struct Port {
     /// The setting is ADDRESS:PORT, not the number alone.
     address: bool,
     grpc_health: bool,
+    /// The routes that are read, by GET.
     routes: Vec<&'static str>,
+    /// Those that take something, by POST.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    posts: Vec<&'static str>,
     metrics: Vec<Metric>,
     /// Answers of routes while nothing goes on, for their fields.
     answers: BTreeMap<&'static str, serde_json::Value>,
@@ -153,6 +157,8 @@ async fn roles() -> anyhow::Result<Vec<Role>> {
     let config = inference::Config { listen, ..inference::Config::default() };
     let server = inference::Server::bind(config).await.context("cannot ask an inference server")?;
     let inference = inference::Metrics::of(&server);
+    let config = ingest::Config { listen, ..ingest::Config::default() };
+    let door = ingest::Server::bind(config).await.context("cannot ask a door for images")?.metrics();
     let number = |setting| Port { setting, ..Port::default() };
     Ok(vec![
         Role {
@@ -183,6 +189,19 @@ async fn roles() -> anyhow::Result<Vec<Role>> {
         Role { command: "consume-images", bind: None, ports: vec![watched(&images)] },
         Role { command: "consume-predictions", bind: None, ports: vec![watched(&predictions)] },
         Role { command: "produce", bind: None, ports: Vec::new() },
+        Role {
+            command: "ingest",
+            bind: None,
+            ports: vec![
+                Port {
+                    address: true,
+                    routes: ingest::ROUTES.to_vec(),
+                    posts: ingest::POSTS.to_vec(),
+                    ..number("FIRESTEEL_INGEST_LISTEN")
+                },
+                watched(&door),
+            ],
+        },
         Role { command: "report", bind: None, ports: Vec::new() },
         Role { command: "make-credentials", bind: None, ports: Vec::new() },
         Role { command: "make-certificate", bind: None, ports: Vec::new() },
@@ -235,6 +254,9 @@ fn text(described: &Description) -> anyhow::Result<String> {
             writeln!(text, "  {}: {}{health}", role.command, port.setting)?;
             if !port.routes.is_empty() {
                 writeln!(text, "      routes: {}", port.routes.join(" "))?;
+            }
+            for route in &port.posts {
+                writeln!(text, "      takes: POST {route}")?;
             }
             let metrics: Vec<_> = port.metrics.iter().map(|metric| metric.name.as_str()).collect();
             if !metrics.is_empty() {

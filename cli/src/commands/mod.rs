@@ -10,6 +10,7 @@ pub(crate) mod evaluate;
 pub(crate) mod executor;
 pub(crate) mod health;
 pub(crate) mod inference_server;
+pub(crate) mod ingest;
 pub(crate) mod make_certificate;
 pub(crate) mod make_credentials;
 pub(crate) mod produce;

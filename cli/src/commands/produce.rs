@@ -1,4 +1,4 @@
-//! `firesteel produce`: CIFAR-10 images → Kafka.
+//! `firesteel produce`: the images of a data set → Kafka.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,11 +40,12 @@ pub(crate) struct ProduceArgs {
 
 pub(crate) async fn run(args: ProduceArgs, context: Context) -> anyhow::Result<Outcome> {
     let ids = args.producer_ids;
-    let mut config = producer::Config { ledger: args.ledger, ..args.load.config(&args.kafka)? };
+    let dataset = args.load.open().await?;
+    let mut config = producer::Config { ledger: args.ledger, ..args.load.config(&args.kafka, &dataset)? };
     if !ids.is_empty() {
         config = producer::Config { producers: ids.len(), ids, resume: true, ..config };
     }
-    let total = config.images.saturating_mul(config.producers as u64);
+    let total = config.total();
     let stats = Arc::new(Stats::default());
     let work = producer::run(config, Arc::clone(&stats), context.signals.shutdown.clone());
     let progress = Progress::new(&context.bars, &[("produced", total)]);
@@ -54,8 +55,12 @@ pub(crate) async fn run(args: ProduceArgs, context: Context) -> anyhow::Result<O
             0 => String::new(),
             resumed => format!(", {resumed} of them in earlier runs"),
         };
-        format!("{} {} images acknowledged{earlier}\n", share.producer, share.acknowledged)
+        let skipped = match share.skipped {
+            0 => String::new(),
+            skipped => format!(", {skipped} passed over"),
+        };
+        format!("{} {} images acknowledged{earlier}{skipped}\n", share.producer, share.acknowledged)
     };
     output::print(&summary.producers.iter().map(line).collect::<String>())?;
-    Ok(if summary.acknowledged() == total { Outcome::Done } else { Outcome::Interrupted })
+    Ok(if summary.acknowledged() + summary.skipped() == total { Outcome::Done } else { Outcome::Interrupted })
 }

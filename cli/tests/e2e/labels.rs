@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 /// Writes the first images of the shipped data set, with the names that `class` gives to their classes.
 fn dataset(path: &Path, images: usize, class: impl Fn(&str) -> Option<String>) {
-    let shipped = Dataset::load(None).expect("shipped");
-    let images = &shipped.images()[..images];
+    let images = Dataset::load(None).and_then(|shipped| shipped.first(images)).expect("shipped");
     let name = |image: &firesteel_pipeline::dataset::Image| image.label.clone().expect("a class").to_string();
     let number = |name: &str| CLASSES.iter().position(|class| *class == name).map(|number| number as i64);
     let numbers = images.iter().map(|image| class(&name(image)).and_then(|_| number(&name(image))));
@@ -21,7 +20,7 @@ fn dataset(path: &Path, images: usize, class: impl Fn(&str) -> Option<String>) {
         ("name", Arc::new(images.iter().map(|image| Some(image.name.as_str())).collect::<StringArray>())),
         ("label", Arc::new(numbers.collect::<Int64Array>())),
         ("class", Arc::new(images.iter().map(|image| class(&name(image))).collect::<StringArray>())),
-        ("jpeg", Arc::new(images.iter().map(|image| Some(&image.jpeg[..])).collect::<BinaryArray>())),
+        ("jpeg", Arc::new(images.iter().map(|image| Some(&image.data[..])).collect::<BinaryArray>())),
     ];
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, column)| (name, column, true)),

@@ -8,6 +8,7 @@ mod failures;
 mod health;
 mod labels;
 mod memory;
+mod own;
 mod roles;
 mod secured;
 mod seed;

@@ -44,14 +44,14 @@ async fn images_of_a_megabyte_pass_through_a_quarter_of_a_gibibyte() {
     firesteel_pipeline::kafka::ensure_topics(&kafka, "test", &[spec]).await.expect("a topic");
     let publisher = &Publisher::new(&kafka, "test", SOON).expect("a publisher");
     let sends = futures::stream::iter(0..IMAGES).map(|sequence| {
-        let image = &dataset.images()[sequence as usize];
+        let image = dataset.get(sequence as usize).expect("an image");
         let producer = ProducerId(u128::from(sequence % 16));
         let record = ImageRecord {
             id: ImageId { producer, sequence: Sequence(sequence) },
             produced_at: Timestamp::now(),
-            label: image.label.clone(),
+            label: image.label,
             encoding: Encoding::Jpeg,
-            data: padded(&image.jpeg).into(),
+            data: padded(&image.data).into(),
         };
         assert!((BYTES..BYTES + 100).contains(&record.data.len()), "{}", record.data.len());
         let topic = world.images.as_str();

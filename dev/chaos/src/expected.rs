@@ -3,9 +3,8 @@
 
 use crate::oracle::books::Expected;
 use anyhow::{Context as _, bail};
-use firesteel_pipeline::dataset::Dataset;
+use firesteel_pipeline::dataset::{Dataset, Image};
 use firesteel_pipeline::inference::{Answer, Client};
-use firesteel_proto::Encoding;
 use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -45,8 +44,7 @@ pub(crate) async fn expected(
     images: usize,
     digest: &str,
 ) -> anyhow::Result<BTreeMap<Vec<u8>, Expected>> {
-    let dataset = Dataset::load(None)?;
-    let rows = &dataset.images()[..images.min(dataset.images().len())];
+    let rows = tokio::task::spawn_blocking(move || Dataset::load(None)?.first(images)).await??;
     let path = kept(digest);
     let mut known: Vec<Expected> = match std::fs::read(&path) {
         Ok(bytes) => {
@@ -56,7 +54,7 @@ pub(crate) async fn expected(
     };
     if known.len() < rows.len() {
         let client = Client::connect(&format!("http://{model}"), CONNECT_WITHIN).await?;
-        let asked = rows[known.len()..].iter().map(|image| ask(&client, image.jpeg.clone()));
+        let asked = rows[known.len()..].iter().map(|image| ask(&client, image.clone()));
         let new: Vec<Expected> = futures::stream::iter(asked).buffered(IN_FLIGHT).try_collect().await?;
         known.extend(new);
         std::fs::create_dir_all(path.parent().context("a folder")?)?;
@@ -65,11 +63,11 @@ pub(crate) async fn expected(
         std::fs::write(&fresh, serde_json::to_vec(&known)?)?;
         std::fs::rename(&fresh, &path)?;
     }
-    Ok(rows.iter().map(|image| image.jpeg.to_vec()).zip(known).collect())
+    Ok(rows.iter().map(|image| image.data.to_vec()).zip(known).collect())
 }
 
-async fn ask(client: &Client, jpeg: bytes::Bytes) -> anyhow::Result<Expected> {
-    match client.classify(Encoding::Jpeg, jpeg).await? {
+async fn ask(client: &Client, image: Image) -> anyhow::Result<Expected> {
+    match client.classify(image.encoding, image.data).await? {
         Answer::Classified { label, confidence, model } => {
             Ok(Expected { predicted: label, confidence: f64::from(confidence), model })
         }

@@ -48,6 +48,12 @@ pub(crate) fn is_denied(error: &KafkaError) -> bool {
     kafka::code(error).is_some_and(kafka::is_denied)
 }
 
+/// Whether a record is larger than its topic, or the client, takes.
+pub(crate) fn is_too_large(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{InvalidMessageSize, MessageSizeTooLarge};
+    matches!(kafka::code(error), Some(MessageSizeTooLarge | InvalidMessageSize))
+}
+
 pub(crate) fn mongo_kind(error: &MongoError) -> ErrorKind {
     match error.kind.as_ref() {
         MongoErrorKind::Authentication { .. } => authentication(error),

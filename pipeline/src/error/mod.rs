@@ -6,12 +6,12 @@
 
 mod classify;
 
-pub(crate) use classify::{is_denied, kafka_kind, mongo_kind};
+pub(crate) use classify::{is_denied, is_too_large, kafka_kind, mongo_kind};
 pub use firesteel_common::error::chain;
 
 use firesteel_common::ConfigField::{
-    self, ConsumerOnDataLoss, HealthListen, InferenceUrl, KafkaBootstrap, KafkaProperties, MongodbDatabase,
-    MongodbUri, ProducerDataset, ProducerIds, ProducerLedger, SeedCollection, SeedExisting,
+    self, ConsumerOnDataLoss, HealthListen, InferenceUrl, IngestListen, KafkaBootstrap, KafkaProperties,
+    MongodbDatabase, MongodbUri, ProducerDataset, ProducerIds, ProducerLedger, SeedCollection, SeedExisting,
 };
 use mongodb::error::Error as MongoError;
 use rdkafka::error::KafkaError;
@@ -240,46 +240,25 @@ pub enum Error {
         source: Box<crate::inference::ClientError>,
     },
 
-    /// A data set file that cannot be read.
-    #[error("cannot read data set {} ({})", .path.display(), ProducerDataset)]
-    DatasetFile {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
+    /// The data set, or one image of it.
+    #[error(transparent)]
+    Dataset(#[from] crate::dataset::Error),
 
-    /// A data set file that is not Parquet.
-    #[error("data set {} ({}) is not a readable Parquet file", .path.display(), ProducerDataset)]
-    DatasetFormat {
-        /// The file.
-        path: PathBuf,
-        /// The error of the Parquet reader.
-        source: parquet::errors::ParquetError,
-    },
-
-    /// A data set without a column, or with one of another type.
-    #[error("data set {} ({}): column {column} must be {expected}, found {found}", .path.display(), ProducerDataset)]
-    DatasetColumn {
-        /// The file.
-        path: PathBuf,
-        /// The column.
-        column: &'static str,
-        /// The type that it must have.
-        expected: &'static str,
-        /// The type that it has, or `no such column`.
-        found: String,
-    },
-
-    /// A row of the data set that breaks the contract.
-    #[error("data set {} ({}): row {row}: {reason}", .path.display(), ProducerDataset)]
-    DatasetRow {
-        /// The file.
-        path: PathBuf,
-        /// The row, from 0.
-        row: usize,
-        /// The problem.
-        reason: String,
+    /// An image that is larger than what the topic takes.
+    #[error(
+        "image {name} ({}) has {bytes} bytes, which is more than topic {topic} takes: make it smaller, or let the topic take more \
+         (max.message.bytes)",
+        ProducerDataset
+    )]
+    ImageTooLarge {
+        /// The image's name in the data set.
+        name: String,
+        /// The bytes of the image.
+        bytes: usize,
+        /// The topic.
+        topic: String,
+        /// The error of librdkafka.
+        source: Box<KafkaError>,
     },
 
     /// A configuration that cannot work.
@@ -314,6 +293,15 @@ pub enum Error {
         topic: String,
         /// The bootstrap servers.
         address: String,
+    },
+
+    /// The address for images cannot be listened on.
+    #[error("cannot listen on {address} ({})", IngestListen)]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The error of the operating system.
+        source: std::io::Error,
     },
 
     /// Health checks and metrics cannot be served.
@@ -360,15 +348,14 @@ impl Error {
             | Self::KafkaClient { .. }
             | Self::MongoUri { .. }
             | Self::MongoDenied { .. }
-            | Self::DatasetFile { .. }
-            | Self::DatasetFormat { .. }
-            | Self::DatasetColumn { .. }
-            | Self::DatasetRow { .. }
+            | Self::Dataset(_)
+            | Self::ImageTooLarge { .. }
             | Self::Setting { .. }
             | Self::DataLoss { .. }
             | Self::ProducerClaimed { .. }
             | Self::CollectionNotEmpty { .. }
             | Self::Health { .. }
+            | Self::Listen { .. }
             | Self::Ledger { .. } => ErrorKind::Caller,
             Self::KafkaRefused { source, .. }
             | Self::Topic { source, .. }
@@ -399,15 +386,14 @@ impl Error {
             | Self::Mongo { .. } => vec![MongodbUri],
             Self::CollectionNotEmpty { .. } => vec![SeedExisting, MongodbDatabase, SeedCollection],
             Self::InferenceUnreachable { .. } => vec![InferenceUrl],
-            Self::DatasetFile { .. }
-            | Self::DatasetFormat { .. }
-            | Self::DatasetColumn { .. }
-            | Self::DatasetRow { .. } => vec![ProducerDataset],
+            Self::Dataset(error) => vec![error.field()],
+            Self::ImageTooLarge { .. } => vec![ProducerDataset],
             Self::Setting { field, .. } => vec![*field],
             Self::DataLoss { .. } => vec![ConsumerOnDataLoss],
             Self::ProducerClaimed { .. } => vec![ProducerIds, ProducerLedger],
             Self::Ledger { .. } => vec![ProducerLedger],
             Self::Health { .. } => vec![HealthListen],
+            Self::Listen { .. } => vec![IngestListen],
             Self::Inference(error) => error.field().into_iter().collect(),
             Self::InferenceCall(error) => error.field().into_iter().collect(),
             Self::MongoUnconfirmed { .. } | Self::ReplayTakenOver { .. } | Self::Stopped { .. } => Vec::new(),

@@ -5,7 +5,6 @@ use super::error::{Error, Result};
 use super::model::{Model, ModelInfo, classify};
 use super::vocabulary::Vocabulary;
 use crate::dataset::Image;
-use firesteel_proto::Encoding;
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -87,7 +86,7 @@ pub fn samples(info: &ModelInfo, images: &[Image]) -> Result<Vec<Sample>> {
         let class = vocabulary.class(label).map(|(class, _)| class);
         let class = class.ok_or_else(|| problem(format!("class {label} is none of its classes")))?;
         let pixels = decoder
-            .decode(Encoding::Jpeg, &image.jpeg)
+            .decode(image.encoding, &image.data)
             .map_err(|rejection| problem(rejection.to_string()))?;
         Ok(Sample { pixels, class })
     };

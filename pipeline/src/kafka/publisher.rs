@@ -82,9 +82,18 @@ impl Publisher {
         &self,
         message: Message<'_>,
     ) -> Result<impl Future<Output = Result<Acknowledged>> + Send + use<>> {
+        self.enqueue_to(None, message).await
+    }
+
+    /// As [`enqueue`](Self::enqueue), to a partition that the key has no say in.
+    async fn enqueue_to(
+        &self,
+        partition: Option<i32>,
+        message: Message<'_>,
+    ) -> Result<impl Future<Output = Result<Acknowledged>> + Send + use<>> {
         let topic = message.topic.to_owned();
         let delivery = loop {
-            match self.try_enqueue(message.clone()) {
+            match self.try_enqueue(partition, message.clone()) {
                 Ok(delivery) => break delivery,
                 Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -110,8 +119,21 @@ impl Publisher {
         self.enqueue(message).await?.await
     }
 
-    fn try_enqueue(&self, message: Message<'_>) -> Result<DeliveryFuture, KafkaError> {
+    /// Publishes one record to a partition, where one is named, whatever the key is, and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// [`Error::Publish`].
+    pub async fn publish_to(&self, partition: Option<i32>, message: Message<'_>) -> Result<Acknowledged> {
+        self.enqueue_to(partition, message).await?.await
+    }
+
+    fn try_enqueue(
+        &self,
+        partition: Option<i32>,
+        message: Message<'_>,
+    ) -> Result<DeliveryFuture, KafkaError> {
         let mut record = FutureRecord::<[u8], [u8]>::to(message.topic);
+        record.partition = partition;
         record.key = message.key;
         record.payload = message.payload;
         record.headers = message.headers;

@@ -1,9 +1,10 @@
-//! Producers: N simulated sources that publish CIFAR-10 images to Kafka.
+//! Producers: N sources that publish the images of a data set to Kafka.
 //!
 //! data set → row by [`dataset::row`] → [`ImageRecord`] → Kafka, keyed by producer. Each producer holds at most
 //! `max_in_flight` unacknowledged images; an image counts, and enters the ledger, only when every in-sync replica
 //! has it (`acks=all`, idempotent). Image *i* of a producer is due at *i / rate* after the start, so a late image
-//! does not delay the ones after it. A broker outage is ridden out up to the delivery time-out.
+//! does not delay the ones after it. A broker outage is ridden out up to the delivery time-out. Images are read a few
+//! ahead of the one that is sent. One that cannot be read ends the run, or is passed over and counted.
 //!
 //! A producer whose id was chosen (`Config::ids` with `Config::resume`) is the same producer when it is started again: its ledger
 //! says which images were acknowledged, and those that were under way are sent again, under the names that they had.
@@ -11,23 +12,23 @@
 mod claim;
 mod ledger;
 mod pace;
+mod parts;
+mod run;
 
 use crate::dataset::{self, Dataset};
 use crate::error::{Error, ErrorKind, Result, is_denied};
-use crate::kafka::{
-    Acknowledged, KafkaConfig, Message, Publisher, TopicSpec, dead_letter_topic, ensure_topics,
-};
+use crate::kafka::{KafkaConfig, Publisher, TopicSpec, dead_letter_topic, ensure_topics};
 pub use claim::producers_topic;
 use firesteel_common::ConfigField;
 use firesteel_common::retry::{RetryPolicy, retry_within};
-use firesteel_proto::{Encoding, ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use ledger::{Claim, Ledger, Sequences};
+use firesteel_proto::ProducerId;
+use ledger::{Claim, Ledger};
+use parts::parts;
+use run::Run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -49,12 +50,15 @@ pub struct Config {
     pub producers: usize,
     /// Their ids, one each; empty for random ones.
     pub ids: Vec<ProducerId>,
-    /// Images of each producer.
-    pub images: u64,
+    /// Images of each producer; none for the data set once, shared among the producers.
+    pub images: Option<u64>,
     /// Images per second of each producer; 0 is as fast as Kafka takes them.
     pub rate: f64,
-    /// A data set file; the shipped one if none.
-    pub dataset: Option<PathBuf>,
+    /// The images; the shipped ones if none.
+    pub dataset: Option<Arc<Dataset>>,
+    /// Whether an image that cannot be read, or that Kafka does not take because of its size, is passed over and counted. Else it
+    /// ends the run.
+    pub skip_unreadable: bool,
     /// A file that the id of every acknowledged image is appended to.
     pub ledger: Option<PathBuf>,
     /// Whether the producers go on behind what the ledger says was acknowledged. Their ids are then claimed for this ledger
@@ -77,15 +81,25 @@ impl Default for Config {
             replication: -1,
             producers: 4,
             ids: Vec::new(),
-            images: 1_000,
+            images: Some(1_000),
             rate: 0.0,
             dataset: None,
+            skip_unreadable: false,
             ledger: None,
             resume: false,
             max_in_flight: 1_000,
             delivery_timeout: Duration::from_secs(120),
             shutdown_grace: Duration::from_secs(10),
         }
+    }
+}
+
+impl Config {
+    /// How many images all producers send, those among them that earlier runs have sent.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let once = || self.dataset.as_ref().map_or(dataset::SHIPPED_IMAGES, |dataset| dataset.len()) as u64;
+        self.images.map_or_else(once, |images| images.saturating_mul(self.producers as u64))
     }
 }
 
@@ -98,6 +112,8 @@ pub struct Stats {
     pub acknowledged: AtomicU64,
     /// Bytes of the acknowledged records.
     pub bytes: AtomicU64,
+    /// Images that were passed over, because they cannot be read or are too large.
+    pub skipped: AtomicU64,
 }
 
 /// The result of a run.
@@ -120,6 +136,8 @@ pub struct Share {
     pub resumed: u64,
     /// The bytes of the records that this run had acknowledged.
     pub bytes: u64,
+    /// Images that this run has passed over, because they cannot be read or are too large. Their numbers stay free.
+    pub skipped: u64,
 }
 
 impl Summary {
@@ -127,6 +145,12 @@ impl Summary {
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.producers.iter().map(|share| share.acknowledged).sum()
+    }
+
+    /// Images that all producers have passed over.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.producers.iter().map(|share| share.skipped).sum()
     }
 
     /// Bytes of all acknowledged records.
@@ -155,14 +179,15 @@ pub fn random_ids(count: usize) -> Vec<ProducerId> {
 ///
 /// # Errors
 /// Kafka unreachable within 10 s, or within the delivery time-out where the ledger says that an earlier run has reached it; an
-/// image not acknowledged within the delivery time-out, a data set or ledger that cannot be used, a setting that cannot work.
+/// image not acknowledged within the delivery time-out or too large for the topic, an image, a data set or a ledger that cannot be
+/// used, a setting that cannot work.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<Summary> {
     let ids = ids(&config)?;
     pace::check(config.rate)?;
-    let path = config.dataset.clone();
-    let dataset = tokio::task::spawn_blocking(move || Dataset::load(path.as_deref()))
-        .await
-        .map_err(|_| Error::Stopped { task: "loading the data set" })??;
+    let dataset = match &config.dataset {
+        Some(dataset) => Arc::clone(dataset),
+        None => Arc::new(blocking(|| Dataset::load(None)).await?),
+    };
     let (ledger, mut known) = match (&config.ledger, config.resume) {
         (Some(path), true) => {
             let (ledger, known) = Ledger::resume(path)?;
@@ -177,7 +202,8 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     let goes_on = known.values().any(|entry| entry.claim.is_some());
     let patience = if goes_on { config.delivery_timeout } else { Duration::ZERO };
     let topics = retry_within(&policy, patience, is_passing, || async {
-        make_topics(&config).await.inspect_err(|error| {
+        let Config { kafka, topic, partitions, replication, .. } = &config;
+        make_topics(kafka, ROLE, topic, *partitions, *replication).await.inspect_err(|error| {
             if goes_on && is_passing(error) {
                 tracing::warn!(%error, "an earlier run has reached it, so it is asked again");
             }
@@ -185,30 +211,40 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     });
     shutdown.run_until_cancelled(topics).await.transpose()?;
     let publisher = Publisher::new(&config.kafka, ROLE, config.delivery_timeout)?;
-    let rows = dataset.images().len();
-    let mut first: Vec<usize> =
-        (0..ids.len() as u64).map(|index| dataset::row(index, config.images, 0, rows)).collect();
+    let mut parts = parts(config.images, ids.len(), dataset.len());
     if let (Some(ledger), true) = (&ledger, config.resume) {
-        let digest = dataset.digest();
-        let former = dataset.former_digest();
-        let is_other = |claim: &Claim| claim.dataset != digest && former.as_ref() != Some(&claim.dataset);
+        let digesting = Arc::clone(&dataset);
+        let digests = blocking(move || digesting.digests()).await?;
+        let is_other = |claim: &Claim| !digests.contains(&claim.dataset);
         let mut wanted = BTreeMap::new();
-        for (id, row) in ids.iter().zip(&mut first) {
+        for (id, part) in ids.iter().zip(&mut parts) {
             let claim = match known.get(id).and_then(|entry| entry.claim.clone()) {
                 Some(claim) if is_other(&claim) => {
                     let reason =
                         format!("producer {id} has sent images of another data set ({})", claim.dataset);
                     return Err(Error::Setting { field: ConfigField::ProducerDataset, reason });
                 }
+                Some(claim) if claim.row != part.first && config.images.is_none() => {
+                    let reason = format!(
+                        "producer {id} began at image {} of the data set and would begin at {} now: name the same producers in the same \
+                         order, or a number of images",
+                        claim.row, part.first
+                    );
+                    return Err(Error::Setting { field: ConfigField::ProducerIds, reason });
+                }
                 Some(claim) => claim,
                 None => {
-                    let claim = Claim { token: claim::Token::random(), row: *row, dataset: digest.clone() };
+                    let claim = Claim {
+                        token: claim::Token::random(),
+                        row: part.first,
+                        dataset: digests.first().cloned().unwrap_or_default(),
+                    };
                     // First here: a claim in Kafka without its ledger would be nobody's.
                     ledger.claim(*id, &claim)?;
                     claim
                 }
             };
-            *row = claim.row;
+            part.first = claim.row;
             wanted.insert(*id, claim.token);
         }
         // Who claims twice has claimed once. Kafka has answered by now.
@@ -226,11 +262,13 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     for (index, id) in ids.iter().enumerate() {
         let run = Arc::clone(&run);
         let known = known.remove(id).unwrap_or_default().acknowledged;
-        let (id, row) = (*id, first[index]);
-        tasks.spawn(async move { (index, run.produce(row, id, known).await) });
+        let (id, part) = (*id, parts[index]);
+        tasks.spawn(async move { (index, run.produce(part, id, known).await) });
     }
-    let mut shares: Vec<Share> =
-        ids.iter().map(|id| Share { producer: *id, acknowledged: 0, resumed: 0, bytes: 0 }).collect();
+    let mut shares: Vec<Share> = ids
+        .iter()
+        .map(|id| Share { producer: *id, acknowledged: 0, resumed: 0, bytes: 0, skipped: 0 })
+        .collect();
     let mut failure = None;
     while let Some(done) = tasks.join_next().await {
         let result = match done {
@@ -253,14 +291,23 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     }
 }
 
+/// Asks something of a data set, on a thread that may block.
+async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> dataset::Result<T> + Send + 'static) -> Result<T> {
+    let asked = tokio::task::spawn_blocking(ask).await;
+    Ok(asked.map_err(|_| Error::Stopped { task: "reading the data set" })??)
+}
+
 /// Creates the topic of images and that of its dead letters where they are missing.
-async fn make_topics(config: &Config) -> Result<()> {
-    let spec = |name: &str| {
-        TopicSpec::new(name).with_partitions(config.partitions).with_replication(config.replication)
-    };
-    ensure_topics(&config.kafka, ROLE, &[spec(&config.topic)]).await?;
-    match ensure_topics(&config.kafka, ROLE, &[spec(&dead_letter_topic(&config.topic)).kept_for_ever()]).await
-    {
+pub(crate) async fn make_topics(
+    kafka: &KafkaConfig,
+    role: &str,
+    topic: &str,
+    partitions: i32,
+    replication: i32,
+) -> Result<()> {
+    let spec = |name: &str| TopicSpec::new(name).with_partitions(partitions).with_replication(replication);
+    ensure_topics(kafka, role, &[spec(topic)]).await?;
+    match ensure_topics(kafka, role, &[spec(&dead_letter_topic(topic)).kept_for_ever()]).await {
         // A producer that may write images alone does not see this topic. The consumers, which write to it, make it.
         Err(Error::Topic { source, .. }) if is_denied(&source) => Ok(()),
         other => other,
@@ -281,118 +328,6 @@ fn ids(config: &Config) -> Result<Vec<ProducerId>> {
         return Err(Error::Setting { field: ConfigField::ProducerIds, reason });
     }
     Ok(config.ids.clone())
-}
-
-struct Run {
-    config: Config,
-    dataset: Dataset,
-    ledger: Option<Ledger>,
-    publisher: Publisher,
-    stats: Arc<Stats>,
-    stop: CancellationToken,
-    start: Instant,
-}
-
-impl Run {
-    /// Runs one producer, from the first image that is not `known` to be acknowledged to the last acknowledgement.
-    /// Its first image is that of `row`.
-    async fn produce(&self, row: usize, id: ProducerId, known: Sequences) -> Result<Share> {
-        let resumed = known.count_below(self.config.images);
-        self.stats.acknowledged.fetch_add(resumed, Ordering::Relaxed);
-        let mut share = Share { producer: id, acknowledged: resumed, resumed, bytes: 0 };
-        let mut waiting = FuturesUnordered::new();
-        let (mut next, mut sent_here) = (0, 0);
-        while next < self.config.images {
-            if known.contains(next) {
-                next += 1;
-                continue;
-            }
-            let due = self.start + pace::due(self.config.rate, sent_here);
-            let room = waiting.len() < self.config.max_in_flight.max(1);
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => break,
-                Some(sent) = waiting.next() => self.acknowledge(&mut share, sent)?,
-                () = pace::wait_until(due), if room => {
-                    let id = ImageId { producer: id, sequence: Sequence(next) };
-                    // While the client's queue is full this waits, perhaps for as long as Kafka is down.
-                    let sent = tokio::select! {
-                        biased;
-                        () = self.stop.cancelled() => break,
-                        sent = self.send(row, id) => sent?,
-                    };
-                    waiting.push(sent);
-                    next += 1;
-                    sent_here += 1;
-                }
-            }
-        }
-        let grace = tokio::time::sleep(self.config.shutdown_grace);
-        tokio::pin!(grace);
-        // The grace counts from the shutdown, not from the last image.
-        let over = async {
-            self.stop.cancelled().await;
-            grace.as_mut().reset(tokio::time::Instant::now() + self.config.shutdown_grace);
-            grace.await;
-        };
-        tokio::pin!(over);
-        loop {
-            tokio::select! {
-                biased;
-                sent = waiting.next() => match sent {
-                    Some(sent) => self.acknowledge(&mut share, sent)?,
-                    None => return Ok(share),
-                },
-                () = &mut over => {
-                    tracing::warn!(producer = %id, images = waiting.len(), "stopped before Kafka acknowledged all images");
-                    return Ok(share);
-                }
-            }
-        }
-    }
-
-    /// Hands an image to the client, in the order of the calls; the future is done with the acknowledgement.
-    async fn send(
-        &self,
-        first: usize,
-        id: ImageId,
-    ) -> Result<impl Future<Output = Result<(ImageId, usize)>> + Send + use<>> {
-        let images = self.dataset.images();
-        let image = &images[dataset::row_after(first, id.sequence.0, images.len())];
-        let record = ImageRecord {
-            id,
-            produced_at: Timestamp::now(),
-            label: image.label.clone(),
-            encoding: Encoding::Jpeg,
-            data: image.jpeg.clone(),
-        };
-        let (key, payload) = (id.producer.to_string(), record.encode());
-        let message = Message {
-            topic: &self.config.topic,
-            key: Some(key.as_bytes()),
-            payload: Some(&payload),
-            headers: None,
-        };
-        let acknowledged = self.publisher.enqueue(message).await?;
-        self.stats.sent.fetch_add(1, Ordering::Relaxed);
-        let bytes = payload.len();
-        Ok(async move {
-            let Acknowledged { .. } = acknowledged.await?;
-            Ok((id, bytes))
-        })
-    }
-
-    fn acknowledge(&self, share: &mut Share, sent: Result<(ImageId, usize)>) -> Result<()> {
-        let (id, bytes) = sent?;
-        if let Some(ledger) = &self.ledger {
-            ledger.append(id)?;
-        }
-        share.acknowledged += 1;
-        share.bytes += bytes as u64;
-        self.stats.acknowledged.fetch_add(1, Ordering::Relaxed);
-        self.stats.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

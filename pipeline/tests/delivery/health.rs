@@ -68,7 +68,7 @@ async fn an_image_consumer_tells_its_readiness_its_lag_and_its_counts() {
     server.set_down(true);
     let produce = async |producers| {
         let all = world.producer(Path::new("unused"));
-        let config = producer::Config { producers, images: 20, ledger: None, ..all };
+        let config = producer::Config { producers, images: Some(20), ledger: None, ..all };
         producer::run(config, Arc::default(), CancellationToken::new()).await.expect("produced");
     };
     produce(3).await;

@@ -26,7 +26,7 @@ async fn results_and_dead_letters_are_what_was_acknowledged_while_inference_come
     server.set_down(true);
     let consumer = Running::images(world.image_consumer(&server.url));
 
-    let config = producer::Config { producers: 3, images: 200, ..world.producer(&ledger) };
+    let config = producer::Config { producers: 3, images: Some(200), ..world.producer(&ledger) };
     producer::run(config, Arc::default(), CancellationToken::new()).await.expect("produced");
     wait_until("the server was asked in vain", SOON, async || server.refused() >= 3).await;
     server.set_down(false);
@@ -218,7 +218,7 @@ async fn a_consumer_that_is_stopped_in_the_middle_is_continued_by_the_next() {
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = folder.path().join("ledger");
     let server = FakeInference::start(0).await;
-    let config = producer::Config { producers: 2, images: 500, ..world.producer(&ledger) };
+    let config = producer::Config { producers: 2, images: Some(500), ..world.producer(&ledger) };
     producer::run(config, Arc::default(), CancellationToken::new()).await.expect("produced");
     let mut committed = 0;
     let mut rounds = 0;

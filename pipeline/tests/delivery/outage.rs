@@ -30,7 +30,7 @@ async fn a_producer_rides_out_a_broker_outage() {
     let config = producer::Config {
         kafka,
         producers: 2,
-        images: 300,
+        images: Some(300),
         rate: 300.0,
         max_in_flight: 50,
         ledger: Some(ledger.clone()),
@@ -58,7 +58,7 @@ async fn a_producer_whose_queue_is_full_can_be_stopped() {
     let config = producer::Config {
         kafka,
         producers: 1,
-        images: 10_000,
+        images: Some(10_000),
         rate: 100.0,
         shutdown_grace: Duration::from_millis(200),
         ..producer::Config::default()
@@ -83,7 +83,7 @@ async fn a_broker_that_stays_away_is_named_after_the_delivery_timeout() {
     let address = kafka.bootstrap.clone();
     let config = producer::Config {
         kafka,
-        images: 10_000,
+        images: Some(10_000),
         rate: 100.0,
         delivery_timeout: Duration::from_secs(2),
         ..producer::Config::default()

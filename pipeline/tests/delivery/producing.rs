@@ -25,7 +25,7 @@ async fn every_acknowledged_image_is_in_the_topic_with_its_row_of_the_data_set()
     let config = producer::Config {
         producers: 3,
         ids: producers.clone(),
-        images: 100,
+        images: Some(100),
         max_in_flight: 7,
         ..world.producer(&ledger)
     };
@@ -46,8 +46,9 @@ async fn every_acknowledged_image_is_in_the_topic_with_its_row_of_the_data_set()
         let record = ImageRecord::decode(message.payload().expect("a value")).expect("an image");
         assert_eq!(message.key(), Some(record.id.producer.to_string().as_bytes()));
         let index = producers.iter().position(|id| *id == record.id.producer).expect("a known producer");
-        let image = &dataset.images()[row(index as u64, 100, record.id.sequence.0, dataset.images().len())];
-        assert_eq!((&record.label, &record.data), (&image.label, &image.jpeg));
+        let row = row(index as u64, 100, record.id.sequence.0, dataset.len());
+        let image = dataset.get(row).expect("an image");
+        assert_eq!((&record.label, &record.data), (&image.label, &image.data));
         // One key is one partition, and within it an idempotent producer keeps its order.
         let before = last.insert(record.id.producer, record.id.sequence.0);
         assert!(before.is_none_or(|before| before < record.id.sequence.0), "in order");
@@ -65,7 +66,7 @@ async fn a_producer_that_is_stopped_leaves_nothing_unaccounted() {
     let Some(world) = World::new("stopped") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = folder.path().join("ledger");
-    let config = producer::Config { producers: 2, images: 100_000, rate: 200.0, ..world.producer(&ledger) };
+    let config = producer::Config { producers: 2, images: Some(100_000), rate: 200.0, ..world.producer(&ledger) };
     let (stats, shutdown) = (Arc::new(producer::Stats::default()), CancellationToken::new());
     let start = Instant::now();
     let running = tokio::spawn(producer::run(config, Arc::clone(&stats), shutdown.clone()));
@@ -109,7 +110,7 @@ async fn a_broker_that_is_not_there_is_named_within_ten_seconds() {
 /// A lasting producer of 300 images.
 fn lasting(world: &World, ledger: &Path) -> producer::Config {
     let id = "00112233445566778899aabbccddeeff".parse().expect("an id");
-    producer::Config { producers: 1, ids: vec![id], images: 300, resume: true, ..world.producer(ledger) }
+    producer::Config { producers: 1, ids: vec![id], images: Some(300), resume: true, ..world.producer(ledger) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +149,7 @@ async fn a_producer_that_is_started_again_goes_on_where_it_was() {
     // There is nothing left to do, and a larger number goes on.
     let again = producer::run(lasting(&world, &ledger), Arc::default(), CancellationToken::new());
     assert_eq!(again.await.expect("nothing to do").producers[0].resumed, 300);
-    let more = producer::Config { images: 310, ..lasting(&world, &ledger) };
+    let more = producer::Config { images: Some(310), ..lasting(&world, &ledger) };
     let more = producer::run(more, Arc::default(), CancellationToken::new()).await.expect("produced");
     assert_eq!((more.producers[0].acknowledged, more.producers[0].resumed), (310, 300));
 }
@@ -159,7 +160,7 @@ async fn a_producer_that_is_started_again_in_an_outage_waits_for_its_end() {
     let Some(world) = World::new("outage") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = folder.path().join("ledger");
-    let first = producer::Config { images: 20, ..lasting(&world, &ledger) };
+    let first = producer::Config { images: Some(20), ..lasting(&world, &ledger) };
     producer::run(first, Arc::default(), CancellationToken::new()).await.expect("produced");
 
     let proxy = Proxy::start(world.kafka.bootstrap.clone(), false).await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use firesteel_pipeline::consumer::{self, images, predictions};
+use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::{self, Server};
 use firesteel_pipeline::kafka::{self, KafkaConfig, TopicSpec};
 use firesteel_pipeline::producer::{self, Summary};
@@ -32,6 +33,8 @@ const TIDY_WITHIN: Duration = Duration::from_secs(5);
 /// The components of one run, and what is needed to end them.
 pub(super) struct Flow {
     pub(super) producers: Vec<ProducerId>,
+    /// What the producers send.
+    load: producer::Config,
     total: u64,
     kafka: KafkaConfig,
     groups: [String; 2],
@@ -62,12 +65,14 @@ enum Ended {
 }
 
 impl Flow {
-    pub(super) fn new(args: &DemoArgs) -> anyhow::Result<Self> {
+    pub(super) fn new(args: &DemoArgs, dataset: &Arc<Dataset>) -> anyhow::Result<Self> {
         let kafka = args.kafka.config()?;
         let producers = producer::random_ids(args.load.producers as usize);
+        let load = producer::Config { ids: producers.clone(), ..args.load.config(&args.kafka, dataset)? };
         let run = producers.first().map_or_else(String::new, ToString::to_string);
         Ok(Self {
-            total: args.load.total(),
+            total: load.total(),
+            load,
             groups: ["images", "predictions"].map(|topic| format!("firesteel-demo-{run}-{topic}")),
             placed: Vec::new(),
             letters: Vec::new(),
@@ -96,14 +101,14 @@ impl Flow {
         })?;
         let (address, model) = self.start_inference(args).await?;
         eprintln!(
-            "{} producers x {} images -> Kafka {} -> {model} at {address} -> Kafka -> MongoDB (ready in {:.1} s)",
+            "{} producers{} images -> Kafka {} -> {model} at {address} -> Kafka -> MongoDB (ready in {:.1} s)",
             self.producers.len(),
-            args.load.images,
+            self.load.images.map_or_else(|| format!(", {}", self.total), |images| format!(" x {images}")),
             args.kafka.kafka_bootstrap,
             started.elapsed().as_secs_f64()
         );
         self.start_consumers(args, address)?;
-        self.start_producers(args)?;
+        self.start_producers();
 
         let stages = [("produced", self.total), ("classified", self.total), ("stored", self.total)];
         let mut progress = Progress::new(&context.bars, &stages);
@@ -182,11 +187,9 @@ impl Flow {
         Ok(())
     }
 
-    fn start_producers(&mut self, args: &DemoArgs) -> anyhow::Result<()> {
-        let config = producer::Config { ids: self.producers.clone(), ..args.load.config(&args.kafka)? };
-        let producers = producer::run(config, Arc::clone(&self.produced), self.work.clone());
+    fn start_producers(&mut self) {
+        let producers = producer::run(self.load.clone(), Arc::clone(&self.produced), self.work.clone());
         self.tasks.spawn(async move { Ok(Ended::Produced(producers.await?)) });
-        Ok(())
     }
 
     /// Waits until every acknowledged image is a document or a dead letter.

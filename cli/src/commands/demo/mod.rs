@@ -42,7 +42,8 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outc
     if let Some(path) = &args.report {
         output::check_writable(path)?;
     }
-    let mut flow = Flow::new(&args)?;
+    let dataset = args.load.open().await?;
+    let mut flow = Flow::new(&args, &dataset)?;
     let shutdown = context.signals.shutdown.clone();
     let driven = tokio::select! {
         driven = flow.drive(&args, &context) => driven,

@@ -70,9 +70,9 @@ pub(crate) struct EvaluateArgs {
     /// Only the first N images [default: all]
     #[arg(long, value_name = "N", help_heading = "Images")]
     images: Option<NonZeroUsize>,
-    /// A Parquet file with columns `name`, `label`, `class` and `jpeg` [default: the CIFAR-10 test set, 10,000 images,
-    /// inside this binary]
-    #[arg(long, value_name = "FILE", help_heading = "Images")]
+    /// A Parquet file, a folder with a subfolder for each class, as for `firesteel produce` [default: the CIFAR-10 test set,
+    /// 10,000 images, inside this binary]
+    #[arg(long, value_name = "PATH", help_heading = "Images")]
     dataset: Option<PathBuf>,
     /// How to print it
     #[arg(long, value_name = "FORMAT", default_value = "table", help_heading = "Output")]
@@ -174,15 +174,12 @@ fn load(
     let read = || Network::read(Weights::load(weights.as_deref())?);
     let network = read().context("cannot use the model (--weights)")?;
     let dataset = Dataset::load(dataset.as_deref()).context("cannot use the data set (--dataset)")?;
-    let there = dataset.images();
-    let wanted = match images.map(NonZeroUsize::get) {
-        None => there,
-        Some(count) => match there.get(..count) {
-            Some(first) => first,
-            None => bail!("--images is {count}, and the data set (--dataset) has {}", there.len()),
-        },
-    };
-    let samples = samples(&network.info, wanted).context("the model cannot take the data set (--dataset)")?;
+    let wanted = images.map_or(dataset.len(), NonZeroUsize::get);
+    if wanted > dataset.len() {
+        bail!("--images is {wanted}, and the data set (--dataset) has {}", dataset.len());
+    }
+    let wanted = dataset.first(wanted).context("cannot read the data set (--dataset)")?;
+    let samples = samples(&network.info, &wanted).context("the model cannot take the data set (--dataset)")?;
     Ok((network, samples))
 }
 

@@ -1,4 +1,4 @@
-//! Every role with tokens, a secret and TLS, started with the arguments of the manifests.
+//! Every role with tokens, a secret and TLS, started with the arguments of the manifests where one has it.
 //!
 //! ```text
 //!  k8s/base/*.yaml ── arguments ──▶ with ports, files and names of this machine ──▶ processes ──▶ their ports
@@ -57,8 +57,20 @@ impl Fortress {
             ca.clone(),
             ("cluster-secret-file", secret),
         ];
-        let free = free_ports::<9>();
-        let [scheduler, watched, flight, orders, executor, inference, server, images, predictions] = free;
+        let free = free_ports::<11>();
+        let [
+            scheduler,
+            watched,
+            flight,
+            orders,
+            executor,
+            inference,
+            server,
+            images,
+            predictions,
+            ingest,
+            taken,
+        ] = free;
         let port = |name, port: u16| (name, port.to_string());
         let everywhere = |name, port: u16| (name, format!("0.0.0.0:{port}"));
         let scheduler_arguments = [
@@ -80,7 +92,7 @@ impl Fortress {
         let inference_arguments = [
             everywhere("listen", inference),
             everywhere("health-listen", server),
-            ("tokens-file", users),
+            ("tokens-file", users.clone()),
             ("allow-hosts", "inference".to_owned()),
         ];
         let images_arguments = [
@@ -90,6 +102,12 @@ impl Fortress {
             ca,
         ];
         let predictions_arguments = [everywhere("health-listen", predictions)];
+        let ingest_arguments = [
+            everywhere("listen", ingest),
+            everywhere("health-listen", taken),
+            ("tokens-file", users),
+            ("allow-hosts", "ingest".to_owned()),
+        ];
         let with_files = |own: &[(&'static str, String)]| [own, &served].concat();
         let started = [
             ("scheduler.yaml", "scheduler", with_files(&scheduler_arguments)),
@@ -102,7 +120,11 @@ impl Fortress {
             let arguments = arguments(&Path::new(MANIFESTS).join(manifest), command, &own);
             (command, start(folder.path(), &arguments))
         });
-        let roles: Vec<_> = roles.collect();
+        let mut roles: Vec<_> = roles.collect();
+        // No manifest has it: what it is started with is what docs/producing.md says.
+        let door = with_files(&ingest_arguments).into_iter().map(|(name, value)| format!("--{name}={value}"));
+        let door: Vec<String> = std::iter::once("ingest".to_owned()).chain(door).collect();
+        roles.push(("ingest", start(folder.path(), &door)));
         let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let door = |name, role, port, tls| Door { name, role, address: address(port), tls };
         let doors = vec![
@@ -115,6 +137,8 @@ impl Fortress {
             door("inference server, health", 2, server, false),
             door("consume-images, health", 3, images, false),
             door("consume-predictions, health", 4, predictions, false),
+            door("ingest", 5, ingest, true),
+            door("ingest, health", 5, taken, false),
         ];
         let fortress = Self { roles, doors, authority: authority.file, scheduler, folder };
         fortress.wait().await;

@@ -64,8 +64,8 @@ fn good(target: &str) -> Vec<Vec<u8>> {
     match target {
         "records" => vec![samples::prediction(14, 3).encode()],
         "images" => {
-            let images = Dataset::load(None).expect("the images");
-            let shipped = images.images().iter().take(8).map(|image| image.jpeg.to_vec());
+            let images = Dataset::load(None).and_then(|shipped| shipped.first(8)).expect("the images");
+            let shipped = images.into_iter().map(|image| image.data.to_vec());
             shipped.chain(IMAGES.iter().map(|image| image.to_vec())).collect()
         }
         "documents" => {

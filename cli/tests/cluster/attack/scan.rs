@@ -101,9 +101,14 @@ async fn targets(scheduler: &Peer) -> Vec<Target> {
     let described = command.output().expect("the binary starts").stdout;
     let described: serde_json::Value = serde_json::from_slice(&described).expect("JSON");
     let ports = described["roles"].as_array().into_iter().flatten().flat_map(|role| role["ports"].as_array());
-    let routes = ports.flatten().filter_map(|port| port["routes"].as_array()).flatten();
-    let mut asked: BTreeSet<(String, String)> =
-        routes.filter_map(|route| Some(("GET".to_owned(), route.as_str()?.to_owned()))).collect();
+    let mut asked: BTreeSet<(String, String)> = BTreeSet::new();
+    for port in ports.flatten() {
+        for (method, key) in [("GET", "routes"), ("POST", "posts")] {
+            let routes = port[key].as_array().into_iter().flatten().filter_map(|route| route.as_str());
+            asked.extend(routes.map(|route| (method.to_owned(), route.to_owned())));
+        }
+    }
+    assert!(asked.contains(&("POST".to_owned(), "/images".to_owned())), "{asked:?}");
     assert!(asked.contains(&("GET".to_owned(), "/metrics".to_owned())), "{asked:?}");
     let (status, document) = scheduler.get("/api/openapi.json", Some(ROOT)).await.expect("an answer");
     assert_eq!(status, 200, "{document}");

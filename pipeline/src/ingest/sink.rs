@@ -1,0 +1,189 @@
+//! Where images go: Kafka, and whether it takes them at this moment.
+
+use super::refused::Refused;
+use super::{Config, ROLE};
+use crate::error::{Error, ErrorKind, Result, chain, is_too_large};
+use crate::kafka::{Message, Publisher, check, watermarks};
+use crate::producer::make_topics;
+use async_trait::async_trait;
+use firesteel_common::retry::RetryPolicy;
+use firesteel_proto::{ImageId, ImageRecord};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Takes an image for good.
+#[async_trait]
+pub(super) trait Sink: Send + Sync + 'static {
+    /// Returns once the image cannot be lost any more.
+    async fn publish(&self, record: ImageRecord) -> Result<(), Refused>;
+}
+
+/// Whether images can be taken.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    topics: AtomicBool,
+    /// The partitions of the topic; 0 where that is not known.
+    partitions: AtomicI32,
+    away: AtomicBool,
+    /// Wakes who looks whether Kafka is back.
+    missed: Notify,
+}
+
+impl Standing {
+    /// Reports that the topics are there.
+    pub(super) fn topics_exist(&self) {
+        self.topics.store(true, Ordering::Relaxed);
+    }
+
+    /// Reports how many partitions the topic has.
+    pub(super) fn has_partitions(&self, partitions: usize) {
+        self.partitions.store(i32::try_from(partitions).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The partition of an image. By the key, which is the producer, all images of a user would be in one, and one consumer at
+    /// work; by their numbers they are spread. None where the partitions are not known.
+    fn partition(&self, id: ImageId) -> Option<i32> {
+        let partitions = u64::try_from(self.partitions.load(Ordering::Relaxed)).ok()?;
+        i32::try_from(id.sequence.0.checked_rem(partitions)?).ok()
+    }
+
+    /// Reports that Kafka did not answer.
+    pub(super) fn missed(&self) {
+        self.away.store(true, Ordering::Relaxed);
+        self.missed.notify_one();
+    }
+
+    /// Reports that Kafka answers.
+    pub(super) fn answered(&self) {
+        if self.away.swap(false, Ordering::Relaxed) {
+            tracing::info!(role = ROLE, "Kafka answers again");
+        }
+    }
+
+    /// The reasons why no image can be taken at this moment; empty when they can.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.topics.load(Ordering::Relaxed) {
+            reasons.push("the topics are not known to be there yet".to_owned());
+        }
+        if self.away.load(Ordering::Relaxed) {
+            reasons.push("Kafka is unavailable".to_owned());
+        }
+        reasons
+    }
+}
+
+/// Publishes to the topic of images.
+#[derive(Debug)]
+pub(super) struct Kafka {
+    topic: String,
+    publisher: Publisher,
+    ack_timeout: Duration,
+    standing: Arc<Standing>,
+}
+
+impl Kafka {
+    pub(super) fn new(config: &Config, standing: Arc<Standing>) -> Result<Self> {
+        let publisher = Publisher::new(&config.kafka, ROLE, config.ack_timeout)?;
+        Ok(Self { topic: config.topic.clone(), publisher, ack_timeout: config.ack_timeout, standing })
+    }
+}
+
+#[async_trait]
+impl Sink for Kafka {
+    async fn publish(&self, record: ImageRecord) -> Result<(), Refused> {
+        let (key, bytes) = (record.id.producer.to_string(), record.data.len());
+        let payload = record.encode();
+        let message =
+            Message { topic: &self.topic, key: Some(key.as_bytes()), payload: Some(&payload), headers: None };
+        // The client gives up after the same time; this is for when its queue is full.
+        let patience = self.ack_timeout + Duration::from_secs(1);
+        let publish = self.publisher.publish_to(self.standing.partition(record.id), message);
+        match tokio::time::timeout(patience, publish).await {
+            Ok(Ok(_)) => {
+                self.standing.answered();
+                Ok(())
+            }
+            Ok(Err(Error::Publish { source, .. })) if is_too_large(&source) => {
+                Err(Refused::TooLargeForTopic { bytes })
+            }
+            Ok(Err(error)) if error.kind() == ErrorKind::Transient => {
+                tracing::warn!(error = chain(&error), "an image was not acknowledged");
+                self.standing.missed();
+                Err(Refused::Unacknowledged(self.ack_timeout.as_secs()))
+            }
+            Ok(Err(error)) => {
+                tracing::error!(error = chain(&error), "Kafka does not take an image");
+                Err(Refused::Failed("the log of this server says why".to_owned()))
+            }
+            Err(_) => {
+                self.standing.missed();
+                Err(Refused::Unacknowledged(self.ack_timeout.as_secs()))
+            }
+        }
+    }
+}
+
+/// Sees that the topics exist, and then, whenever Kafka is missed, looks for it until it answers. Ends with an error that no
+/// waiting mends.
+pub(super) async fn watch(config: &Config, standing: &Standing) -> Error {
+    let failed = until_there(|| {
+        make_topics(&config.kafka, ROLE, &config.topic, config.partitions, config.replication)
+    });
+    if let Some(error) = failed.await {
+        return error;
+    }
+    // Without the right to ask, the key decides.
+    match watermarks(&config.kafka, &config.topic).await {
+        Ok(partitions) => standing.has_partitions(partitions.len()),
+        Err(error) => tracing::debug!(error = chain(&error), "the partitions of the topic are not known"),
+    }
+    standing.topics_exist();
+    loop {
+        standing.missed.notified().await;
+        if let Some(error) = until_there(|| check(&config.kafka, ROLE)).await {
+            return error;
+        }
+        standing.answered();
+    }
+}
+
+/// Asks until there is an answer, or an error that the next attempt has, too.
+async fn until_there<F: Future<Output = Result<()>>>(ask: impl Fn() -> F) -> Option<Error> {
+    let policy = RetryPolicy::default();
+    let mut told = false;
+    for attempt in 0.. {
+        match ask().await {
+            Ok(()) => return None,
+            Err(error) if error.kind() != ErrorKind::Transient => return Some(error),
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(
+                        role = ROLE,
+                        error = chain(&error),
+                        "Kafka is not there, and is asked again"
+                    );
+                }
+                tokio::time::sleep(policy.delay(attempt, rand::random())).await;
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firesteel_proto::{ProducerId, Sequence};
+
+    #[test]
+    fn images_are_spread_over_the_partitions_by_their_numbers() {
+        let standing = Standing::default();
+        let id = |sequence| ImageId { producer: ProducerId(7), sequence: Sequence(sequence) };
+        assert_eq!(standing.partition(id(5)), None, "the key decides");
+        standing.has_partitions(3);
+        assert_eq!([0, 1, 2, 3, u64::MAX].map(|n| standing.partition(id(n))), [0, 1, 2, 0, 0].map(Some));
+    }
+}
