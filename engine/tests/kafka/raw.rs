@@ -59,7 +59,7 @@ async fn a_value_that_does_not_fit_is_an_error_or_null() -> anyhow::Result<()> {
             "SELECT \"offset\", label, CAST(_corrupt_record AS VARCHAR) FROM t WHERE \"offset\" >= 19 ORDER BY 1",
         )
         .await?;
-    let label = prediction(19).label.name().to_owned();
+    let label = prediction(19).label.expect("a label").to_string();
     assert_eq!(
         rows,
         [(19, Some(label), None), (20, None, Some("not protobuf".to_owned())), (21, None, None)]

@@ -181,7 +181,7 @@ mod tests {
         let known = names();
         assert!(known.iter().any(|name| name == "firesteel_predictions_total"), "{known:?}");
 
-        let label = |name| Label::parse("label", name).expect("a label");
+        let label = |name: &str| Label::parse("label", name).expect("a label");
         let record = |truth: Option<&str>, said: &str| PredictionRecord {
             label: truth.map(label),
             predicted: label(said),

@@ -61,8 +61,8 @@ fn metadata_alone_are_a_manifest() {
     let manifest = read(&[&METADATA[..], &more].concat(), None).expect("a manifest");
     assert_eq!(manifest.aliases, BTreeMap::from([(label("kitten"), label("cat"))]));
     assert_eq!((manifest.version.as_deref(), manifest.resize.as_deref()), (Some("7"), Some("shortest:256")));
+    assert_eq!(manifest.calibration.as_ref().and_then(|table| table.range("stem")), Some(2.5));
     assert_eq!(manifest.info("w", "resnet18".to_owned()).name, "w@7");
-    assert_eq!(manifest.calibration.and_then(|table| table.range("stem")), Some(2.5));
 }
 
 #[test]

@@ -68,7 +68,7 @@ mod tests {
         let record = PredictionRecord { label: None, ..prediction(10, 3, 2_000) };
         let document = bson::Document::try_from(document(&record).expect("fits")).expect("BSON");
         assert_eq!((document.get("label"), document.get("correct")), (Some(&Bson::Null), Some(&Bson::Null)));
-        assert_eq!(document.get_str("predicted"), Ok("class 1"));
+        assert_eq!(document.get_str("predicted").ok(), Some("class 1"));
     }
 
     #[test]

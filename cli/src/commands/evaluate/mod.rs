@@ -123,11 +123,11 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
         let disagreements = reference.map(|reference| evaluation.disagreements(&reference.evaluation));
         all.push(Figures { name: variant.name(), evaluation, disagreements });
     }
-    let classes = &network.info.classes;
+    let classes: Vec<String> = network.info.classes.iter().map(ToString::to_string).collect();
     print(&match args.format {
-        Format::Table => table(&all, classes)?,
-        Format::Json => format!("{:#}\n", json(&all, classes)),
-        Format::Csv => csv(&all, classes)?,
+        Format::Table => table(&all, &classes)?,
+        Format::Json => format!("{:#}\n", json(&all, &classes)),
+        Format::Csv => csv(&all, &classes)?,
     })?;
     Ok(Outcome::Done)
 }
