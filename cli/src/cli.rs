@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::calibrate::{self, CalibrateArgs};
 use crate::commands::capacity::{self, CapacityArgs};
 use crate::commands::consume_images::{self, ConsumeImagesArgs};
 use crate::commands::consume_predictions::{self, ConsumePredictionsArgs};
@@ -150,6 +151,11 @@ pub(crate) enum Command {
     /// Accuracy, accuracy by class, confusion matrix and images per second over the CIFAR-10 test set, with no server and
     /// no Kafka: the same weights and code as behind the inference server and the SQL function classify.
     Evaluate(EvaluateArgs),
+    /// Measures the ranges of a network's activations, which int8 needs, on images like those to come
+    ///
+    /// Writes them into the manifest beside the weights, where every command finds them, and compares f32 and int8 on other
+    /// images of the same data set.
+    Calibrate(CalibrateArgs),
     /// How many pods, partitions, brokers, shards and executors a rate of images needs
     ///
     /// Computes it from figures a core, each of which is an argument; --simulate runs each plan event by event and says
@@ -193,6 +199,7 @@ impl Command {
             Self::Executor(args) => Box::pin(executor::run(args, context)).await,
             Self::Seed(args) => seed::run(args, context).await,
             Self::Evaluate(args) => evaluate::run(args, context).await,
+            Self::Calibrate(args) => calibrate::run(args, context).await,
             Self::Capacity(args) => capacity::run(args),
             Self::Describe(args) => describe::run(args, context).await,
             Self::Health(args) => health::run(args, context).await,
@@ -210,6 +217,7 @@ impl Command {
             | Self::Seed(_)
             | Self::DeadLetters(_)
             | Self::Evaluate(_)
+            | Self::Calibrate(_)
             | Self::Capacity(_)
             | Self::Describe(_)
             | Self::Health(_) => "warn",

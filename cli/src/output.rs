@@ -152,28 +152,33 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Fails where `path` cannot be written, before the time of a long run is lost.
-pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
-    ensure!(!path.is_dir(), "cannot write {} (--report): it is a folder", path.display());
-    temporary(path).map(drop)
+pub(crate) fn check_writable(path: &Path, setting: &str) -> anyhow::Result<()> {
+    ensure!(!path.is_dir(), "cannot write {} ({setting}): it is a folder", path.display());
+    temporary(path, setting).map(drop)
 }
 
 /// Writes the report as JSON. A reader finds the complete file or none.
 pub(crate) fn save(report: &Report, path: &Path) -> anyhow::Result<()> {
-    let mut file = temporary(path)?;
-    file.write_all(json(report)?.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    replace(path, "--report", &json(report)?)
+}
+
+/// Writes `text` to `path`, which `setting` names. A reader finds the complete file, or what was there before.
+pub(crate) fn replace(path: &Path, setting: &str, text: &str) -> anyhow::Result<()> {
+    let mut file = temporary(path, setting)?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }
 
 /// A temporary file in the folder of `path`, with the permissions of a new file. It is removed unless it is renamed to `path`.
-fn temporary(path: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
+fn temporary(path: &Path, setting: &str) -> anyhow::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::Builder::new()
         .prefix(".firesteel-")
         .permissions(std::fs::Permissions::from_mode(0o644))
         .tempfile_in(folder)
-        .with_context(|| format!("cannot write {} (--report): its folder refuses", path.display()))
+        .with_context(|| format!("cannot write {} ({setting}): its folder refuses", path.display()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One file a subcommand: from arguments to configurations, to a component's `run`, to an outcome.
 
+pub(crate) mod calibrate;
 pub(crate) mod capacity;
 pub(crate) mod consume_images;
 pub(crate) mod consume_predictions;

@@ -6,6 +6,7 @@ use super::model::{Model, ModelInfo, classify};
 use super::vocabulary::Vocabulary;
 use crate::dataset::Image;
 use rayon::prelude::*;
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// A labelled image, decoded.
@@ -69,28 +70,37 @@ impl Evaluation {
     }
 }
 
-/// Decodes images of a data set, on all cores, for a model of this description.
+/// Decodes images of a data set, on all cores, for a model of this description: u8 `[height, width, 3]` each.
 ///
 /// # Errors
-/// [`Error::Output`] for an image that cannot be read or resized, and for one without a true class or of a class that
-/// the model lacks.
-pub fn samples(info: &ModelInfo, images: &[Image]) -> Result<Vec<Sample>> {
+/// [`Error::Output`] for an image that cannot be read or resized.
+pub fn pixels(info: &ModelInfo, images: &[Image]) -> Result<Vec<Vec<u8>>> {
     let decoder = Decoder::to(info, Limits::DEFAULT)?;
-    let vocabulary = Vocabulary::from(info);
-    let sample = |(row, image): (usize, &Image)| -> Result<Sample> {
-        let problem = |why: String| {
-            let problem = format!("cannot take row {row} ({}): {why}", image.name);
-            Error::Output { model: info.name.clone(), problem }
-        };
-        let label = image.label.as_ref().ok_or_else(|| problem("it has no true class".to_owned()))?;
-        let class = vocabulary.class(label).map(|(class, _)| class);
-        let class = class.ok_or_else(|| problem(format!("class {label} is none of its classes")))?;
-        let pixels = decoder
-            .decode(image.encoding, &image.data)
-            .map_err(|rejection| problem(rejection.to_string()))?;
-        Ok(Sample { pixels, class })
+    let decode = |image: &Image| {
+        let decoded = decoder.decode(image.encoding, &image.data);
+        decoded.map_err(|rejection| unusable(info, image, &rejection))
     };
-    images.par_iter().enumerate().map(sample).collect()
+    images.par_iter().map(decode).collect()
+}
+
+/// As [`pixels()`], with the true class of each image.
+///
+/// # Errors
+/// As [`pixels()`], and [`Error::Output`] for an image without a true class or of a class that the model lacks.
+pub fn samples(info: &ModelInfo, images: &[Image]) -> Result<Vec<Sample>> {
+    let vocabulary = Vocabulary::from(info);
+    let class = |image: &Image| {
+        let label = image.label.as_ref().ok_or_else(|| unusable(info, image, "it has no true class"))?;
+        let class = vocabulary.class(label).map(|(class, _)| class);
+        class.ok_or_else(|| unusable(info, image, format_args!("class {label} is none of its classes")))
+    };
+    let classes = images.iter().map(class).collect::<Result<Vec<usize>>>()?;
+    let pixels = pixels(info, images)?;
+    Ok(pixels.into_iter().zip(classes).map(|(pixels, class)| Sample { pixels, class }).collect())
+}
+
+fn unusable(info: &ModelInfo, image: &Image, why: impl Display) -> Error {
+    Error::Output { model: info.name.clone(), problem: format!("cannot take {}: {why}", image.name) }
 }
 
 /// Runs `model` over `samples`, `batch` at a time (0 counts as 1).

@@ -35,7 +35,7 @@ pub use compile::compile;
 pub use decode::{Decoder, Limits, Rejection, Resize};
 pub use device::{Device, UnknownDevice};
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, Sample, evaluate, evaluate_watched, samples};
+pub use evaluate::{Evaluation, Sample, evaluate, evaluate_watched, pixels, samples};
 pub use manifest::Manifest;
 pub use metrics::Metrics;
 pub use model::{Classification, Model, ModelInfo};

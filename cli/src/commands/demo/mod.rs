@@ -40,7 +40,7 @@ pub(crate) struct DemoArgs {
 
 pub(crate) async fn run(args: DemoArgs, context: Context) -> anyhow::Result<Outcome> {
     if let Some(path) = &args.report {
-        output::check_writable(path)?;
+        output::check_writable(path, "--report")?;
     }
     let dataset = args.load.open().await?;
     let mut flow = Flow::new(&args, &dataset)?;

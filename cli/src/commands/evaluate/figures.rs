@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use firesteel_pipeline::inference::Evaluation;
 use serde_json::{Value, json};
 
-use crate::output::{grid, percent, quoted};
+use crate::output::{Format, grid, percent, quoted};
 
 /// The figures of one model.
-pub(super) struct Figures {
+pub(in crate::commands) struct Figures {
     /// The name of its precision, or of the reference.
-    pub(super) name: &'static str,
-    pub(super) evaluation: Evaluation,
+    pub(in crate::commands) name: &'static str,
+    pub(in crate::commands) evaluation: Evaluation,
     /// How many images the reference puts into another class. None where no reference was measured.
-    pub(super) disagreements: Option<usize>,
+    pub(in crate::commands) disagreements: Option<usize>,
 }
 
 /// `part` of `whole` in percent; 0 where `whole` is 0.
@@ -39,7 +39,20 @@ impl Figures {
     }
 }
 
-pub(super) fn json(all: &[Figures], classes: &[String]) -> Value {
+/// The figures in `format`, with a line break at its end.
+pub(in crate::commands) fn render(
+    all: &[Figures],
+    classes: &[String],
+    format: Format,
+) -> anyhow::Result<String> {
+    match format {
+        Format::Table => table(all, classes),
+        Format::Json => Ok(format!("{:#}\n", json(all, classes))),
+        Format::Csv => csv(all, classes),
+    }
+}
+
+fn json(all: &[Figures], classes: &[String]) -> Value {
     let figures = all.iter().map(|figures| {
         let Evaluation { model, images, correct, confusion, predicted: _, time, batch } = &figures.evaluation;
         let of_class = |(name, (total, correct)): (&String, (u64, u64))| {
@@ -62,7 +75,7 @@ pub(super) fn json(all: &[Figures], classes: &[String]) -> Value {
     figures.collect()
 }
 
-pub(super) fn table(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
+fn table(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
     let mut text = String::from("Accuracy and Rate by Precision:\n");
     let compared = all.iter().any(|figures| figures.disagreements.is_some());
     let rows = all.iter().map(|figures| {
@@ -114,7 +127,7 @@ pub(super) fn table(all: &[Figures], classes: &[String]) -> anyhow::Result<Strin
 }
 
 /// Three blocks, each with a header, separated by empty lines.
-pub(super) fn csv(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
+fn csv(all: &[Figures], classes: &[String]) -> anyhow::Result<String> {
     let mut text =
         String::from("precision,accuracy,images_per_second,batch,images,correct,model,disagreements\n");
     for figures in all {

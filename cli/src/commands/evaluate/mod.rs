@@ -6,7 +6,7 @@
 mod figures;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,7 +19,7 @@ use firesteel_pipeline::inference::{
 };
 use tokio::task::{JoinError, spawn_blocking};
 
-use self::figures::{Figures, csv, json, table};
+pub(super) use self::figures::{Figures, render};
 use crate::args::{DeviceArgs, precision};
 use crate::context::{Context, Outcome};
 use crate::output::{Format, print};
@@ -115,7 +115,8 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
     }
     let mut all: Vec<Figures> = Vec::with_capacity(models.len());
     for (variant, model) in models {
-        let evaluation = measure(model, variant, args.batch as usize, &samples, &context).await?;
+        let batch = variant.batch(args.batch as usize);
+        let evaluation = measure(model, variant.name(), batch, &samples, &context).await?;
         if evaluation.images < samples.len() {
             return Ok(Outcome::Interrupted);
         }
@@ -124,11 +125,7 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
         all.push(Figures { name: variant.name(), evaluation, disagreements });
     }
     let classes: Vec<String> = network.info.classes.iter().map(ToString::to_string).collect();
-    print(&match args.format {
-        Format::Table => table(&all, &classes)?,
-        Format::Json => format!("{:#}\n", json(&all, &classes)),
-        Format::Csv => csv(&all, &classes)?,
-    })?;
+    print(&render(&all, &classes, args.format)?)?;
     Ok(Outcome::Done)
 }
 
@@ -165,15 +162,21 @@ impl Variant {
     }
 }
 
+/// Reads the model and opens the data set, on a thread that may block.
+pub(super) fn open(weights: Option<&Path>, dataset: Option<&Path>) -> anyhow::Result<(Network, Dataset)> {
+    let read = || Network::read(Weights::load(weights)?);
+    let network = read().context("cannot use the model (--weights)")?;
+    let dataset = Dataset::load(dataset).context("cannot use the data set (--dataset)")?;
+    Ok((network, dataset))
+}
+
 /// Reads the model and the images, on a thread that may block.
 fn load(
     weights: Option<PathBuf>,
     dataset: Option<PathBuf>,
     images: Option<NonZeroUsize>,
 ) -> anyhow::Result<(Network, Vec<Sample>)> {
-    let read = || Network::read(Weights::load(weights.as_deref())?);
-    let network = read().context("cannot use the model (--weights)")?;
-    let dataset = Dataset::load(dataset.as_deref()).context("cannot use the data set (--dataset)")?;
+    let (network, dataset) = open(weights.as_deref(), dataset.as_deref())?;
     let wanted = images.map_or(dataset.len(), NonZeroUsize::get);
     if wanted > dataset.len() {
         bail!("--images is {wanted}, and the data set (--dataset) has {}", dataset.len());
@@ -184,18 +187,18 @@ fn load(
 }
 
 /// Runs one model over all images. A signal ends it after the batch under way.
-async fn measure(
+pub(super) async fn measure(
     mut model: Box<dyn Model>,
-    variant: Variant,
+    name: &'static str,
     batch: usize,
     samples: &Arc<Vec<Sample>>,
     context: &Context,
 ) -> anyhow::Result<Evaluation> {
-    let progress = Progress::new(&context.bars, &[(variant.name(), samples.len() as u64)]);
+    let progress = Progress::new(&context.bars, &[(name, samples.len() as u64)]);
     let done = Arc::new(AtomicU64::new(0));
     let (all, counter, stop) = (Arc::clone(samples), Arc::clone(&done), context.signals.shutdown.clone());
     let work = spawn_blocking(move || {
-        evaluate_watched(model.as_mut(), &all, variant.batch(batch), |images| {
+        evaluate_watched(model.as_mut(), &all, batch, |images| {
             counter.store(images as u64, Ordering::Relaxed);
             !stop.is_cancelled()
         })
@@ -204,8 +207,8 @@ async fn measure(
     joined(evaluated.map(|evaluated| evaluated.map_err(anyhow::Error::from)))
 }
 
-fn joined<T>(ended: Result<anyhow::Result<T>, JoinError>) -> anyhow::Result<T> {
-    ended.context("the evaluation died")?
+pub(super) fn joined<T>(ended: Result<anyhow::Result<T>, JoinError>) -> anyhow::Result<T> {
+    ended.context("the model's thread died")?
 }
 
 #[cfg(test)]

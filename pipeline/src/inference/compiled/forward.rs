@@ -173,6 +173,19 @@ impl Compiled {
     /// # Errors
     /// As [`Compiled::new`].
     pub fn calibrate(network: &Network, pixels: &[u8]) -> Result<Calibration> {
+        Self::calibrate_watched(network, pixels, |_| true)
+    }
+
+    /// As [`Compiled::calibrate`], and tells after each piece how many images are done. Where it is answered `false` it ends
+    /// there: the ranges are then those on these images alone.
+    ///
+    /// # Errors
+    /// As [`Compiled::new`].
+    pub fn calibrate_watched(
+        network: &Network,
+        pixels: &[u8],
+        mut go_on: impl FnMut(usize) -> bool + Send,
+    ) -> Result<Calibration> {
         let this = Self::new(network, Options { edge: 0, ..Options::new(Precision::F32) })?;
         let (image, classes, together) = (this.info.image_len(), this.fc.bias.len(), this.together());
         let mut observer = Observer::default();
@@ -184,9 +197,13 @@ impl Compiled {
         };
         let mut workspace = Workspace::default();
         with_team(rayon::current_num_threads(), |driver| {
-            for pixels in pixels.chunks(together * image) {
-                let mut logits = vec![0.0; pixels.len() / image * classes];
+            for (piece, pixels) in pixels.chunks(together * image).enumerate() {
+                let images = pixels.len() / image;
+                let mut logits = vec![0.0; images * classes];
                 this.run(driver, &mut workspace, pixels, &mut logits, Some(&mut watch));
+                if !go_on(piece * together + images) {
+                    break;
+                }
             }
         });
         Ok(observer.finish())

@@ -1,0 +1,256 @@
+//! `firesteel calibrate`: the ranges of a network's activations, which int8 needs, measured on images like those to come.
+//!
+//! The ranges go into the manifest beside the weights, where every command finds them. Images that they were not measured on
+//! then say what int8 is worth: the accuracy in f32, with the ranges from before where there are any, and with the new ones.
+
+use std::io::ErrorKind;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use firesteel_pipeline::inference::compiled::{Calibration, Compiled};
+use firesteel_pipeline::inference::{self, Device, Network, Precision, Sample, Weights, compile};
+use serde_json::{Map, Value};
+use tokio::task::spawn_blocking;
+
+use super::evaluate::{self, Figures, joined, measure};
+use crate::context::{Context, Outcome};
+use crate::output::{Format, check_writable, print, replace};
+use crate::progress::Progress;
+
+/// The settings that say where the ranges go.
+const SETTING: &str = "--out, --weights";
+
+/// How many images the compared models get at once.
+const BATCH: usize = 64;
+
+/// The examples at the end of `--help`.
+const EXAMPLES: &str = "\
+Examples:
+    # int8 for weights of your own: the ranges go into my.safetensors.json, beside the weights
+    firesteel calibrate --weights my.safetensors --dataset training.parquet
+
+    # more images; the ranges alone, into a file of their own, and nothing is compared
+    firesteel calibrate --weights my.safetensors --dataset training.parquet --images 4096 --compare 0 --out ranges.json
+
+Images are taken at even distances from the whole data set, so that one that is sorted by class gives all classes.
+Take images that the network learnt from, or others like those to come, and not those that it is tested with.
+`disagreements` counts the images that f32 gives another class.";
+
+/// Which network, on which images.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct CalibrateArgs {
+    /// Weights as safetensors [default: the CIFAR-10 model inside this binary, which needs --out]
+    #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
+    weights: Option<PathBuf>,
+    /// The images, with their true classes
+    #[arg(long, value_name = "FILE", help_heading = "Images")]
+    dataset: PathBuf,
+    /// How many images the ranges are measured on; all, where there are fewer
+    #[arg(long, value_name = "N", default_value = "1024", help_heading = "Images")]
+    images: NonZeroUsize,
+    /// How many other images of the data set the accuracy is compared on, at most; 0 compares nothing
+    #[arg(long, value_name = "N", default_value_t = 2_000, help_heading = "Images")]
+    compare: usize,
+    /// Where the ranges go, as a table of their own [default: the manifest beside the weights, FILE.json]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    out: Option<PathBuf>,
+    /// How the comparison is printed
+    #[arg(long, value_name = "FORMAT", default_value = "table", help_heading = "Output")]
+    format: Format,
+}
+
+pub(crate) async fn run(args: CalibrateArgs, context: Context) -> anyhow::Result<Outcome> {
+    let shutdown = context.signals.shutdown.clone();
+    tokio::select! {
+        outcome = calibrate(args, context) => outcome,
+        // What runs on another thread stops after its images, or with the process. Nothing has been written.
+        () = shutdown.cancelled() => Ok(Outcome::Interrupted),
+    }
+}
+
+async fn calibrate(args: CalibrateArgs, context: Context) -> anyhow::Result<Outcome> {
+    let target = Target::of(args.out, args.weights.as_deref())?;
+    let (weights, dataset, count) = (args.weights, args.dataset, args.images.get());
+    let read = spawn_blocking(move || read(weights.as_deref(), &dataset, count, args.compare));
+    let Read { network, chosen, others } = joined(read.await)?;
+    let (network, others, count) = (Arc::new(network), Arc::new(others), chosen.len());
+    let Some(ranges) = ranges(&network, chosen, &context).await? else { return Ok(Outcome::Interrupted) };
+    target.write(&ranges)?;
+    eprintln!("the ranges on {count} images are in {}", target.path().display());
+
+    let after = Arc::new(Network { calibration: Some(ranges), ..Network::clone(&network) });
+    let before = network.calibration.is_some().then(|| ("int8 before", Precision::Int8, Arc::clone(&network)));
+    let classes: Vec<String> = network.info.classes.iter().map(ToString::to_string).collect();
+    let f32 = ("f32", Precision::F32, network);
+    let variants = [f32].into_iter().chain(before).chain([("int8", Precision::Int8, after)]);
+    let mut all: Vec<Figures> = Vec::new();
+    for (name, precision, network) in variants.filter(|_| !others.is_empty()) {
+        let model = spawn_blocking(move || compile(&network, precision, Device::Cpu)).await??;
+        let evaluation = measure(model, name, BATCH, &others, &context).await?;
+        if evaluation.images < others.len() {
+            return Ok(Outcome::Interrupted);
+        }
+        let disagreements = all.first().map(|first| evaluation.disagreements(&first.evaluation));
+        all.push(Figures { name, evaluation, disagreements });
+    }
+    if !all.is_empty() {
+        print(&evaluate::render(&all, &classes, args.format)?)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// What there is to measure.
+struct Read {
+    network: Network,
+    /// The pixels of the images that the ranges are measured on.
+    chosen: Vec<Vec<u8>>,
+    /// The images that are compared on.
+    others: Vec<Sample>,
+}
+
+/// Reads the model and those images of the data set that are needed, on a thread that may block.
+fn read(weights: Option<&Path>, dataset: &Path, images: usize, compare: usize) -> anyhow::Result<Read> {
+    let (network, dataset) = evaluate::open(weights, Some(dataset))?;
+    let (chosen, others) = split(dataset.len(), images, compare);
+    let pick = |rows: &[usize]| rows.iter().map(|row| dataset.get(*row)).collect::<Result<Vec<_>, _>>();
+    let (chosen, others) = pick(&chosen)
+        .and_then(|chosen| Ok((chosen, pick(&others)?)))
+        .context("cannot read the data set (--dataset)")?;
+    let info = &network.info;
+    let (chosen, others) = inference::pixels(info, &chosen)
+        .and_then(|chosen| Ok((chosen, inference::samples(info, &others)?)))
+        .context("the model cannot take the data set (--dataset); --compare 0 needs no true classes")?;
+    Ok(Read { network, chosen, others })
+}
+
+/// The rows of a data set of `rows` images that the ranges are measured on, and those that are compared on: each at even
+/// distances, and none in both unless there are no others.
+fn split(rows: usize, images: usize, compare: usize) -> (Vec<usize>, Vec<usize>) {
+    let spread = |of: &[usize], count: usize| -> Vec<usize> {
+        let count = count.min(of.len());
+        (0..count).map(|i| of[i * of.len() / count]).collect()
+    };
+    let all: Vec<usize> = (0..rows).collect();
+    let chosen = spread(&all, images);
+    let others: Vec<usize> = all.iter().copied().filter(|row| chosen.binary_search(row).is_err()).collect();
+    let compared = spread(if others.is_empty() { &all } else { &others }, compare);
+    (chosen, compared)
+}
+
+/// The ranges on `images`, u8 `[height, width, 3]` each; none where a signal came first.
+async fn ranges(
+    network: &Arc<Network>,
+    images: Vec<Vec<u8>>,
+    context: &Context,
+) -> anyhow::Result<Option<Calibration>> {
+    let count = images.len() as u64;
+    let progress = Progress::new(&context.bars, &[("calibrate", count)]);
+    let done = Arc::new(AtomicU64::new(0));
+    let (network, counter, stop) = (Arc::clone(network), Arc::clone(&done), context.signals.shutdown.clone());
+    let work = spawn_blocking(move || {
+        Compiled::calibrate_watched(&network, &images.concat(), |images| {
+            counter.store(images as u64, Ordering::Relaxed);
+            !stop.is_cancelled()
+        })
+    });
+    let measured = progress.follow(work, || [done.load(Ordering::Relaxed)]).await;
+    let ranges = joined(measured.map(|measured| measured.map_err(anyhow::Error::from)))?;
+    Ok((done.load(Ordering::Relaxed) == count).then_some(ranges))
+}
+
+/// Where the ranges go.
+#[derive(Debug, PartialEq)]
+enum Target {
+    /// A file with nothing else in it.
+    Table(PathBuf),
+    /// The manifest beside weights.
+    Manifest(PathBuf),
+}
+
+impl Target {
+    fn of(out: Option<PathBuf>, weights: Option<&Path>) -> anyhow::Result<Self> {
+        let target = match (out, weights) {
+            (Some(out), _) => Self::Table(out),
+            (None, Some(weights)) => Self::Manifest(Weights::manifest_path(weights)),
+            (None, None) => bail!("the model inside this binary has its ranges; name a file for others (--out)"),
+        };
+        check_writable(target.path(), SETTING)?;
+        Ok(target)
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Table(path) | Self::Manifest(path) => path,
+        }
+    }
+
+    fn write(&self, ranges: &Calibration) -> anyhow::Result<()> {
+        let text = match self {
+            Self::Table(_) => ranges.to_json(),
+            Self::Manifest(path) => {
+                let there = match std::fs::read_to_string(path) {
+                    Ok(text) => Some(text),
+                    Err(error) if error.kind() == ErrorKind::NotFound => None,
+                    Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+                };
+                manifest(there.as_deref(), ranges).with_context(|| format!("cannot extend {}", path.display()))?
+            }
+        };
+        replace(self.path(), SETTING, &text)
+    }
+}
+
+/// The manifest `there`, if there is one, with these ranges; its other keys stay as they are, in their order.
+fn manifest(there: Option<&str>, ranges: &Calibration) -> anyhow::Result<String> {
+    let mut keys: Map<String, Value> = there.map_or_else(|| Ok(Map::new()), serde_json::from_str)?;
+    keys.insert("calibration".to_owned(), serde_json::from_str(&ranges.to_json())?);
+    Ok(serde_json::to_string_pretty(&keys)? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_other_keys_of_a_manifest_stay() {
+        let ranges = Calibration::parse(r#"{"stem": 2.5}"#).expect("ranges");
+        assert_eq!(manifest(None, &ranges).expect("new"), "{\n  \"calibration\": {\n    \"stem\": 2.5\n  }\n}\n");
+        let there = r#"{"version": "2", "calibration": {"stem": 1.0, "layer1.0": 3.0}, "classes": ["a", "b"]}"#;
+        let text = manifest(Some(there), &ranges).expect("extended");
+        let keys: Value = serde_json::from_str(&text).expect("JSON");
+        let expected = serde_json::json!({ "version": "2", "calibration": { "stem": 2.5 }, "classes": ["a", "b"] });
+        assert_eq!(keys, expected);
+        assert!(manifest(Some("[1]"), &ranges).is_err());
+    }
+
+    #[test]
+    fn the_model_inside_the_binary_needs_a_file_for_other_ranges() {
+        let error = Target::of(None, None).expect_err("no file").to_string();
+        assert!(error.contains("--out"), "{error}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let weights = folder.path().join("my.safetensors");
+        let found = Target::of(None, Some(&weights)).expect("a file");
+        assert_eq!(found, Target::Manifest(folder.path().join("my.safetensors.json")));
+    }
+
+    proptest! {
+        #[test]
+        fn images_are_compared_on_others_where_there_are_any(rows in 1_usize..500, images in 1_usize..600, compare in 0_usize..600) {
+            let (chosen, compared) = split(rows, images, compare);
+            prop_assert_eq!(chosen.len(), images.min(rows));
+            prop_assert!(chosen.is_sorted() && chosen.iter().all(|row| *row < rows));
+            if images < rows {
+                prop_assert_eq!(compared.len(), compare.min(rows - images));
+                prop_assert!(compared.iter().all(|row| *row < rows && !chosen.contains(row)));
+            } else {
+                prop_assert_eq!(compared.len(), compare.min(rows));
+            }
+        }
+    }
+}
