@@ -16,7 +16,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 fn paths(precision: Precision) -> Vec<Options> {
     let mut paths = vec![];
-    for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable] {
+    for isa in Isa::ALL {
         for edge in [0, 4, 6] {
             let pointless = edge > 0 && (isa == Isa::Portable || precision == Precision::Int8);
             if isa.supports(precision) && !pointless {

@@ -21,6 +21,10 @@ pub(super) fn kernel(isa: Isa, precision: Precision) -> Option<Item> {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         (Isa::Avx2, Precision::F32) => Some(super::avx2::f32_item),
         #[cfg(all(target_arch = "x86_64", not(miri)))]
+        (Isa::Avx2, Precision::Int8) => Some(super::int8_avx2::avx2_item),
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        (Isa::AvxVnni, Precision::Int8) => Some(super::int8_avx2::vnni_item),
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         (Isa::Avx512, Precision::F32) => Some(super::f32::f32_item),
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         (Isa::Avx512, Precision::Bf16) => Some(super::bf16::bf16_item),

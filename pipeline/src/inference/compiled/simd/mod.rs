@@ -21,6 +21,8 @@ mod conv;
 mod f32;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod int8;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod int8_avx2;
 mod job;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod peak;
@@ -72,17 +74,22 @@ pub(super) const LANES: usize = 16;
 pub enum Isa {
     /// Plain Rust.
     Portable,
-    /// AVX2 and FMA: f32.
+    /// AVX2 and FMA: f32 and int8.
     Avx2,
+    /// AVX-VNNI, the instruction of AVX-512 VNNI on 256 bits: int8.
+    AvxVnni,
     /// AVX-512 F, BW, VL, and BF16 or VNNI where the precision needs it.
     Avx512,
 }
 
 impl Isa {
+    /// All of them, the plainest first.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512];
+
     /// The best that this processor has for `precision`.
     #[must_use]
     pub fn detect(precision: Precision) -> Self {
-        [Self::Avx512, Self::Avx2].into_iter().find(|isa| isa.supports(precision)).unwrap_or(Self::Portable)
+        Self::ALL.into_iter().rfind(|isa| isa.supports(precision)).unwrap_or(Self::Portable)
     }
 
     /// Whether this processor has these instructions, and there is a kernel for `precision`.
@@ -91,8 +98,12 @@ impl Isa {
         match (self, precision) {
             (Self::Portable, _) => true,
             #[cfg(all(target_arch = "x86_64", not(miri)))]
-            (Self::Avx2, Precision::F32) => {
+            (Self::Avx2, Precision::F32 | Precision::Int8) => {
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+            }
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            (Self::AvxVnni, Precision::Int8) => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
             }
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             (Self::Avx512, _) => {

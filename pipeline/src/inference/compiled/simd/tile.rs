@@ -20,6 +20,8 @@ pub(super) trait Kernel {
     type Line: Copy;
     /// Channels of a word.
     const UNIT: usize;
+    /// Output positions at once, [`ROWS`] at most: as many as there are registers for.
+    const POSITIONS: usize = ROWS;
 
     /// Sums of zero.
     unsafe fn zero() -> Self::Sums;
@@ -45,13 +47,19 @@ pub(super) trait Kernel {
 /// what is written.
 #[inline(always)]
 pub(super) unsafe fn item<D: Kernel, const K: usize>(t: &Raw, panel: usize, start: usize, end: usize) {
+    const { assert!(D::POSITIONS == ROWS || D::POSITIONS == 4) };
     let mut at = Cursor { image: start / t.positions, index: start % t.positions };
     let mut left = end - start;
     // SAFETY: handed on to the caller.
     unsafe {
-        while left >= ROWS {
-            block::<D, ROWS, K>(t, panel, &mut at);
-            left -= ROWS;
+        while left >= D::POSITIONS {
+            // One of the two: the other is not even compiled.
+            if D::POSITIONS == ROWS {
+                block::<D, ROWS, K>(t, panel, &mut at);
+            } else {
+                block::<D, 4, K>(t, panel, &mut at);
+            }
+            left -= D::POSITIONS;
         }
         match left {
             1 => block::<D, 1, K>(t, panel, &mut at),
