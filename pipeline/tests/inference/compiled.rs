@@ -18,7 +18,8 @@ fn paths(precision: Precision) -> Vec<Options> {
     let mut paths = vec![];
     for isa in Isa::ALL {
         for edge in [0, 4, 6] {
-            let pointless = edge > 0 && (isa == Isa::Portable || precision == Precision::Int8);
+            let pointless =
+                edge > 0 && (matches!(isa, Isa::Portable | Isa::Amx) || precision == Precision::Int8);
             if isa.supports(precision) && !pointless {
                 paths.push(Options { isa, edge, ..Options::new(precision) });
             }

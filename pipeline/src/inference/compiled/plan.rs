@@ -236,7 +236,9 @@ impl Maker<'_> {
         }
         let positions = Positions::new(source.plane, target.plane, conv.kernel, conv.stride);
         let suits = conv.kernel == 3 && conv.stride == 1 && inputs >= 32 && precision != Precision::Int8;
-        let edge = if suits && isa != Isa::Portable { self.target.edge } else { 0 };
+        // AMX has products to spare, and transforms would be left to the vector instructions.
+        let suits = suits && !matches!(isa, Isa::Portable | Isa::Amx);
+        let edge = if suits { self.target.edge } else { 0 };
         let winograd =
             [6, 4].into_iter().filter(|e| *e <= edge).find(|e| tiles(target.plane, *e) >= FEWEST_TILES);
         let winograd = winograd.map(|edge| {

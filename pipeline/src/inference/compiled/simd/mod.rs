@@ -13,6 +13,8 @@
 #![allow(unsafe_code, reason = "the one place for vector instructions")]
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
+mod amx;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod bf16;
@@ -36,12 +38,16 @@ mod team;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod tile;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
+mod tiles;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod transform;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod vector;
 mod winograd;
 mod words;
 
+#[cfg(all(test, target_arch = "x86_64", not(miri)))]
+mod model;
 #[cfg(test)]
 mod tests;
 
@@ -80,11 +86,13 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 F, BW, VL, and BF16 or VNNI where the precision needs it.
     Avx512,
+    /// AMX, and AVX-512 for what happens to the sums: bf16 and int8, on Linux.
+    Amx,
 }
 
 impl Isa {
     /// All of them, the plainest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512];
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
 
     /// The best that this processor has for `precision`.
     #[must_use]
@@ -115,6 +123,10 @@ impl Isa {
                         Precision::Bf16 => is_x86_feature_detected!("avx512bf16"),
                         Precision::Int8 => is_x86_feature_detected!("avx512vnni"),
                     }
+            }
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            (Self::Amx, Precision::Bf16 | Precision::Int8) => {
+                Self::Avx512.supports(precision) && amx::available()
             }
             _ => false,
         }

@@ -98,6 +98,22 @@ fn naive(input: &Tensor, conv: &Conv, weight: impl Fn(usize) -> f64, images: usi
     out
 }
 
+/// AMX's loop over a model of its instructions, where the processor has those for what comes after the sums.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+fn modelled(precision: Precision) -> Option<super::conv::Item> {
+    let item = match precision {
+        Precision::F32 => return None,
+        Precision::Bf16 => model::bf16_item,
+        Precision::Int8 => model::int8_item,
+    };
+    Isa::Avx512.supports(precision).then_some(item)
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+fn modelled(_: Precision) -> Option<super::conv::Item> {
+    None
+}
+
 fn isas(precision: Precision) -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(move |isa| isa.supports(precision))
 }
@@ -230,7 +246,19 @@ fn check(seed: u64, precision: Precision) {
                 assert_eq!(first.as_slice(), output.as_slice(), "{what}: not the portable result");
             }
         }
-        let edges = isa != Isa::Portable && precision != Precision::Int8;
+        if isa == Isa::Portable
+            && let Some(item) = modelled(precision)
+        {
+            let (what, job) = (format!("{what} on the model of AMX"), Job { isa: Isa::Amx, ..job });
+            let mut output = Words::new(length, UNTOUCHED);
+            // SAFETY: `modelled` has asked the processor.
+            with_team(2, |driver| unsafe { super::conv::share(driver, &job, item, output.as_mut_slice()) });
+            compare(&what, output.as_slice(), tolerance);
+            if let Some(first) = &portable {
+                assert_eq!(first.as_slice(), output.as_slice(), "{what}: not the portable result");
+            }
+        }
+        let edges = isa != Isa::Portable && isa != Isa::Amx && precision != Precision::Int8;
         if !edges || kernel != 3 || stride != 1 || !inputs.is_multiple_of(LANES) {
             continue;
         }

@@ -158,8 +158,11 @@ unsafe fn accumulate<D: Kernel, const P: usize, const K: usize>(
 }
 
 /// Scale, bias, residual and ReLU, and the store.
+///
+/// # Safety
+/// The processor has `D`'s instructions; bias, scale, residual and output cover the channels and the targets.
 #[inline(always)]
-unsafe fn finish<D: Kernel, const K: usize>(
+pub(super) unsafe fn finish<D: Kernel, const K: usize>(
     t: &Raw,
     channel: usize,
     targets: &[usize],
