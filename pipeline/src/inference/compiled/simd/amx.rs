@@ -152,6 +152,26 @@ impl<const BF16: bool> Tiles for Hardware<BF16> {
     }
 }
 
+/// Products of words in a round of [`products`].
+pub(super) const PRODUCTS: usize = 4 * 16 * 16 * 16;
+
+/// Rounds of four independent products of tiles.
+///
+/// # Safety
+/// [`available`].
+pub(super) unsafe fn products<const BF16: bool>(rounds: u32) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut tiles = Hardware::<BF16>::open();
+        for _ in 0..rounds {
+            tiles.dot::<0, 4, 6>();
+            tiles.dot::<1, 4, 7>();
+            tiles.dot::<2, 5, 6>();
+            tiles.dot::<3, 5, 7>();
+        }
+    }
+}
+
 /// [`item`] in int8 on AMX.
 ///
 /// # Safety

@@ -2,9 +2,11 @@
 //!
 //! Every precision looks the same here. An activation is a *word* of 32 bits that holds one f32, two bf16 or four
 //! u8 of adjacent channels; a weight is a *line* of 16 such words for 16 output channels. One step of a kernel
-//! multiplies a broadcast word with a line and adds the products to 16 accumulators: `vfmadd`, `vdpbf16ps` or
-//! `vpdpbusd`. So one loop ([`tile`]) serves all, and a 3×3 convolution is three runs of `3 * channels` words per
-//! output position, read in place from a channels-last tensor with a zero border: no patches are copied.
+//! multiplies a broadcast word with a line and adds the products to 16 accumulators: `vfmadd`, `vdpbf16ps`,
+//! `vpdpbusd`, or what stands for it on AVX2. So one loop ([`tile`]) serves all, and a 3×3 convolution is three runs
+//! of `3 * channels` words per output position, read in place from a channels-last tensor with a zero border: no
+//! patches are copied. AMX multiplies sixteen words of sixteen positions with sixteen lines at once, in a loop of its
+//! own ([`tiles`]).
 //!
 //! Safety: the functions that the rest of the crate sees are safe. They check once, before the loops, that every
 //! access lies within the slices ([`job::Job::check`]), and which thread writes what is disjoint by construction.
@@ -14,6 +16,8 @@
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod amx;
+#[cfg(all(test, target_arch = "x86_64", not(miri)))]
+mod amx_model;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -46,8 +50,6 @@ mod vector;
 mod winograd;
 mod words;
 
-#[cfg(all(test, target_arch = "x86_64", not(miri)))]
-mod model;
 #[cfg(test)]
 mod tests;
 
@@ -65,7 +67,7 @@ use crate::inference::precision::Precision;
 /// Nobody has counted for this processor.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 #[must_use]
-pub fn peak(_: Precision, _: usize) -> Option<f64> {
+pub fn peak(_: Isa, _: Precision, _: usize) -> Option<f64> {
     None
 }
 
@@ -76,7 +78,7 @@ pub(super) const PANEL: usize = 64;
 pub(super) const LANES: usize = 16;
 
 /// The instructions that a precision is computed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust.
     Portable,
@@ -98,6 +100,23 @@ impl Isa {
     #[must_use]
     pub fn detect(precision: Precision) -> Self {
         Self::ALL.into_iter().rfind(|isa| isa.supports(precision)).unwrap_or(Self::Portable)
+    }
+
+    /// How settings, logs and benchmarks write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
+            Self::Avx512 => "avx512",
+            Self::Amx => "amx",
+        }
+    }
+
+    /// Whether there are kernels for Winograd's transforms.
+    pub(super) fn has_winograd(self) -> bool {
+        matches!(self, Self::Avx2 | Self::Avx512)
     }
 
     /// Whether this processor has these instructions, and there is a kernel for `precision`.
@@ -130,5 +149,11 @@ impl Isa {
             }
             _ => false,
         }
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
     }
 }

@@ -103,8 +103,8 @@ fn naive(input: &Tensor, conv: &Conv, weight: impl Fn(usize) -> f64, images: usi
 fn modelled(precision: Precision) -> Option<super::conv::Item> {
     let item = match precision {
         Precision::F32 => return None,
-        Precision::Bf16 => model::bf16_item,
-        Precision::Int8 => model::int8_item,
+        Precision::Bf16 => amx_model::bf16_item,
+        Precision::Int8 => amx_model::int8_item,
     };
     Isa::Avx512.supports(precision).then_some(item)
 }
