@@ -1,4 +1,4 @@
-//! ResNet-18 compiled for the processor at hand: f32, bf16 or int8, on AMX, AVX-512, AVX-VNNI, AVX2 or plain Rust.
+//! ResNet-18 compiled for the processor at hand: f32, bf16 or int8, on AMX, AVX-512, AVX-VNNI, AVX2, NEON or plain Rust.
 //!
 //! [`Compiled::new`] measures which instructions are the fastest for each layer (`choice`), packs the weights and
 //! plans the buffers (`plan`, `pack`); its forward pass normalises and lays out the pixels in one pass and runs the

@@ -34,6 +34,12 @@ pub(super) fn kernel(isa: Isa, precision: Precision) -> Option<Item> {
         (Isa::Amx, Precision::Bf16) => Some(super::amx::bf16_item),
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         (Isa::Amx, Precision::Int8) => Some(super::amx::int8_item),
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        (Isa::Neon, Precision::F32) => Some(super::neon::f32_item),
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        (Isa::Neon, Precision::Int8) => Some(super::neon::sdot_item),
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        (Isa::NeonI8mm, Precision::Int8) => Some(super::neon::usdot_item),
         _ => None,
     }
 }

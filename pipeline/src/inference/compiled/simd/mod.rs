@@ -3,7 +3,7 @@
 //! Every precision looks the same here. An activation is a *word* of 32 bits that holds one f32, two bf16 or four
 //! u8 of adjacent channels; a weight is a *line* of 16 such words for 16 output channels. One step of a kernel
 //! multiplies a broadcast word with a line and adds the products to 16 accumulators: `vfmadd`, `vdpbf16ps`,
-//! `vpdpbusd`, or what stands for it on AVX2. So one loop ([`tile`]) serves all, and a 3×3 convolution is three runs
+//! `vpdpbusd`, or what stands for them on AVX2 and NEON. So one loop ([`tile`]) serves all, and a 3×3 convolution is three runs
 //! of `3 * channels` words per output position, read in place from a channels-last tensor with a zero border: no
 //! patches are copied. AMX multiplies sixteen words of sixteen positions with sixteen lines at once, in a loop of its
 //! own ([`tiles`]).
@@ -30,22 +30,24 @@ mod int8;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod int8_avx2;
 mod job;
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+mod neon;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod peak;
 mod portable;
 #[cfg_attr(
-    not(all(target_arch = "x86_64", not(miri))),
+    not(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))),
     expect(dead_code, reason = "read by the vector kernels")
 )]
 mod raw;
 mod team;
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 mod tile;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod tiles;
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 mod transform;
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 mod vector;
 mod winograd;
 mod words;
@@ -82,6 +84,10 @@ pub(super) const LANES: usize = 16;
 pub enum Isa {
     /// Plain Rust.
     Portable,
+    /// NEON on aarch64: f32, and int8 where there is `sdot`.
+    Neon,
+    /// NEON with i8mm, which has `usdot`: int8.
+    NeonI8mm,
     /// AVX2 and FMA: f32 and int8.
     Avx2,
     /// AVX-VNNI, the instruction of AVX-512 VNNI on 256 bits: int8.
@@ -94,7 +100,8 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, the plainest first.
-    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
+    pub const ALL: [Self; 7] =
+        [Self::Portable, Self::Neon, Self::NeonI8mm, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
 
     /// The best that this processor has for `precision`.
     #[must_use]
@@ -107,6 +114,8 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
+            Self::NeonI8mm => "neon-i8mm",
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avx-vnni",
             Self::Avx512 => "avx512",
@@ -116,7 +125,7 @@ impl Isa {
 
     /// Whether there are kernels for Winograd's transforms.
     pub(super) fn has_winograd(self) -> bool {
-        matches!(self, Self::Avx2 | Self::Avx512)
+        matches!(self, Self::Neon | Self::Avx2 | Self::Avx512)
     }
 
     /// Whether this processor has these instructions, and there is a kernel for `precision`.
@@ -124,6 +133,12 @@ impl Isa {
     pub fn supports(self, precision: Precision) -> bool {
         match (self, precision) {
             (Self::Portable, _) => true,
+            #[cfg(all(target_arch = "aarch64", not(miri)))]
+            (Self::Neon, Precision::F32) => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(all(target_arch = "aarch64", not(miri)))]
+            (Self::Neon, Precision::Int8) => std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(all(target_arch = "aarch64", not(miri)))]
+            (Self::NeonI8mm, Precision::Int8) => std::arch::is_aarch64_feature_detected!("i8mm"),
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             (Self::Avx2, Precision::F32 | Precision::Int8) => {
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")

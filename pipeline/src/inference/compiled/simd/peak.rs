@@ -30,7 +30,7 @@ pub fn peak(isa: Isa, precision: Precision, threads: usize) -> Option<f64> {
         return None;
     }
     let (run, words): (unsafe fn(u32), usize) = match (isa, precision) {
-        (Isa::Portable, _) => return None,
+        (Isa::Portable | Isa::Neon | Isa::NeonI8mm, _) => return None,
         (Isa::Avx2, Precision::F32) => (avx2_f32, 6 * LANES),
         (Isa::Avx2, _) => (avx2_int8, 4 * LANES),
         (Isa::AvxVnni, _) => (vnni_int8, 6 * LANES),

@@ -31,6 +31,16 @@ pub(super) trait Kernel {
     unsafe fn broadcast(word: *const u32) -> Self::Line;
     /// `sums + word · line`.
     unsafe fn dot(sums: Self::Sums, word: Self::Line, line: Self::Line) -> Self::Sums;
+    /// A word whose products with the weights are in every position's sums beside its own, if there is one.
+    #[inline(always)]
+    unsafe fn excess() -> Option<Self::Line> {
+        None
+    }
+    /// `a - b`, where there is an excess.
+    #[inline(always)]
+    unsafe fn subtract(a: Self::Sums, _b: Self::Sums) -> Self::Sums {
+        a
+    }
     /// The sums as f32.
     unsafe fn floats(sums: Self::Sums) -> Self::Floats;
 
@@ -133,6 +143,7 @@ unsafe fn accumulate<D: Kernel, const P: usize, const K: usize>(
     // SAFETY: the caller's: every source has `rows` runs, and there are as many lines.
     unsafe {
         let mut sums = [[D::zero(); K]; P];
+        let (excess, mut beyond) = (D::excess(), [D::zero(); K]);
         let mut weights = weights;
         for row in 0..t.rows {
             let mut from = *sources;
@@ -144,6 +155,11 @@ unsafe fn accumulate<D: Kernel, const P: usize, const K: usize>(
                 for (k, line) in lines.iter_mut().enumerate().skip(1) {
                     *line = D::line(weights.add(k * LANES));
                 }
+                if let Some(excess) = excess {
+                    for k in 0..K {
+                        beyond[k] = D::dot(beyond[k], excess, lines[k]);
+                    }
+                }
                 for p in 0..P {
                     let word = D::broadcast(from[p].add(i));
                     for k in 0..K {
@@ -151,6 +167,13 @@ unsafe fn accumulate<D: Kernel, const P: usize, const K: usize>(
                     }
                 }
                 weights = weights.add(PANEL);
+            }
+        }
+        if excess.is_some() {
+            for row in &mut sums {
+                for k in 0..K {
+                    row[k] = D::subtract(row[k], beyond[k]);
+                }
             }
         }
         sums
