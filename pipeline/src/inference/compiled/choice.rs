@@ -30,13 +30,13 @@ const FEWEST_TILES: usize = 3;
 const POSITIONS: usize = 128;
 const PANELS: usize = 2;
 
-/// Runs of each candidate: some for all, since another program may take the core away, and more for those ahead.
-const RUNS: std::ops::Range<usize> = 3..6;
+/// All layers are gone through so often, each time with so many runs of a candidate: another program that takes the core
+/// away for a while should not meet all runs of one.
+const PASSES: usize = 3;
+const RUNS: usize = 2;
 
-/// From here on the runs for those ahead are left out: the machine is busy with something else.
-const PATIENCE: Duration = Duration::from_millis(200);
-
-/// So much faster has a candidate to be than a better-ranked one: a difference that comes and goes decides nothing.
+/// So much faster has a candidate to be than a better-ranked one, and a narrower number than f32: a difference that comes and
+/// goes decides nothing.
 const MARGIN: f64 = 0.9;
 
 /// What a layer's cost depends on.
@@ -117,26 +117,21 @@ impl Choice {
                 storage.ok_or_else(|| format!("cannot be computed in with {isa} on this processor"))?;
             return Ok(Self::only(*storage, isa));
         }
-        let mut best: Option<Self> = None;
-        let mut took = None;
+        let mut races = Vec::new();
         for storage in storages {
-            let candidates: Vec<Isa> = Isa::ALL
-                .into_iter()
-                .rev()
-                .filter(|isa| *isa != Isa::Portable && isa.supports(*storage))
-                .collect();
-            if candidates.is_empty() {
-                continue;
-            }
-            let kinds = Plan::kinds(network, *storage, options)?;
-            let (rows, time) = measure(&kinds, *storage, options.edge, &candidates);
-            took = time.map_or(took, |time| Some(took.unwrap_or_default() + time));
-            let choice = Self { storage: *storage, isa: candidates[0], rows, took: None };
-            if best.as_ref().is_none_or(|best| choice.cost() < best.cost()) {
-                best = Some(choice);
+            let vectors = Isa::ALL.into_iter().rev().filter(|isa| *isa != Isa::Portable);
+            let candidates: Vec<Isa> = vectors.filter(|isa| isa.supports(*storage)).collect();
+            if !candidates.is_empty() {
+                let kinds = Plan::kinds(network, *storage, options)?;
+                races.push(Race { storage: *storage, kinds, candidates, edge: options.edge });
             }
         }
-        let best = best.unwrap_or_else(|| Self::only(options.precision, Isa::Portable));
+        let (choices, took) = measure(&races);
+        // The widest is last, and stays unless another is clearly faster.
+        let mut best = choices.into_iter().rev();
+        let widest = best.next().unwrap_or_else(|| Self::only(options.precision, Isa::Portable));
+        let best =
+            best.fold(widest, |best, next| if next.cost() < MARGIN * best.cost() { next } else { best });
         Ok(Self { took, ..best })
     }
 
@@ -189,39 +184,73 @@ impl fmt::Display for Choice {
 }
 
 /// What has been measured in this process: nanoseconds an image.
-type Memory = HashMap<(Kind, Precision, Option<usize>, Isa), f64>;
+type Memory = HashMap<Key, f64>;
 
-/// The row of each kind among `kinds`, and how long measuring took if something was not known yet.
-fn measure(
-    kinds: &[Kind],
+type Key = (Kind, Precision, Option<usize>, Isa);
+
+/// The layers of a network in one kind of numbers, and who may compute them.
+struct Race {
     storage: Precision,
+    kinds: Vec<Kind>,
+    candidates: Vec<Isa>,
     edge: usize,
-    candidates: &[Isa],
-) -> (Vec<Row>, Option<Duration>) {
+}
+
+impl Race {
+    fn keys(&self, kind: &Kind) -> Vec<Key> {
+        let key = |isa: &Isa| (*kind, self.storage, kind.edge(self.storage, *isa, self.edge), *isa);
+        self.candidates.iter().map(key).collect()
+    }
+
+    /// The choice, when all costs are known.
+    fn decide(&self, memory: &Memory) -> Choice {
+        let mut rows: Vec<Row> = Vec::new();
+        for kind in &self.kinds {
+            if let Some(row) = rows.iter_mut().find(|row| row.kind == *kind) {
+                row.layers += 1;
+                continue;
+            }
+            let cost = |key: &Key| (key.3, memory.get(key).copied().unwrap_or(f64::INFINITY));
+            let costs: Vec<_> = self.keys(kind).iter().map(cost).collect();
+            rows.push(Row { kind: *kind, layers: 1, isa: fastest(&costs), costs });
+        }
+        let isa = self.candidates.first().copied().unwrap_or(Isa::Portable);
+        Choice { storage: self.storage, isa, rows, took: None }
+    }
+}
+
+/// The choice of each race, and how long measuring took if something was not known yet.
+fn measure(races: &[Race]) -> (Vec<Choice>, Option<Duration>) {
     // Not of one model: the costs are the processor's, and models of one process should not differ by chance.
     static MEMORY: Mutex<Option<Memory>> = Mutex::new(None);
     let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
     let memory = memory.get_or_insert_default();
-    let (began, mut new) = (Instant::now(), false);
-    let mut rows: Vec<Row> = Vec::new();
-    let mut bench = Bench::default();
-    for kind in kinds {
-        if let Some(row) = rows.iter_mut().find(|row| row.kind == *kind) {
-            row.layers += 1;
-            continue;
+    let began = Instant::now();
+    let mut unknown: Vec<Vec<Key>> = Vec::new();
+    for keys in races.iter().flat_map(|race| race.kinds.iter().map(|kind| race.keys(kind))) {
+        if !unknown.contains(&keys) && keys.iter().any(|key| !memory.contains_key(key)) {
+            unknown.push(keys);
         }
-        let keys: Vec<_> =
-            candidates.iter().map(|isa| (*kind, storage, kind.edge(storage, *isa, edge), *isa)).collect();
-        if keys.iter().any(|key| !memory.contains_key(key)) {
-            new = true;
-            let methods: Vec<_> = keys.iter().map(|(_, _, edge, isa)| (*isa, *edge)).collect();
-            memory.extend(keys.iter().copied().zip(bench.race(kind, storage, &methods)));
-        }
-        let costs: Vec<(Isa, f64)> =
-            keys.iter().map(|key| (key.3, memory.get(key).copied().unwrap_or(f64::INFINITY))).collect();
-        rows.push(Row { kind: *kind, layers: 1, isa: fastest(&costs), costs });
     }
-    (rows, new.then(|| began.elapsed()))
+    let mut bench = Bench::default();
+    for pass in 0..PASSES {
+        for keys in &unknown {
+            let cost = |memory: &Memory, key: &Key| memory.get(key).copied().unwrap_or(f64::INFINITY);
+            let leader = keys.iter().map(|key| cost(memory, key)).fold(f64::INFINITY, f64::min);
+            // Who is far behind after a pass will not win.
+            let ahead = keys.iter().filter(|key| pass == 0 || cost(memory, key) < 1.5 * leader);
+            let ahead: Vec<&Key> = ahead.collect();
+            for _ in 0..RUNS {
+                for key in &ahead {
+                    let now = bench.run(key);
+                    let best = memory.entry(**key).or_insert(f64::INFINITY);
+                    *best = best.min(now);
+                }
+            }
+        }
+    }
+    let choices = races.iter().map(|race| race.decide(memory)).collect();
+    (choices, (!unknown.is_empty()).then(|| began.elapsed()))
 }
 
 /// The fastest of candidates that come by rank.
@@ -240,23 +269,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// What an image costs by each of `methods`, instructions and Winograd's edge, in nanoseconds.
-    fn race(&mut self, kind: &Kind, precision: Precision, methods: &[(Isa, Option<usize>)]) -> Vec<f64> {
-        let (began, mut best) = (Instant::now(), vec![f64::INFINITY; methods.len()]);
-        for run in 0..RUNS.end {
-            let leader = best.iter().copied().fold(f64::INFINITY, f64::min);
-            for (best, (isa, edge)) in best.iter_mut().zip(methods) {
-                // Who is far behind after some runs will not win.
-                if run < RUNS.start || (*best < 1.5 * leader && began.elapsed() < PATIENCE) {
-                    *best = best.min(self.run(kind, precision, *isa, *edge));
-                }
-            }
-        }
-        best
-    }
-
-    /// One run over a part of an image, or over some images where they are small.
-    fn run(&mut self, kind: &Kind, precision: Precision, isa: Isa, edge: Option<usize>) -> f64 {
+    /// What an image costs, in nanoseconds: one run over a part of it, or over some where they are small.
+    fn run(&mut self, &(ref kind, precision, edge, isa): &Key) -> f64 {
         /// About 1 in f32 and in bf16.
         const ONES: u32 = 0x3f80_3f80;
         let (inputs, unit) = (kind.inputs, precision.unit());
