@@ -7,7 +7,7 @@
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
-use firesteel_pipeline::inference::compiled::peak;
+use firesteel_pipeline::inference::compiled::{Compiled, Isa, Options, peak};
 use firesteel_pipeline::inference::{
     Device, Model, Network, PlainResNet, Precision, Weights, compile, samples,
 };
@@ -89,6 +89,7 @@ pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
 
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     println!("{processors} processors, {} rounds after a warm-up, all in turn", args.rounds);
+    let kernels = kernels(&network, &systems)?;
     let batches: Vec<usize> = args.batches.iter().copied().map(usize::from).collect();
     let mut rates = Rates::new();
     for round in 0..=args.rounds {
@@ -120,17 +121,18 @@ pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     let operations = 2.0 * network.multiplications() as f64;
     let mut shares = Vec::new();
     for precision in Precision::ALL {
-        let Some(peak) = peak(precision, processors) else { continue };
+        let isa = Isa::detect(precision);
+        let Some(peak) = peak(isa, precision, processors) else { continue };
         let rate = median(&rates, &format!("firesteel {precision}"), TARGET_BATCH);
         let share = rate * operations / peak;
         println!(
-            "firesteel {precision}: {:.0} of the {:.0} GOP/s that a loop over registers reaches on these cores, {:.0} %",
+            "firesteel {precision}: {:.0} of the {:.0} GOP/s that a loop over registers reaches with {isa} on these cores, {:.0} %",
             rate * operations / 1e9,
             peak / 1e9,
             share * 100.0
         );
         shares.push(
-            json!({ "precision": precision.name(), "peak_operations_per_second": peak, "share": share }),
+            json!({ "precision": precision.name(), "instructions": isa.name(), "peak_operations_per_second": peak, "share": share }),
         );
     }
     println!(
@@ -144,12 +146,36 @@ pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
         let all = json!({
             "processors": processors, "rounds": args.rounds, "seconds": args.seconds,
             "peers": peers.as_ref().map_or(&Value::Null, |peers| &peers.ready), "rates": rates.iter().map(rate).collect::<Vec<_>>(),
-            "peaks": shares, "goals": targets.iter().map(Target::json).collect::<Vec<_>>(),
+            "kernels": kernels, "peaks": shares, "goals": targets.iter().map(Target::json).collect::<Vec<_>>(),
         });
         std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Prints what each model is computed with, and the costs that decided; the former for the JSON.
+fn kernels(network: &Network, systems: &[(String, System)]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    for (name, system) in systems {
+        let System::Ours(model) = system else { continue };
+        let kernels = model.kernels();
+        if !kernels.is_empty() {
+            println!("{name}: {kernels}");
+            all.insert(name.clone(), kernels);
+        }
+    }
+    println!(
+        "\nlayers, instructions chosen, and what an image costs with each on one thread, in microseconds"
+    );
+    for precision in Precision::ALL {
+        // The costs are known: they were measured for the models above.
+        for line in Compiled::new(network, Options::new(precision))?.costs() {
+            println!("  {precision}: {line}");
+        }
+    }
+    println!();
+    Ok(all)
 }
 
 /// Runs a model for `seconds`; images a second.

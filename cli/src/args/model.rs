@@ -39,7 +39,8 @@ impl ModelArgs {
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct DeviceArgs {
-    /// What it computes on: cpu, or cuda, cuda:INDEX, metal, in a build with feature cuda or metal
+    /// What it computes on: cpu, or cuda, cuda:INDEX, metal, in a build with feature cuda or metal; cpu:avx512 (avx2, avx-vnni,
+    /// amx, neon, neon-i8mm, portable) leaves no choice of instructions
     #[arg(long, value_name = "DEVICE", env = "FIRESTEEL_INFERENCE_DEVICE", default_value_t = Device::Cpu)]
     pub(crate) device: Device,
 }

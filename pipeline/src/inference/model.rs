@@ -20,6 +20,11 @@ pub trait Model: Send {
     /// When the computation fails; nothing is said about any of the images then.
     fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>>;
 
+    /// The instructions that it is computed with, in words for people: empty where there is nothing to tell.
+    fn kernels(&self) -> String {
+        String::new()
+    }
+
     /// Bytes of this process' memory, not of a GPU's, that it holds at this moment: its weights, as they are kept for the
     /// computation, and the buffers that it keeps between calls, which only grow.
     fn bytes(&self) -> usize;

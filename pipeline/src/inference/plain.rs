@@ -121,7 +121,7 @@ impl Model for PlainResNet {
 /// [`Error::Device`] when this build has no support for it, or this machine no such device.
 fn open(device: Device) -> Result<candle_core::Device> {
     let opened = match device {
-        Device::Cpu => Ok(candle_core::Device::Cpu),
+        Device::Cpu | Device::CpuWith(_) => Ok(candle_core::Device::Cpu),
         Device::Cuda(index) => candle_core::Device::new_cuda(index),
         Device::Metal => candle_core::Device::new_metal(0),
     };

@@ -18,11 +18,12 @@ pub(crate) fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 fn paths(precision: Precision) -> Vec<Options> {
     let mut paths = vec![];
-    for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable] {
+    for isa in Isa::ALL {
         for edge in [0, 4, 6] {
-            let pointless = edge > 0 && (isa == Isa::Portable || precision == Precision::Int8);
+            let pointless =
+                edge > 0 && (matches!(isa, Isa::Portable | Isa::Amx) || precision == Precision::Int8);
             if isa.supports(precision) && !pointless {
-                paths.push(Options { isa, edge, ..Options::new(precision) });
+                paths.push(Options { isa: Some(isa), edge, ..Options::new(precision) });
             }
         }
     }
@@ -41,7 +42,7 @@ fn agrees_with_pytorch() {
                 Precision::Int8 => 0.2,
             };
             // The portable kernels take their time.
-            let n = if options.isa == Isa::Portable { 4 } else { 64 };
+            let n = if options.isa == Some(Isa::Portable) { 4 } else { 64 };
             let got = Compiled::new(&net, options.clone()).unwrap().forward(&pixels[..n * 3072]).unwrap();
             let found = difference(&got, &logits[..n * 10]);
             assert!(found < limit, "{options:?}: {found}");
@@ -53,9 +54,24 @@ fn agrees_with_pytorch() {
 fn int8_is_the_same_on_every_path() {
     let (net, pixels) = (network(), reference().pixels);
     let run = |options: Options| Compiled::new(&net, options).unwrap().forward(&pixels[..6 * 3072]).unwrap();
-    let mut results = paths(Precision::Int8).into_iter().map(run);
+    let chosen = Options::new(Precision::Int8);
+    // It may have been f32, where int8 has no instructions of its own.
+    let int8 = Compiled::new(&net, chosen.clone()).unwrap().kernels().starts_with("int8");
+    let mut results = paths(Precision::Int8).into_iter().chain(int8.then_some(chosen)).map(run);
     let first = results.next().unwrap();
     results.for_each(|other| assert_eq!(other, first));
+}
+
+#[test]
+fn f32_is_the_same_with_all_vector_instructions() {
+    let (net, pixels) = (network(), reference().pixels);
+    for edge in [0, 4, 6] {
+        let vectors = |path: &Options| path.edge == edge && path.isa != Some(Isa::Portable);
+        let run = |path: Options| Compiled::new(&net, path).unwrap().forward(&pixels[..6 * 3072]).unwrap();
+        let mut results = paths(Precision::F32).into_iter().filter(vectors).map(run);
+        let Some(first) = results.next() else { return };
+        results.for_each(|other| assert_eq!(other, first, "edge {edge}"));
+    }
 }
 
 #[test]
@@ -222,8 +238,46 @@ fn what_is_missing_is_said() {
     let net = Network { calibration: None, ..network() };
     let error = Compiled::new(&net, Options::new(Precision::Int8)).unwrap_err().to_string();
     assert!(error.contains("stem"), "{error}");
-    if let Some(precision) = Precision::ALL.into_iter().find(|p| !Isa::Avx2.supports(*p)) {
-        let options = Options { isa: Isa::Avx2, ..Options::new(precision) };
-        assert!(Compiled::new(&network(), options).is_err());
+    // An instruction for int8 alone.
+    let options = Options { isa: Some(Isa::AvxVnni), ..Options::new(Precision::F32) };
+    let error = Compiled::new(&network(), options).unwrap_err().to_string();
+    assert!(error.contains("avx-vnni"), "{error}");
+}
+
+#[test]
+fn bf16_is_kept_in_f32_where_the_instructions_have_none() {
+    let (net, pixels) = (network(), reference().pixels);
+    let isa = Some(Isa::Avx2).filter(|isa| isa.supports(Precision::F32));
+    let run = |precision: Precision| {
+        let mut model = Compiled::new(&net, Options { isa, ..Options::new(precision) }).unwrap();
+        (model.forward(&pixels[..3 * 3072]).unwrap(), model.info().name.clone(), model.kernels())
+    };
+    if isa.is_none() {
+        return;
+    }
+    let (f32, _, _) = run(Precision::F32);
+    let (bf16, name, kernels) = run(Precision::Bf16);
+    assert_eq!(f32, bf16);
+    assert_eq!((name.as_str(), kernels.as_str()), ("resnet18-cifar10/bf16", "f32 by avx2"));
+}
+
+#[test]
+fn no_precision_is_slower_than_f32() {
+    let net = network();
+    let models = Precision::ALL.map(|p| Compiled::new(&net, Options::new(p)).unwrap());
+    let [f32, bf16, int8] = &models;
+    if Isa::detect(Precision::F32) == Isa::Portable {
+        assert_eq!((f32.time(), bf16.kernels()), (None, "bf16 by portable".to_owned()));
+        return;
+    }
+    for other in [bf16, int8] {
+        assert!(other.time().unwrap() <= f32.time().unwrap(), "{:?}\n{:?}", other.costs(), f32.costs());
+    }
+    // A stem, the first stage's kind, and three more in each of the other stages.
+    assert_eq!(f32.costs().len(), 11, "{:?}", f32.costs());
+    for (precision, model) in Precision::ALL.into_iter().zip(&models) {
+        let again = Compiled::new(&net, Options::new(precision)).unwrap();
+        assert_eq!(again.costs(), model.costs(), "measured once");
+        assert_eq!(again.kernels(), model.kernels());
     }
 }

@@ -1,8 +1,9 @@
 //! A compiled network and its forward pass.
 
 use super::calibration::{Calibration, Observer};
+use super::choice::Choice;
 use super::head::{self, Normalise};
-use super::plan::{Buffer, Layer, Plan, Step, Target};
+use super::plan::{Buffer, Layer, Plan, Step};
 use super::simd::{
     Driver, Epilogue, Isa, Job, Residual, Winograd, WinogradScratch, Words, conv, winograd, with_team,
 };
@@ -23,8 +24,9 @@ const LARGEST: usize = 64 << 20;
 pub struct Options {
     /// What to compute in.
     pub precision: Precision,
-    /// With which instructions: by default the best this processor has.
-    pub isa: Isa,
+    /// With which instructions, if they are not to be chosen by what each layer costs with those that this processor has.
+    /// bf16 and int8 are kept in f32 where they have none.
+    pub isa: Option<Isa>,
     /// Edge of Winograd's input tiles for the 3×3 convolutions with stride 1: 6, 4, or 0 for none. Not in int8.
     pub edge: usize,
     /// Images of 32×32 that go through the layers together; of larger ones so many fewer, but a few if memory allows.
@@ -39,7 +41,7 @@ impl Options {
             Precision::F32 | Precision::Bf16 => (6, 16),
             Precision::Int8 => (0, 8),
         };
-        Self { precision, isa: Isa::detect(precision), edge, piece }
+        Self { precision, isa: None, edge, piece }
     }
 }
 
@@ -48,6 +50,7 @@ impl Options {
 pub struct Compiled {
     info: ModelInfo,
     options: Options,
+    choice: Choice,
     plan: Plan,
     normalise: Normalise,
     fc: Linear,
@@ -67,6 +70,10 @@ impl Model for Compiled {
             return Err(Error::Output { model: self.info.name.clone(), problem });
         }
         Ok(self.logits(pixels))
+    }
+
+    fn kernels(&self) -> String {
+        self.choice.to_string()
     }
 
     fn bytes(&self) -> usize {
@@ -99,17 +106,31 @@ impl Compiled {
     /// # Errors
     /// [`Error::Precision`] when the processor lacks the instructions asked for, or int8 the range of a tensor.
     pub fn new(network: &Network, options: Options) -> Result<Self> {
-        let Options { precision, isa, edge, .. } = options;
+        let precision = options.precision;
         let model = &network.info.name;
         let refused = |problem: String| Error::Precision { model: model.clone(), precision, problem };
-        if !isa.supports(precision) {
-            return Err(refused(format!("cannot be computed in with {isa:?} on this processor")));
+        let choice = Choice::new(network, &options).map_err(refused)?;
+        if let Some(took) = choice.took {
+            let (kernels, milliseconds) = (choice.to_string(), took.as_millis());
+            tracing::info!(model, %precision, kernels, milliseconds, "kernels chosen by what they cost");
+            choice.table().iter().for_each(|layer| tracing::debug!(layer, "cost of a kind of layer"));
         }
-        let calibration = network.calibration.as_ref();
-        let plan = Plan::new(network, Target { precision, isa, edge, calibration }).map_err(refused)?;
-        let normalise = Normalise::new(&network.info, precision);
+        let plan = Plan::new(network, &choice, &options).map_err(refused)?;
+        let normalise = Normalise::new(&network.info, choice.storage);
         let info = network.info_at(precision.name());
-        Ok(Self { info, options, plan, normalise, fc: network.fc.clone(), workspaces: Vec::new() })
+        Ok(Self { info, options, choice, plan, normalise, fc: network.fc.clone(), workspaces: Vec::new() })
+    }
+
+    /// The measured costs that the instructions were chosen by: a line for each kind of layer, empty where they were given.
+    #[must_use]
+    pub fn costs(&self) -> Vec<String> {
+        self.choice.table()
+    }
+
+    /// What the convolutions cost for an image on one thread, in a batch, as it was measured.
+    #[must_use]
+    pub fn time(&self) -> Option<std::time::Duration> {
+        self.choice.time()
     }
 
     /// Images that go through the layers together at most; one is never cut, however large.
@@ -220,7 +241,7 @@ impl Compiled {
     ) {
         let images = logits.len() / self.fc.bias.len().max(1);
         let plan = &self.plan;
-        let precision = self.options.precision;
+        let precision = self.choice.storage;
         workspace.slots.resize_with(plan.slots.len(), Words::default);
         for (words, size) in workspace.slots.iter_mut().zip(&plan.slots) {
             words.grow(images * size, 0);
@@ -266,7 +287,7 @@ impl Compiled {
         images: usize,
         output: &mut [u32],
     ) {
-        let Options { precision, isa, .. } = self.options;
+        let (precision, isa) = (self.choice.storage, layer.isa);
         let (source, target) = (&self.plan.buffers[layer.source], &self.plan.buffers[layer.target]);
         let input = workspace.slots[source.place.slot].as_slice();
         let residual = match layer.residual {

@@ -4,17 +4,15 @@
 //! needed at the same time ([`slots`](super::slots)). The steps of a block: its shortcut where the shape changes (in int8
 //! as f32), then its convolutions in turn, the last of which adds the shortcut.
 
+use super::Options;
 use super::calibration::Calibration;
+use super::choice::{Choice, Kind};
 use super::pack::{self, Packed};
 use super::simd::{Isa, PANEL, Positions, Words, byte};
 use super::slots::{self, Layout, Need, Place};
 use super::tensor::Plane;
 use crate::inference::network::{Block, Conv, Network};
 use crate::inference::precision::Precision;
-
-/// Fewest tiles of an image that are worth the transformed filters' way from memory: they are larger than the filters.
-/// The choice is not made by the size of a batch, or an image's logits would depend on its company.
-const FEWEST_TILES: usize = 3;
 
 /// One image's worth of a buffer.
 #[derive(Debug, Clone)]
@@ -87,6 +85,7 @@ pub(super) struct Layer {
     /// Of the epilogue: int8 only, else empty.
     pub(super) scale: Vec<f32>,
     pub(super) positions: Positions,
+    pub(super) isa: Isa,
     pub(super) winograd: Option<Filters>,
 }
 
@@ -124,22 +123,41 @@ pub(super) struct Plan {
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target<'a> {
+    /// The numbers of buffers and weights.
     pub(super) precision: Precision,
-    pub(super) isa: Isa,
+    /// Instructions by layer; without them the layers are only listed.
+    choice: Option<&'a Choice>,
     /// Edge of Winograd's input tiles, or 0 for none.
-    pub(super) edge: usize,
+    edge: usize,
     /// Ranges of the activations; read in int8 only.
-    pub(super) calibration: Option<&'a Calibration>,
+    calibration: Option<&'a Calibration>,
 }
 
 impl Plan {
-    /// Plans `network`; `None` when the calibration lacks a layer.
-    pub(super) fn new(network: &Network, target: Target<'_>) -> Result<Self, String> {
-        let plan = Self { buffers: vec![], steps: vec![], slots: vec![], result: 0, channels: 0 };
-        let mut maker = Maker { target, plan };
-        maker.network(network)?;
-        maker.plan.place();
-        Ok(maker.plan)
+    /// Plans `network` with the instructions of `choice`.
+    ///
+    /// # Errors
+    /// As the rest of a sentence: the calibration lacks a layer.
+    pub(super) fn new(network: &Network, choice: &Choice, options: &Options) -> Result<Self, String> {
+        let calibration = network.calibration.as_ref();
+        let target =
+            Target { precision: choice.storage, choice: Some(choice), edge: options.edge, calibration };
+        let mut plan = Maker::run(network, target)?.plan;
+        plan.place();
+        Ok(plan)
+    }
+
+    /// The kinds of the layers of `network` if it is kept in `precision`, one for each layer.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub(super) fn kinds(
+        network: &Network,
+        precision: Precision,
+        options: &Options,
+    ) -> Result<Vec<Kind>, String> {
+        let calibration = network.calibration.as_ref();
+        Ok(Maker::run(network, Target { precision, choice: None, edge: options.edge, calibration })?.kinds)
     }
 
     /// Gives every buffer its memory. Time is counted in steps: the input is written at 0, the result of step `i` at
@@ -194,9 +212,17 @@ impl Plan {
 struct Maker<'a> {
     target: Target<'a>,
     plan: Plan,
+    kinds: Vec<Kind>,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    fn run(network: &Network, target: Target<'a>) -> Result<Self, String> {
+        let plan = Plan { buffers: vec![], steps: vec![], slots: vec![], result: 0, channels: 0 };
+        let mut maker = Self { target, plan, kinds: vec![] };
+        maker.network(network)?;
+        Ok(maker)
+    }
+
     fn network(&mut self, network: &Network) -> Result<(), String> {
         let (precision, stem) = (self.target.precision, &network.stem);
         let input = Plane { height: network.info.height, width: network.info.width, border: stem.padding() };
@@ -292,24 +318,24 @@ impl Maker<'_> {
         residual: Option<Addend>,
         relu: bool,
     ) {
-        let (precision, isa) = (self.target.precision, self.target.isa);
+        let precision = self.target.precision;
         let (source, target) = (&self.plan.buffers[from], &self.plan.buffers[to]);
         let inputs = source.words * precision.unit();
+        let &Conv { kernel, stride, outputs, .. } = conv;
+        let kind = Kind { kernel, stride, inputs, outputs, input: source.plane };
+        self.kinds.push(kind);
+        let Some(choice) = self.target.choice else { return };
+        let isa = choice.isa(&kind);
         let mut packed = pack::direct(conv, precision, inputs);
         let mut scale = Vec::new();
         if precision == Precision::Int8 {
             scale = packed.scale.iter().map(|s| s * source.scale / target.scale).collect();
             packed.bias.iter_mut().for_each(|b| *b /= target.scale);
         }
-        let positions = Positions::new(source.plane, target.plane, conv.kernel, conv.stride);
-        let suits = conv.kernel == 3 && conv.stride == 1 && inputs >= 32 && precision != Precision::Int8;
-        let edge = if suits && isa != Isa::Portable { self.target.edge } else { 0 };
-        let winograd =
-            [6, 4].into_iter().filter(|e| *e <= edge).find(|e| tiles(target.plane, *e) >= FEWEST_TILES);
-        let winograd = winograd.map(|edge| {
+        let positions = Positions::new(source.plane, target.plane, kernel, stride);
+        let winograd = kind.edge(precision, isa, self.target.edge).map(|edge| {
             packed.words = Words::default();
-            let block = if inputs >= 256 { 48 } else { 24 };
-            Filters { edge, words: pack::winograd(conv, precision, inputs, edge), block }
+            Filters { edge, words: pack::winograd(conv, precision, inputs, edge), block: block(inputs) }
         });
         self.plan.steps.push(Step::Conv(Box::new(Layer {
             name: name.to_owned(),
@@ -322,14 +348,15 @@ impl Maker<'_> {
             packed,
             scale,
             positions,
+            isa,
             winograd,
         })));
     }
 }
 
-/// Tiles of an image.
-fn tiles(plane: Plane, edge: usize) -> usize {
-    plane.height.div_ceil(edge - 2) * plane.width.div_ceil(edge - 2)
+/// Tiles that go through Winograd's three loops together: their transforms stay in the cache of a core.
+pub(super) fn block(inputs: usize) -> usize {
+    if inputs >= 256 { 48 } else { 24 }
 }
 
 /// The stem for pixels as they are, 0 to 255: the normalisation `(p / 255 − mean) / std` goes into the weights. Its

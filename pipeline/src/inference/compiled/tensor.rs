@@ -4,7 +4,7 @@
 //! is room up to a multiple of four positions more, which Winograd's 4×4 tiles read past the end of odd sizes.
 
 /// Positions of one image of a tensor, in rows, border included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Plane {
     /// Rows without border.
     pub(super) height: usize,

@@ -73,6 +73,9 @@ unsafe impl Sync for Raw {}
 /// Output positions that a kernel works on at once.
 pub(super) const ROWS: usize = 6;
 
+/// Output positions that AMX's tiles work on at once.
+pub(super) const TILES: usize = 32;
+
 /// One block of tiles, as pointers.
 pub(super) struct Block {
     /// Where the input comes from and what happens to the output; positions as in [`Raw`].

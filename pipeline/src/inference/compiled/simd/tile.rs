@@ -20,6 +20,8 @@ pub(super) trait Kernel {
     type Line: Copy;
     /// Channels of a word.
     const UNIT: usize;
+    /// Output positions at once, [`ROWS`] at most: as many as there are registers for.
+    const POSITIONS: usize = ROWS;
 
     /// Sums of zero.
     unsafe fn zero() -> Self::Sums;
@@ -29,6 +31,16 @@ pub(super) trait Kernel {
     unsafe fn broadcast(word: *const u32) -> Self::Line;
     /// `sums + word · line`.
     unsafe fn dot(sums: Self::Sums, word: Self::Line, line: Self::Line) -> Self::Sums;
+    /// A word whose products with the weights are in every position's sums beside its own, if there is one.
+    #[inline(always)]
+    unsafe fn excess() -> Option<Self::Line> {
+        None
+    }
+    /// `a - b`, where there is an excess.
+    #[inline(always)]
+    unsafe fn subtract(a: Self::Sums, _b: Self::Sums) -> Self::Sums {
+        a
+    }
     /// The sums as f32.
     unsafe fn floats(sums: Self::Sums) -> Self::Floats;
 
@@ -45,13 +57,19 @@ pub(super) trait Kernel {
 /// what is written.
 #[inline(always)]
 pub(super) unsafe fn item<D: Kernel, const K: usize>(t: &Raw, panel: usize, start: usize, end: usize) {
+    const { assert!(D::POSITIONS == ROWS || D::POSITIONS == 4) };
     let mut at = Cursor { image: start / t.positions, index: start % t.positions };
     let mut left = end - start;
     // SAFETY: handed on to the caller.
     unsafe {
-        while left >= ROWS {
-            block::<D, ROWS, K>(t, panel, &mut at);
-            left -= ROWS;
+        while left >= D::POSITIONS {
+            // One of the two: the other is not even compiled.
+            if D::POSITIONS == ROWS {
+                block::<D, ROWS, K>(t, panel, &mut at);
+            } else {
+                block::<D, 4, K>(t, panel, &mut at);
+            }
+            left -= D::POSITIONS;
         }
         match left {
             1 => block::<D, 1, K>(t, panel, &mut at),
@@ -125,6 +143,7 @@ unsafe fn accumulate<D: Kernel, const P: usize, const K: usize>(
     // SAFETY: the caller's: every source has `rows` runs, and there are as many lines.
     unsafe {
         let mut sums = [[D::zero(); K]; P];
+        let (excess, mut beyond) = (D::excess(), [D::zero(); K]);
         let mut weights = weights;
         for row in 0..t.rows {
             let mut from = *sources;
@@ -136,6 +155,11 @@ unsafe fn accumulate<D: Kernel, const P: usize, const K: usize>(
                 for (k, line) in lines.iter_mut().enumerate().skip(1) {
                     *line = D::line(weights.add(k * LANES));
                 }
+                if let Some(excess) = excess {
+                    for k in 0..K {
+                        beyond[k] = D::dot(beyond[k], excess, lines[k]);
+                    }
+                }
                 for p in 0..P {
                     let word = D::broadcast(from[p].add(i));
                     for k in 0..K {
@@ -145,13 +169,23 @@ unsafe fn accumulate<D: Kernel, const P: usize, const K: usize>(
                 weights = weights.add(PANEL);
             }
         }
+        if excess.is_some() {
+            for row in &mut sums {
+                for k in 0..K {
+                    row[k] = D::subtract(row[k], beyond[k]);
+                }
+            }
+        }
         sums
     }
 }
 
 /// Scale, bias, residual and ReLU, and the store.
+///
+/// # Safety
+/// The processor has `D`'s instructions; bias, scale, residual and output cover the channels and the targets.
 #[inline(always)]
-unsafe fn finish<D: Kernel, const K: usize>(
+pub(super) unsafe fn finish<D: Kernel, const K: usize>(
     t: &Raw,
     channel: usize,
     targets: &[usize],

@@ -1,5 +1,6 @@
-//! Sixteen f32: one AVX-512 register, or two of AVX2.
+//! Sixteen f32: one AVX-512 register, two of AVX2, or four of NEON (whose are in `neon`).
 
+#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 /// Sixteen f32 in vector registers.
@@ -26,6 +27,7 @@ pub(super) trait Vector: Copy {
 }
 
 // In every method the instruction set is there, and pointers are valid, because the caller says so.
+#[cfg(target_arch = "x86_64")]
 impl Vector for __m512 {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -69,6 +71,7 @@ impl Vector for __m512 {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Vector for [__m256; 2] {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

@@ -73,6 +73,10 @@ fn transforms(isa: Isa, precision: Precision, edge: usize) -> Option<(Transform,
         (Isa::Avx2, Precision::F32, 6) => Some((super::avx2::forth_6, super::avx2::back_6)),
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         (Isa::Avx2, Precision::F32, 4) => Some((super::avx2::forth_4, super::avx2::back_4)),
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        (Isa::Neon, Precision::F32, 6) => Some((super::neon::forth_6, super::neon::back_6)),
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        (Isa::Neon, Precision::F32, 4) => Some((super::neon::forth_4, super::neon::back_4)),
         _ => None,
     }
 }
