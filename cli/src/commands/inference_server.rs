@@ -12,6 +12,9 @@ use firesteel_pipeline::inference::{self, Metrics, Server};
 use crate::args::{HealthListenArgs, InferenceArgs, ServerSecurityArgs, UsersArgs, size};
 use crate::context::{Context, Outcome};
 
+/// Images that may wait, at least, where nobody says how many: those of several consumers.
+const QUEUE: usize = 1_024;
+
 /// Where the model is served, and which.
 #[derive(Debug, Args)]
 pub(crate) struct InferenceServerArgs {
@@ -24,10 +27,11 @@ pub(crate) struct InferenceServerArgs {
         help_heading = "Server"
     )]
     pub(crate) listen: SocketAddr,
-    /// How many images may wait for the model; a unary call beyond that is told RESOURCE_EXHAUSTED
-    #[arg(long, value_name = "N", env = "FIRESTEEL_INFERENCE_QUEUE", default_value_t = 1024,
-          value_parser = clap::value_parser!(u32).range(1..), help_heading = "Server")]
-    pub(crate) queue: u32,
+    /// How many images may wait for the model; a unary call beyond that is told RESOURCE_EXHAUSTED [default: 1024, on a GPU of
+    /// NVIDIA 2048]
+    #[arg(long, value_name = "N", env = "FIRESTEEL_INFERENCE_QUEUE", value_parser = clap::value_parser!(u32).range(1..),
+          help_heading = "Server")]
+    pub(crate) queue: Option<u32>,
     /// How many bytes of images may wait for the model; one image always fits
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INFERENCE_QUEUE_BYTES", default_value = "64MiB", value_parser = size,
           help_heading = "Server")]
@@ -48,11 +52,12 @@ pub(crate) async fn run(args: InferenceServerArgs, context: Context) -> anyhow::
         let (role, address) = ("the inference server", args.listen);
         return Err(Error::Exposed { role, address, host: ConfigField::InferenceListen }.into());
     }
+    let default = args.model.config();
     let config = inference::Config {
         listen: args.listen,
-        queue: args.queue as usize,
+        queue: args.queue.map_or(default.queue.max(QUEUE), |images| images as usize),
         queue_bytes: args.queue_bytes,
-        ..args.model.config()
+        ..default
     };
     let server = Server::bind(config).await.context("inference-server cannot start")?;
     let server = server.with_access(security.access, security.tls);

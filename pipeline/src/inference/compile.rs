@@ -16,11 +16,25 @@ use super::precision::Precision;
 /// activations, or on a GPU.
 pub fn compile(network: &Network, precision: Precision, device: Device) -> Result<Box<dyn Model>> {
     let options = Options::new(precision);
-    // On a processor that no kernel is written for, candle's own operations are faster than the plain loops.
-    if device != Device::Cpu || (precision == Precision::F32 && options.isa == Isa::Portable) {
-        return Ok(Box::new(PlainResNet::with_device(network, precision, device)?));
+    match device {
+        Device::Cuda(index) => on_cuda(network, precision, index),
+        Device::Metal => Ok(Box::new(PlainResNet::with_device(network, precision, device)?)),
+        // On a processor that no kernel is written for, candle's own operations are faster than the plain loops.
+        Device::Cpu if precision == Precision::F32 && options.isa == Isa::Portable => {
+            Ok(Box::new(PlainResNet::with_device(network, precision, device)?))
+        }
+        Device::Cpu => Ok(Box::new(Compiled::new(network, options)?)),
     }
-    Ok(Box::new(Compiled::new(network, options)?))
+}
+
+#[cfg(feature = "cuda")]
+fn on_cuda(network: &Network, precision: Precision, index: usize) -> Result<Box<dyn Model>> {
+    Ok(Box::new(super::gpu::GpuResNet::new(network, precision, index)?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_cuda(_: &Network, _: Precision, index: usize) -> Result<Box<dyn Model>> {
+    Err(super::Error::not_built(Device::Cuda(index), "cuda"))
 }
 
 impl Network {
@@ -88,8 +102,30 @@ mod tests {
 
     #[test]
     fn int8_is_for_processors() {
-        let error = compile(&network(), Precision::Int8, Device::Cuda(0)).map(|_| ()).expect_err("no kernel");
-        assert!(matches!(error, Error::Precision { .. }) && error.to_string().contains("cuda:0"), "{error}");
+        let error = compile(&network(), Precision::Int8, Device::Metal).map(|_| ()).expect_err("no kernel");
+        assert!(matches!(error, Error::Precision { .. }) && error.to_string().contains("metal"), "{error}");
+    }
+
+    #[test]
+    #[cfg(not(any(feature = "cuda", feature = "metal")))]
+    fn a_build_without_gpus_says_how_to_get_one_with() {
+        for (device, feature) in [(Device::Cuda(1), "--features cuda"), (Device::Metal, "--features metal")] {
+            let error = compile(&network(), Precision::F32, device).map(|_| ()).expect_err("not compiled in");
+            let error = error.to_string();
+            assert!(error.contains(&device.to_string()) && error.contains(feature), "{error}");
+        }
+    }
+
+    /// Such as where a build with CUDA runs without a GPU: no panic, and the setting that is to blame.
+    #[test]
+    #[cfg(feature = "cuda")]
+    fn a_gpu_that_is_not_there_is_an_error() {
+        let error =
+            compile(&network(), Precision::F32, Device::Cuda(99)).map(|_| ()).expect_err("no such GPU");
+        assert!(matches!(error, Error::Device { .. }) && error.to_string().contains("cuda:99"), "{error}");
+        let error =
+            compile(&network(), Precision::Int8, Device::Cuda(99)).map(|_| ()).expect_err("no kernel");
+        assert!(matches!(error, Error::Precision { .. }) && error.to_string().contains("cuda:99"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub mod decode;
 pub mod device;
 mod error;
 pub mod evaluate;
+#[cfg(any(test, feature = "cuda"))]
+mod gpu;
 mod metrics;
 pub mod model;
 pub mod network;
@@ -33,6 +35,8 @@ pub use decode::{Decoder, Rejection};
 pub use device::{Device, UnknownDevice};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Sample, evaluate, evaluate_watched, samples};
+#[cfg(feature = "cuda")]
+pub use gpu::GpuResNet;
 pub use metrics::Metrics;
 pub use model::{Classification, Model, ModelInfo};
 pub use network::Network;

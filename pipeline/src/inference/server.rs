@@ -46,9 +46,9 @@ pub struct Config {
     pub precision: Precision,
     /// The device that the model computes on. [`Device::Cpu`].
     pub device: Device,
-    /// Images that the model gets at once, at most. 64.
+    /// Images that the model gets at once, at most. 64; on a GPU of NVIDIA 256.
     pub max_batch: usize,
-    /// Images accepted and not yet answered, at most, over all connections. 256.
+    /// Images accepted and not yet answered, at most, over all connections. 256; on a GPU of NVIDIA 2,048.
     pub queue: usize,
     /// Bytes of images accepted and not yet answered, at most, over all connections; one image always fits. 64 MiB.
     pub queue_bytes: usize,
@@ -56,9 +56,10 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// Bytes of one encoded image, at most; a larger one is rejected by itself. 1 MiB.
     pub max_image_bytes: usize,
-    /// Model threads, each with a model of its own. 1: the model already uses every core for one batch.
+    /// Model threads, each with a model of its own. 1: the model already uses every core for one batch. On a GPU 2: while one's
+    /// batch is computed, the other's is put together, copied and answered.
     pub threads: usize,
-    /// Threads that decode images. 1.
+    /// Threads that decode images. 1; on a GPU of NVIDIA half of the cores.
     pub decode_threads: usize,
     /// How long open connections may delay the end. 20 s.
     pub drain_timeout: Duration,
@@ -131,6 +132,28 @@ impl Ready {
     pub fn is_ready(&self) -> bool {
         // Nobody is left to say that it is over when the server has ended in another way.
         self.0.has_changed().is_ok() && *self.0.borrow()
+    }
+}
+
+impl Config {
+    /// The defaults for a model on `device`: one on a GPU of NVIDIA leaves the cores to those who feed it, and is fastest with
+    /// large batches.
+    #[must_use]
+    pub fn on(device: Device) -> Self {
+        let default = Self { device, ..Self::default() };
+        match device {
+            Device::Cpu | Device::Metal => default,
+            Device::Cuda(_) => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                Self {
+                    max_batch: 256,
+                    queue: 2_048,
+                    threads: 2,
+                    decode_threads: cores.div_ceil(2),
+                    ..default
+                }
+            }
+        }
     }
 }
 
