@@ -120,3 +120,16 @@ __device__ inline void mean(const T* x, float* out, const Window& w) {
 
 extern "C" __global__ void mean_f32(const float* x, float* out, Window w) { mean(x, out, w); }
 extern "C" __global__ void mean_bf16(const bf16* x, float* out, Window w) { mean(x, out, w); }
+
+// The classifier: [images, depth] times [classes, depth], plus [classes]; `out_width` is the number of classes. A thread for each
+// logit.
+extern "C" __global__ void logits(const float* means, const float* rows, const float* bias, float* out, Window w) {
+    unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= w.total) return;
+    int type = i % w.out_width;
+    const float* mean = means + (size_t)(i / w.out_width) * w.depth;
+    const float* row = rows + (size_t)type * w.depth;
+    float sum = bias[type];
+    for (int channel = 0; channel < w.depth; ++channel) sum += mean[channel] * row[channel];
+    out[i] = sum;
+}

@@ -65,6 +65,7 @@ pub(super) struct Kernels {
     patches: CudaFunction,
     largest: CudaFunction,
     mean: CudaFunction,
+    logits: CudaFunction,
 }
 
 impl Kernels {
@@ -81,6 +82,7 @@ impl Kernels {
             patches: named("patches")?,
             largest: typed("largest")?,
             mean: typed("mean")?,
+            logits: named("logits")?,
         })
     }
 
@@ -135,7 +137,7 @@ impl Kernels {
         stream: &CudaStream,
         (step, images): (&Step, usize),
         x: &CudaSlice<u8>,
-        out: &mut CudaSlice<u8>,
+        out: &mut CudaSlice<f32>,
     ) -> Result<(), Fault> {
         let total = number(images * step.outputs)?;
         let (height, width) = (number(step.out.0)?, number(step.out.1)?);
@@ -144,6 +146,22 @@ impl Kernels {
         launch.arg(x).arg(out).arg(&window);
         // SAFETY: `x` holds the step's output, and `out` has a value for each of its channels.
         unsafe { launch.launch(grid(window.total)) }.map_err(Fault::driver("taking the mean")).map(drop)
+    }
+
+    /// The logits of `images` from their means: `rows` is `[classes, channels]`, `bias` `[classes]`.
+    pub(super) fn logits(
+        &self,
+        stream: &CudaStream,
+        (step, images): (&Step, usize),
+        (means, rows, bias): (&CudaSlice<f32>, &CudaSlice<f32>, &CudaSlice<f32>),
+        out: &mut CudaSlice<f32>,
+    ) -> Result<(), Fault> {
+        let (total, classes) = (number(images * bias.len())?, number(bias.len())?);
+        let window = Window { total, out_width: classes, ..Window::new(step, 1, step.outputs)? };
+        let mut launch = stream.launch_builder(&self.logits);
+        launch.arg(means).arg(rows).arg(bias).arg(out).arg(&window);
+        // SAFETY: `means` has the last step's channels for each image, as `rows` for each class, and `out` a value for each of both.
+        unsafe { launch.launch(grid(window.total)) }.map_err(Fault::driver("classifying")).map(drop)
     }
 }
 

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A convolution is two launches: a kernel of `kernels.cu` takes the patches of its input, and cuBLASLt multiplies them with
-//! the weights, with everything that follows in the product ([`product`]). f32 is computed in f32, bf16 in bf16 with sums in f32; means
-//! and classifier are f32. A batch is computed as one of a few sizes ([`plan::padded`]), so that all that a size needs is prepared once.
+//! the weights, with everything that follows in the product (`product`). f32 is computed in f32, bf16 in bf16 with sums in f32; means
+//! and classifier are f32. A batch is computed as one of a few sizes (`plan::padded`), so that all that a size needs is prepared once.
 //!
 //! Each model has a stream of its own. Two models on two threads overlap: while one's batch is computed, the other's is put
 //! together, copied and answered.

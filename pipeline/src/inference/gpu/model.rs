@@ -15,11 +15,8 @@ use cudarc::driver::{CudaContext, CudaSlice, CudaStream, PinnedHostSlice};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Bytes that the patches of a batch may have. Larger batches go through the layers in parts.
-const PATCHES: usize = 512 << 20;
-
-/// Bytes of an f32.
-const F32: usize = size_of::<f32>();
+/// Bytes that the patches of a batch may have: 256 images of 32×32 in f32. Larger batches go through the layers in parts.
+const PATCHES: usize = 640 << 20;
 
 /// A network on a GPU.
 #[derive(Debug)]
@@ -34,10 +31,10 @@ pub struct GpuResNet {
     products: Products,
     table: CudaSlice<f32>,
     convs: Vec<Weights>,
-    /// In f32.
-    classifier: Weights,
+    /// `[classes, channels]` and `[classes]`.
+    classifier: (CudaSlice<f32>, CudaSlice<f32>),
     buffers: Option<Buffers>,
-    /// The products of a batch of this many images: one for each convolution, then the classifier.
+    /// The products of a batch of this many images: one for each convolution.
     prepared: HashMap<usize, Vec<Product>>,
 }
 
@@ -63,13 +60,13 @@ struct Buffers {
     images: usize,
     /// In memory that is locked, which the GPU reads and writes by itself.
     sent: PinnedHostSlice<u8>,
-    received: PinnedHostSlice<u8>,
+    received: PinnedHostSlice<f32>,
     pixels: CudaSlice<u8>,
     patches: CudaSlice<u8>,
     slots: [CudaSlice<u8>; 3],
-    /// `[images, channels]` and `[images, classes]`, in f32.
-    means: CudaSlice<u8>,
-    logits: CudaSlice<u8>,
+    /// `[images, channels]` and `[images, classes]`.
+    means: CudaSlice<f32>,
+    logits: CudaSlice<f32>,
 }
 
 impl GpuResNet {
@@ -100,7 +97,10 @@ impl GpuResNet {
                 largest: largest_batch(plan.patches * numbers.bytes(), PATCHES),
                 table: stream.clone_htod(&normalised(&info).concat()).map_err(&failed)?,
                 convs: convs.collect::<Result<_, Fault>>()?,
-                classifier: Weights::upload(&stream, Numbers::F32, &network.fc.weight, &network.fc.bias)?,
+                classifier: (
+                    stream.clone_htod(&network.fc.weight).map_err(&failed)?,
+                    stream.clone_htod(&network.fc.bias).map_err(&failed)?,
+                ),
                 products: Products::new(&stream)?,
                 info: info.clone(),
                 numbers,
@@ -126,7 +126,7 @@ impl GpuResNet {
         if self.prepared.contains_key(&images) {
             return Ok(());
         }
-        let mut products = Vec::with_capacity(self.convs.len() + 1);
+        let mut products = Vec::with_capacity(self.convs.len());
         for step in &self.plan.steps {
             let Work::Conv { weights, add, relu } = step.work else { continue };
             let positions = images * step.out.0 * step.out.1;
@@ -134,10 +134,6 @@ impl GpuResNet {
             let shape = Shape { numbers: self.numbers, positions, outputs, depth, add, relu };
             products.push(self.products.prepare(shape, &self.convs[weights].bias)?);
         }
-        let (outputs, depth) = (self.info.classes.len(), self.plan.last.outputs);
-        let numbers = Numbers::F32;
-        let shape = Shape { numbers, positions: images, outputs, depth, add: false, relu: false };
-        products.push(self.products.prepare(shape, &self.classifier.bias)?);
         self.prepared.insert(images, products);
         Ok(())
     }
@@ -146,21 +142,24 @@ impl GpuResNet {
         let (stream, element) = (&self.stream, self.numbers.bytes());
         let failed = Fault::driver("allocating memory for a batch");
         let room = |bytes: usize| stream.alloc_zeros::<u8>(images * bytes).map_err(&failed);
-        let locked = |bytes: usize| {
-            // SAFETY: what is read of it was written before: pixels by `run`, logits by the GPU.
-            unsafe { stream.context().alloc_pinned_with_flags::<u8>(images * bytes, 0) }.map_err(&failed)
+        let floats = |values: usize| stream.alloc_zeros::<f32>(images * values).map_err(&failed);
+        let (pixels, classes) = (self.info.image_len(), self.info.classes.len());
+        // SAFETY: what is read of them was written before: pixels by `run`, logits by the GPU.
+        let (sent, received) = unsafe {
+            let context = stream.context();
+            let sent = context.alloc_pinned_with_flags::<u8>(images * pixels, 0).map_err(&failed)?;
+            (sent, context.alloc_pinned_with_flags::<f32>(images * classes, 0).map_err(&failed)?)
         };
-        let (pixels, logits) = (self.info.image_len(), self.info.classes.len() * F32);
         let [a, b, c] = self.plan.slots.map(|values| room(values.max(1) * element));
         Ok(Buffers {
             images,
-            sent: locked(pixels)?,
-            received: locked(logits)?,
+            sent,
+            received,
             pixels: room(pixels)?,
             patches: room(self.plan.patches * element)?,
             slots: [a?, b?, c?],
-            means: room(self.plan.last.outputs * F32)?,
-            logits: room(logits)?,
+            means: floats(self.plan.last.outputs)?,
+            logits: floats(classes)?,
         })
     }
 
@@ -168,6 +167,8 @@ impl GpuResNet {
     fn run(&mut self, pixels: &[u8], logits: &mut Vec<f32>) -> Result<(), Fault> {
         let count = pixels.len() / self.info.image_len();
         let images = padded(count);
+        // The thread may be another one than last time.
+        self.stream.context().bind_to_thread().map_err(Fault::driver("using the GPU"))?;
         self.prepare(images)?;
         let Self { buffers: Some(buffers), prepared, stream, kernels, products, .. } = self else {
             return Ok(());
@@ -209,14 +210,13 @@ impl GpuResNet {
         }
         let last = &self.plan.last;
         kernels.mean(stream, (last, images), &buffers.slots[last.to], &mut buffers.means)?;
-        if let Some(product) = prepared.next() {
-            products.start(product, &self.classifier.rows, &buffers.means, &mut buffers.logits)?;
-        }
-        let length = count * self.info.classes.len() * F32;
+        let (rows, bias) = &self.classifier;
+        kernels.logits(stream, (last, images), (&buffers.means, rows, bias), &mut buffers.logits)?;
+        let length = count * self.info.classes.len();
         let received = &mut buffers.received.as_mut_slice().map_err(&copying)?[..length];
         stream.memcpy_dtoh(&buffers.logits.slice(..length), received).map_err(&copying)?;
         stream.synchronize().map_err(Fault::driver("computing a batch"))?;
-        logits.extend(received.as_chunks().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)));
+        logits.extend_from_slice(received);
         Ok(())
     }
 }
@@ -237,7 +237,7 @@ impl Model for GpuResNet {
 
     /// The locked memory: the rest is the GPU's.
     fn bytes(&self) -> usize {
-        self.buffers.as_ref().map_or(0, |buffers| buffers.sent.len() + buffers.received.len())
+        self.buffers.as_ref().map_or(0, |buffers| buffers.sent.num_bytes() + buffers.received.num_bytes())
     }
 }
 

@@ -120,8 +120,10 @@ impl Products {
 
 impl Drop for Products {
     fn drop(&mut self) {
+        let bound = self.stream.context().bind_to_thread();
         // SAFETY: made by `new` and destroyed nowhere else.
-        if let Err(error) = unsafe { result::destroy_handle(self.handle) } {
+        let ended = unsafe { result::destroy_handle(self.handle) };
+        if let (Ok(()), Err(error)) = (bound, ended) {
             tracing::warn!(%error, "cuBLASLt could not be ended");
         }
     }
