@@ -15,6 +15,9 @@ const SOURCE: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("kern
     Err(_) => c"",
 };
 
+/// Bytes that a thread of `patches` copies at once.
+const VECTOR: usize = 16;
+
 /// Threads of a block.
 const BLOCK: u32 = 256;
 
@@ -95,9 +98,15 @@ impl Kernels {
         out: &mut CudaSlice<u8>,
     ) -> Result<(), Fault> {
         let window = Window::new(step, images, step.depth())?;
+        let patches = images * step.out.0 * step.out.1 * step.depth() * self.numbers.bytes();
+        Fault::check_room(&[
+            (pixels.len(), images * step.values().0),
+            (table.len(), 3 * 256),
+            (out.len(), patches),
+        ])?;
         let mut launch = stream.launch_builder(&self.pixels);
         launch.arg(pixels).arg(table).arg(out).arg(&window);
-        // SAFETY: `pixels` holds the images, `table` three times 256 values and `out` the patches of the step with most.
+        // SAFETY: the tensors are as long as was checked.
         unsafe { launch.launch(grid(window.total)) }.map_err(Fault::driver("reading pixels")).map(drop)
     }
 
@@ -109,10 +118,16 @@ impl Kernels {
         x: &CudaSlice<u8>,
         out: &mut CudaSlice<u8>,
     ) -> Result<(), Fault> {
-        let window = Window::new(step, images, step.inputs * self.numbers.bytes() / 16)?;
+        let window = Window::new(step, images, step.inputs * self.numbers.bytes() / VECTOR)?;
+        let row = step.kernel * step.kernel * step.inputs;
+        let patches = images * step.out.0 * step.out.1 * row * self.numbers.bytes();
+        Fault::check_room(&[
+            (x.len(), images * step.values().0 * self.numbers.bytes()),
+            (out.len(), patches),
+        ])?;
         let mut launch = stream.launch_builder(&self.patches);
         launch.arg(x).arg(out).arg(&window);
-        // SAFETY: `x` holds the step's input, whose channels are whole vectors, and `out` the patches of the step with most.
+        // SAFETY: the tensors are as long as was checked, and the channels are whole vectors, as the plan says.
         unsafe { launch.launch(grid(window.total)) }.map_err(Fault::driver("taking patches")).map(drop)
     }
 
@@ -125,9 +140,12 @@ impl Kernels {
         out: &mut CudaSlice<u8>,
     ) -> Result<(), Fault> {
         let window = Window::new(step, images, step.inputs)?;
+        let (from, to) = step.values();
+        let bytes = images * self.numbers.bytes();
+        Fault::check_room(&[(x.len(), from * bytes), (out.len(), to * bytes)])?;
         let mut launch = stream.launch_builder(&self.largest);
         launch.arg(x).arg(out).arg(&window);
-        // SAFETY: `x` holds the step's input and `out` has room for its output.
+        // SAFETY: the tensors are as long as was checked.
         unsafe { launch.launch(grid(window.total)) }.map_err(Fault::driver("pooling")).map(drop)
     }
 
@@ -142,9 +160,11 @@ impl Kernels {
         let total = number(images * step.outputs)?;
         let (height, width) = (number(step.out.0)?, number(step.out.1)?);
         let window = Window { total, height, width, ..Window::new(step, 1, step.outputs)? };
+        let activation = images * step.values().1 * self.numbers.bytes();
+        Fault::check_room(&[(x.len(), activation), (out.len(), images * step.outputs)])?;
         let mut launch = stream.launch_builder(&self.mean);
         launch.arg(x).arg(out).arg(&window);
-        // SAFETY: `x` holds the step's output, and `out` has a value for each of its channels.
+        // SAFETY: the tensors are as long as was checked.
         unsafe { launch.launch(grid(window.total)) }.map_err(Fault::driver("taking the mean")).map(drop)
     }
 
@@ -158,9 +178,14 @@ impl Kernels {
     ) -> Result<(), Fault> {
         let (total, classes) = (number(images * bias.len())?, number(bias.len())?);
         let window = Window { total, out_width: classes, ..Window::new(step, 1, step.outputs)? };
+        Fault::check_room(&[
+            (means.len(), images * step.outputs),
+            (rows.len(), bias.len() * step.outputs),
+            (out.len(), images * bias.len()),
+        ])?;
         let mut launch = stream.launch_builder(&self.logits);
         launch.arg(means).arg(rows).arg(bias).arg(out).arg(&window);
-        // SAFETY: `means` has the last step's channels for each image, as `rows` for each class, and `out` a value for each of both.
+        // SAFETY: the tensors are as long as was checked.
         unsafe { launch.launch(grid(window.total)) }.map_err(Fault::driver("classifying")).map(drop)
     }
 }

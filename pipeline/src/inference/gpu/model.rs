@@ -33,7 +33,7 @@ pub struct GpuResNet {
     convs: Vec<Weights>,
     /// `[classes, channels]` and `[classes]`.
     classifier: (CudaSlice<f32>, CudaSlice<f32>),
-    buffers: Option<Buffers>,
+    buffers: Buffers,
     /// The products of a batch of this many images: one for each convolution.
     prepared: HashMap<usize, Vec<Product>>,
 }
@@ -69,6 +69,39 @@ struct Buffers {
     logits: CudaSlice<f32>,
 }
 
+impl Buffers {
+    fn new(
+        stream: &Arc<CudaStream>,
+        plan: &Plan,
+        info: &ModelInfo,
+        numbers: Numbers,
+        images: usize,
+    ) -> Result<Self, Fault> {
+        let failed = Fault::driver("allocating memory for a batch");
+        let bytes = |bytes: usize| stream.alloc_zeros::<u8>(images * bytes).map_err(&failed);
+        let values = |values: usize| bytes(values.max(1) * numbers.bytes());
+        let floats = |values: usize| stream.alloc_zeros::<f32>(images * values).map_err(&failed);
+        let (pixels, classes) = (info.image_len(), info.classes.len());
+        // SAFETY: what is read of them was written before: pixels by `run`, logits by the GPU.
+        let (sent, received) = unsafe {
+            let context = stream.context();
+            let sent = context.alloc_pinned_with_flags::<u8>(images * pixels, 0).map_err(&failed)?;
+            (sent, context.alloc_pinned_with_flags::<f32>(images * classes, 0).map_err(&failed)?)
+        };
+        let [a, b, c] = plan.slots;
+        Ok(Self {
+            images,
+            sent,
+            received,
+            pixels: bytes(pixels)?,
+            patches: values(plan.patches)?,
+            slots: [values(a)?, values(b)?, values(c)?],
+            means: floats(plan.last.outputs)?,
+            logits: floats(classes)?,
+        })
+    }
+}
+
 impl GpuResNet {
     /// Compiles `network` for GPU `index`, in f32 or bf16.
     ///
@@ -94,6 +127,7 @@ impl GpuResNet {
             let convs =
                 matrices.iter().map(|matrix| Weights::upload(&stream, numbers, &matrix.rows, &matrix.bias));
             let this = Self {
+                buffers: Buffers::new(&stream, &plan, &info, numbers, 1)?,
                 largest: largest_batch(plan.patches * numbers.bytes(), PATCHES),
                 table: stream.clone_htod(&normalised(&info).concat()).map_err(&failed)?,
                 convs: convs.collect::<Result<_, Fault>>()?,
@@ -106,7 +140,6 @@ impl GpuResNet {
                 numbers,
                 plan,
                 kernels,
-                buffers: None,
                 prepared: HashMap::new(),
                 stream,
             };
@@ -118,10 +151,8 @@ impl GpuResNet {
 
     /// Makes all that a batch of `images` needs, where it is not there yet.
     fn prepare(&mut self, images: usize) -> Result<(), Fault> {
-        if self.buffers.as_ref().is_none_or(|buffers| buffers.images < images) {
-            // The old ones are freed first.
-            self.buffers = None;
-            self.buffers = Some(self.allocate(images)?);
+        if self.buffers.images < images {
+            self.buffers = Buffers::new(&self.stream, &self.plan, &self.info, self.numbers, images)?;
         }
         if self.prepared.contains_key(&images) {
             return Ok(());
@@ -138,31 +169,6 @@ impl GpuResNet {
         Ok(())
     }
 
-    fn allocate(&self, images: usize) -> Result<Buffers, Fault> {
-        let (stream, element) = (&self.stream, self.numbers.bytes());
-        let failed = Fault::driver("allocating memory for a batch");
-        let room = |bytes: usize| stream.alloc_zeros::<u8>(images * bytes).map_err(&failed);
-        let floats = |values: usize| stream.alloc_zeros::<f32>(images * values).map_err(&failed);
-        let (pixels, classes) = (self.info.image_len(), self.info.classes.len());
-        // SAFETY: what is read of them was written before: pixels by `run`, logits by the GPU.
-        let (sent, received) = unsafe {
-            let context = stream.context();
-            let sent = context.alloc_pinned_with_flags::<u8>(images * pixels, 0).map_err(&failed)?;
-            (sent, context.alloc_pinned_with_flags::<f32>(images * classes, 0).map_err(&failed)?)
-        };
-        let [a, b, c] = self.plan.slots.map(|values| room(values.max(1) * element));
-        Ok(Buffers {
-            images,
-            sent,
-            received,
-            pixels: room(pixels)?,
-            patches: room(self.plan.patches * element)?,
-            slots: [a?, b?, c?],
-            means: floats(self.plan.last.outputs)?,
-            logits: floats(classes)?,
-        })
-    }
-
     /// Adds the logits of at most `largest` images.
     fn run(&mut self, pixels: &[u8], logits: &mut Vec<f32>) -> Result<(), Fault> {
         let count = pixels.len() / self.info.image_len();
@@ -170,11 +176,8 @@ impl GpuResNet {
         // The thread may be another one than last time.
         self.stream.context().bind_to_thread().map_err(Fault::driver("using the GPU"))?;
         self.prepare(images)?;
-        let Self { buffers: Some(buffers), prepared, stream, kernels, products, .. } = self else {
-            return Ok(());
-        };
-        let Some(prepared) = prepared.get(&images) else { return Ok(()) };
-        let mut prepared = prepared.iter();
+        let Self { buffers, stream, kernels, products, .. } = self;
+        let prepared = &self.prepared[&images];
         let copying = Fault::driver("copying a batch");
         let sent = &mut buffers.sent.as_mut_slice().map_err(&copying)?[..pixels.len()];
         sent.copy_from_slice(pixels);
@@ -187,7 +190,9 @@ impl GpuResNet {
                     (None, &mut buffers.slots[step.to])
                 }
                 Input::Slot(slot) => {
-                    let Ok([from, to]) = buffers.slots.get_disjoint_mut([slot, step.to]) else { continue };
+                    let Ok([from, to]) = buffers.slots.get_disjoint_mut([slot, step.to]) else {
+                        return Err(Fault::Plan);
+                    };
                     (Some(&*from), to)
                 }
             };
@@ -201,11 +206,10 @@ impl GpuResNet {
                         }
                         None => &buffers.patches,
                     };
-                    let Some(product) = prepared.next() else { continue };
-                    products.start(product, &self.convs[weights].rows, rows, to)?;
+                    products.start(&prepared[weights], &self.convs[weights].rows, rows, to)?;
                 }
                 (Work::Largest, Some(from)) => kernels.largest(stream, at, from, to)?,
-                (Work::Largest, None) => {}
+                (Work::Largest, None) => return Err(Fault::Plan),
             }
         }
         let last = &self.plan.last;
@@ -237,7 +241,7 @@ impl Model for GpuResNet {
 
     /// The locked memory: the rest is the GPU's.
     fn bytes(&self) -> usize {
-        self.buffers.as_ref().map_or(0, |buffers| buffers.sent.num_bytes() + buffers.received.num_bytes())
+        self.buffers.sent.num_bytes() + self.buffers.received.num_bytes()
     }
 }
 

@@ -62,6 +62,11 @@ impl Step {
         depth(self.kernel, self.inputs)
     }
 
+    /// Values of an image's input, and of its output.
+    pub(super) fn values(&self) -> (usize, usize) {
+        (self.size.0 * self.size.1 * self.inputs, self.out.0 * self.out.1 * self.outputs)
+    }
+
     /// Whether the input is its own patches.
     pub(super) fn is_direct(&self) -> bool {
         (self.kernel, self.stride) == (1, 1) && matches!(self.from, Input::Slot(_))
@@ -142,7 +147,7 @@ impl Plan {
         }
         let mut slots = [0; 3];
         for step in &builder.steps {
-            slots[step.to] = slots[step.to].max(step.out.0 * step.out.1 * step.outputs);
+            slots[step.to] = slots[step.to].max(step.values().1);
         }
         let patches = builder.steps.iter().map(Step::patches).max().unwrap_or(0);
         let plan = Self { steps: builder.steps, last, slots, patches };

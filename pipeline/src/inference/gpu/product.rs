@@ -77,15 +77,11 @@ impl Products {
         to: &mut CudaSlice<u8>,
     ) -> Result<(), Fault> {
         let Shape { numbers, positions, outputs, depth, add, .. } = product.shape;
-        for (length, needed) in [
-            (weights.len(), outputs * depth),
-            (rows.len(), positions * depth),
-            (to.len(), positions * outputs),
-        ] {
-            if length < needed * numbers.bytes() {
-                return Err(Fault::Size(needed));
-            }
-        }
+        Fault::check_room(&[
+            (weights.len(), outputs * depth * numbers.bytes()),
+            (rows.len(), positions * depth * numbers.bytes()),
+            (to.len(), positions * outputs * numbers.bytes()),
+        ])?;
         let (one, beta) = (1.0_f32, if add { 1.0_f32 } else { 0.0 });
         let (weights, _weights) = weights.device_ptr(&self.stream);
         let (rows, _rows) = rows.device_ptr(&self.stream);
