@@ -319,3 +319,19 @@ fn panicked(error: Option<JoinError>) -> Error {
     let message = error.map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
     Error::Panicked { model: "the gRPC server".to_owned(), message }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_leaves_the_cores_to_those_who_decode() {
+        for device in [Device::Cpu, Device::Metal] {
+            assert_eq!(Config::on(device), Config { device, ..Config::default() });
+        }
+        let (cpu, gpu) = (Config::default(), Config::on(Device::Cuda(1)));
+        assert_eq!((gpu.device, gpu.threads), (Device::Cuda(1), 2));
+        assert!(gpu.max_batch > cpu.max_batch && gpu.decode_threads >= 1);
+        assert!(gpu.queue >= 2 * gpu.threads * gpu.max_batch, "as many wait as are computed");
+    }
+}
