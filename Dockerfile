@@ -16,8 +16,6 @@ RUN sh dev/image_lib/skeleton.sh /src /skeleton
 
 FROM ${RUST} AS builder
 ARG FEATURES=
-# For feature cuda: the capability of the GPUs that it is for, such as 90. A build sees none that it could ask.
-ARG CUDA_COMPUTE_CAP
 # `thin` and one unit make a smaller and faster binary than `make release` does, for a longer build.
 ARG LTO=thin
 ARG CODEGEN_UNITS=1

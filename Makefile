@@ -18,6 +18,9 @@ DOCS ?= 5000000
 SEEDS ?= 12
 MINUTES ?= 30
 CHAOS_OUT ?= .dev/chaos
+# Of cargo: `make release FEATURES=cuda`, or `make bench-inference FEATURES=cuda BENCH_INFERENCE="--device cuda"`.
+FEATURES ?=
+FEATURED := $(FEATURES:%=--features %)
 MICRO := decode protobuf filter jpeg kernels
 
 .PHONY: help demo release test chaos soak chaos-binaries bench bench-micro bench-inference bench-kills bench-locks compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
@@ -30,11 +33,11 @@ demo: services build ## The main job: Kafka and MongoDB up, the binary built, 4 
 
 build: ## The binary at target/debug/firesteel, quickly built
 	@dev/toolchain
-	$(CARGO) build $(LOCKED) --package firesteel --bin firesteel
+	$(CARGO) build $(LOCKED) --package firesteel --bin firesteel $(FEATURED)
 
 release: ## The binary that ships, at target/release/firesteel: twice as long to build, faster to plan
 	@dev/toolchain
-	$(CARGO) build --release $(LOCKED) --package firesteel --bin firesteel
+	$(CARGO) build --release $(LOCKED) --package firesteel --bin firesteel $(FEATURED)
 
 services: ## Kafka and MongoDB: those that the settings name, else by Docker Compose, else fetched and started here
 	@dev/services up
@@ -81,7 +84,7 @@ compare: services benches spark ## The job on Spark and here, with DuckDB, Polar
 
 benches: # What the benchmarks run
 	@dev/toolchain
-	$(CARGO) build --release $(LOCKED) --package firesteel --bin firesteel --package firesteel-benches --bin firesteel-benches
+	$(CARGO) build --release $(LOCKED) --package firesteel --bin firesteel --package firesteel-benches --bin firesteel-benches $(FEATURED)
 
 test: services ## All tests, against real Kafka and MongoDB
 	@dev/toolchain

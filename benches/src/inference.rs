@@ -2,14 +2,15 @@
 //!
 //! All get the same pixels, u8 `[batch, 32, 32, 3]`, and give logits: normalisation is part of the work, decoding is not.
 //! They take turns, round by round, each for some seconds. PyTorch and ONNX Runtime are run by
-//! `benches/peers/inference.py` in a Python of their own, which answers a line with a line.
+//! `benches/peers/inference.py` in a Python of their own, which answers a line with a line. On a GPU the model is alone: the
+//! others compute on the processor.
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::compiled::{Compiled, Isa, Options, peak};
 use firesteel_pipeline::inference::{
-    Device, Model, Network, PlainResNet, Precision, Weights, compile, samples,
+    Device, Error, Model, Network, PlainResNet, Precision, Weights, compile, samples,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,9 +26,14 @@ use crate::target::{self, Target};
 const IMAGES: usize = 1_024;
 /// At this batch size the targets are set.
 const TARGET_BATCH: usize = 64;
+/// Images a second that bf16 is to reach on a GPU.
+const TARGET_ON_GPU: f64 = 10_000.0;
 
 #[derive(Debug, Args)]
 pub(crate) struct InferenceArgs {
+    /// What the model computes on: cpu, or, in a build with feature cuda, cuda or cuda:INDEX
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::Cpu)]
+    device: Device,
     /// Images at once
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,16,64,256",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -66,11 +72,18 @@ pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
 
     let mut systems: Vec<(String, System)> = Vec::new();
     for precision in Precision::ALL {
-        let name = format!("firesteel {precision}");
-        systems.push((name, System::Ours(compile(&network, precision, Device::Cpu)?)));
+        match compile(&network, precision, args.device) {
+            Ok(model) => systems.push((format!("firesteel {precision}"), System::Ours(model))),
+            Err(error @ Error::Precision { .. }) => eprintln!("left out: {error}"),
+            Err(error) => return Err(error.into()),
+        }
     }
-    systems.push(("candle f32".to_owned(), System::Ours(Box::new(PlainResNet::new(&network)?))));
+    let on_cpu = matches!(args.device, Device::Cpu | Device::CpuWith(_));
+    if on_cpu {
+        systems.push(("candle f32".to_owned(), System::Ours(Box::new(PlainResNet::new(&network)?))));
+    }
     let mut peers = match &args.python {
+        _ if !on_cpu => None,
         Some(python) => {
             let (peers, variants) = start_peers(python, &args.script).await?;
             for variant in variants {
@@ -122,7 +135,7 @@ pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     let mut shares = Vec::new();
     for precision in Precision::ALL {
         let isa = Isa::detect(precision);
-        let Some(peak) = peak(isa, precision, processors) else { continue };
+        let Some(peak) = peak(isa, precision, processors).filter(|_| on_cpu) else { continue };
         let rate = median(&rates, &format!("firesteel {precision}"), TARGET_BATCH);
         let share = rate * operations / peak;
         println!(
@@ -135,16 +148,15 @@ pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
             json!({ "precision": precision.name(), "instructions": isa.name(), "peak_operations_per_second": peak, "share": share }),
         );
     }
-    println!(
-        "An image is {:.3} billion multiplications. f32 and bf16 save most of them (Winograd), so they may pass the peak.",
-        operations / 2e9
-    );
-    let targets = targets(&rates, &names);
+    let saved = "f32 and bf16 save most of them (Winograd), so they may pass the peak.";
+    let note = if on_cpu { saved } else { "On a GPU none is saved." };
+    println!("An image is {:.3} billion multiplications. {note}", operations / 2e9);
+    let targets = if on_cpu { targets(&rates, &names) } else { vec![target_on_gpu(&rates, &batches)] };
     print!("{}", target::text(&targets)?);
     if let Some(path) = &args.json {
         let rate = |((name, batch), rounds): (&(String, usize), &Vec<f64>)| json!({ "name": name, "batch": batch, "median": quantile(rounds, 0.5), "images_per_second": rounds });
         let all = json!({
-            "processors": processors, "rounds": args.rounds, "seconds": args.seconds,
+            "device": args.device.to_string(), "processors": processors, "rounds": args.rounds, "seconds": args.seconds,
             "peers": peers.as_ref().map_or(&Value::Null, |peers| &peers.ready), "rates": rates.iter().map(rate).collect::<Vec<_>>(),
             "kernels": kernels, "peaks": shares, "goals": targets.iter().map(Target::json).collect::<Vec<_>>(),
         });
@@ -249,6 +261,12 @@ fn targets(rates: &Rates, names: &[String]) -> Vec<Target> {
     targets
 }
 
+/// What was asked for on a GPU, at the batch that is fastest.
+fn target_on_gpu(rates: &Rates, batches: &[usize]) -> Target {
+    let best = batches.iter().map(|&batch| median(rates, "firesteel bf16", batch)).fold(0.0, f64::max);
+    Target::at_least("bf16 on a GPU".to_owned(), TARGET_ON_GPU, best).unit("images/s")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,5 +281,15 @@ mod tests {
         let targets = targets(&rates, &names);
         assert_eq!(targets.len(), 1, "{targets:?}");
         assert!(targets[0].what.contains("onnx-fp32") && (targets[0].measured - 1.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_target_on_a_gpu_is_for_the_fastest_batch() {
+        let mut rates = Rates::new();
+        for (batch, rate) in [(64, 9_000.0), (256, 12_000.0)] {
+            rates.insert(("firesteel bf16".to_owned(), batch), vec![rate]);
+        }
+        assert!(target_on_gpu(&rates, &[64, 256]).met);
+        assert!(!target_on_gpu(&rates, &[64]).met);
     }
 }

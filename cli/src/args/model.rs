@@ -56,21 +56,20 @@ pub(crate) fn precision() -> impl TypedValueParser<Value = Precision> {
 pub(crate) struct InferenceArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// The largest batch
-    #[arg(long, value_name = "N", env = "FIRESTEEL_MAX_BATCH", default_value_t = 64,
-          value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(crate) max_batch: u32,
+    /// The largest batch [default: 64, on a GPU of NVIDIA 256]
+    #[arg(long, value_name = "N", env = "FIRESTEEL_MAX_BATCH", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) max_batch: Option<u32>,
 }
 
 impl InferenceArgs {
     /// The configuration of an inference server; the rest has its default.
     pub(crate) fn config(&self) -> inference::Config {
+        let default = inference::Config::on(self.model.device.device);
         inference::Config {
             weights: self.model.weights.clone(),
             precision: self.model.precision,
-            device: self.model.device.device,
-            max_batch: self.max_batch as usize,
-            ..inference::Config::default()
+            max_batch: self.max_batch.map_or(default.max_batch, |images| images as usize),
+            ..default
         }
     }
 }

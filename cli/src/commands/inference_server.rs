@@ -12,6 +12,9 @@ use firesteel_pipeline::inference::{self, Metrics, Server};
 use crate::args::{HealthListenArgs, InferenceArgs, ServerSecurityArgs, UsersArgs, size};
 use crate::context::{Context, Outcome};
 
+/// Images that may wait, at least, where nobody says how many: those of several consumers.
+const QUEUE: usize = 1_024;
+
 /// Where the model is served, and which.
 #[derive(Debug, Args)]
 pub(crate) struct InferenceServerArgs {
@@ -24,10 +27,11 @@ pub(crate) struct InferenceServerArgs {
         help_heading = "Server"
     )]
     pub(crate) listen: SocketAddr,
-    /// How many images may wait for the model; a unary call beyond that is told RESOURCE_EXHAUSTED
-    #[arg(long, value_name = "N", env = "FIRESTEEL_INFERENCE_QUEUE", default_value_t = 1024,
-          value_parser = clap::value_parser!(u32).range(1..), help_heading = "Server")]
-    pub(crate) queue: u32,
+    /// How many images may wait for the model; a unary call beyond that is told RESOURCE_EXHAUSTED [default: 1024, on a GPU of
+    /// NVIDIA 2048]
+    #[arg(long, value_name = "N", env = "FIRESTEEL_INFERENCE_QUEUE", value_parser = clap::value_parser!(u32).range(1..),
+          help_heading = "Server")]
+    pub(crate) queue: Option<u32>,
     /// How many bytes of images may wait for the model; one image always fits
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INFERENCE_QUEUE_BYTES", default_value = "64MiB", value_parser = size,
           help_heading = "Server")]
@@ -41,10 +45,10 @@ pub(crate) struct InferenceServerArgs {
           value_parser = clap::value_parser!(u32).range(1..), help_heading = "Server")]
     pub(crate) max_image_pixels: u32,
     /// How many images are decoded at a time, each with the memory that --max-image-pixels allows: more for photographs, whose
-    /// decoding takes longer than the model
-    #[arg(long, value_name = "N", env = "FIRESTEEL_DECODE_THREADS", default_value_t = 1,
+    /// decoding takes longer than the model [default: 1, on a GPU of NVIDIA half of the cores]
+    #[arg(long, value_name = "N", env = "FIRESTEEL_DECODE_THREADS",
           value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Server")]
-    pub(crate) decode_threads: u32,
+    pub(crate) decode_threads: Option<u32>,
     #[command(flatten)]
     pub(crate) users: UsersArgs,
     #[command(flatten)]
@@ -61,16 +65,17 @@ pub(crate) async fn run(args: InferenceServerArgs, context: Context) -> anyhow::
         let (role, address) = ("the inference server", args.listen);
         return Err(Error::Exposed { role, address, host: ConfigField::InferenceListen }.into());
     }
+    let default = args.model.config();
     let config = inference::Config {
         listen: args.listen,
-        queue: args.queue as usize,
+        queue: args.queue.map_or(default.queue.max(QUEUE), |images| images as usize),
         queue_bytes: args.queue_bytes,
-        decode_threads: args.decode_threads as usize,
+        decode_threads: args.decode_threads.map_or(default.decode_threads, |threads| threads as usize),
         max_image_bytes: args.max_image_size,
         max_image_pixels: args.max_image_pixels,
         // So that an image that is somewhat too large is rejected by itself, and does not end its call.
         max_message_bytes: args.max_image_size.saturating_add(4 << 20),
-        ..args.model.config()
+        ..default
     };
     let server = Server::bind(config).await.context("inference-server cannot start")?;
     let server = server.with_access(security.access, security.tls);

@@ -18,15 +18,24 @@ pub fn compile(network: &Network, precision: Precision, device: Device) -> Resul
     let isa = match device {
         Device::Cpu => None,
         Device::CpuWith(isa) => Some(isa),
-        Device::Cuda(_) | Device::Metal => {
-            return Ok(Box::new(PlainResNet::with_device(network, precision, device)?));
-        }
+        Device::Cuda(index) => return on_cuda(network, precision, index),
+        Device::Metal => return Ok(Box::new(PlainResNet::with_device(network, precision, device)?)),
     };
     // On a processor that no kernel is written for, candle's own operations are faster than the plain loops.
     if isa.is_none() && precision == Precision::F32 && Isa::detect(precision) == Isa::Portable {
         return Ok(Box::new(PlainResNet::with_device(network, precision, device)?));
     }
     Ok(Box::new(Compiled::new(network, Options { isa, ..Options::new(precision) })?))
+}
+
+#[cfg(feature = "cuda")]
+fn on_cuda(network: &Network, precision: Precision, index: usize) -> Result<Box<dyn Model>> {
+    Ok(Box::new(super::gpu::GpuResNet::new(network, precision, index)?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_cuda(_: &Network, _: Precision, index: usize) -> Result<Box<dyn Model>> {
+    Err(super::Error::not_built(Device::Cuda(index), "cuda"))
 }
 
 impl Network {
@@ -92,8 +101,30 @@ mod tests {
 
     #[test]
     fn int8_is_for_processors() {
-        let error = compile(&network(), Precision::Int8, Device::Cuda(0)).map(|_| ()).expect_err("no kernel");
-        assert!(matches!(error, Error::Precision { .. }) && error.to_string().contains("cuda:0"), "{error}");
+        let error = compile(&network(), Precision::Int8, Device::Metal).map(|_| ()).expect_err("no kernel");
+        assert!(matches!(error, Error::Precision { .. }) && error.to_string().contains("metal"), "{error}");
+    }
+
+    #[test]
+    #[cfg(not(any(feature = "cuda", feature = "metal")))]
+    fn a_build_without_gpus_says_how_to_get_one_with() {
+        for (device, feature) in [(Device::Cuda(1), "--features cuda"), (Device::Metal, "--features metal")] {
+            let error = compile(&network(), Precision::F32, device).map(|_| ()).expect_err("not compiled in");
+            let error = error.to_string();
+            assert!(error.contains(&device.to_string()) && error.contains(feature), "{error}");
+        }
+    }
+
+    /// Such as where a build with CUDA runs without a GPU: no panic, and the setting that is to blame.
+    #[test]
+    #[cfg(feature = "cuda")]
+    fn a_gpu_that_is_not_there_is_an_error() {
+        let error =
+            compile(&network(), Precision::F32, Device::Cuda(99)).map(|_| ()).expect_err("no such GPU");
+        assert!(matches!(error, Error::Device { .. }) && error.to_string().contains("cuda:99"), "{error}");
+        let error =
+            compile(&network(), Precision::Int8, Device::Cuda(99)).map(|_| ()).expect_err("no kernel");
+        assert!(matches!(error, Error::Precision { .. }) && error.to_string().contains("cuda:99"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The device that a model computes on: the processor, with this crate's kernels, or a GPU, with candle's.
+//! The device that a model computes on: the processor, a GPU of NVIDIA or one of Apple.
 //!
 //! Every build reads every device; whether it can use one is found out when a model is made for it. Feature `cuda` is for
-//! GPUs of NVIDIA, `metal` for those of Apple: both only pass through to candle.
+//! GPUs of NVIDIA, with this crate's kernels; `metal` is for those of Apple, and passes through to candle.
 
 use super::compiled::Isa;
 use std::fmt;

@@ -136,6 +136,14 @@ pub enum Error {
         /// The error of candle.
         source: candle_core::Error,
     },
+    /// The GPU failed, or a library that drives it.
+    #[error("{model} failed on the GPU: {source}")]
+    Gpu {
+        /// The model.
+        model: String,
+        /// The call that failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The model's output cannot be used.
     #[error("{model} {problem}")]
     Output {
@@ -188,6 +196,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// This build has no support for `device`, one with `feature` would.
+    pub(super) fn not_built(device: Device, feature: &str) -> Self {
+        let problem = format!("needs a build with --features {feature}, which this is not");
+        Self::Device { device, problem }
+    }
+
     /// The field of the configuration that the error points at, whose name its message contains.
     #[must_use]
     pub fn field(&self) -> Option<ConfigField> {

@@ -16,6 +16,8 @@ pub mod decode;
 pub mod device;
 mod error;
 pub mod evaluate;
+#[cfg(any(test, feature = "cuda"))]
+mod gpu;
 pub mod manifest;
 mod metrics;
 pub mod model;
@@ -36,6 +38,8 @@ pub use decode::{Decoder, Limits, Rejection, Resize};
 pub use device::{Device, UnknownDevice};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Sample, evaluate, evaluate_watched, pixels, samples};
+#[cfg(feature = "cuda")]
+pub use gpu::GpuResNet;
 pub use manifest::Manifest;
 pub use metrics::Metrics;
 pub use model::{Classification, Model, ModelInfo};

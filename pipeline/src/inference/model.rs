@@ -62,6 +62,20 @@ impl ModelInfo {
     pub fn image_len(&self) -> usize {
         self.height * self.width * 3
     }
+
+    /// Bytes of one image's pixels, where `pixels` are those of one or more whole images.
+    ///
+    /// # Errors
+    /// [`Error::Output`] where they are not.
+    pub(super) fn whole_images(&self, pixels: &[u8]) -> Result<usize> {
+        let Self { height, width, .. } = self;
+        if pixels.is_empty() || !pixels.len().is_multiple_of(self.image_len()) {
+            let problem =
+                format!("was given {} bytes, which are no whole images of {height}x{width}", pixels.len());
+            return Err(Error::Output { model: self.name.clone(), problem });
+        }
+        Ok(self.image_len())
+    }
 }
 
 /// The answer of a model for one image.

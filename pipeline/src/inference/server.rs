@@ -46,9 +46,9 @@ pub struct Config {
     pub precision: Precision,
     /// The device that the model computes on. [`Device::Cpu`].
     pub device: Device,
-    /// Images that the model gets at once, at most. 64.
+    /// Images that the model gets at once, at most. 64; on a GPU of NVIDIA 256.
     pub max_batch: usize,
-    /// Images accepted and not yet answered, at most, over all connections. 256.
+    /// Images accepted and not yet answered, at most, over all connections. 256; on a GPU of NVIDIA 2,048.
     pub queue: usize,
     /// Bytes of images accepted and not yet answered, at most, over all connections; one image always fits. 64 MiB.
     pub queue_bytes: usize,
@@ -60,9 +60,10 @@ pub struct Config {
     /// Pixels of one encoded image, at most; one with more is rejected by itself. Each decode thread takes up to 6 bytes of memory
     /// for each of them. 67,108,864.
     pub max_image_pixels: u32,
-    /// Model threads, each with a model of its own. 1: the model already uses every core for one batch.
+    /// Model threads, each with a model of its own. 1: the model already uses every core for one batch. On a GPU 2: while one's
+    /// batch is computed, the other's is put together, copied and answered.
     pub threads: usize,
-    /// Threads that decode images. 1.
+    /// Threads that decode images. 1; on a GPU of NVIDIA half of the cores.
     pub decode_threads: usize,
     /// How long open connections may delay the end. 20 s.
     pub drain_timeout: Duration,
@@ -134,6 +135,28 @@ impl Ready {
     pub fn is_ready(&self) -> bool {
         // Nobody is left to say that it is over when the server has ended in another way.
         self.0.has_changed().is_ok() && *self.0.borrow()
+    }
+}
+
+impl Config {
+    /// The defaults for a model on `device`: one on a GPU of NVIDIA leaves the cores to those who feed it, and is fastest with
+    /// large batches.
+    #[must_use]
+    pub fn on(device: Device) -> Self {
+        let default = Self { device, ..Self::default() };
+        match device {
+            Device::Cpu | Device::CpuWith(_) | Device::Metal => default,
+            Device::Cuda(_) => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                Self {
+                    max_batch: 256,
+                    queue: 2_048,
+                    threads: 2,
+                    decode_threads: cores.div_ceil(2),
+                    ..default
+                }
+            }
+        }
     }
 }
 
@@ -305,4 +328,20 @@ async fn say(health: &HealthReporter, status: ServingStatus) {
 fn panicked(error: Option<JoinError>) -> Error {
     let message = error.map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
     Error::Panicked { model: "the gRPC server".to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_leaves_the_cores_to_those_who_decode() {
+        for device in [Device::Cpu, Device::Metal] {
+            assert_eq!(Config::on(device), Config { device, ..Config::default() });
+        }
+        let (cpu, gpu) = (Config::default(), Config::on(Device::Cuda(1)));
+        assert_eq!((gpu.device, gpu.threads), (Device::Cuda(1), 2));
+        assert!(gpu.max_batch > cpu.max_batch && gpu.decode_threads >= 1);
+        assert!(gpu.queue >= 2 * gpu.threads * gpu.max_batch, "as many wait as are computed");
+    }
 }

@@ -9,6 +9,7 @@ mod batching;
 mod client;
 mod compiled;
 mod fake;
+mod gpu;
 mod health;
 mod model;
 mod networks;

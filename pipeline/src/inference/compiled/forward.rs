@@ -63,12 +63,7 @@ impl Model for Compiled {
     }
 
     fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
-        let ModelInfo { height, width, .. } = self.info;
-        if pixels.is_empty() || !pixels.len().is_multiple_of(self.info.image_len()) {
-            let problem =
-                format!("was given {} bytes, which are no whole images of {height}x{width}", pixels.len());
-            return Err(Error::Output { model: self.info.name.clone(), problem });
-        }
+        self.info.whole_images(pixels)?;
         Ok(self.logits(pixels))
     }
 

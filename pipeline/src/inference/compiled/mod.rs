@@ -19,4 +19,6 @@ mod tensor;
 
 pub use calibration::Calibration;
 pub use forward::{Compiled, Options};
+#[cfg(feature = "cuda")]
+pub(super) use simd::bf16_bits;
 pub use simd::{Isa, peak};

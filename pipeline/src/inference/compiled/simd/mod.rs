@@ -59,7 +59,8 @@ pub(super) use conv::conv;
 pub(super) use job::{Epilogue, Job, Positions, Residual};
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub use peak::peak;
-pub(super) use portable::{bf16_bits, bf16_value, byte, nearest};
+pub(in crate::inference) use portable::bf16_bits;
+pub(super) use portable::{bf16_value, byte, nearest};
 pub(super) use team::{Driver, with_team};
 pub(super) use winograd::{Winograd, WinogradScratch, winograd};
 pub(super) use words::Words;

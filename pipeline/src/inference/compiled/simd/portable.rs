@@ -8,7 +8,7 @@ use crate::inference::precision::Precision;
 type Floats = [f32; LANES];
 
 /// bf16 bits of `value`, rounded to nearest even; NaN stays NaN.
-pub(in crate::inference::compiled) fn bf16_bits(value: f32) -> u16 {
+pub(in crate::inference) fn bf16_bits(value: f32) -> u16 {
     let bits = value.to_bits();
     if value.is_nan() {
         (bits >> 16) as u16 | 0x40
