@@ -84,7 +84,8 @@ async fn calibrate(args: CalibrateArgs, context: Context) -> anyhow::Result<Outc
     eprintln!("the ranges on {count} images are in {}", target.path().display());
 
     let after = Arc::new(Network { calibration: Some(ranges), ..Network::clone(&network) });
-    let before = network.calibration.is_some().then(|| ("int8 before", Precision::Int8, Arc::clone(&network)));
+    let before =
+        network.calibration.is_some().then(|| ("int8 before", Precision::Int8, Arc::clone(&network)));
     let classes: Vec<String> = network.info.classes.iter().map(ToString::to_string).collect();
     let f32 = ("f32", Precision::F32, network);
     let variants = [f32].into_iter().chain(before).chain([("int8", Precision::Int8, after)]);
@@ -177,7 +178,9 @@ impl Target {
         let target = match (out, weights) {
             (Some(out), _) => Self::Table(out),
             (None, Some(weights)) => Self::Manifest(Weights::manifest_path(weights)),
-            (None, None) => bail!("the model inside this binary has its ranges; name a file for others (--out)"),
+            (None, None) => {
+                bail!("the model inside this binary has its ranges; name a file for others (--out)")
+            }
         };
         check_writable(target.path(), SETTING)?;
         Ok(target)
@@ -196,9 +199,12 @@ impl Target {
                 let there = match std::fs::read_to_string(path) {
                     Ok(text) => Some(text),
                     Err(error) if error.kind() == ErrorKind::NotFound => None,
-                    Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+                    Err(error) => {
+                        return Err(error).with_context(|| format!("cannot read {}", path.display()));
+                    }
                 };
-                manifest(there.as_deref(), ranges).with_context(|| format!("cannot extend {}", path.display()))?
+                manifest(there.as_deref(), ranges)
+                    .with_context(|| format!("cannot extend {}", path.display()))?
             }
         };
         replace(self.path(), SETTING, &text)
@@ -220,11 +226,16 @@ mod tests {
     #[test]
     fn the_other_keys_of_a_manifest_stay() {
         let ranges = Calibration::parse(r#"{"stem": 2.5}"#).expect("ranges");
-        assert_eq!(manifest(None, &ranges).expect("new"), "{\n  \"calibration\": {\n    \"stem\": 2.5\n  }\n}\n");
-        let there = r#"{"version": "2", "calibration": {"stem": 1.0, "layer1.0": 3.0}, "classes": ["a", "b"]}"#;
+        assert_eq!(
+            manifest(None, &ranges).expect("new"),
+            "{\n  \"calibration\": {\n    \"stem\": 2.5\n  }\n}\n"
+        );
+        let there =
+            r#"{"version": "2", "calibration": {"stem": 1.0, "layer1.0": 3.0}, "classes": ["a", "b"]}"#;
         let text = manifest(Some(there), &ranges).expect("extended");
         let keys: Value = serde_json::from_str(&text).expect("JSON");
-        let expected = serde_json::json!({ "version": "2", "calibration": { "stem": 2.5 }, "classes": ["a", "b"] });
+        let expected =
+            serde_json::json!({ "version": "2", "calibration": { "stem": 2.5 }, "classes": ["a", "b"] });
         assert_eq!(keys, expected);
         assert!(manifest(Some("[1]"), &ranges).is_err());
     }

@@ -205,7 +205,7 @@ mod tests {
             }
         }
         let accuracy = f64::from(right) / f64::from(draws);
-        assert!((accuracy - 0.8974).abs() < 0.004, "{accuracy}");
+        assert!((accuracy - 0.9315).abs() < 0.004, "{accuracy}");
         let sure = sure / f64::from(right);
         assert!((sure - 0.854).abs() < 0.005, "{sure}");
     }

@@ -66,7 +66,8 @@ async fn a_producer_that_is_stopped_leaves_nothing_unaccounted() {
     let Some(world) = World::new("stopped") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = folder.path().join("ledger");
-    let config = producer::Config { producers: 2, images: Some(100_000), rate: 200.0, ..world.producer(&ledger) };
+    let config =
+        producer::Config { producers: 2, images: Some(100_000), rate: 200.0, ..world.producer(&ledger) };
     let (stats, shutdown) = (Arc::new(producer::Stats::default()), CancellationToken::new());
     let start = Instant::now();
     let running = tokio::spawn(producer::run(config, Arc::clone(&stats), shutdown.clone()));
@@ -110,7 +111,13 @@ async fn a_broker_that_is_not_there_is_named_within_ten_seconds() {
 /// A lasting producer of 300 images.
 fn lasting(world: &World, ledger: &Path) -> producer::Config {
     let id = "00112233445566778899aabbccddeeff".parse().expect("an id");
-    producer::Config { producers: 1, ids: vec![id], images: Some(300), resume: true, ..world.producer(ledger) }
+    producer::Config {
+        producers: 1,
+        ids: vec![id],
+        images: Some(300),
+        resume: true,
+        ..world.producer(ledger)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,7 +182,8 @@ fn load(
         bail!("--images is {wanted}, and the data set (--dataset) has {}", dataset.len());
     }
     let wanted = dataset.first(wanted).context("cannot read the data set (--dataset)")?;
-    let samples = samples(&network.info, &wanted).context("the model cannot take the data set (--dataset)")?;
+    let samples =
+        samples(&network.info, &wanted).context("the model cannot take the data set (--dataset)")?;
     Ok((network, samples))
 }
 
