@@ -6,7 +6,7 @@ use super::metrics::Stats;
 use super::recent::{Known, Recent};
 use super::refused::{Refused, json_response};
 use super::request::{Head, Most, Part, fingerprint};
-use super::sink::{Sink, Standing};
+use super::sink::{Sink, Standing, computed};
 use super::{Config, IMAGES};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -88,12 +88,14 @@ impl Door {
             return Ok(Taken { ids, single });
         };
         let ids = self.ids.of_key(user, key, images.len());
-        match self.recent.came(user, key, fingerprint(head.label.as_ref(), &images)) {
+        let label = head.label.as_ref();
+        let digest = computed(bytes_of(&images), || fingerprint(label, &images));
+        match self.recent.came(user, key, digest) {
             Known::Other => return Err(Refused::OtherImages),
             Known::Acknowledged => self.stats.repeated.inc_by(images.len() as u64),
             Known::New => {
-                self.publish(&ids, head.label.as_ref(), images).await?;
-                self.recent.acknowledged(user, key);
+                self.publish(&ids, label, images).await?;
+                self.recent.acknowledged(user, key, digest);
             }
         }
         Ok(Taken { ids, single })
@@ -118,6 +120,11 @@ impl Door {
         // All of them come to an end: which have arrived is not left to who was first.
         futures::future::join_all(sent).await.into_iter().collect()
     }
+}
+
+/// The bytes of images.
+fn bytes_of(images: &[Part]) -> usize {
+    images.iter().map(|part| part.data.len()).sum()
 }
 
 /// What all requests may hold: one request always fits, or it would be told to come again for ever.
@@ -153,7 +160,8 @@ async fn images(State(door): State<Arc<Door>>, request: Request) -> Response {
             json_response(StatusCode::ACCEPTED, &said)
         }
         Err(refused) => {
-            tracing::debug!(%refused, "images are refused");
+            // As Debug, so that a line break of the request is none of the log.
+            tracing::debug!(?refused, "images are refused");
             refused.into_response()
         }
     };
