@@ -148,9 +148,9 @@ fn kind(headers: &HeaderMap) -> Result<Kind, Refused> {
         let boundary = multer::parse_boundary(text);
         return boundary.map(Kind::Form).map_err(|error| Refused::Request(format!("{FORM}: {error}")));
     }
-    encoding(name)
-        .map(Kind::Image)
-        .ok_or_else(|| Refused::Type(format!("the content type is {:?}, and has to be {TYPES}", shortened(name))))
+    encoding(name).map(Kind::Image).ok_or_else(|| {
+        Refused::Type(format!("the content type is {:?}, and has to be {TYPES}", shortened(name)))
+    })
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, Refused> {

@@ -113,8 +113,7 @@ mod tests {
         let write = |lines: &[String]| std::fs::write(&path, format!("{}\n", lines.join("\n")));
         let read = || super::super::ledger::Ledger::resume(&path).expect("a ledger").1;
         let claims = [(A, claim(0, "now")), (B, claim(5, "now")), (C, claim(0, "other"))];
-        let mut lines: Vec<String> =
-            claims.iter().map(|(id, claim)| format!("claim {id} {claim}")).collect();
+        let mut lines: Vec<String> = claims.iter().map(|(id, claim)| format!("claim {id} {claim}")).collect();
         let digests = ["now".to_owned()];
         let now = Now { images: None, digests: &digests };
         write(&lines).expect("written");
