@@ -84,9 +84,10 @@ impl Drop for Hold {
         held.all = held.all.saturating_sub(bytes);
         if let Some(user) = &self.user {
             let left = held.users.get(user).map_or(0, |own| own.saturating_sub(bytes));
-            match left {
-                0 => drop(held.users.remove(user)),
-                left => drop(held.users.insert(Arc::clone(user), left)),
+            if left == 0 {
+                held.users.remove(user);
+            } else {
+                held.users.insert(Arc::clone(user), left);
             }
         }
         self.budget.told.sub(i64::try_from(bytes).unwrap_or(i64::MAX));
