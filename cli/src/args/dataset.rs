@@ -31,7 +31,9 @@ pub(crate) struct DatasetArgs {
     /// The most bytes of an image. Kafka's topic has a limit of its own, max.message.bytes
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
     max_image_size: usize,
-    /// Pass over images that cannot be read or are too large, and count them. Else the first one ends the run
+    /// Pass over images that cannot be read or are too large, and count them. Else the first one ends the run. A file that is found
+    /// to be so when the data set is opened is left out of it and told, and has no number; one that is found later keeps its number
+    /// free
     #[arg(long)]
     pub(crate) skip_unreadable: bool,
 }

@@ -43,7 +43,9 @@ pub(crate) struct IngestArgs {
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INGEST_MAX_REQUEST_SIZE", default_value = "32MiB", value_parser = size,
           help_heading = "Server")]
     pub(crate) max_request_size: usize,
-    /// The most bytes of all requests that are read or wait for Kafka; beyond that a request is told 429. One always fits
+    /// The most bytes of all requests that are read or wait for Kafka; beyond that a request is told 429. One user has
+    /// half of it at most, where there are tokens. One request always fits.
+    /// While a request is read and handed to Kafka's client, the process has up to three copies of its bytes, and one while it waits
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INGEST_IN_FLIGHT_BYTES", default_value = "64MiB", value_parser = size,
           help_heading = "Server")]
     pub(crate) max_in_flight_bytes: usize,

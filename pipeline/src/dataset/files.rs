@@ -1,6 +1,6 @@
 //! Image files of a folder or a pattern: what was found, and reading one.
 
-use super::{Error, Image, Options, Result, image};
+use super::{Error, Image, Options, Result, add_text, image};
 use crate::inference::decode::detect;
 use bytes::Bytes;
 use firesteel_proto::Label;
@@ -92,6 +92,18 @@ impl Found {
         Ok(())
     }
 
+    /// The error of a path that has images as well as Parquet files, of which one data set cannot be made.
+    pub(super) fn two_kinds(&self, path: &Path) -> Error {
+        let first = self.tables.first().map(|table| table.display().to_string()).unwrap_or_default();
+        let reason = format!(
+            "it has files of images ({}) and Parquet files of images ({}, the first is {first}): name those of one kind by a pattern, \
+             such as `**/*.jpg` or `**/*.parquet`, or the folder that has them alone",
+            self.images.len(),
+            self.tables.len()
+        );
+        Error::Option { path: path.to_owned(), reason }
+    }
+
     /// Leaves something out that cannot be read, or ends with why.
     pub(super) fn unreadable(&mut self, error: Error, options: &Options) -> Result<()> {
         if !options.skip_unreadable {
@@ -138,10 +150,20 @@ impl LeftOut {
     }
 }
 
+/// Opens a regular file. Another one, such as a named pipe, would wait for who writes it.
+fn open(path: &Path) -> std::io::Result<File> {
+    if std::fs::metadata(path)?.is_file() { File::open(path) } else { Err(no_regular_file()) }
+}
+
+/// The error of a path that is neither a folder nor a regular file.
+pub(super) fn no_regular_file() -> std::io::Error {
+    std::io::Error::new(ErrorKind::InvalidInput, "it is no regular file")
+}
+
 /// The first bytes of a file, fewer where it is shorter.
 fn first_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut start = Vec::with_capacity(SIGNATURE);
-    File::open(path)?.take(SIGNATURE as u64).read_to_end(&mut start)?;
+    open(path)?.take(SIGNATURE as u64).read_to_end(&mut start)?;
     Ok(start)
 }
 
@@ -194,7 +216,7 @@ impl Files {
         let name = || member.path.display().to_string();
         let most = self.max_image_bytes;
         // No more than the limit is read of a file that has grown since it was found.
-        let read = File::open(&member.path).and_then(|file| {
+        let read = open(&member.path).and_then(|file| {
             let mut data = Vec::with_capacity(usize::try_from(member.bytes).unwrap_or(0).min(most) + 1);
             file.take(most as u64 + 1).read_to_end(&mut data)?;
             Ok(data)
@@ -212,10 +234,8 @@ impl Files {
     pub(super) fn add_to(&self, digest: &mut Sha256) {
         for member in &self.members {
             let label = member.label.as_ref().map(Label::as_str).unwrap_or_default();
-            for text in [member.name.as_str(), label] {
-                digest.update((text.len() as u64).to_le_bytes());
-                digest.update(text);
-            }
+            add_text(digest, &member.name);
+            add_text(digest, label);
             digest.update(member.bytes.to_le_bytes());
         }
     }

@@ -32,7 +32,9 @@ pub(super) fn find(pattern: &Path, options: &Options) -> Result<Found> {
         }
     }
     paths.sort();
-    for path in paths.into_iter().filter(|path| !path.is_dir()) {
+    // Folders, sockets and the like are passed over; what cannot be looked at is told.
+    let is_file = |path: &PathBuf| std::fs::metadata(path).map_or(true, |metadata| metadata.is_file());
+    for path in paths.into_iter().filter(is_file) {
         let (name, label) = (path.to_string_lossy().into_owned(), parent_label(&path, options)?);
         found.add(&path, name, label, options)?;
     }

@@ -151,7 +151,8 @@ impl Dataset {
         };
         let found = match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => folder::find(path, options)?,
-            Ok(_) => files::Found::one(path, options)?,
+            Ok(metadata) if metadata.is_file() => files::Found::one(path, options)?,
+            Ok(_) => return Err(Error::Read { path: path.clone(), source: files::no_regular_file() }),
             Err(_) if glob::is_pattern(path) => glob::find(path, options)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::Missing { path: path.clone() });
@@ -159,7 +160,8 @@ impl Dataset {
             Err(source) => return Err(Error::Read { path: path.clone(), source }),
         };
         let mut dataset = match (found.images.is_empty(), found.tables.is_empty()) {
-            (false, _) => {
+            (false, false) => return Err(found.two_kinds(path)),
+            (false, true) => {
                 parquet::refuse_options(options, path)?;
                 Self { kind: Kind::Files(Files::new(found.images, options)), notes: Vec::new() }
             }
@@ -233,7 +235,7 @@ impl Dataset {
     /// What tells this data set from others, and then what ledgers of earlier versions may have in its place.
     ///
     /// It is a digest: in the layout of the shipped file of the images and the names of their classes, in their order; of other
-    /// Parquet files of all their bytes; of files of images of their paths below the folder, their sizes and their classes. Blocks:
+    /// Parquet files of all their bytes, the columns that are read and the names of the classes; of files of images of their paths below the folder, their sizes and their classes. Blocks:
     /// Parquet files are read as a whole.
     ///
     /// # Errors
@@ -263,6 +265,12 @@ impl Dataset {
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
+}
+
+/// Adds a text behind its length, so that no other texts in a row have the same digest.
+fn add_text(digest: &mut Sha256, text: &str) {
+    digest.update((text.len() as u64).to_le_bytes());
+    digest.update(text);
 }
 
 /// Checks the bytes of an image.

@@ -6,7 +6,7 @@ use super::metrics::Stats;
 use super::recent::{Known, Recent};
 use super::refused::{Refused, json_response};
 use super::request::{Head, Most, Part, fingerprint};
-use super::sink::{Sink, Standing};
+use super::sink::{Sink, Standing, computed};
 use super::{Config, IMAGES};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -49,7 +49,7 @@ impl Door {
         Self {
             sink,
             standing,
-            budget: Budget::new(room(config), stats.held.clone()),
+            budget: Budget::new(config.max_in_flight_bytes, largest(config), stats.held.clone()),
             stats,
             ids: Ids::new(&config.topic),
             recent: Recent::new(config.remembered_keys),
@@ -72,11 +72,11 @@ impl Door {
         }
         let head = Head::read(&parts, &self.most)?;
         let length = head.length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        if !self.budget.has_room(length) {
+        // Until the answer: what waits for Kafka is in memory, too.
+        let hold = Arc::new(self.budget.hold(caller.user()));
+        if !hold.has_room(length) {
             return Err(Refused::Busy);
         }
-        // Until the answer: what waits for Kafka is in memory, too.
-        let hold = Arc::new(self.budget.hold());
         let read = head.body.images(body, &self.most, &hold);
         let late = |_| Refused::Slow(self.body_timeout.as_secs());
         let images = tokio::time::timeout(self.body_timeout, read).await.map_err(late)??;
@@ -88,12 +88,14 @@ impl Door {
             return Ok(Taken { ids, single });
         };
         let ids = self.ids.of_key(user, key, images.len());
-        match self.recent.came(user, key, fingerprint(head.label.as_ref(), &images)) {
+        let label = head.label.as_ref();
+        let digest = computed(bytes_of(&images), || fingerprint(label, &images));
+        match self.recent.came(user, key, digest) {
             Known::Other => return Err(Refused::OtherImages),
             Known::Acknowledged => self.stats.repeated.inc_by(images.len() as u64),
             Known::New => {
-                self.publish(&ids, head.label.as_ref(), images).await?;
-                self.recent.acknowledged(user, key);
+                self.publish(&ids, label, images).await?;
+                self.recent.acknowledged(user, key, digest);
             }
         }
         Ok(Taken { ids, single })
@@ -116,13 +118,27 @@ impl Door {
             Ok::<_, Refused>(())
         });
         // All of them come to an end: which have arrived is not left to who was first.
-        futures::future::join_all(sent).await.into_iter().collect()
+        let sent = futures::future::join_all(sent).await;
+        let there: Vec<Option<ImageId>> =
+            ids.iter().zip(&sent).map(|(id, sent)| sent.is_ok().then_some(*id)).collect();
+        match sent.into_iter().find_map(Result::err) {
+            None => Ok(()),
+            Some(of) if there.iter().any(Option::is_some) => {
+                Err(Refused::Partly { of: Box::new(of), ids: there })
+            }
+            Some(refused) => Err(refused),
+        }
     }
 }
 
-/// What all requests may hold: one request always fits, or it would be told to come again for ever.
-fn room(config: &Config) -> usize {
-    config.max_in_flight_bytes.max(config.max_request_bytes).max(config.max_image_bytes)
+/// The bytes of images.
+fn bytes_of(images: &[Part]) -> usize {
+    images.iter().map(|part| part.data.len()).sum()
+}
+
+/// The largest request. It always fits, or it would be told to come again for ever.
+fn largest(config: &Config) -> usize {
+    config.max_request_bytes.max(config.max_image_bytes)
 }
 
 /// The routes of the port.
@@ -153,7 +169,8 @@ async fn images(State(door): State<Arc<Door>>, request: Request) -> Response {
             json_response(StatusCode::ACCEPTED, &said)
         }
         Err(refused) => {
-            tracing::debug!(%refused, "images are refused");
+            // As Debug, so that a line break of the request is none of the log.
+            tracing::debug!(?refused, "images are refused");
             refused.into_response()
         }
     };

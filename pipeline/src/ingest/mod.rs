@@ -68,7 +68,7 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// The most images of a request. 1,000.
     pub max_images: usize,
-    /// The most bytes of all requests that are read or wait for Kafka; one request always fits. 64 MiB.
+    /// The most bytes of all requests that are read or wait for Kafka, half of it for those of one user; one request always fits. 64 MiB.
     pub max_in_flight_bytes: usize,
     /// How long the body of a request may take to arrive. 60 s.
     pub body_timeout: Duration,

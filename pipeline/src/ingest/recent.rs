@@ -47,10 +47,11 @@ impl Recent {
         }
     }
 
-    /// Notes that Kafka has the images of a key.
-    pub(super) fn acknowledged(&self, user: &str, key: &str) {
+    /// Notes that Kafka has the images of this digest under a key. What came under the key meanwhile, because it was forgotten, is
+    /// left as it is.
+    pub(super) fn acknowledged(&self, user: &str, key: &str, images: Digest) {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = keys.get_mut(&name(user, key)) {
+        if let Some(entry) = keys.get_mut(&name(user, key)).filter(|entry| entry.images == images) {
             entry.acknowledged = true;
         }
     }
@@ -72,11 +73,16 @@ mod tests {
         assert_eq!(recent.came("ada", "k", cat), Known::New, "it may not have arrived");
         assert_eq!(recent.came("ada", "k", dog), Known::Other);
         assert_eq!(recent.came("bob", "k", dog), Known::New, "keys belong to users");
-        recent.acknowledged("ada", "k");
+        recent.acknowledged("ada", "k", cat);
         assert_eq!(recent.came("ada", "k", cat), Known::Acknowledged);
         assert_eq!(recent.came("ada", "k", dog), Known::Other);
         recent.came("ada", "l", cat);
         recent.came("ada", "m", cat);
         assert_eq!(recent.came("ada", "k", dog), Known::New);
+        // The acknowledgement of images that were forgotten meanwhile is not one of those that came after them.
+        recent.acknowledged("ada", "k", cat);
+        assert_eq!(recent.came("ada", "k", dog), Known::New);
+        recent.acknowledged("ada", "k", dog);
+        assert_eq!(recent.came("ada", "k", dog), Known::Acknowledged);
     }
 }

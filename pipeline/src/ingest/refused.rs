@@ -1,8 +1,10 @@
-//! Why a request is not answered with 202, and how that is said: a status, and JSON with the field `error`.
+//! Why a request is not answered with 202, and how that is said: a status, and JSON with the field `error`, and with `ids` where some images of
+//! the request are there.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use firesteel_common::access;
+use firesteel_proto::ImageId;
 use serde_json::json;
 
 /// When whoever met a limit may come again, in seconds.
@@ -35,7 +37,7 @@ pub(super) enum Refused {
     #[error("this Idempotency-Key has come with other images or another label: a key stands for one request")]
     OtherImages,
     /// Too many bytes at once.
-    #[error("requests under way hold all of the memory that they may: try again")]
+    #[error("requests under way hold all of the memory that they, or those of one user, may: try again")]
     Busy,
     /// Images cannot be taken now.
     #[error("images cannot be taken now: {0}; try again")]
@@ -49,6 +51,14 @@ pub(super) enum Refused {
     /// An acknowledgement that will never come.
     #[error("Kafka does not take the image: {0}")]
     Failed(String),
+    /// Some images of a request are there, and others are not known to be.
+    #[error("{of}")]
+    Partly {
+        /// Why the first of the others is not.
+        of: Box<Refused>,
+        /// The ids in the order of the images, of those that are there.
+        ids: Vec<Option<ImageId>>,
+    },
 }
 
 impl Refused {
@@ -65,6 +75,7 @@ impl Refused {
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unacknowledged(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Failed(_) => StatusCode::BAD_GATEWAY,
+            Self::Partly { of, .. } => of.status(),
         }
     }
 
@@ -73,6 +84,7 @@ impl Refused {
         match self {
             Self::Busy => Some(AFTER_LIMIT),
             Self::Unavailable(_) | Self::Unacknowledged(_) => Some(AFTER_OUTAGE),
+            Self::Partly { of, .. } => of.retry_after(),
             _ => None,
         }
     }
@@ -85,7 +97,12 @@ impl IntoResponse for Refused {
         if let Self::Access(refusal) = self {
             return refusal.into_response();
         }
-        let mut response = json_response(status, &json!({ "error": self.to_string() }));
+        let mut said = json!({ "error": self.to_string() });
+        if let Self::Partly { ids, .. } = &self {
+            let text = |id: &Option<ImageId>| id.map(|id| id.to_string());
+            said["ids"] = json!(ids.iter().map(text).collect::<Vec<_>>());
+        }
+        let mut response = json_response(status, &said);
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }

@@ -11,9 +11,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use bytes::{Bytes, BytesMut};
 use firesteel_proto::{Encoding, Label};
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use multer::{Constraints, Multipart};
 use serde::Deserialize;
+use std::convert::Infallible;
 use std::error::Error as _;
 use std::sync::Arc;
 
@@ -21,6 +22,10 @@ use std::sync::Arc;
 pub(super) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The most bytes of a key.
 const MAX_KEY: usize = 255;
+/// The most bytes of the name of a field or of a file.
+const MAX_NAME: usize = 255;
+/// The most characters of a text of the request that an error repeats.
+const MAX_ECHO: usize = 100;
 /// The name of a body of several files.
 const FORM: &str = "multipart/form-data";
 const TYPES: &str = "image/jpeg, image/png, image/webp or multipart/form-data";
@@ -119,7 +124,8 @@ impl Kind {
                 }
                 Ok(vec![part])
             }
-            Self::Form(boundary) => files(stream, boundary, most).await,
+            // The whole body first: of one that comes in small pieces the parser would search all that it has at each of them.
+            Self::Form(boundary) => files(whole(stream).await?, boundary, most).await,
         }
     }
 }
@@ -142,9 +148,9 @@ fn kind(headers: &HeaderMap) -> Result<Kind, Refused> {
         let boundary = multer::parse_boundary(text);
         return boundary.map(Kind::Form).map_err(|error| Refused::Request(format!("{FORM}: {error}")));
     }
-    encoding(name)
-        .map(Kind::Image)
-        .ok_or_else(|| Refused::Type(format!("the content type is {name:?}, and has to be {TYPES}")))
+    encoding(name).map(Kind::Image).ok_or_else(|| {
+        Refused::Type(format!("the content type is {:?}, and has to be {TYPES}", shortened(name)))
+    })
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
@@ -156,7 +162,8 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
         ))
     };
     let key = key.to_str().map_err(|_| bad())?;
-    if more.is_some() || key.is_empty() || key.len() > MAX_KEY {
+    let is_visible = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if more.is_some() || key.is_empty() || key.len() > MAX_KEY || !is_visible {
         return Err(bad());
     }
     Ok(Some(key.to_owned()))
@@ -214,18 +221,21 @@ async fn whole(mut stream: impl Stream<Item = Result<Bytes, Refused>> + Unpin) -
 }
 
 /// The files of a form. Fields that are no files are refused, so that a misspelt one is not overlooked.
-async fn files(
-    stream: impl Stream<Item = Result<Bytes, Refused>> + Send + 'static,
-    boundary: &str,
-    most: &Most,
-) -> Result<Vec<Part>, Refused> {
+async fn files(body: Bytes, boundary: &str, most: &Most) -> Result<Vec<Part>, Refused> {
+    let body = stream::once(async move { Ok::<_, Infallible>(body) });
     let limits = multer::SizeLimit::new().per_field(most.image_bytes as u64);
-    let mut form = Multipart::with_constraints(stream, boundary, Constraints::new().size_limit(limits));
+    let mut form = Multipart::with_constraints(body, boundary, Constraints::new().size_limit(limits));
     let failed = |error| of_form(error, most);
     let mut images = Vec::new();
     while let Some(field) = form.next_field().await.map_err(failed)? {
-        let Some(name) = field.file_name().map(str::to_owned) else {
-            let field = field.name().unwrap_or_default();
+        let names = [field.name(), field.file_name()];
+        if names.into_iter().flatten().any(|name| name.len() > MAX_NAME) {
+            return Err(Refused::Request(format!(
+                "the name of a field or of a file has more than {MAX_NAME} bytes"
+            )));
+        }
+        let Some(name) = field.file_name().map(shortened) else {
+            let field = shortened(field.name().unwrap_or_default());
             return Err(Refused::Request(format!(
                 "the field {field:?} is no file; a label is said by `?label=`"
             )));
@@ -256,14 +266,17 @@ fn of_form(error: multer::Error, most: &Most) -> Refused {
         multer::Error::FieldSizeExceeded { .. } => {
             Refused::TooLarge { what: "a file", most: most.image_bytes }
         }
-        // An error of the stream beneath, which is one of ours.
-        multer::Error::StreamReadFailed(source) => match source.downcast::<Refused>() {
-            Ok(refused) => *refused,
-            Err(other) => Refused::Request(format!("the body broke off: {other}")),
-        },
         other => {
             let cause = other.source().map(|source| format!(": {source}")).unwrap_or_default();
-            Refused::Request(format!("{FORM}: {other}{cause}"))
+            Refused::Request(format!("{FORM}: {}", shortened(&format!("{other}{cause}"))))
         }
+    }
+}
+
+/// The beginning of a text of the request, for an error.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_ECHO) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }

@@ -8,10 +8,15 @@ use crate::producer::make_topics;
 use async_trait::async_trait;
 use firesteel_common::retry::RetryPolicy;
 use firesteel_proto::{ImageId, ImageRecord};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
+
+/// From so many bytes on a computation over them is one that others do not wait for.
+const LARGE: usize = 1 << 20;
 
 /// Takes an image for good.
 #[async_trait]
@@ -55,6 +60,12 @@ impl Standing {
         self.missed.notify_one();
     }
 
+    /// Reports that a partition is unknown: the key decides until they have been asked for again.
+    fn unknown_partition(&self) {
+        self.partitions.store(0, Ordering::Relaxed);
+        self.missed.notify_one();
+    }
+
     /// Reports that Kafka answers.
     pub(super) fn answered(&self) {
         if self.away.swap(false, Ordering::Relaxed) {
@@ -95,12 +106,20 @@ impl Kafka {
 impl Sink for Kafka {
     async fn publish(&self, record: ImageRecord) -> Result<(), Refused> {
         let (key, bytes) = (record.id.producer.to_string(), record.data.len());
-        let payload = record.encode();
-        let message =
-            Message { topic: &self.topic, key: Some(key.as_bytes()), payload: Some(&payload), headers: None };
+        let partition = self.standing.partition(record.id);
+        let payload = computed(bytes, || record.encode());
+        // Kafka's client copies the record: while its acknowledgement is waited for, there is that copy alone.
+        drop(record);
+        let publish = async {
+            let payload = payload;
+            let (key, value) = (Some(key.as_bytes()), Some(payload.as_slice()));
+            let message = Message { topic: &self.topic, key, payload: value, headers: None };
+            let acknowledged = self.publisher.enqueue_to(partition, message).await?;
+            drop(payload);
+            acknowledged.await
+        };
         // The client gives up after the same time; this is for when its queue is full.
         let patience = self.ack_timeout + Duration::from_secs(1);
-        let publish = self.publisher.publish_to(self.standing.partition(record.id), message);
         match tokio::time::timeout(patience, publish).await {
             Ok(Ok(_)) => {
                 self.standing.answered();
@@ -108,6 +127,11 @@ impl Sink for Kafka {
             }
             Ok(Err(Error::Publish { source, .. })) if is_too_large(&source) => {
                 Err(Refused::TooLargeForTopic { bytes })
+            }
+            Ok(Err(Error::Publish { source, .. })) if is_unknown_partition(&source) => {
+                tracing::warn!(%source, "the partitions of the topic are asked for again");
+                self.standing.unknown_partition();
+                Err(Refused::Unavailable("the partitions of the topic have changed".to_owned()))
             }
             Ok(Err(error)) if error.kind() == ErrorKind::Transient => {
                 tracing::warn!(error = chain(&error), "an image was not acknowledged");
@@ -126,6 +150,19 @@ impl Sink for Kafka {
     }
 }
 
+/// Computes something of so many bytes; of many, on a thread that others do not wait for, where the runtime has one.
+pub(super) fn computed<T>(bytes: usize, compute: impl FnOnce() -> T) -> T {
+    let has_threads =
+        || Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if bytes >= LARGE && has_threads() { tokio::task::block_in_place(compute) } else { compute() }
+}
+
+/// Whether a record was for a partition that the topic does not have.
+fn is_unknown_partition(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopicOrPartition};
+    matches!(error.rdkafka_error_code(), Some(UnknownPartition | UnknownTopicOrPartition))
+}
+
 /// Sees that the topics exist, and then, whenever Kafka is missed, looks for it until it answers. Ends with an error that no
 /// waiting mends.
 pub(super) async fn watch(config: &Config, standing: &Standing) -> Error {
@@ -135,10 +172,8 @@ pub(super) async fn watch(config: &Config, standing: &Standing) -> Error {
     if let Some(error) = failed.await {
         return error;
     }
-    // Without the right to ask, the key decides.
-    match watermarks(&config.kafka, &config.topic).await {
-        Ok(partitions) => standing.has_partitions(partitions.len()),
-        Err(error) => tracing::debug!(error = chain(&error), "the partitions of the topic are not known"),
+    if let Some(error) = until_there(|| ask_partitions(config, standing)).await {
+        return error;
     }
     standing.topics_exist();
     loop {
@@ -147,7 +182,21 @@ pub(super) async fn watch(config: &Config, standing: &Standing) -> Error {
             return error;
         }
         standing.answered();
+        // There may be more of them than before.
+        if let Some(error) = until_there(|| ask_partitions(config, standing)).await {
+            return error;
+        }
     }
+}
+
+/// Asks for the partitions of the topic. Without the right to ask, the key decides.
+async fn ask_partitions(config: &Config, standing: &Standing) -> Result<()> {
+    match watermarks(&config.kafka, &config.topic).await {
+        Ok(partitions) => standing.has_partitions(partitions.len()),
+        Err(error) if error.kind() == ErrorKind::Transient => return Err(error),
+        Err(error) => tracing::debug!(error = chain(&error), "the partitions of the topic are not known"),
+    }
+    Ok(())
 }
 
 /// Asks until there is an answer, or an error that the next attempt has, too.
@@ -185,5 +234,36 @@ mod tests {
         assert_eq!(standing.partition(id(5)), None, "the key decides");
         standing.has_partitions(3);
         assert_eq!([0, 1, 2, 3, u64::MAX].map(|n| standing.partition(id(n))), [0, 1, 2, 0, 0].map(Some));
+        standing.unknown_partition();
+        assert_eq!(standing.partition(id(5)), None, "they are asked for again");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_partitions_are_asked_for_until_kafka_answers_and_again_when_one_is_unknown() {
+        let cluster = rdkafka::mocking::MockCluster::new(1).expect("a cluster");
+        for topic in ["images", "images.dead-letter"] {
+            cluster.create_topic(topic, 3, 1).expect("a topic");
+        }
+        let kafka = crate::kafka::KafkaConfig::new(cluster.bootstrap_servers());
+        let config = Config { kafka, ..Config::default() };
+        let standing = Arc::<Standing>::default();
+        let watched = Arc::clone(&standing);
+        let watching = tokio::spawn(async move { watch(&config, &watched).await });
+        let known = async || standing.partitions.load(Ordering::Relaxed) == 3;
+        let soon = Duration::from_secs(30);
+        firesteel_testkit::wait_until("they are known", soon, known).await;
+        standing.unknown_partition();
+        firesteel_testkit::wait_until("they are known again", soon, known).await;
+        watching.abort();
+    }
+
+    #[tokio::test]
+    async fn what_is_computed_is_the_same_on_any_runtime() {
+        assert_eq!([0, LARGE].map(|bytes| computed(bytes, || bytes + 1)), [1, LARGE + 1]);
+        let many = tokio::task::spawn_blocking(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+            runtime.block_on(async { computed(LARGE, || 7) })
+        });
+        assert_eq!(many.await.expect("no panic"), 7);
     }
 }

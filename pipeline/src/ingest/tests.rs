@@ -3,6 +3,7 @@
 use super::refused::Refused;
 use super::sink::{Sink, Standing};
 use super::*;
+use crate::inference::decode::detect;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
@@ -13,6 +14,7 @@ use firesteel_proto::{Encoding, ImageRecord};
 use proptest::prelude::*;
 use rdkafka::mocking::MockCluster;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Mutex;
 use tower::ServiceExt as _;
 
@@ -155,10 +157,25 @@ async fn a_form_has_the_ids_of_its_files_in_their_order() {
     let ids: Vec<String> = records.iter().map(|record| record.id.to_string()).collect();
     assert_eq!(said["ids"], serde_json::json!(ids));
     assert_eq!(records.iter().map(|record| &*record.data).collect::<Vec<_>>(), [JPEG, PNG]);
+    // In whatever pieces it comes.
+    let pieces: Vec<_> =
+        form(&files).into_iter().map(|byte| Ok::<_, Infallible>(Bytes::from(vec![byte]))).collect();
+    let trickled = Body::from_stream(futures::stream::iter(pieces));
+    assert_eq!(post(&router, "/images", &[IS_FORM], trickled).await.0, StatusCode::ACCEPTED);
+    assert_eq!(shelf.records()[2..].iter().map(|record| &*record.data).collect::<Vec<_>>(), [JPEG, PNG]);
     // Nothing of a form is sent where one of its files cannot be.
     let bad = [("a.jpg", "image/jpeg", JPEG), ("b.txt", "text/plain", b"text".as_slice())];
     assert_eq!(post(&router, "/images", &[IS_FORM], form(&bad)).await.0, StatusCode::BAD_REQUEST);
-    assert_eq!(shelf.records().len(), 2);
+    assert_eq!(shelf.records().len(), 4);
+    // Of a form that did not arrive as a whole the answer says what did.
+    shelf.fail(1);
+    let (status, again, said) = post(&router, "/images", &[IS_FORM], form(&files)).await;
+    assert!(status == StatusCode::GATEWAY_TIMEOUT && again, "{status} {said}");
+    assert!(said["error"].as_str().is_some_and(|error| error.contains("acknowledge")), "{said}");
+    assert_eq!(said["ids"], serde_json::json!([null, shelf.records()[5].id.to_string()]));
+    shelf.fail(2);
+    let (_, _, said) = post(&router, "/images", &[IS_FORM], form(&files)).await;
+    assert!(said["error"].is_string() && said["ids"].is_null(), "nothing is known to be there: {said}");
 }
 
 #[tokio::test]
@@ -166,9 +183,11 @@ async fn what_is_refused_says_why_and_is_not_sent() {
     let shelf = Arc::<Shelf>::default();
     let (router, _) = served(&shelf, &config());
     let large = [JPEG, &[0; 200]].concat();
-    let one = |name, kind, data| form(&[(name, kind, data)]);
+    let one = |name: &str, kind: &str, data: &[u8]| form(&[(name, kind, data)]);
     let text = b"--XX\r\nContent-Disposition: form-data; name=\"label\"\r\n\r\ncat\r\n--XX--\r\n".to_vec();
     let long = "k".repeat(256);
+    let (name, longer) = ("n".repeat(200), "n".repeat(256));
+    let beginning = format!("{}…", "n".repeat(100));
     let webp = ("content-type", "image/webp");
     for (path, headers, body, status, part) in [
         ("/images", vec![], JPEG.to_vec(), 415, "image/webp or multipart/form-data"),
@@ -190,6 +209,7 @@ async fn what_is_refused_says_why_and_is_not_sent() {
         ("/images?lable=cat", vec![IS_JPEG], JPEG.to_vec(), 400, "lable"),
         ("/images", vec![IS_JPEG, ("idempotency-key", "")], JPEG.to_vec(), 400, "Idempotency-Key"),
         ("/images", vec![IS_JPEG, ("idempotency-key", &long)], JPEG.to_vec(), 400, "255"),
+        ("/images", vec![IS_JPEG, ("idempotency-key", "a b")], JPEG.to_vec(), 400, "visible"),
         (
             "/images",
             vec![IS_JPEG, ("idempotency-key", "a"), ("idempotency-key", "b")],
@@ -211,6 +231,8 @@ async fn what_is_refused_says_why_and_is_not_sent() {
         ("/images", vec![IS_FORM], one("a", "image/jpeg", &large), 413, "a file has more than 100 bytes"),
         ("/images", vec![IS_FORM], vec![b'x'; 1_001], 413, "the request has more than 1000 bytes"),
         ("/images", vec![IS_FORM], form(&[("a", "image/jpeg", JPEG); 4]), 400, "at most 3 images"),
+        ("/images", vec![IS_FORM], one(&name, "text/plain", b"text"), 400, beginning.as_str()),
+        ("/images", vec![IS_FORM], one(&longer, "image/jpeg", JPEG), 400, "more than 255 bytes"),
         (
             "/images",
             vec![IS_JPEG, ("authorization", "Bearer the-token-of-bob-0123")],
@@ -316,7 +338,8 @@ async fn whoever_comes_when_the_memory_is_full_is_told_to_come_again() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A form that is cut, or has other bytes in it, is an answer, and what is taken is whole images.
+    /// A form that is cut, or has other bytes in it, is an answer. Only what has a delimiter on both sides of a file is taken for a
+    /// form, what is taken is images, and of what is refused nothing is sent.
     #[test]
     fn any_body_is_answered(bytes in proptest::collection::vec(any::<u8>(), 0..64), at in 0_usize..300, cut in 0_usize..400) {
         let mut body = form(&[("a.jpg", "image/jpeg", JPEG), ("b.png", "image/png", PNG)]);
@@ -329,8 +352,13 @@ proptest! {
         for kind in [IS_FORM, IS_JPEG] {
             let (status, _, said) = runtime.block_on(post(&router, "/images", &[kind], body.clone()));
             prop_assert!(matches!(status.as_u16(), 202 | 400 | 413), "{status} {said}");
+            let sent = shelf.records();
+            shelf.records.lock().expect("a lock").clear();
+            let delimiters = body.windows(4).filter(|bytes| *bytes == b"--XX").count();
+            prop_assert!(status != StatusCode::ACCEPTED || kind != IS_FORM || delimiters >= 2, "{said}");
+            prop_assert_eq!(sent.is_empty(), status != StatusCode::ACCEPTED, "{} {}", status, said);
+            prop_assert!(sent.iter().all(|record| detect(&record.data) == Some(record.encoding)));
         }
-        prop_assert!(shelf.records().iter().all(|record| !record.data.is_empty()));
         prop_assert_eq!(stats.held.get(), 0);
     }
 }

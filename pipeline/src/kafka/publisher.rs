@@ -85,8 +85,11 @@ impl Publisher {
         self.enqueue_to(None, message).await
     }
 
-    /// As [`enqueue`](Self::enqueue), to a partition that the key has no say in.
-    async fn enqueue_to(
+    /// As [`enqueue`](Self::enqueue), to a partition, where one is named, whatever the key is.
+    ///
+    /// # Errors
+    /// [`Error::Publish`], here or in the future.
+    pub async fn enqueue_to(
         &self,
         partition: Option<i32>,
         message: Message<'_>,
@@ -117,14 +120,6 @@ impl Publisher {
     /// [`Error::Publish`].
     pub async fn publish(&self, message: Message<'_>) -> Result<Acknowledged> {
         self.enqueue(message).await?.await
-    }
-
-    /// Publishes one record to a partition, where one is named, whatever the key is, and waits for its acknowledgement.
-    ///
-    /// # Errors
-    /// [`Error::Publish`].
-    pub async fn publish_to(&self, partition: Option<i32>, message: Message<'_>) -> Result<Acknowledged> {
-        self.enqueue_to(partition, message).await?.await
     }
 
     fn try_enqueue(

@@ -13,6 +13,7 @@ mod claim;
 mod ledger;
 mod pace;
 mod parts;
+mod resume;
 mod run;
 
 use crate::dataset::{self, Dataset};
@@ -215,24 +216,15 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     if let (Some(ledger), true) = (&ledger, config.resume) {
         let digesting = Arc::clone(&dataset);
         let digests = blocking(move || digesting.digests()).await?;
-        let is_other = |claim: &Claim| !digests.contains(&claim.dataset);
+        let now = resume::Now { images: config.images, digests: &digests };
+        now.check_all(&ids, &known)?;
         let mut wanted = BTreeMap::new();
         for (id, part) in ids.iter().zip(&mut parts) {
             let claim = match known.get(id).and_then(|entry| entry.claim.clone()) {
-                Some(claim) if is_other(&claim) => {
-                    let reason =
-                        format!("producer {id} has sent images of another data set ({})", claim.dataset);
-                    return Err(Error::Setting { field: ConfigField::ProducerDataset, reason });
+                Some(claim) => {
+                    now.check(*id, &claim, part.first)?;
+                    claim
                 }
-                Some(claim) if claim.row != part.first && config.images.is_none() => {
-                    let reason = format!(
-                        "producer {id} began at image {} of the data set and would begin at {} now: name the same producers in the same \
-                         order, or a number of images",
-                        claim.row, part.first
-                    );
-                    return Err(Error::Setting { field: ConfigField::ProducerIds, reason });
-                }
-                Some(claim) => claim,
                 None => {
                     let claim = Claim {
                         token: claim::Token::random(),

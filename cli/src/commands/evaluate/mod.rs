@@ -162,11 +162,14 @@ impl Variant {
     }
 }
 
-/// Reads the model and opens the data set, on a thread that may block.
+/// Reads the model and opens the data set, on a thread that may block; tells what of it is left out.
 pub(super) fn open(weights: Option<&Path>, dataset: Option<&Path>) -> anyhow::Result<(Network, Dataset)> {
     let read = || Network::read(Weights::load(weights)?);
     let network = read().context("cannot use the model (--weights)")?;
     let dataset = Dataset::load(dataset).context("cannot use the data set (--dataset)")?;
+    for note in dataset.notes() {
+        eprintln!("{note}");
+    }
     Ok((network, dataset))
 }
 

@@ -89,9 +89,11 @@ impl Features {
                 Some("Image") => features.images.push(name.clone()),
                 Some("ClassLabel") => {
                     let names = feature.get("names").and_then(serde_json::Value::as_array);
-                    let names =
-                        names.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned));
-                    features.classes.insert(name.clone(), names.collect());
+                    // One that is no text would shift those behind it: then there are none.
+                    let texts = names.and_then(|names| {
+                        names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+                    });
+                    features.classes.insert(name.clone(), texts.unwrap_or_default());
                 }
                 _ => {}
             }

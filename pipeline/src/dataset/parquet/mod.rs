@@ -10,7 +10,7 @@
 mod classes;
 mod columns;
 
-use super::{Digests, Error, Image, Options, Result, image};
+use super::{Digests, Error, Image, Options, Result, add_text, image};
 use arrow::array::{
     Array, ArrayRef, AsArray as _, Int64Array, LargeBinaryArray, LargeStringArray, RecordBatch, StructArray,
     make_array,
@@ -29,7 +29,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::reader::ChunkReader;
-use sha2::Digest as _;
+use sha2::{Digest as _, Sha256};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read as _;
@@ -290,12 +290,14 @@ impl Table {
         Ok(Block { first, images, labels: labels.transpose()?, own: own.transpose()? })
     }
 
-    /// Adds what tells this file from others: the rows of one in the layout of the shipped one, else all of its bytes.
+    /// Adds what tells this file from others: the rows of one in the layout of the shipped one, else all of its bytes and what is
+    /// read of them.
     pub(super) fn add_to(&self, digests: &mut Digests) -> Result<()> {
         if self.columns.own.is_some() {
             return (0..self.rows).try_for_each(|row| self.add_row(row, digests));
         }
         digests.former = None;
+        self.add_columns(&mut digests.now);
         let failed = |source| Error::Read { path: self.path.clone(), source };
         if let Input::Bytes(bytes) = &self.input {
             digests.now.update(bytes);
@@ -309,6 +311,18 @@ impl Table {
                 read => digests.now.update(piece.get(..read).unwrap_or_default()),
             }
         }
+    }
+
+    /// Adds the columns of images and labels and the names of the classes: the same bytes, read otherwise, are other images.
+    fn add_columns(&self, digest: &mut Sha256) {
+        let Columns { image, label, .. } = &self.columns;
+        let schema = self.metadata.schema();
+        let columns = std::iter::once(*image).chain(label.iter().map(|label| label.column));
+        let names = label.iter().flat_map(|label| label.names.iter().flatten()).map(Label::as_str);
+        let texts: Vec<&str> =
+            columns.map(|column| schema.field(column).name().as_str()).chain(names).collect();
+        digest.update((texts.len() as u64).to_le_bytes());
+        texts.into_iter().for_each(|text| add_text(digest, text));
     }
 
     /// Adds the name of a row's class and its image; to the former digest the number of the class, where it is a byte.

@@ -153,3 +153,22 @@ fn links_are_followed_and_a_circle_of_them_is_named() {
     let skipping = Options { skip_unreadable: true, ..options(&folder.path().join("set")) };
     conforms(&skipping, &[("cat", jpeg(1))]);
 }
+
+/// A pipe would be waited for, and nobody writes to it.
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_not_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    put(folder.path(), "a.jpg", &jpeg(1));
+    let pipe = folder.path().join("b.jpg");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo starts");
+    assert!(made.success());
+    conforms(&options(folder.path()), &[("", jpeg(1))]);
+    conforms(&options(&folder.path().join("*.jpg")), &[("", jpeg(1))]);
+    refused(&options(&pipe), &["b.jpg", "no regular file"]);
+    // One that has become a pipe since it was found.
+    let set = Dataset::open(&options(folder.path())).expect("a data set");
+    fs::rename(&pipe, folder.path().join("a.jpg")).expect("moved");
+    let error = set.get(0).expect_err("a pipe");
+    assert!(error.is_of_one_image() && error.to_string().contains("no regular file"), "{error}");
+}

@@ -138,6 +138,50 @@ fn a_class_of_the_own_layout_has_one_number_and_one_name() {
     assert!(renamed[0] != labelled[0] && renamed[1] == labelled[1]);
 }
 
+/// A producer that goes on with other columns or classes would send other images under the names of those it has sent.
+#[test]
+fn the_same_bytes_read_otherwise_are_another_data_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let columns = vec![("a", binary(1..3)), ("b", binary(3..5)), ("label", numbers(&[0, 1]))];
+    let path = write(folder.path(), "x.parquet", columns, 10, None);
+    let with = |image: &str, classes: &[&str], labels| {
+        let classes = classes.iter().map(|&class| class.to_owned()).collect();
+        let options = Options { image_column: Some(image.to_owned()), classes, labels, ..options(&path) };
+        Dataset::open(&options).and_then(|set| set.digests()).expect("digests")
+    };
+    let read = [
+        with("a", &["cat", "dog"], LabelsFrom::Usual),
+        with("b", &["cat", "dog"], LabelsFrom::Usual),
+        with("a", &["dog", "cat"], LabelsFrom::Usual),
+        with("a", &["cat", "dog", "cow"], LabelsFrom::Usual),
+        with("a", &["ca", "tdog"], LabelsFrom::Usual),
+        with("a", &[], LabelsFrom::Nowhere),
+    ];
+    let different: std::collections::BTreeSet<_> = read.iter().collect();
+    assert_eq!(different.len(), read.len());
+    assert_eq!(with("a", &["cat", "dog"], LabelsFrom::Usual), read[0], "the same again");
+}
+
+#[test]
+fn a_name_of_a_class_that_is_no_text_shifts_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = r#"{"info": {"features": {"label": {"names": ["cat", 7, "dog"], "_type": "ClassLabel"}}}}"#;
+    let columns = vec![("jpeg", binary(1..3)), ("label", numbers(&[0, 1]))];
+    let path = write(folder.path(), "x.parquet", columns, 10, Some(told));
+    refused(&options(&path), &["label holds numbers", "--classes"]);
+}
+
+#[test]
+fn images_and_parquet_files_are_two_data_sets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "x.parquet", vec![("jpeg", binary(1..3))], 10, None);
+    std::fs::write(folder.path().join("a.jpg"), jpeg(7)).expect("written");
+    refused(&options(folder.path()), &["files of images (1)", "x.parquet", "pattern"]);
+    refused(&options(&folder.path().join("*")), &["x.parquet", "pattern"]);
+    conforms(&options(&folder.path().join("*.jpg")), &[("", jpeg(7))]);
+    conforms(&options(&folder.path().join("*.parquet")), &[("", jpeg(1)), ("", jpeg(2))]);
+}
+
 #[test]
 fn columns_can_be_named() {
     let folder = tempfile::tempdir().expect("a folder");
