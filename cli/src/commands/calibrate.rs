@@ -47,8 +47,8 @@ pub(crate) struct CalibrateArgs {
     /// Weights as safetensors [default: the CIFAR-10 model inside this binary, which needs --out]
     #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
     weights: Option<PathBuf>,
-    /// The images, with their true classes
-    #[arg(long, value_name = "FILE", help_heading = "Images")]
+    /// The images, with their true classes: Parquet, a folder with a subfolder a class, or a pattern
+    #[arg(long, value_name = "PATH", help_heading = "Images")]
     dataset: PathBuf,
     /// How many images the ranges are measured on; all, where there are fewer
     #[arg(long, value_name = "N", default_value = "1024", help_heading = "Images")]
