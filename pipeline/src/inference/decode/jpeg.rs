@@ -224,7 +224,9 @@ impl Found {
                 self.exif = Some(Orientation::of_exif(body));
             }
             // The name, a version and two words of flags come before the transform.
-            0xee if body.starts_with(b"Adobe") && body.len() >= 12 => self.adobe = Some(range.end - body.len() + 11),
+            0xee if body.starts_with(b"Adobe") && body.len() >= 12 => {
+                self.adobe = Some(range.end - body.len() + 11)
+            }
             0xda if self.scanned.is_none() => self.scanned = Some(body.first().copied().unwrap_or(0).into()),
             _ => {}
         }

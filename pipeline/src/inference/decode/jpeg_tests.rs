@@ -74,7 +74,8 @@ fn a_scan_that_ends_too_early_is_refused_whatever_follows_it() {
         ("grey", fixture!("grey.jpg")),
     ] {
         let (from, whole) = (scan(data), data.len() - 2);
-        for cut in [from, from + (whole - from) / 4, from + (whole - from) / 2, from + (whole - from) * 3 / 4] {
+        for cut in [from, from + (whole - from) / 4, from + (whole - from) / 2, from + (whole - from) * 3 / 4]
+        {
             // Not in the middle of a byte of the scan that is 0xff.
             let cut = if data[cut - 1] == 0xff { cut - 1 } else { cut };
             let ended = [&data[..cut], &[0xff, 0xd9]].concat();
