@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use firesteel_pipeline::inference::compiled::{Calibration, Compiled};
+use firesteel_pipeline::inference::compiled::{Calibration, Compiled, Isa};
 use firesteel_pipeline::inference::{self, Device, Network, Precision, Sample, Weights, compile};
 use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
@@ -91,7 +91,12 @@ async fn calibrate(args: CalibrateArgs, context: Context) -> anyhow::Result<Outc
     let variants = [f32].into_iter().chain(before).chain([("int8", Precision::Int8, after)]);
     let mut all: Vec<Figures> = Vec::new();
     for (name, precision, network) in variants.filter(|_| !others.is_empty()) {
-        let model = spawn_blocking(move || compile(&network, precision, Device::Cpu)).await??;
+        // The choice by speed may keep int8 in f32, which would say nothing of the ranges.
+        let device = match precision {
+            Precision::Int8 => Device::CpuWith(Isa::detect(precision)),
+            _ => Device::Cpu,
+        };
+        let model = spawn_blocking(move || compile(&network, precision, device)).await??;
         let evaluation = measure(model, name, BATCH, &others, &context).await?;
         if evaluation.images < others.len() {
             return Ok(Outcome::Interrupted);

@@ -32,7 +32,7 @@ pub(crate) struct InferenceServerArgs {
     #[arg(long, value_name = "N", env = "FIRESTEEL_INFERENCE_QUEUE", value_parser = clap::value_parser!(u32).range(1..),
           help_heading = "Server")]
     pub(crate) queue: Option<u32>,
-    /// How many bytes of images may wait for the model; one image always fits
+    /// How many bytes of images may wait for the model, each counted as its file or as its pixels at the model's size, whichever is more; one image always fits
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INFERENCE_QUEUE_BYTES", default_value = "64MiB", value_parser = size,
           help_heading = "Server")]
     pub(crate) queue_bytes: usize,

@@ -36,7 +36,8 @@ pub struct Options {
     pub queue: usize,
     /// Threads that decode.
     pub decode_threads: usize,
-    /// Bytes of the images accepted and not yet answered, at most; one image always fits.
+    /// Bytes of the images accepted and not yet answered, at most, each counted as its file or as the pixels that the model
+    /// gets, whichever is more; one image always fits.
     pub queue_bytes: usize,
     /// Bytes that an encoded image may have.
     pub max_image_bytes: usize,
@@ -292,6 +293,8 @@ impl Handle {
             let limit = options.max_image_bytes;
             return Err(ClassifyError::Rejected(Rejection::TooLarge { bytes, limit }));
         }
+        // It is first its file and then its pixels.
+        let bytes = bytes.max(self.shared.info.image_len());
         Ok(u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX).min(options.kibibytes()))
     }
 

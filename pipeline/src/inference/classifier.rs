@@ -20,8 +20,15 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Images that are decoded at a time.
+/// Images that are decoded at a time, at most.
 const DECODED: usize = 256;
+/// Bytes of their pixels, at most; one image always fits.
+const DECODED_BYTES: usize = 64 << 20;
+
+/// How many images of so many bytes are decoded at a time.
+fn decoded_at_a_time(image_len: usize) -> usize {
+    (DECODED_BYTES / image_len.max(1)).clamp(1, DECODED)
+}
 
 /// Answers that are remembered: those for sixteen batches of DataFusion's rows, 13 MB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 17).unwrap();
@@ -116,7 +123,7 @@ impl Classifier {
     /// The model's own; then no image has an answer.
     pub fn classify(&self, images: &[&[u8]]) -> Result<Vec<Result<Classification, Rejection>>> {
         let mut answers = Vec::with_capacity(images.len());
-        for part in images.chunks(DECODED) {
+        for part in images.chunks(decoded_at_a_time(self.info.image_len())) {
             // What is longer is refused whatever follows, and no answer to it is remembered.
             let most = self.decoder.limits.max_bytes.saturating_add(1);
             let key = |image: &&[u8]| self.remembered.key(&image[..image.len().min(most)]);
@@ -210,6 +217,13 @@ mod tests {
         let batches = Arc::default();
         let fake = Fake { info, batches: Arc::clone(&batches) };
         (Classifier::new(Box::new(fake), batch, LIMITS).expect("a classifier"), batches)
+    }
+
+    #[test]
+    fn what_is_decoded_at_a_time_is_bounded_by_bytes() {
+        assert_eq!(decoded_at_a_time(32 * 32 * 3), 256);
+        assert_eq!(decoded_at_a_time(1024 * 1024 * 3), 21);
+        assert_eq!(decoded_at_a_time(usize::MAX), 1);
     }
 
     #[test]

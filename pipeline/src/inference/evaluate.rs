@@ -70,7 +70,8 @@ impl Evaluation {
     }
 }
 
-/// Decodes images of a data set, on all cores, for a model of this description: u8 `[height, width, 3]` each.
+/// Decodes images of a data set, on all cores, for a model of this description: u8 `[height, width, 3]` each. All of them
+/// are in memory at once.
 ///
 /// # Errors
 /// [`Error::Output`] for an image that cannot be read or resized.

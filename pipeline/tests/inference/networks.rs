@@ -2,7 +2,7 @@
 
 use crate::compiled::{Random, difference};
 use crate::weights::File;
-use firesteel_pipeline::inference::compiled::{Compiled, Options};
+use firesteel_pipeline::inference::compiled::{Compiled, Isa, Options};
 use firesteel_pipeline::inference::{Model, Network, PlainResNet, Precision, Weights};
 
 /// A small ResNet: the layout of torchvision's, with fewer channels.
@@ -107,7 +107,9 @@ fn every_kind_agrees_with_candle_in_every_precision() {
         let size = expected.iter().map(|v| v.abs()).fold(0.0, f32::max);
         assert!(size > 0.5, "the network says something: {size}");
         for (precision, limit) in [(Precision::F32, 2e-5), (Precision::Bf16, 0.05), (Precision::Int8, 0.15)] {
-            let mut model = Compiled::new(&network, Options::new(precision)).unwrap();
+            // The choice by speed may keep bf16 and int8 in f32.
+            let options = Options { isa: Some(Isa::detect(precision)), ..Options::new(precision) };
+            let mut model = Compiled::new(&network, options).unwrap();
             let image = network.info.image_len();
             let one = model.forward(&pixels[..image]).unwrap();
             let all = model.forward(&pixels).unwrap();

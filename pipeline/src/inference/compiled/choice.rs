@@ -7,7 +7,7 @@
 //! process keeps them: all its models choose alike.
 //!
 //! The sums of int8 are exact and those of f32 are taken in one order by all instructions, so which of them are chosen is
-//! not seen in the results. What bf16 and int8 are kept in is. [`Options::isa`](super::Options) leaves no choice.
+//! not seen in the results. What bf16 and int8 are kept in is, and bf16 may differ in the last bits by instructions. [`Options::isa`](super::Options) leaves no choice.
 
 use super::Options;
 use super::plan::Plan;
@@ -117,6 +117,8 @@ impl Choice {
                 storage.ok_or_else(|| format!("cannot be computed in with {isa} on this processor"))?;
             return Ok(Self::only(*storage, isa));
         }
+        // What is asked for has to be possible, even where f32 is chosen: int8 needs its ranges.
+        Plan::kinds(network, options.precision, options)?;
         let mut races = Vec::new();
         for storage in storages {
             let vectors = Isa::ALL.into_iter().rev().filter(|isa| *isa != Isa::Portable);

@@ -7,7 +7,7 @@
 use super::orientation::Orientation;
 use super::resample::Pixels;
 use super::{Image, Limits, Rejection};
-use std::borrow::Cow;
+use std::ops::Range;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -19,11 +19,15 @@ pub(super) struct Header {
     pub(super) size: (u32, u32),
     pub(super) orientation: Orientation,
     pub(super) colour: Colour,
-    progressive: bool,
+    /// The decoder keeps the coefficients or samples of the whole image before it makes pixels of them: a progressive file, or
+    /// one whose first scan has not all of the components.
+    buffered: bool,
     /// Samples a pixel, of two bytes each where they are kept, all components together, in quarters.
     quarters: u32,
     /// The byte of Adobe's segment that names the transform.
     transform: Option<usize>,
+    /// Where its end marker is.
+    end: usize,
 }
 
 /// What the components are, as libjpeg decides it.
@@ -79,52 +83,75 @@ struct Found {
     jfif: bool,
     adobe: Option<usize>,
     exif: Option<Orientation>,
+    /// Components of the first scan.
+    scanned: Option<usize>,
 }
+
+/// A marker with what belongs to it, which is nothing for the end marker.
+struct Segment<'a> {
+    marker: u8,
+    /// Where it begins and ends in the file, marker and length included.
+    range: Range<usize>,
+    body: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    /// The next one from `at` on.
+    fn next(data: &'a [u8], mut at: usize) -> Result<Self, String> {
+        const CUT: &str = "it ends before its end marker";
+        loop {
+            // Whatever is no marker lies between segments where it should not, or is a scan's data. In a scan 0xff 0x00
+            // is a byte of it, and the markers from 0xd0 to 0xd7 are part of it.
+            at += data.get(at..).and_then(|rest| rest.iter().position(|b| *b == 0xff)).ok_or(CUT)? + 1;
+            let marker = *data.get(at).ok_or(CUT)?;
+            match marker {
+                0xff => {}
+                0x00 | 0x01 | 0xd0..=0xd8 => at += 1,
+                0xd9 => return Ok(Self { marker, range: at - 1..at + 1, body: &[] }),
+                _ => {
+                    let length = data.get(at + 1..).and_then(<[u8]>::first_chunk).ok_or(CUT)?;
+                    let end = at + 1 + usize::from(u16::from_be_bytes(*length));
+                    if end < at + 3 {
+                        return Err("a segment is shorter than its own length".to_owned());
+                    }
+                    let body = data.get(at + 3..end).ok_or(CUT)?;
+                    return Ok(Self { marker, range: at - 1..end, body });
+                }
+            }
+        }
+    }
+}
+
+/// Zeros that the decoder gets in place of the end marker: more than it reads ahead, and fewer than it needs for what a cut
+/// scan lacks.
+const BEHIND: [u8; 16] = [0; 16];
 
 impl Header {
     /// Walks from marker to marker up to the end marker of the image.
     pub(super) fn read(data: &[u8]) -> Result<Self, String> {
-        const CUT: &str = "it ends before its end marker";
         let mut found = Found::default();
-        let mut scans = 0;
         let mut at = 2;
         loop {
-            // Whatever is no marker lies between segments where it should not, or is a scan's data. In a scan 0xff 0x00
-            // is a byte of it, and the markers from 0xd0 to 0xd7 are part of it.
-            let ff = data.get(at..).and_then(|rest| rest.iter().position(|b| *b == 0xff)).ok_or(CUT)?;
-            at += ff + 1;
-            let marker = *data.get(at).ok_or(CUT)?;
-            match marker {
-                0xff => continue,
-                0x00 | 0x01 | 0xd0..=0xd8 => {
-                    at += 1;
-                    continue;
-                }
-                0xd9 if scans > 0 => break,
-                0xd9 => return Err("it ends before its first scan".to_owned()),
-                _ => at += 1,
+            let segment = Segment::next(data, at)?;
+            if segment.marker == 0xd9 {
+                return found.header(data, segment.range.start);
             }
-            let length = data.get(at..).and_then(<[u8]>::first_chunk).ok_or(CUT)?;
-            let length = usize::from(u16::from_be_bytes(*length));
-            let body = length.checked_sub(2).ok_or("a segment is shorter than its own length")?;
-            let segment = data.get(at + 2..).and_then(|rest| rest.get(..body)).ok_or(CUT)?;
-            found.take(marker, segment, at + 2)?;
-            scans += usize::from(marker == 0xda);
-            at += length;
+            at = segment.range.end;
+            found.take(&segment)?;
         }
-        found.header(data)
     }
 
-    /// Bytes of memory a pixel while it is decoded: the output, and all coefficients where they come in several scans.
+    /// Bytes of memory a pixel while it is decoded: the output, and all coefficients where they are kept.
     fn bytes_per_pixel(&self) -> u32 {
-        3 + if self.progressive { self.quarters.div_ceil(2) } else { 0 }
+        3 + if self.buffered { self.quarters.div_ceil(2) } else { 0 }
     }
 
     /// The pixels of the whole image.
     pub(super) fn decode(&self, data: &[u8]) -> Result<Pixels, Rejection> {
-        let data = self.for_decoder(data);
+        let data = self.for_decoder(data)?;
+        // A strict decoder refuses what another paints grey: bad codes, strange markers, too few bits.
         let options = DecoderOptions::default()
-            .set_strict_mode(false)
+            .set_strict_mode(!self.buffered)
             .set_max_width(usize::MAX)
             .set_max_height(usize::MAX)
             .jpeg_set_out_colorspace(ColorSpace::RGB);
@@ -142,30 +169,52 @@ impl Header {
         Ok(Pixels { width, height, data: pixels })
     }
 
-    /// The file, with the transform that its colours have where the decoder would read another out of Adobe's segment.
-    fn for_decoder<'a>(&self, data: &'a [u8]) -> Cow<'a, [u8]> {
-        let right = match self.colour {
-            Colour::Grey | Colour::YCbCr => 1,
-            Colour::Rgb | Colour::Cmyk => 0,
-            Colour::Ycck => 2,
-        };
-        match self.transform {
-            Some(at) if data.get(at).is_some_and(|transform| *transform != right) => {
-                let mut data = data.to_vec();
-                data[at] = right;
-                Cow::Owned(data)
+    /// The file as the decoder gets it: up to its end, and with the transform that its colours have where the decoder would
+    /// read another out of Adobe's segment.
+    ///
+    /// The decoder takes an end marker that comes too early for a scan of zeros without end. So it does not see the one of a
+    /// file that is decoded as it is read: where bits are missing, the file ends, and that it refuses. Nor does
+    /// it see what lies between segments, which it would refuse as well.
+    fn for_decoder(&self, data: &[u8]) -> Result<Vec<u8>, Rejection> {
+        let mut file = Vec::with_capacity(self.end + BEHIND.len());
+        let mut put = |range: Range<usize>| {
+            let at = file.len();
+            file.extend_from_slice(data.get(range.clone()).unwrap_or_default());
+            let transform = self.transform.filter(|transform| range.contains(transform));
+            if let Some(byte) = transform.and_then(|transform| file.get_mut(at + transform - range.start)) {
+                *byte = match self.colour {
+                    Colour::Grey | Colour::YCbCr => 1,
+                    Colour::Rgb | Colour::Cmyk => 0,
+                    Colour::Ycck => 2,
+                };
             }
-            _ => Cow::Borrowed(data),
+        };
+        if self.buffered {
+            put(0..self.end + 2);
+            return Ok(file);
         }
+        put(0..2);
+        let mut at = 2;
+        loop {
+            let segment = Segment::next(data, at).map_err(unreadable)?;
+            if segment.marker == 0xda {
+                put(segment.range.start..self.end);
+                break;
+            }
+            at = segment.range.end;
+            put(segment.range);
+        }
+        file.extend_from_slice(&BEHIND);
+        Ok(file)
     }
 }
 
 impl Found {
-    /// Takes note of a segment, whose body begins at `at` in the file.
-    fn take(&mut self, marker: u8, body: &[u8], at: usize) -> Result<(), String> {
-        match marker {
+    /// Takes note of a segment.
+    fn take(&mut self, Segment { marker, range, body }: &Segment<'_>) -> Result<(), String> {
+        match *marker {
             // All frames but those of lossless, hierarchical and arithmetic coding, which the decoder refuses.
-            0xc0..=0xc2 if self.frame.is_none() => self.frame = Some(frame(marker, body)?),
+            0xc0..=0xc2 if self.frame.is_none() => self.frame = Some(frame(*marker, body)?),
             0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
                 return Err("it is coded lossless, in hierarchies or arithmetically".to_owned());
             }
@@ -175,13 +224,18 @@ impl Found {
                 self.exif = Some(Orientation::of_exif(body));
             }
             // The name, a version and two words of flags come before the transform.
-            0xee if body.starts_with(b"Adobe") && body.len() >= 12 => self.adobe = Some(at + 11),
+            0xee if body.starts_with(b"Adobe") && body.len() >= 12 => {
+                self.adobe = Some(range.end - body.len() + 11)
+            }
+            0xda if self.scanned.is_none() => self.scanned = Some(body.first().copied().unwrap_or(0).into()),
             _ => {}
         }
         Ok(())
     }
 
-    fn header(self, data: &[u8]) -> Result<Header, String> {
+    /// The header of a file whose end marker is at `end`.
+    fn header(self, data: &[u8], end: usize) -> Result<Header, String> {
+        let scanned = self.scanned.ok_or("it ends before its first scan")?;
         let Frame { marker, size, components } = self.frame.ok_or("it has no frame")?;
         let adobe = self.adobe.and_then(|at| data.get(at));
         let ids: Vec<u8> = components.iter().map(|component| component.id).collect();
@@ -202,9 +256,10 @@ impl Found {
             size,
             orientation: self.exif.unwrap_or_default(),
             colour,
-            progressive: marker == 0xc2,
+            buffered: marker == 0xc2 || scanned < components.len(),
             quarters: (samples * 4).div_ceil(pixels),
             transform: self.adobe,
+            end,
         })
     }
 }

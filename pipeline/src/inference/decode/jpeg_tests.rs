@@ -51,6 +51,70 @@ fn a_cut_file_is_refused_whatever_its_thumbnail_holds() {
     assert!(Header::read(&filled).is_err(), "cut, and filled up with zeros");
 }
 
+/// Where the data of the first scan begins.
+fn scan(data: &[u8]) -> usize {
+    let mut at = 2;
+    loop {
+        let segment = Segment::next(data, at).unwrap();
+        at = segment.range.end;
+        if segment.marker == 0xda {
+            return at;
+        }
+    }
+}
+
+/// The decoder alone would paint what is missing.
+#[test]
+fn a_scan_that_ends_too_early_is_refused_whatever_follows_it() {
+    for (name, data) in [
+        ("baseline", fixture!("baseline.jpg")),
+        ("restarts", fixture!("restarts.jpg")),
+        ("cmyk", fixture!("cmyk.jpg")),
+        ("rgb", fixture!("rgb.jpg")),
+        ("grey", fixture!("grey.jpg")),
+    ] {
+        let (from, whole) = (scan(data), data.len() - 2);
+        for cut in [from, from + (whole - from) / 4, from + (whole - from) / 2, from + (whole - from) * 3 / 4]
+        {
+            // Not in the middle of a byte of the scan that is 0xff.
+            let cut = if data[cut - 1] == 0xff { cut - 1 } else { cut };
+            let ended = [&data[..cut], &[0xff, 0xd9]].concat();
+            assert!(Header::read(&ended).is_ok(), "{name} has an end marker");
+            assert!(read(&ended).is_err(), "{name}, cut at {cut} of {whole}");
+        }
+    }
+}
+
+#[test]
+fn what_lies_between_segments_is_passed_over() {
+    let data = fixture!("ycck.jpg");
+    let (mut padded, mut at) = (data[..2].to_vec(), 2);
+    loop {
+        let segment = Segment::next(data, at).unwrap();
+        padded.extend([0, 0, 0, 7, 0xff, 0xff, 0, 0]);
+        if segment.marker == 0xda {
+            padded.extend(&data[segment.range.start..]);
+            break;
+        }
+        padded.extend(&data[segment.range.clone()]);
+        at = segment.range.end;
+    }
+    assert_eq!(read(&padded).unwrap().1, read(data).unwrap().1);
+}
+
+/// The decoder keeps all of an image whose components come one after the other, progressive or not.
+#[test]
+fn a_first_scan_of_some_components_takes_the_memory_of_a_progressive_file() {
+    let data = fixture!("baseline.jpg");
+    let mut some = data.to_vec();
+    let at = data.windows(4).position(|w| w == [0xff, 0xda, 0, 12]).unwrap();
+    some[at + 4] = 1;
+    let (all, some) = (Header::read(data).unwrap(), Header::read(&some).unwrap());
+    assert_eq!((all.buffered, all.bytes_per_pixel()), (false, 3));
+    assert!(some.buffered);
+    assert_eq!(some.bytes_per_pixel(), Header::read(fixture!("progressive.jpg")).unwrap().bytes_per_pixel());
+}
+
 #[test]
 fn the_decoders_view_of_colours_is_libjpegs() {
     let adobe = |data: &[u8]| data.windows(5).position(|name| name == b"Adobe").unwrap() + 11;

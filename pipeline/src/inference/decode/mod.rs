@@ -6,7 +6,8 @@
 //!
 //! What the header says is compared with the limits *before* anything is allocated for pixels, so a file that claims
 //! a billion of them costs nothing. A damaged file is refused rather than guessed at: a JPEG decoder would happily
-//! paint the missing half grey, and the model would happily name it. How an image of another size becomes the model's
+//! paint the missing half grey, and the model would happily name it. (Bits that lack in a scan are seen in sequential JPEG
+//! files alone, where one scan has all components; a progressive file is shown as far as it goes.) How an image of another size becomes the model's
 //! is the model's rule, [`Resize`]; one that has the size already, and was not turned, keeps its bytes.
 
 mod jpeg;
@@ -133,7 +134,7 @@ pub struct Limits {
     pub max_bytes: usize,
     /// Width × height of the image in it.
     ///
-    /// It bounds the memory, too: decoding takes 6 bytes for each of these pixels at most, beside the file and 16 MiB. Most
+    /// It bounds the memory, too: decoding takes 6 bytes for each of these pixels at most, beside the file, a copy of it and 16 MiB. Most
     /// images take 3 bytes a pixel; where a pixel takes more than 6 (progressive JPEG with full colours or four
     /// inks, WebP other than plain lossy), an image may have that much fewer of them.
     pub max_pixels: u32,

@@ -35,7 +35,7 @@ fn unreadable(reason: impl ToString) -> Rejection {
 pub(super) struct Header<'a> {
     size: (u32, u32),
     orientation: Orientation,
-    /// The chunks that pixels are made of, as they are in the file, each with its length and checksum.
+    /// The chunks that pixels are made of, as they are in the file, each with its length and checksum; neighbours are one piece.
     chunks: Vec<&'a [u8]>,
 }
 
@@ -43,14 +43,16 @@ impl<'a> Header<'a> {
     fn read(data: &'a [u8]) -> Result<Self, String> {
         const CUT: &str = "it ends before its last chunk";
         let mut rest = data.strip_prefix(SIGNATURE).ok_or("it does not begin as one")?;
-        let (mut size, mut orientation, mut chunks) = (None, None, Vec::new());
+        let (mut size, mut orientation) = (None, None);
+        let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
         loop {
             let (length, after) = rest.split_first_chunk::<4>().ok_or(CUT)?;
             let length = u32::from_be_bytes(*length) as usize;
             // The name before the data, the checksum behind it.
             let body = length.checked_add(4).and_then(|end| after.get(..end)).ok_or(CUT)?;
-            let chunk = rest.get(..length + 12).ok_or(CUT)?;
-            rest = &rest[length + 12..];
+            let start = data.len() - rest.len();
+            rest = rest.get(length + 12..).ok_or(CUT)?;
+            let end = data.len() - rest.len();
             let (name, body) = body.split_at(4);
             if size.is_none() && name != b"IHDR" {
                 return Err("its first chunk is not its header".to_owned());
@@ -66,13 +68,17 @@ impl<'a> Header<'a> {
             }
             // A capital first letter: nothing can be shown without it.
             if name[0].is_ascii_uppercase() || name == b"tRNS" {
-                chunks.push(chunk);
+                match ranges.last_mut() {
+                    Some(last) if last.end == start => last.end = end,
+                    _ => ranges.push(start..end),
+                }
             }
             if name == b"IEND" {
                 break;
             }
         }
         let orientation = orientation.unwrap_or_default();
+        let chunks = ranges.into_iter().filter_map(|range| data.get(range)).collect();
         Ok(Self { size: size.ok_or(CUT)?, orientation, chunks })
     }
 

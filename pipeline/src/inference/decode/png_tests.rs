@@ -102,6 +102,13 @@ fn a_cut_file_is_refused() {
 }
 
 #[test]
+fn neighbours_are_one_piece() {
+    let data = fixture!("rgb8.png");
+    assert_eq!(Header::read(data).unwrap().chunks, [&data[8..]]);
+    assert_eq!(Header::read(&with(data, b"tEXt", b"a")).unwrap().chunks, [&data[8..33], &data[33..]]);
+}
+
+#[test]
 fn a_header_comes_first_and_has_a_size() {
     let data = fixture!("rgb8.png");
     let none = [&data[..8], &data[33..]].concat();

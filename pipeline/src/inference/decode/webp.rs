@@ -25,7 +25,8 @@ impl Image<'_> {
         Ok(Image {
             size: header.size,
             orientation: header.orientation,
-            body: super::Body::WebP(data, header.size),
+            // What follows behind the end is no part of the image, and the decoder does not see it.
+            body: super::Body::WebP(&data[..header.end], header.size),
         })
     }
 }
@@ -42,6 +43,8 @@ struct Header {
     orientation: Orientation,
     /// Coded lossy, and nothing else.
     plain: bool,
+    /// Where the file ends, by the length that it names.
+    end: usize,
 }
 
 /// The chunks of a file or of a frame: their names and their data.
@@ -83,24 +86,22 @@ impl Header {
                 b"ALPH" => plain = false,
                 b"ANMF" => {
                     plain = false;
-                    if frame.is_none() {
-                        frame = Some(animation_frame(body)?);
-                    }
+                    largest(&mut frame, animation_frame(body)?);
                 }
-                b"VP8 " | b"VP8L" if frame.is_none() => {
+                b"VP8 " | b"VP8L" => {
                     plain &= name == b"VP8 ";
-                    frame = Some(frame_size(name, body)?);
+                    largest(&mut frame, frame_size(name, body)?);
                 }
                 _ => {}
             }
         }
         let frame = frame.ok_or("it has no image")?;
         let size = canvas.unwrap_or(frame);
-        // The decoder allocates what the frame says before it compares.
+        // The decoder allocates what a frame says before it compares, and which of several it takes is its own affair.
         if frame.0 > size.0 || frame.1 > size.1 {
             return Err("its frame is larger than it".to_owned());
         }
-        Ok(Self { size, orientation: exif.unwrap_or_default(), plain })
+        Ok(Self { size, orientation: exif.unwrap_or_default(), plain, end })
     }
 }
 
@@ -110,14 +111,20 @@ fn long_edge(body: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes([low, middle, high, 0]) + 1)
 }
 
-/// The size of the image in a frame of an animation, which has 16 bytes of its own first.
+/// Takes another frame into account: the longest edges of all of them.
+fn largest(frame: &mut Option<(u32, u32)>, size: (u32, u32)) {
+    *frame = Some(frame.map_or(size, |frame| (frame.0.max(size.0), frame.1.max(size.1))));
+}
+
+/// The size of the images in a frame of an animation, which has 16 bytes of its own first.
 fn animation_frame(body: &[u8]) -> Result<(u32, u32), String> {
+    let mut frame = None;
     for chunk in Chunks(body.get(16..).unwrap_or_default()) {
         if let (name @ (b"VP8 " | b"VP8L"), body) = chunk? {
-            return frame_size(name, body);
+            largest(&mut frame, frame_size(name, body)?);
         }
     }
-    Err("its first frame has no image".to_owned())
+    frame.ok_or_else(|| "a frame of it has no image".to_owned())
 }
 
 /// The size in the header of coded pixels: RFC 6386, section 9.1, and RFC 9649, section 3.4.

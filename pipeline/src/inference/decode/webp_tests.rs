@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 fn read(data: &[u8]) -> Result<(Header, Vec<u8>), String> {
     let header = Header::read(data)?;
-    let pixels = decode(data, header.size).map_err(|rejection| rejection.to_string())?;
+    let pixels = decode(&data[..header.end], header.size).map_err(|rejection| rejection.to_string())?;
     assert_eq!((pixels.width, pixels.height), SIZE);
     Ok((header, pixels.data))
 }
@@ -61,6 +61,56 @@ fn a_frame_larger_than_its_canvas_is_refused() {
     assert!(Header::read(&data).unwrap_err().contains("no size"));
 }
 
+fn chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+    [name.as_slice(), &length, body, &[0][..body.len() % 2]].concat()
+}
+
+fn file(chunks: &[Vec<u8>]) -> Vec<u8> {
+    let body = chunks.concat();
+    [b"RIFF", u32::try_from(body.len() + 4).unwrap().to_le_bytes().as_slice(), b"WEBP", &body].concat()
+}
+
+/// The header of a key frame of lossy coding, and nothing behind it.
+fn key_frame(width: u16, height: u16) -> Vec<u8> {
+    let edges = [width.to_le_bytes(), height.to_le_bytes()].concat();
+    chunk(b"VP8 ", &[&[0x10, 0, 0, 0x9d, 0x01, 0x2a], edges.as_slice()].concat())
+}
+
+/// Which of several images a decoder takes is not known before, so none may be larger than what was checked.
+#[test]
+fn every_image_in_a_file_is_measured() {
+    let (small, large) = (key_frame(1, 1), key_frame(16_383, 16_383));
+    let animated = |image: &[u8]| chunk(b"ANMF", &[&[0; 16], image].concat());
+    let canvas = chunk(b"VP8X", &[0; 10]);
+    for chunks in [
+        vec![canvas.clone(), animated(&small), large.clone()],
+        vec![canvas.clone(), large.clone(), animated(&small)],
+        vec![canvas.clone(), animated(&small), animated(&large)],
+        vec![canvas.clone(), animated(&[small.clone(), large.clone()].concat())],
+        vec![canvas.clone(), small.clone(), large.clone()],
+    ] {
+        assert!(Header::read(&file(&chunks)).unwrap_err().contains("larger"), "{chunks:?}");
+    }
+    // Without a canvas the largest is the image's size, which the limits are held against.
+    let data = file(&[small, large]);
+    assert_eq!(Header::read(&data).unwrap().size, (16_383, 16_383));
+    assert!(matches!(Image::webp(&data, Limits::DEFAULT), Err(Rejection::TooManyPixels { .. })));
+}
+
+#[test]
+fn bytes_behind_the_end_do_not_reach_the_decoder() {
+    let data = fixture!("alpha-lossy.webp");
+    let more = [data, key_frame(16_383, 16_383).as_slice()].concat();
+    assert_eq!(Header::read(&more).unwrap(), Header::read(data).unwrap());
+    let image = Image::webp(&more, Limits::DEFAULT).unwrap();
+    assert!(matches!(image.body, super::super::Body::WebP(seen, _) if seen == data));
+    // Not even where a chunk is missing within the length, and follows behind it.
+    let canvas = chunk(b"VP8X", &[0; 10]);
+    let outside = [file(&[canvas]), key_frame(1, 1)].concat();
+    assert!(Header::read(&outside).unwrap_err().contains("no image"));
+}
+
 proptest! {
     #[test]
     fn any_bytes_have_a_header_or_none(mut data in proptest::collection::vec(any::<u8>(), 12..512)) {
@@ -78,7 +128,7 @@ proptest! {
         let at = at % data.len();
         data[at] = byte;
         if let Ok(header) = Header::read(&data) && header.size.0 * header.size.1 < 1 << 20 {
-            let _ = decode(&data, header.size);
+            let _ = decode(&data[..header.end], header.size);
         }
     }
 }

@@ -138,11 +138,9 @@ mod tests {
             assert_eq!(peak(Isa::Portable, precision, 1), None);
             let isa = Isa::detect(precision);
             let rate = peak(isa, precision, 1);
+            let untold = isa == Isa::Portable || (isa, precision) == (Isa::Avx2, Precision::Int8);
             // A core that only does this takes a product of eight words each cycle, at a billion cycles at least.
-            assert!(
-                isa == Isa::Portable || rate.is_some_and(|rate| rate > 1e9),
-                "{isa} {precision}: {rate:?}"
-            );
+            assert!(untold || rate.is_some_and(|rate| rate > 1e9), "{isa} {precision}: {rate:?}");
         }
         assert_eq!(peak(Isa::AvxVnni, Precision::F32, 1), None);
     }
