@@ -1,6 +1,6 @@
 //! Producers: N sources that publish the images of a data set to Kafka.
 //!
-//! data set → row by [`dataset::row`] → [`ImageRecord`] → Kafka, keyed by producer. Each producer holds at most
+//! data set → row by [`dataset::row`] → [`ImageRecord`](firesteel_proto::ImageRecord) → Kafka, keyed by producer. Each producer holds at most
 //! `max_in_flight` unacknowledged images; an image counts, and enters the ledger, only when every in-sync replica
 //! has it (`acks=all`, idempotent). Image *i* of a producer is due at *i / rate* after the start, so a late image
 //! does not delay the ones after it. A broker outage is ridden out up to the delivery time-out. Images are read a few

@@ -79,7 +79,13 @@ impl Peer {
         if let Some(origin) = manner.origin {
             head += &format!("Origin: {origin}\r\n");
         }
-        let bytes = self.send(format!("{head}\r\n").as_bytes(), PATIENCE).await.ok()?;
+        let request = format!("{head}\r\n");
+        let mut sent = self.send(request.as_bytes(), PATIENCE).await;
+        // A connection that the other side closes at once may be reset before its answer has been read.
+        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset) {
+            sent = self.send(request.as_bytes(), PATIENCE).await;
+        }
+        let bytes = sent.ok()?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let status = text.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
         Some((status, text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()))

@@ -1,7 +1,7 @@
 //! A network as a list of steps over numbered buffers.
 //!
 //! Buffer 0 is the input, and every step writes a buffer of its own, whose memory it shares with buffers that are not
-//! needed at the same time ([`slots`](super::slots)). The steps of a block: its shortcut where the shape changes (in int8
+//! needed at the same time ([`slots`]). The steps of a block: its shortcut where the shape changes (in int8
 //! as f32), then its convolutions in turn, the last of which adds the shortcut.
 
 use super::Options;
