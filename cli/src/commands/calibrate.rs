@@ -7,7 +7,6 @@ use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -16,10 +15,9 @@ use firesteel_pipeline::inference::{self, Device, Network, Precision, Sample, We
 use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 
-use super::evaluate::{self, Figures, joined, measure};
+use super::evaluate::{self, Figures, GoOn, joined, measure, watched};
 use crate::context::{Context, Outcome};
 use crate::output::{Format, check_writable, print, replace};
-use crate::progress::Progress;
 
 /// The settings that say where the ranges go.
 const SETTING: &str = "--out, --weights";
@@ -154,19 +152,16 @@ async fn ranges(
     images: Vec<Vec<u8>>,
     context: &Context,
 ) -> anyhow::Result<Option<Calibration>> {
-    let count = images.len() as u64;
-    let progress = Progress::new(&context.bars, &[("calibrate", count)]);
-    let done = Arc::new(AtomicU64::new(0));
-    let (network, counter, stop) = (Arc::clone(network), Arc::clone(&done), context.signals.shutdown.clone());
-    let work = spawn_blocking(move || {
-        Compiled::calibrate_watched(&network, &images.concat(), |images| {
-            counter.store(images as u64, Ordering::Relaxed);
-            !stop.is_cancelled()
-        })
-    });
-    let measured = progress.follow(work, || [done.load(Ordering::Relaxed)]).await;
-    let ranges = joined(measured.map(|measured| measured.map_err(anyhow::Error::from)))?;
-    Ok((done.load(Ordering::Relaxed) == count).then_some(ranges))
+    let (network, count) = (Arc::clone(network), images.len());
+    let work = move |go_on: &mut GoOn| {
+        let mut done = 0;
+        let ranges = Compiled::calibrate_watched(&network, &images.concat(), |images| {
+            done = images;
+            go_on(images)
+        })?;
+        Ok((done == count).then_some(ranges))
+    };
+    watched("calibrate", count, context, work).await
 }
 
 /// Where the ranges go.

@@ -2,6 +2,7 @@
 //! that it is skipped.
 
 use crate::assets::{reference, samples};
+use crate::model::{largest_difference, logits_in_batches};
 use crate::weights::imagenet_stem;
 use firesteel_pipeline::inference::{Device, Error, Model, Network, Precision, Weights, compile, evaluate};
 
@@ -21,11 +22,6 @@ fn on_gpu(network: &Network, precision: Precision) -> Option<Box<dyn Model>> {
     }
 }
 
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
-
 #[test]
 fn the_logits_on_a_gpu_equal_the_reference_in_any_batch() {
     let (network, reference) = (shipped(), reference());
@@ -34,11 +30,7 @@ fn the_logits_on_a_gpu_equal_the_reference_in_any_batch() {
         assert_eq!(model.info().name, format!("resnet18-cifar10/{precision}"));
         // Larger ones after smaller ones, and smaller ones again.
         for batch in [1, 7, 64, 9] {
-            let logits: Vec<f32> = reference
-                .pixels
-                .chunks(batch * 3_072)
-                .flat_map(|pixels| model.forward(pixels).unwrap())
-                .collect();
+            let logits = logits_in_batches(&mut *model, batch, &reference.pixels);
             let difference = largest_difference(&logits, &reference.logits);
             eprintln!("{precision}, batch {batch}: largest difference {difference:e}");
             assert!(difference < tolerance, "{precision}, batch {batch}: off by {difference}");

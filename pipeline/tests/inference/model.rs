@@ -16,9 +16,14 @@ fn shipped() -> Box<dyn Model> {
     compile(&Network::read(Weights::shipped().unwrap()).unwrap(), Precision::F32, Device::Cpu).unwrap()
 }
 
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// The logits of the images of the reference, so many at a time.
+pub(crate) fn logits_in_batches(model: &mut dyn Model, batch: usize, pixels: &[u8]) -> Vec<f32> {
+    pixels.chunks(batch * 3_072).flat_map(|pixels| model.forward(pixels).unwrap()).collect()
 }
 
 fn argmax(logits: &[f32]) -> usize {
@@ -43,11 +48,7 @@ fn the_logits_equal_the_reference_in_any_batch() {
     let reference = reference();
     let mut model = shipped();
     for batch in [1, 7, 64] {
-        let logits: Vec<f32> = reference
-            .pixels
-            .chunks(batch * 3_072)
-            .flat_map(|pixels| model.forward(pixels).unwrap())
-            .collect();
+        let logits = logits_in_batches(&mut *model, batch, &reference.pixels);
         let difference = largest_difference(&logits, &reference.logits);
         eprintln!("batch {batch}: largest difference {difference:e}");
         assert!(difference < TOLERANCE, "batch {batch}: off by {difference}");

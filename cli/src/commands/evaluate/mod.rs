@@ -198,17 +198,31 @@ pub(super) async fn measure(
     samples: &Arc<Vec<Sample>>,
     context: &Context,
 ) -> anyhow::Result<Evaluation> {
-    let progress = Progress::new(&context.bars, &[(name, samples.len() as u64)]);
+    let all = Arc::clone(samples);
+    let work = move |go_on: &mut GoOn| evaluate_watched(model.as_mut(), &all, batch, go_on);
+    watched(name, samples.len(), context, work).await
+}
+
+/// Told how many images are done, answers whether to go on.
+pub(super) type GoOn = dyn FnMut(usize) -> bool + Send;
+
+/// Runs `work` over so many images on a thread that may block, and shows how far it is. A signal ends it where it next asks.
+pub(super) async fn watched<T: Send + 'static>(
+    name: &'static str,
+    images: usize,
+    context: &Context,
+    work: impl FnOnce(&mut GoOn) -> inference::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let progress = Progress::new(&context.bars, &[(name, images as u64)]);
     let done = Arc::new(AtomicU64::new(0));
-    let (all, counter, stop) = (Arc::clone(samples), Arc::clone(&done), context.signals.shutdown.clone());
-    let work = spawn_blocking(move || {
-        evaluate_watched(model.as_mut(), &all, batch, |images| {
-            counter.store(images as u64, Ordering::Relaxed);
-            !stop.is_cancelled()
-        })
-    });
-    let evaluated = progress.follow(work, || [done.load(Ordering::Relaxed)]).await;
-    joined(evaluated.map(|evaluated| evaluated.map_err(anyhow::Error::from)))
+    let (counter, stop) = (Arc::clone(&done), context.signals.shutdown.clone());
+    let mut go_on = move |images: usize| {
+        counter.store(images as u64, Ordering::Relaxed);
+        !stop.is_cancelled()
+    };
+    let work = spawn_blocking(move || work(&mut go_on));
+    let ended = progress.follow(work, || [done.load(Ordering::Relaxed)]).await;
+    joined(ended.map(|ended| ended.map_err(anyhow::Error::from)))
 }
 
 pub(super) fn joined<T>(ended: Result<anyhow::Result<T>, JoinError>) -> anyhow::Result<T> {
