@@ -15,6 +15,7 @@ mod fault;
 mod fleet;
 mod inject;
 mod launch;
+mod ledger;
 mod many;
 mod meddle;
 mod oracle;

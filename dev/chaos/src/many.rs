@@ -5,7 +5,7 @@ use crate::record::RunRecord;
 use crate::run::{RunArgs, run};
 use crate::servers::Servers;
 use crate::world::marker;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -167,27 +167,20 @@ pub(crate) async fn many(args: ManyArgs) -> anyhow::Result<bool> {
     Ok(failed.is_empty())
 }
 
-/// The records in these folders.
-pub(crate) fn records(folders: &[PathBuf]) -> anyhow::Result<Vec<RunRecord>> {
+/// The records in this folder.
+pub(crate) fn records(folder: &Path) -> anyhow::Result<Vec<RunRecord>> {
     let mut found = Vec::new();
-    for folder in folders {
-        let entries =
-            std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            let is_record =
-                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("seed-"));
-            if is_record {
-                let bytes = std::fs::read(&path)?;
-                found.push(
-                    serde_json::from_slice(&bytes)
-                        .with_context(|| format!("{} is no record", path.display()))?,
-                );
-            }
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let is_record =
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("seed-"));
+        if is_record {
+            let bytes = std::fs::read(&path)?;
+            found.push(
+                serde_json::from_slice(&bytes).with_context(|| format!("{} is no record", path.display()))?,
+            );
         }
-    }
-    if found.is_empty() {
-        bail!("there is no record of a run in {folders:?}");
     }
     Ok(found)
 }

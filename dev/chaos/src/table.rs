@@ -1,24 +1,30 @@
 //! The table of the documentation: fault, target, in how many runs, how often, and whether the runs passed.
 
 use crate::fault::{Kind, Target};
-use crate::many::records;
-use crate::record::RunRecord;
+use crate::ledger::{Line, read, write};
 use clap::Args;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// `firesteel-chaos table`.
 #[derive(Debug, Args)]
 pub(crate) struct TableArgs {
-    /// Folders with records of runs
-    #[arg(required = true, value_name = "FOLDER")]
-    folders: Vec<PathBuf>,
+    /// Folders with records of runs, and files with a line a run
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Writes all these runs into a file too, a line each, which can be given as PATH the next time
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
 }
 
 /// Prints it.
 pub(crate) fn print(args: &TableArgs) -> anyhow::Result<()> {
-    println!("{}", table(&records(&args.folders)?));
+    let runs = read(&args.paths)?;
+    if let Some(file) = &args.keep {
+        write(file, &runs)?;
+    }
+    println!("{}", table(&runs));
     Ok(())
 }
 
@@ -26,49 +32,47 @@ pub(crate) fn print(args: &TableArgs) -> anyhow::Result<()> {
 #[derive(Debug, Default)]
 struct Row {
     times: usize,
-    runs: BTreeSet<u64>,
-    failed: BTreeSet<u64>,
+    runs: usize,
+    passed: usize,
 }
 
-fn table(records: &[RunRecord]) -> String {
+fn table(runs: &[Line]) -> String {
     let mut rows: BTreeMap<(Target, Kind), Row> = BTreeMap::new();
-    for record in records {
-        for fault in record.faults.iter().filter(|fault| fault.hit.is_some()) {
-            let row = rows.entry((fault.fault.target, fault.fault.kind)).or_default();
-            row.times += 1;
-            row.runs.insert(record.seed);
-            if !record.passed {
-                row.failed.insert(record.seed);
-            }
+    for run in runs {
+        for hits in &run.faults {
+            let row = rows.entry((hits.target, hits.kind)).or_default();
+            row.times += hits.times;
+            row.runs += 1;
+            row.passed += usize::from(run.passed);
         }
     }
-    let sum = |of: fn(&RunRecord) -> usize| records.iter().map(of).sum::<usize>();
-    let passed = records.iter().filter(|record| record.passed).count();
+    let sum = |of: fn(&Line) -> usize| runs.iter().map(of).sum::<usize>();
+    let passed = runs.iter().filter(|run| run.passed).count();
     let mut text =
         String::from("| target | fault | times | runs | of which passed |\n|---|---|---:|---:|---:|\n");
     for ((target, kind), row) in &rows {
-        let (runs, good) = (row.runs.len(), row.runs.len() - row.failed.len());
+        let Row { times, runs, passed } = row;
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| {target} | {} | {} | {runs} | {good} |", kind.what(), row.times);
+        let _ = writeln!(text, "| {target} | {} | {times} | {runs} | {passed} |", kind.what());
     }
     let _ = write!(
         text,
         "\n{} runs, {passed} passed: {} images acknowledged (and {} whose outcome their producer could not know), {} images sent \
          twice, {} poison, {} dead letters; **{} lost, {} double, {} wrong, {} stale**; {} looks at committed offsets, {} queries answered \
          while faults were at work, {} failed with a reason.",
-        records.len(),
-        sum(|record| record.counts.acknowledged),
-        sum(|record| record.counts.unknown_outcome),
-        sum(|record| record.counts.duplicate_images),
-        sum(|record| record.counts.poison),
-        sum(|record| record.counts.dead_letters),
-        sum(|record| record.counts.lost),
-        sum(|record| record.counts.double),
-        sum(|record| record.counts.wrong),
-        sum(|record| record.counts.stale),
-        sum(|record| record.offsets_sampled),
-        sum(|record| record.queries.answered),
-        sum(|record| record.queries.failed),
+        runs.len(),
+        sum(|run| run.counts.acknowledged),
+        sum(|run| run.counts.unknown_outcome),
+        sum(|run| run.counts.duplicate_images),
+        sum(|run| run.counts.poison),
+        sum(|run| run.counts.dead_letters),
+        sum(|run| run.counts.lost),
+        sum(|run| run.counts.double),
+        sum(|run| run.counts.wrong),
+        sum(|run| run.counts.stale),
+        sum(|run| run.offsets_sampled),
+        sum(|run| run.answered),
+        sum(|run| run.failed),
     );
     text
 }
@@ -76,41 +80,13 @@ fn table(records: &[RunRecord]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Performed;
-    use crate::schedule::{Limits, plan};
-    use std::time::Duration;
+    use crate::ledger::{Hits, tests::line};
 
     #[test]
     fn faults_are_counted_by_target_and_kind() {
-        let record = |seed, passed, hit: bool| {
-            let (window, longest) = (Duration::from_secs(1), Duration::from_secs(1));
-            let only = |kind: &Kind| *kind != Kind::Kill;
-            let kinds = crate::fault::CHOICES.iter().map(|(kind, _, _)| *kind).filter(only);
-            let without = kinds.map(|kind| (kind, None)).collect();
-            let fault = plan(1, &Limits { faults: 1, window, longest, without }).remove(0);
-            let fault = crate::schedule::Fault { target: Target::Broker, ..fault };
-            let hit = hit.then(|| "x".to_owned());
-            RunRecord {
-                seed,
-                passed,
-                faults: vec![Performed { fault, hit, began_ms: 0, ended_ms: 1, note: String::new() }],
-                images: 0,
-                processor: String::new(),
-                cores: 1,
-                firesteel: String::new(),
-                without: Vec::new(),
-                restarts: Vec::new(),
-                counts: crate::oracle::books::Counts { acknowledged: 5, ..Default::default() },
-                offsets_sampled: 0,
-                replay_killed: true,
-                queries: Default::default(),
-                growth: Vec::new(),
-                seconds: BTreeMap::new(),
-                findings: Vec::new(),
-            }
-        };
-        let text = table(&[record(1, true, true), record(2, false, true), record(3, true, false)]);
-        assert!(text.contains("| broker | SIGKILL, started again | 2 | 2 | 1 |"), "{text}");
+        let kills = |times| vec![Hits { target: Target::Broker, kind: Kind::Kill, times }];
+        let text = table(&[line(1, true, kills(1)), line(2, false, kills(2)), line(3, true, Vec::new())]);
+        assert!(text.contains("| broker | SIGKILL, started again | 3 | 2 | 1 |"), "{text}");
         assert!(text.contains("3 runs, 2 passed: 15 images acknowledged"), "{text}");
     }
 }
