@@ -122,7 +122,8 @@ impl Lazy {
     fn load(&self) -> anyhow::Result<Classifier> {
         let Config { weights, precision, device } = &self.model;
         let read = || Network::read(Weights::load(weights.as_deref())?);
-        let network = read().map_err(said).with_context(|| self.settings.words(ConfigField::Weights))?;
+        let network =
+            read().map_err(said).with_context(|| self.settings.words(ConfigField::InferenceModel))?;
         let model = compile(&network, *precision, *device).map_err(|error| {
             let field = match error {
                 inference::Error::Device { .. } => ConfigField::InferenceDevice,
@@ -324,7 +325,7 @@ mod tests {
         };
         let missing = lazy(Some("/nowhere/x.safetensors"), Device::Cpu);
         let error = format!("{:#}", missing.get().expect_err("no file"));
-        assert!(error.contains("FIRESTEEL_WEIGHTS") && error.contains("/nowhere/x.safetensors"), "{error}");
+        assert!(error.contains("FIRESTEEL_MODEL") && error.contains("/nowhere/x.safetensors"), "{error}");
         assert_eq!(missing.memory.bytes(), 0);
         let elsewhere = lazy(None, Device::Cuda(99));
         let error = format!("{:#}", elsewhere.get().expect_err("no such GPU"));

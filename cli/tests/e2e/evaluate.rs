@@ -147,6 +147,6 @@ fn classify_gives_null_for_what_is_no_image_and_errors_name_the_setting() {
     let ran = sql(&["--weights", "/nowhere/w.safetensors", "-c", "SELECT classify(x'00')"]);
     assert_eq!(ran.status.code(), Some(1));
     let said = stderr(&ran);
-    assert!(said.contains("FIRESTEEL_WEIGHTS") && said.contains("/nowhere/w.safetensors"), "{said}");
+    assert!(said.contains("FIRESTEEL_MODEL") && said.contains("/nowhere/w.safetensors"), "{said}");
     assert_eq!(sql(&["-c", "SELECT classify('text', 1)"]).status.code(), Some(1));
 }
