@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use firesteel_pipeline::inference::{self, Device, Precision};
+use firesteel_pipeline::inference::{self, Device, ModelSpec, Precision};
 
 use crate::classify;
 
@@ -25,10 +25,10 @@ pub(crate) struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The model of the function `classify`.
+    /// The models of SQL's functions.
     pub(crate) fn config(&self) -> classify::Config {
         classify::Config {
-            weights: self.weights.clone(),
+            models: vec![ModelSpec { file: self.weights.clone(), ..ModelSpec::default() }],
             precision: self.precision,
             device: self.device.device,
         }

@@ -209,15 +209,19 @@ impl Manifest {
         })
     }
 
+    /// The name of a model of this version, where it has one: NAME, or NAME@VERSION.
+    pub(super) fn versioned(name: &str, version: Option<&str>) -> String {
+        match version {
+            Some(version) => format!("{name}@{version}"),
+            None => name.to_owned(),
+        }
+    }
+
     /// The description of a model with these facts whose weights are called `name`: NAME, or NAME@VERSION.
     #[must_use]
     pub fn info(&self, name: &str, architecture: String) -> ModelInfo {
-        let name = match &self.version {
-            Some(version) => format!("{name}@{version}"),
-            None => name.to_owned(),
-        };
         ModelInfo {
-            name,
+            name: Self::versioned(name, self.version.as_deref()),
             architecture,
             classes: self.classes.clone(),
             aliases: self.aliases.clone(),

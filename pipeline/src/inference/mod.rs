@@ -22,6 +22,7 @@ pub mod manifest;
 mod metrics;
 pub mod model;
 pub mod network;
+mod open;
 pub mod plain;
 pub mod precision;
 mod queue;
