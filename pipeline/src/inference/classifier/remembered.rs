@@ -70,7 +70,8 @@ impl<T: Remember> Remembered<T> {
 
     pub(super) fn put(&self, said: impl Iterator<Item = (u128, T)>) {
         let mut answers = self.lock();
-        for (key, answer) in said {
+        // One that alone is too large would drive out all others.
+        for (key, answer) in said.filter(|(_, answer)| answer.elsewhere() < self.most) {
             answers.elsewhere += answer.elsewhere();
             // What had the key, or was the oldest of as many as there may be.
             if let Some((_, gone)) = answers.last.push(key, answer) {
@@ -140,8 +141,12 @@ mod tests {
         let kept = found.iter().flatten().count();
         assert!((300..500).contains(&kept), "{kept}");
         assert!(found[2_000 - kept..].iter().all(Option::is_some), "the last ones");
-        remembered.put(std::iter::once((1, Arc::from(vec![0.0; MOST]))));
-        assert_eq!(remembered.find(&[1])[0], None, "one that is too large is not kept");
+        remembered.put(std::iter::once((2_000, Arc::from(vec![0.0; MOST]))));
+        let found = remembered.find(&[1_999, 2_000]);
+        assert!(
+            found[0].is_some() && found[1].is_none(),
+            "one that is too large is not kept, and drives out nothing"
+        );
     }
 
     proptest! {
