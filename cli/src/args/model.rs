@@ -47,14 +47,9 @@ impl ModelArgs {
         if specs.is_empty() { vec![ModelSpec::default()] } else { specs }
     }
 
-    /// The model of the function `classify`.
+    /// The models of SQL's functions.
     pub(crate) fn config(&self) -> classify::Config {
-        let spec = self.specs().swap_remove(0);
-        classify::Config {
-            weights: spec.file,
-            precision: spec.precision.unwrap_or(self.precision),
-            device: self.device.device,
-        }
+        classify::Config { models: self.specs(), precision: self.precision, device: self.device.device }
     }
 }
 

@@ -1,5 +1,5 @@
-//! `classify` on a cluster: every executor has a model of its own, which its memory accounts for, and the rows are named
-//! as `firesteel evaluate` names them.
+//! `classify` and the functions beside it on a cluster: every executor has models of its own, which its memory accounts for, and the
+//! rows are named as `firesteel evaluate` names them.
 
 use std::path::Path;
 use std::process::Command;
@@ -54,6 +54,8 @@ async fn two_executors_name_what_evaluate_names() -> anyhow::Result<()> {
     let correct = expected[0]["correct"].as_u64().expect("a count");
     assert_eq!(printed(cluster.firesteel(&arguments)), format!("images,correct\n{images},{correct}\n"));
 
+    lists_and_maps_arrive(&mut cluster, &table)?;
+
     let (mut tasks, mut loaded) = (0.0, 0);
     for number in cluster.executors() {
         let metrics = http(cluster.health_address(number), "GET", "/metrics").await?;
@@ -68,6 +70,51 @@ async fn two_executors_name_what_evaluate_names() -> anyhow::Result<()> {
     );
     assert_eq!(loaded, 2, "both had a part in it");
     Ok(())
+}
+
+/// The other functions, by the model's name: their answers come from executors as nested columns, and fit together.
+fn lists_and_maps_arrive(cluster: &mut Cluster, table: &str) -> anyhow::Result<()> {
+    let query = "SELECT classify_top(jpeg, 2, 'resnet18-cifar10') AS best, class_probabilities(jpeg) AS shares, \
+                 image_embedding(jpeg, 'resnet18-cifar10/f32') AS embedding, classify(jpeg) AS said FROM cifar LIMIT 40";
+    let arguments = ["sql", "--format", "json", "-c", table, "-c", query];
+    let text = printed(cluster.firesteel(&arguments));
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&text)?;
+    assert_eq!(rows.len(), 40);
+    for row in rows {
+        let shares = row["shares"].as_object().expect("a map is an object");
+        let mut sorted: Vec<f64> = shares.values().map(|share| share.as_f64().expect("a number")).collect();
+        assert_eq!(sorted.len(), 10);
+        assert!((sorted.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{row}");
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let best = row["best"].as_array().expect("a list");
+        assert_eq!(best.len(), 2);
+        assert_eq!(best[0], row["said"]);
+        for (one, share) in best.iter().zip(sorted) {
+            assert_eq!(one["confidence"].as_f64(), Some(share), "{row}");
+            assert_eq!(one["confidence"], shares[one["label"].as_str().expect("a name")], "{row}");
+        }
+        assert_eq!(row["embedding"].as_array().map(Vec::len), Some(512));
+    }
+    // Which models there are is known where they are: the client refuses no name.
+    let ran = cluster.firesteel(&[
+        "sql",
+        "-c",
+        table,
+        "-c",
+        "SELECT max((classify(jpeg, 'big')).label) FROM cifar",
+    ]);
+    let said = failed(ran);
+    assert!(said.contains("no model \"big\"") && said.contains("resnet18-cifar10/f32"), "{said}");
+    let said =
+        failed(cluster.firesteel(&["sql", "-c", table, "-c", "SELECT classify_top(jpeg, 0) FROM cifar"]));
+    assert!(said.contains("k is 0"), "{said}");
+    Ok(())
+}
+
+fn failed(mut command: Command) -> String {
+    let ran = command.output().expect("the binary starts");
+    assert_eq!(ran.status.code(), Some(1), "{}", String::from_utf8_lossy(&ran.stdout));
+    String::from_utf8_lossy(&ran.stderr).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,11 +142,53 @@ fn classify_gives_null_for_what_is_no_image_and_errors_name_the_setting() {
     assert!(ran.status.success(), "{}", stderr(&ran));
     let text = stdout(&ran);
     assert!(text.starts_with("a,b\ntrue,true\n"), "{text}");
-    assert!(text.contains("\nclassify,scalar,classify(image),"), "{text}");
+    assert!(text.contains("\nclassify,scalar,\"classify(image[, model])\","), "{text}");
 
     let ran = sql(&["--weights", "/nowhere/w.safetensors", "-c", "SELECT classify(x'00')"]);
     assert_eq!(ran.status.code(), Some(1));
     let said = stderr(&ran);
     assert!(said.contains("FIRESTEEL_MODEL") && said.contains("/nowhere/w.safetensors"), "{said}");
     assert_eq!(sql(&["-c", "SELECT classify('text', 1)"]).status.code(), Some(1));
+}
+
+/// Every format has a form for lists, structs and maps; the first class is what `classify` says.
+#[test]
+fn the_best_classes_and_all_probabilities_are_printed_in_every_format() {
+    let query = "SELECT classify_top(data, 2) AS best, class_probabilities(data, 'resnet18-cifar10') AS shares, \
+                 array_length(image_embedding(data)) AS numbers, (classify(data)).label AS label \
+                 FROM (VALUES (arrow_cast(repeat('a', 3072), 'Binary'))) AS t(data)";
+    let printed = |format: &str| succeeded(firesteel(&["sql", "--format", format, "-c", query]));
+    let rows: serde_json::Value = serde_json::from_str(&printed("json")).expect("JSON");
+    let label = rows[0]["label"].as_str().expect("a label");
+    assert_eq!(rows[0]["best"][0]["label"], label);
+    assert_eq!(rows[0]["best"].as_array().map(Vec::len), Some(2));
+    assert_eq!(rows[0]["shares"][label], rows[0]["best"][0]["confidence"]);
+    assert_eq!(rows[0]["shares"].as_object().map(serde_json::Map::len), Some(10));
+    assert_eq!(rows[0]["numbers"], 512);
+    for format in ["csv", "table"] {
+        let text = printed(format);
+        let (best, shares) = (format!("[{{label: {label}, confidence: "), "{airplane: ");
+        assert!(text.contains(&best) && text.contains(shares), "{text}");
+    }
+    let listed = succeeded(firesteel(&["sql", "--format", "csv", "-c", "SHOW FUNCTIONS LIKE 'class%'"]));
+    for syntax in
+        ["classify(image[, model])", "classify_top(image, k[, model])", "class_probabilities(image[, model])"]
+    {
+        assert!(listed.contains(syntax), "{syntax} in {listed}");
+    }
+}
+
+#[test]
+fn a_model_that_there_is_not_is_told_with_those_that_there_are() {
+    let rows = "FROM (VALUES (arrow_cast(repeat('a', 3072), 'Binary'))) AS t(data)";
+    for (call, words) in [
+        ("classify(data, 'big')", "no model \"big\", but resnet18-cifar10/f32"),
+        ("classify(data, 'resnet18-cifar10/int8')", "but resnet18-cifar10/f32"),
+        ("classify_top(data, 0)", "k is 0, expected a whole number from 1 on"),
+        ("image_embedding(data, arrow_cast(data, 'Utf8'))", "model has to be a literal"),
+    ] {
+        let ran = sql(&["-c", &format!("SELECT {call} IS NULL {rows}")]);
+        assert_eq!(ran.status.code(), Some(1), "{call}: {}", stdout(&ran));
+        assert!(stderr(&ran).contains(words), "{call}: {}", stderr(&ran));
+    }
 }

@@ -46,6 +46,7 @@ pub(crate) mod bounded;
 mod memory;
 mod missing;
 mod output;
+mod parameter;
 mod scalar;
 mod vectorized;
 
@@ -62,6 +63,7 @@ pub use argument::{Argument, Arguments};
 pub use memory::Memory;
 pub(crate) use missing::{missing_aggregate, missing_scalar, process};
 pub use output::{Output, Value};
+pub use parameter::{Literal, Parameter};
 pub use scalar::Scalar;
 pub use vectorized::Vectorized;
 pub(crate) use vectorized::{calls_vectorized, vectorized_settings};

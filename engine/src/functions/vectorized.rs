@@ -12,19 +12,22 @@ use ballista_core::config::BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK;
 use ballista_core::extension::SessionConfigExt as _;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::error::Result;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, DocSection, Documentation, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use datafusion::prelude::SessionConfig;
 use datafusion::scalar::ScalarValue;
 
 use super::memory::Memory;
+use super::parameter::{self, Literal, Parameter};
 use crate::Error;
 
-type Apply = dyn Fn(&ArrayRef) -> Result<ArrayRef, String> + Send + Sync;
+type Apply = dyn Fn(&ArrayRef, &[Literal]) -> Result<ArrayRef, String> + Send + Sync;
 
-/// A scalar function of one argument that is called once per batch of rows (8,192 by default), with the whole column.
+/// A scalar function of a column, and perhaps of literals, that is called once per batch of rows (8,192 by default), with the
+/// whole column.
 ///
 /// It returns a column of as many rows, of any Arrow type, and handles nulls itself. The same argument must give the
 /// same result, whatever other rows the column has.
@@ -32,6 +35,7 @@ type Apply = dyn Fn(&ArrayRef) -> Result<ArrayRef, String> + Send + Sync;
 pub struct Vectorized {
     name: String,
     accepts: Vec<DataType>,
+    parameters: Vec<Parameter>,
     gives: DataType,
     syntax: String,
     description: String,
@@ -54,14 +58,30 @@ impl Vectorized {
         gives: DataType,
         apply: impl Fn(&ArrayRef) -> Result<ArrayRef, E> + Send + Sync + 'static,
     ) -> Self {
+        Self::with_literals(name, accepts, [], gives, move |column, _| apply(column))
+    }
+
+    /// As [`Vectorized::new`], with literals behind the column: those of `parameters`, of which optional ones stand at the end.
+    /// `apply` gets as many as the call has. A call with another argument in the place of a literal, or with a literal that is
+    /// not what its parameter takes, is refused when it is planned.
+    pub fn with_literals<E: Display>(
+        name: &str,
+        accepts: impl Into<Vec<DataType>>,
+        parameters: impl Into<Vec<Parameter>>,
+        gives: DataType,
+        apply: impl Fn(&ArrayRef, &[Literal]) -> Result<ArrayRef, E> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             accepts: accepts.into(),
+            parameters: parameters.into(),
             gives,
             syntax: String::new(),
             description: String::new(),
             memory: Memory::new(),
-            apply: Arc::new(move |column| apply(column).map_err(|error| error.to_string())),
+            apply: Arc::new(move |column, literals| {
+                apply(column, literals).map_err(|error| error.to_string())
+            }),
         }
     }
 
@@ -85,20 +105,32 @@ impl Vectorized {
 
     /// Creates the function that DataFusion calls.
     pub(super) fn udf(self) -> ScalarUDF {
-        let signature = Signature::uniform(1, self.accepts, Volatility::Immutable);
-        let documentation =
-            Documentation::builder(DocSection::default(), self.description, self.syntax).build();
-        let (name, gives, apply) = (self.name, self.gives, self.apply);
-        ScalarUDF::from(Function { name, signature, gives, documentation, apply })
+        let Self { name, accepts, parameters, gives, syntax, description, memory: _, apply } = self;
+        let forms = parameter::forms(&parameters);
+        let calls = forms.iter().flat_map(|literals| {
+            accepts.iter().map(|column| {
+                TypeSignature::Exact(std::iter::once(column).chain(literals).cloned().collect())
+            })
+        });
+        let signature = Signature::one_of(calls.collect(), Volatility::Immutable);
+        let documentation = Documentation::builder(DocSection::default(), description, syntax).build();
+        ScalarUDF::from(Function { name, signature, parameters, gives, documentation, apply })
     }
 }
 
 struct Function {
     name: String,
     signature: Signature,
+    parameters: Vec<Parameter>,
     gives: DataType,
     documentation: Documentation,
     apply: Arc<Apply>,
+}
+
+impl Function {
+    fn failed(&self, message: String) -> Error {
+        Error::FunctionFailed { name: self.name.clone(), message }
+    }
 }
 
 impl Debug for Function {
@@ -134,14 +166,29 @@ impl ScalarUDFImpl for Function {
         Ok(self.gives.clone())
     }
 
+    /// Looks at the literals: what is folded into one has been by now.
+    fn simplify(&self, args: Vec<Expr>, _: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        let literals = args.iter().skip(1).map(|arg| match arg {
+            Expr::Literal(value, _) => Some(value),
+            _ => None,
+        });
+        parameter::read(&self.parameters, literals).map_err(|message| self.failed(message))?;
+        Ok(ExprSimplifyResult::Original(args))
+    }
+
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let failed = |message: String| Error::FunctionFailed { name: self.name.clone(), message };
-        let (column, constant) = match call.args.as_slice() {
-            [ColumnarValue::Array(column)] => (Arc::clone(column), false),
-            [ColumnarValue::Scalar(value)] => (value.to_array_of_size(1)?, true),
-            others => return Err(failed(format!("it takes one argument and got {}", others.len())).into()),
+        let failed = |message| self.failed(message);
+        let (column, constant) = match call.args.first() {
+            Some(ColumnarValue::Array(column)) => (Arc::clone(column), false),
+            Some(ColumnarValue::Scalar(value)) => (value.to_array_of_size(1)?, true),
+            None => return Err(failed("it takes a column and got nothing".to_owned()).into()),
         };
-        let result = (self.apply)(&column).map_err(failed)?;
+        let literals = call.args.iter().skip(1).map(|arg| match arg {
+            ColumnarValue::Scalar(value) => Some(value),
+            ColumnarValue::Array(_) => None,
+        });
+        let literals = parameter::read(&self.parameters, literals).map_err(failed)?;
+        let result = (self.apply)(&column, &literals).map_err(failed)?;
         if result.len() != column.len() || result.data_type() != &self.gives {
             let (given, rows, kind) = (result.len(), column.len(), result.data_type());
             return Err(failed(format!("it gave {given} rows of {kind} for {rows} rows")).into());
@@ -199,7 +246,7 @@ pub(crate) fn vectorized_settings(mut config: SessionConfig) -> Result<SessionCo
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use arrow::array::{AsArray as _, BinaryArray, Int64Array, LargeBinaryArray, StructArray};
+    use arrow::array::{AsArray as _, BinaryArray, Int64Array, LargeBinaryArray, StringArray, StructArray};
     use arrow::datatypes::{Field, Fields, Int64Type};
     use datafusion::prelude::SessionContext;
 
@@ -229,9 +276,27 @@ mod tests {
             Ok(Arc::new(StructArray::new(parts.clone(), columns, None)) as ArrayRef)
         };
         let accepts = [DataType::Binary, DataType::LargeBinary, DataType::BinaryView];
-        let function = Vectorized::new("sizes", accepts, DataType::Struct(fields), apply)
+        let function = Vectorized::new("sizes", accepts.clone(), DataType::Struct(fields), apply)
             .documented("sizes(bytes)", "Lengths.");
-        Functions::new().vectorized(function)
+        Functions::new().vectorized(function).vectorized(copies(accepts))
+    }
+
+    /// `copies(bytes, n[, text])`, which returns `n` times the text, or `-`, with a length behind it.
+    fn copies(accepts: [DataType; 3]) -> Vectorized {
+        let parameters = [Parameter::integer("n", 1), Parameter::text("text").optional()];
+        let apply = |column: &ArrayRef, literals: &[Literal]| {
+            let (copies, text) = match literals {
+                [Literal::Integer(copies)] => (*copies, "-"),
+                [Literal::Integer(copies), Literal::Text(text)] => (*copies, text.as_str()),
+                others => return Err(format!("{others:?}")),
+            };
+            let bytes = arrow::compute::cast(column, &DataType::Binary).map_err(|error| error.to_string())?;
+            let texts = bytes.as_binary::<i32>().iter();
+            let texts = texts.map(|v| v.map(|v| format!("{}{}", text.repeat(copies as usize), v.len())));
+            Ok(Arc::new(texts.collect::<StringArray>()) as ArrayRef)
+        };
+        Vectorized::with_literals("copies", accepts, parameters, DataType::Utf8, apply)
+            .documented("copies(bytes, n[, text])", "Texts.")
     }
 
     /// Returns a context with three rows of bytes in table `t`, and the counter of `sizes`.
@@ -272,6 +337,63 @@ mod tests {
             matches!(&error, Error::FunctionFailed { name, message } if name == "sizes" && message == "thirteen bytes"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn literals_follow_the_column() {
+        let (context, _) = context(SessionConfig::new());
+        for (call, expected) in [
+            ("copies(b, 2)", [Some("--1"), None, Some("--3")]),
+            ("copies(l, 2, 'ab')", [Some("abab1"), None, Some("abab3")]),
+            (
+                "copies(arrow_cast(b, 'BinaryView'), 1 + 2, 'a' || 'b')",
+                [Some("ababab1"), None, Some("ababab3")],
+            ),
+            (
+                "copies(b, arrow_cast(1, 'Int32'), arrow_cast('a', 'Utf8View'))",
+                [Some("a1"), None, Some("a3")],
+            ),
+            ("copies(NULL, 1)", [None; 3]),
+            ("copies(x'0102', 1)", [Some("-2"); 3]),
+        ] {
+            let sql = format!("SELECT {call} FROM t");
+            let batches = context.sql(&sql).await.unwrap().collect().await.unwrap();
+            let texts: Vec<_> = batches.iter().flat_map(|b| b.column(0).as_string::<i32>().iter()).collect();
+            assert_eq!(texts, expected, "{call}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_such_literal_is_refused_in_the_plan() {
+        let (context, _) = context(SessionConfig::new());
+        let plan =
+            async |call: &str| context.sql(&format!("SELECT {call} FROM t")).await?.into_optimized_plan();
+        for (call, words) in [
+            ("copies(b, 0)", "n is 0, expected a whole number from 1 on"),
+            ("copies(b, -1, 'a')", "n is -1"),
+            ("copies(x'01', 0)", "n is 0"),
+            ("copies(b, NULL)", "n is NULL"),
+            ("copies(b, length(arrow_cast(b, 'Utf8')))", "n has to be a literal"),
+            ("copies(b, 1, NULL)", "text is NULL"),
+            ("copies(b, 1, arrow_cast(b, 'Utf8'))", "text has to be a literal, a text"),
+            ("copies(b)", "copies"),
+            ("copies(b, 'a')", "copies"),
+            ("copies(b, 1.5)", "copies"),
+            ("copies(b, 1, 'a', 'b')", "copies"),
+            ("sizes(b, 1)", "sizes"),
+        ] {
+            let error = plan(call).await.expect_err(call).to_string();
+            assert!(error.contains(words), "{call}: {error}");
+        }
+    }
+
+    /// `SHOW FUNCTIONS` takes what it shows from there.
+    #[tokio::test]
+    async fn the_information_schema_has_every_form() {
+        let (context, _) = context(SessionConfig::new().with_information_schema(true));
+        let sql = "SELECT count(*) FROM information_schema.parameters WHERE specific_name = 'copies' \
+                   AND parameter_mode = 'IN' AND ordinal_position = 1";
+        assert_eq!(numbers(&context, sql).await, [[Some(2)]], "with and without a text");
     }
 
     #[tokio::test]

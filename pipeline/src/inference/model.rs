@@ -6,6 +6,7 @@
 use super::decode::Resize;
 use super::error::{Error, Result};
 use firesteel_proto::Label;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// A network that names what is in a picture.
@@ -19,6 +20,20 @@ pub trait Model: Send {
     /// # Errors
     /// When the computation fails; nothing is said about any of the images then.
     fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>>;
+
+    /// How many numbers [`Model::embed`] gives for an image; `None` where the model has no embedding to give.
+    fn features(&self) -> Option<usize> {
+        None
+    }
+
+    /// The embeddings of `n` images: what the network has found in each before its classifier says what that is. `pixels` is as in
+    /// [`Model::forward`], the result f32 `[n, features]`.
+    ///
+    /// # Errors
+    /// When the computation fails, and [`Error::Output`] from a model without [`Model::features`].
+    fn embed(&mut self, _pixels: &[u8]) -> Result<Vec<f32>> {
+        Err(no_embedding(self.info()))
+    }
 
     /// The instructions that it is computed with, in words for people: empty where there is nothing to tell.
     fn kernels(&self) -> String {
@@ -90,33 +105,80 @@ pub struct Classification {
 /// Runs the model on `count` images and reads its logits: one [`Classification`] an image.
 ///
 /// # Errors
-/// The model's own, and [`Error::Output`] when the logits are too many, too few or not finite.
+/// As [`logits`].
 pub fn classify(model: &mut dyn Model, pixels: &[u8], count: usize) -> Result<Vec<Classification>> {
-    let logits = model.forward(pixels)?;
-    let info = model.info();
-    let output = |problem: String| Error::Output { model: info.name.clone(), problem };
-    let classes = info.classes.len();
-    if classes == 0 || logits.len() != count * classes {
-        let found = logits.len();
-        return Err(output(format!("gave {found} logits for {count} images of {classes} classes")));
-    }
-    logits
-        .chunks_exact(classes)
-        .map(|row| {
-            most_probable(row).ok_or_else(|| output("gave a logit that is no finite number".to_owned()))
-        })
-        .collect()
+    let logits = logits(model, pixels, count)?;
+    // There is at least one class, so that each row has a largest logit.
+    Ok(logits.chunks_exact(logits.len() / count.max(1)).filter_map(most_probable).collect())
 }
 
-/// The largest logit and its share of the softmax; of equal ones the first. `None` if one is not finite.
+/// Runs the model on `count` images, at least one: f32 `[count, classes]`.
+///
+/// # Errors
+/// The model's own, and [`Error::Output`] when the logits are too many, too few or not finite.
+pub fn logits(model: &mut dyn Model, pixels: &[u8], count: usize) -> Result<Vec<f32>> {
+    let found = model.forward(pixels)?;
+    let info = model.info();
+    checked(&info.name, found, count, info.classes.len(), ["logit", "classes"])
+}
+
+/// Runs the model on `count` images, at least one, up to its classifier: f32 `[count, features]`.
+///
+/// # Errors
+/// The model's own, and [`Error::Output`] when it gives no embeddings, or when the numbers are too many, too few or not finite.
+pub fn embeddings(model: &mut dyn Model, pixels: &[u8], count: usize) -> Result<Vec<f32>> {
+    let found = model.embed(pixels)?;
+    let width = model.features().unwrap_or(0);
+    checked(&model.info().name, found, count, width, ["number", "features"])
+}
+
+/// The error of a model that gives none.
+pub(super) fn no_embedding(info: &ModelInfo) -> Error {
+    Error::Output { model: info.name.clone(), problem: "gives no embedding".to_owned() }
+}
+
+/// `found`, which has to be finite and `[count, width]`; `what` names one of its numbers, and its columns.
+fn checked(model: &str, found: Vec<f32>, count: usize, width: usize, what: [&str; 2]) -> Result<Vec<f32>> {
+    let [number, columns] = what;
+    let problem = if width == 0 || found.len() != count * width {
+        format!("gave {} {number}s for {count} images of {width} {columns}", found.len())
+    } else if !found.iter().all(|v| v.is_finite()) {
+        format!("gave a {number} that is no finite number")
+    } else {
+        return Ok(found);
+    };
+    Err(Error::Output { model: model.to_owned(), problem })
+}
+
+/// The largest of finite logits and its share of the softmax; of equal ones the first. `None` if there are none.
 fn most_probable(logits: &[f32]) -> Option<Classification> {
-    if !logits.iter().all(|v| v.is_finite()) {
-        return None;
-    }
     let class = (0..logits.len()).reduce(|best, i| if logits[i] > logits[best] { i } else { best })?;
-    // exp(x - max) cannot overflow, and the largest term is 1, so the sum is never 0.
-    let sum: f32 = logits.iter().map(|v| (v - logits[class]).exp()).sum();
-    Some(Classification { class, confidence: 1.0 / sum })
+    Some(Classification { class, confidence: 1.0 / exponentials(logits).sum::<f32>() })
+}
+
+/// `exp(x - max)` of each logit, which cannot overflow; the largest is 1, so that their sum is never 0.
+fn exponentials(logits: &[f32]) -> impl Iterator<Item = f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    logits.iter().map(move |v| (v - largest).exp())
+}
+
+/// The probability of each class: the softmax of an image's logits, which are finite, in the order of the classes.
+#[must_use]
+pub fn probabilities(logits: &[f32]) -> Vec<f32> {
+    let sum: f32 = exponentials(logits).sum();
+    exponentials(logits).map(|part| part / sum).collect()
+}
+
+/// The `k` most probable classes of an image by its logits, which are finite, or all of them where there are fewer; the most probable
+/// first, and equal ones in the order of the classes. The first is what [`classify`] says.
+#[must_use]
+pub fn top_k(logits: &[f32], k: usize) -> Vec<Classification> {
+    let probabilities = probabilities(logits);
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    // The sort is stable. Logits tell classes apart whose probabilities are rounded to the same number.
+    order.sort_by(|a, b| logits[*b].partial_cmp(&logits[*a]).unwrap_or(Ordering::Equal));
+    order.truncate(k);
+    order.into_iter().map(|class| Classification { class, confidence: probabilities[class] }).collect()
 }
 
 #[cfg(test)]
@@ -131,8 +193,54 @@ mod tests {
         assert_eq!(c.class, 1);
         assert!((c.confidence - 0.5).abs() < 1e-6);
         assert_eq!(most_probable(&[3.0, 3.0]).unwrap().class, 0, "the first of equals");
-        assert_eq!(most_probable(&[1.0, f32::NAN]), None);
         assert_eq!(most_probable(&[]), None);
+    }
+
+    #[test]
+    fn what_a_model_gives_has_to_be_finite_and_enough() {
+        let check = |found: &[f32], count, width| {
+            checked("m/f32", found.to_vec(), count, width, ["logit", "classes"]).map_err(|e| e.to_string())
+        };
+        assert_eq!(check(&[1.0, 2.0, 3.0, 4.0], 2, 2).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(
+            check(&[1.0, 2.0, 3.0], 2, 2).unwrap_err(),
+            "m/f32 gave 3 logits for 2 images of 2 classes"
+        );
+        assert!(check(&[], 2, 0).is_err(), "of no class");
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(check(&[1.0, value], 1, 2).unwrap_err().contains("finite"));
+        }
+    }
+
+    #[test]
+    fn the_best_come_first_and_equal_ones_in_the_order_of_the_classes() {
+        let classes =
+            |logits: &[f32], k| -> Vec<usize> { top_k(logits, k).iter().map(|one| one.class).collect() };
+        assert_eq!(classes(&[1.0, 3.0, 2.0, 3.0], 3), [1, 3, 2]);
+        assert_eq!(classes(&[0.0, -0.0, 0.0], 2), [0, 1]);
+        assert_eq!(classes(&[1.0, 2.0], 9), [1, 0], "there are no more");
+        assert!(classes(&[1.0, 2.0], 0).is_empty() && classes(&[], 3).is_empty());
+    }
+
+    #[test]
+    fn a_model_without_an_embedding_says_so() {
+        struct None(ModelInfo);
+        impl Model for None {
+            fn info(&self) -> &ModelInfo {
+                &self.0
+            }
+            fn forward(&mut self, _: &[u8]) -> Result<Vec<f32>> {
+                Ok(vec![0.0])
+            }
+            fn bytes(&self) -> usize {
+                0
+            }
+        }
+        let mut info =
+            crate::inference::Network::read(crate::inference::Weights::shipped().unwrap()).unwrap().info;
+        info.name = "bare/f32".to_owned();
+        let error = embeddings(&mut None(info), &[0; 3_072], 1).unwrap_err().to_string();
+        assert_eq!(error, "bare/f32 gives no embedding");
     }
 
     proptest! {
@@ -143,6 +251,30 @@ mod tests {
             #[expect(clippy::cast_precision_loss, reason = "small")]
             let even = 1.0 / logits.len() as f32;
             prop_assert!(c.confidence >= even - 1e-6);
+        }
+
+        #[test]
+        fn the_best_are_those_of_the_sorted_probabilities(
+            logits in proptest::collection::vec(prop_oneof![-20_f32..20.0, -1e30_f32..1e30, Just(1.5)], 1..40),
+            k in 1_usize..50,
+        ) {
+            let all = probabilities(&logits);
+            prop_assert!((all.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{all:?}");
+            let best = top_k(&logits, k);
+            prop_assert_eq!(best.len(), k.min(logits.len()));
+            prop_assert_eq!(Some(best[0]), most_probable(&logits));
+            let mut sorted = all.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let confidences: Vec<f32> = best.iter().map(|one| one.confidence).collect();
+            prop_assert_eq!(confidences.as_slice(), &sorted[..best.len()]);
+            for (place, one) in best.iter().enumerate() {
+                prop_assert_eq!(one.confidence, all[one.class]);
+                let ahead = |other: &Classification| {
+                    let (a, b) = (logits[other.class], logits[one.class]);
+                    a > b || (a == b && other.class < one.class)
+                };
+                prop_assert!(best[..place].iter().all(ahead), "{best:?} of {logits:?}");
+            }
         }
     }
 }

@@ -77,7 +77,8 @@ impl PlainResNet {
         build().map_err(|source| Error::Compute { model: info.name.clone(), source })
     }
 
-    fn run(&self, pixels: &[u8]) -> candle_core::Result<Vec<f32>> {
+    /// The mean over all positions of what the last block gives, f32 `[n, channels]`.
+    fn features_of(&self, pixels: &[u8]) -> candle_core::Result<Tensor> {
         let ModelInfo { height, width, .. } = self.info;
         let table = normalised(&self.info);
         let values: Vec<f32> =
@@ -96,7 +97,11 @@ impl PlainResNet {
             let short = shortcut.as_ref().map_or_else(|| Ok(x.clone()), |conv| conv.forward(&x))?;
             x = (hidden + short)?.relu()?;
         }
-        self.fc.forward(&x.to_dtype(DType::F32)?.mean((2, 3))?)?.flatten_all()?.to_vec1()
+        x.to_dtype(DType::F32)?.mean((2, 3))
+    }
+
+    fn failed(&self, source: candle_core::Error) -> Error {
+        Error::Compute { model: self.info.name.clone(), source }
     }
 }
 
@@ -106,7 +111,17 @@ impl Model for PlainResNet {
     }
 
     fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
-        self.run(pixels).map_err(|source| Error::Compute { model: self.info.name.clone(), source })
+        let logits = || self.fc.forward(&self.features_of(pixels)?)?.flatten_all()?.to_vec1();
+        logits().map_err(|source| self.failed(source))
+    }
+
+    fn features(&self) -> Option<usize> {
+        self.fc.weight().dim(1).ok()
+    }
+
+    fn embed(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
+        let features = || self.features_of(pixels)?.flatten_all()?.to_vec1();
+        features().map_err(|source| self.failed(source))
     }
 
     /// The weights: on the processor candle's operations keep nothing between calls.

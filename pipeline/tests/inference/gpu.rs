@@ -44,6 +44,10 @@ fn a_gpu_computes_the_larger_stem_and_batches_in_parts() {
     let Some(mut gpu) = on_gpu(&network, Precision::F32) else { return };
     let mut cpu = compile(&network, Precision::F32, Device::Cpu).unwrap();
     let pixels: Vec<u8> = (0..3 * 64 * 64 * 3_u32).map(|i| (i * 37 % 251).try_into().unwrap()).collect();
+    let (found, expected) = (gpu.embed(&pixels).unwrap(), cpu.embed(&pixels).unwrap());
+    assert_eq!(gpu.features(), cpu.features());
+    let scale = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    assert!(largest_difference(&found, &expected) / scale < 1e-3, "{found:?}\n{expected:?}");
     let (found, expected) = (gpu.forward(&pixels).unwrap(), cpu.forward(&pixels).unwrap());
     let scale = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
     assert!(largest_difference(&found, &expected) / scale < 1e-3, "{found:?}\n{expected:?}");

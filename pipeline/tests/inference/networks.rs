@@ -122,6 +122,50 @@ fn every_kind_agrees_with_candle_in_every_precision() {
     }
 }
 
+/// The classifier's matrix and bias, by the definition.
+fn classified(network: &Network, embedding: &[f32]) -> Vec<f32> {
+    let rows = network.fc.weight.chunks_exact(embedding.len()).zip(&network.fc.bias);
+    rows.map(|(row, bias)| bias + row.iter().zip(embedding).map(|(w, x)| w * x).sum::<f32>()).collect()
+}
+
+#[test]
+fn the_classifier_makes_the_logits_of_the_embedding() {
+    for (kind, height, width) in
+        [(BASIC, 45, 70), (BOTTLENECK, 33, 33), (Small { stem: 3, width: 20, ..BOTTLENECK }, 16, 24)]
+    {
+        let mut network = kind.network(height, width);
+        let pixels = pixels(&network, 5);
+        network.calibration = Some(Compiled::calibrate(&network, &pixels).unwrap());
+        let mut models: Vec<Box<dyn Model>> = vec![Box::new(PlainResNet::new(&network).unwrap())];
+        for precision in Precision::ALL {
+            let options = Options { isa: Some(Isa::detect(precision)), ..Options::new(precision) };
+            models.push(Box::new(Compiled::new(&network, options).unwrap()));
+        }
+        let mut reference: Option<Vec<f32>> = None;
+        for (mut model, limit) in models.into_iter().zip([0.0, 2e-5, 0.05, 0.15]) {
+            let name = model.info().name.clone();
+            let features = model.features().unwrap();
+            assert_eq!(features, network.blocks.last().unwrap().outputs());
+            let (logits, embeddings) = (model.forward(&pixels).unwrap(), model.embed(&pixels).unwrap());
+            assert_eq!(embeddings.len(), 5 * features, "{name}");
+            let made: Vec<f32> =
+                embeddings.chunks_exact(features).flat_map(|row| classified(&network, row)).collect();
+            let size = logits.iter().map(|v| v.abs()).fold(0.0, f32::max);
+            assert!(difference(&made, &logits) / size < 1e-5, "{name}: {made:?} for {logits:?}");
+            let expected = reference.get_or_insert_with(|| embeddings.clone());
+            let size = expected.iter().map(|v| v.abs()).fold(0.0, f32::max);
+            let found = difference(&embeddings, expected) / size;
+            assert!(found <= limit, "{name}: off by {found} of {size}");
+            let one = model.embed(&pixels[..network.info.image_len()]).unwrap();
+            if name.ends_with("-plain") {
+                continue;
+            }
+            assert_eq!(one, embeddings[..features], "{name}: the same in any batch");
+            assert!(model.embed(&pixels[1..]).is_err(), "no whole images");
+        }
+    }
+}
+
 #[test]
 fn depth_and_kind_are_told_from_the_tensors() {
     let name = |kind: Small| kind.network(32, 32).info.architecture;

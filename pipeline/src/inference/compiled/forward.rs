@@ -2,7 +2,7 @@
 
 use super::calibration::{Calibration, Observer};
 use super::choice::Choice;
-use super::head::{self, Normalise};
+use super::head::{self, Head, Normalise};
 use super::plan::{Buffer, Layer, Plan, Step};
 use super::simd::{
     Driver, Epilogue, Isa, Job, Residual, Winograd, WinogradScratch, Words, conv, winograd, with_team,
@@ -63,8 +63,15 @@ impl Model for Compiled {
     }
 
     fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
-        self.info.whole_images(pixels)?;
-        Ok(self.logits(pixels))
+        self.compute(pixels, |this| Head::Logits(&this.fc))
+    }
+
+    fn features(&self) -> Option<usize> {
+        Some(self.plan.channels)
+    }
+
+    fn embed(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
+        self.compute(pixels, |this| Head::Features { channels: this.plan.channels })
     }
 
     fn kernels(&self) -> String {
@@ -141,46 +148,47 @@ impl Compiled {
         self.plan.activations()
     }
 
-    /// The logits of `n` images: `pixels` is u8 `[n, height, width, 3]`, the result f32 `[n, classes]`.
-    fn logits(&mut self, pixels: &[u8]) -> Vec<f32> {
-        let image = self.info.image_len();
-        let classes = self.fc.bias.len();
+    /// What `head` asks for of `n` images: `pixels` is u8 `[n, height, width, 3]`, the result f32 `[n, width]`.
+    fn compute(&mut self, pixels: &[u8], head: impl Fn(&Self) -> Head<'_>) -> Result<Vec<f32>> {
+        let image = self.info.whole_images(pixels)?;
+        let width = head(self).width();
         let count = pixels.len() / image;
-        let mut logits = vec![0.0; count * classes];
+        let mut answers = vec![0.0; count * width];
         let threads = rayon::current_num_threads();
         if self.workspaces.len() < threads {
             self.workspaces.resize_with(threads, Workspace::default);
         }
         let mut workspaces = std::mem::take(&mut self.workspaces);
         let this = &*self;
+        let head = head(this);
         let largest = this.together();
         if count < 4 * threads || threads == 1 {
             with_team(threads, |driver| {
-                let pieces = pixels.chunks(largest * image).zip(logits.chunks_mut(largest * classes));
-                for (pixels, logits) in pieces {
-                    this.run(driver, &mut workspaces[0], pixels, logits, None);
+                let pieces = pixels.chunks(largest * image).zip(answers.chunks_mut(largest * width));
+                for (pixels, answers) in pieces {
+                    this.run(driver, &mut workspaces[0], pixels, (head, answers), None);
                 }
             });
         } else {
             // Even pieces, so that all threads end together; whoever is free takes the next.
             let rounds = count.div_ceil(threads * largest);
             let piece = count.div_ceil(threads * rounds);
-            let pieces = pixels.chunks(piece * image).zip(logits.chunks_mut(piece * classes));
+            let pieces = pixels.chunks(piece * image).zip(answers.chunks_mut(piece * width));
             let queue = Mutex::new(pieces);
             rayon::scope(|scope| {
                 for workspace in workspaces.iter_mut().take(threads) {
                     let queue = &queue;
                     scope.spawn(move |_| {
                         let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
-                        while let Some((pixels, logits)) = next() {
-                            this.run(&mut Driver::alone(), workspace, pixels, logits, None);
+                        while let Some((pixels, answers)) = next() {
+                            this.run(&mut Driver::alone(), workspace, pixels, (head, answers), None);
                         }
                     });
                 }
             });
         }
         self.workspaces = workspaces;
-        logits
+        Ok(answers)
     }
 
     /// Measures the ranges of the activations of `network` on images like those to come: u8
@@ -203,7 +211,7 @@ impl Compiled {
         mut go_on: impl FnMut(usize) -> bool + Send,
     ) -> Result<Calibration> {
         let this = Self::new(network, Options { edge: 0, ..Options::new(Precision::F32) })?;
-        let (image, classes, together) = (this.info.image_len(), this.fc.bias.len(), this.together());
+        let (image, head, together) = (this.info.image_len(), Head::Logits(&this.fc), this.together());
         let mut observer = Observer::default();
         let mut watch = |name: &str, buffer: &Buffer, words: &[u32]| {
             // What is around an image may be left from another tensor.
@@ -215,8 +223,8 @@ impl Compiled {
         with_team(rayon::current_num_threads(), |driver| {
             for (piece, pixels) in pixels.chunks(together * image).enumerate() {
                 let images = pixels.len() / image;
-                let mut logits = vec![0.0; images * classes];
-                this.run(driver, &mut workspace, pixels, &mut logits, Some(&mut watch));
+                let mut logits = vec![0.0; images * head.width()];
+                this.run(driver, &mut workspace, pixels, (head, &mut logits), Some(&mut watch));
                 if !go_on(piece * together + images) {
                     break;
                 }
@@ -225,16 +233,16 @@ impl Compiled {
         Ok(observer.finish())
     }
 
-    /// One piece of a batch through all layers.
+    /// One piece of a batch through all layers; the head fills the numbers beside it.
     fn run(
         &self,
         driver: &mut Driver<'_>,
         workspace: &mut Workspace,
         pixels: &[u8],
-        logits: &mut [f32],
+        (head, answers): (Head<'_>, &mut [f32]),
         mut watch: Option<Watch<'_>>,
     ) {
-        let images = logits.len() / self.fc.bias.len().max(1);
+        let images = answers.len() / head.width().max(1);
         let plan = &self.plan;
         let precision = self.choice.storage;
         workspace.slots.resize_with(plan.slots.len(), Words::default);
@@ -270,7 +278,7 @@ impl Compiled {
         }
         let result = &plan.buffers[plan.result];
         let from = workspace.slots[result.place.slot].as_slice();
-        head::classify((precision, result, from), plan.channels, &self.fc, logits);
+        head::answer((precision, result, from), head, answers);
     }
 
     /// One convolution.

@@ -50,18 +50,39 @@ impl Normalise {
     }
 }
 
-/// Logits of the images in the last buffer: the mean over all positions, then the matrix.
-pub(super) fn classify(
+/// What of the images in the last buffer is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Head<'a> {
+    /// The mean over all positions: a number a channel.
+    Features {
+        /// How many channels there are.
+        channels: usize,
+    },
+    /// That mean and then the matrix: a number a class.
+    Logits(&'a Linear),
+}
+
+impl Head<'_> {
+    /// Numbers of an image.
+    pub(super) fn width(self) -> usize {
+        match self {
+            Self::Features { channels } => channels,
+            Self::Logits(fc) => fc.bias.len(),
+        }
+    }
+}
+
+/// What `head` asks for of the images in the last buffer: `answers` is `[n, width]`.
+pub(super) fn answer(
     (precision, buffer, from): (Precision, &Buffer, &[u32]),
-    channels: usize,
-    fc: &Linear,
-    logits: &mut [f32],
+    head: Head<'_>,
+    answers: &mut [f32],
 ) {
     let plane = buffer.plane;
     let mut mean = vec![0.0_f32; buffer.words * precision.unit()];
     let images = from.chunks_exact(plane.positions() * buffer.words);
     let share = buffer.scale / (plane.height * plane.width) as f32;
-    for (image, logits) in images.zip(logits.chunks_exact_mut(fc.bias.len().max(1))) {
+    for (image, answer) in images.zip(answers.chunks_exact_mut(head.width().max(1))) {
         mean.fill(0.0);
         for y in 0..plane.height {
             let row = &image[plane.at(y, 0) * buffer.words..][..plane.width * buffer.words];
@@ -70,15 +91,25 @@ pub(super) fn classify(
             }
         }
         mean.iter_mut().for_each(|m| *m *= share);
-        let rows = fc.weight.chunks_exact(channels.max(1)).zip(&fc.bias);
-        for (logit, (row, bias)) in logits.iter_mut().zip(rows) {
-            // Sixteen partial sums, so that it can be done in vectors.
-            let mut sums = [0.0_f32; 16];
-            for (w, m) in row.chunks(16).zip(mean.chunks(16)) {
-                sums.iter_mut().zip(w).zip(m).for_each(|((sum, w), m)| *sum += w * m);
-            }
-            *logit = bias + sums.iter().sum::<f32>();
+        match head {
+            // Behind the channels the mean has those that fill the last word.
+            Head::Features { .. } => answer.iter_mut().zip(&mean).for_each(|(to, from)| *to = *from),
+            Head::Logits(fc) => classify(&mean, fc, answer),
         }
+    }
+}
+
+/// The logits of an image whose features are the first of `mean`.
+fn classify(mean: &[f32], fc: &Linear, logits: &mut [f32]) {
+    let channels = fc.weight.len() / fc.bias.len().max(1);
+    let rows = fc.weight.chunks_exact(channels.max(1)).zip(&fc.bias);
+    for (logit, (row, bias)) in logits.iter_mut().zip(rows) {
+        // Sixteen partial sums, so that it can be done in vectors.
+        let mut sums = [0.0_f32; 16];
+        for (w, m) in row.chunks(16).zip(mean.chunks(16)) {
+            sums.iter_mut().zip(w).zip(m).for_each(|((sum, w), m)| *sum += w * m);
+        }
+        *logit = bias + sums.iter().sum::<f32>();
     }
 }
 

@@ -86,7 +86,8 @@ impl Buffers {
         let (sent, received) = unsafe {
             let context = stream.context();
             let sent = context.alloc_pinned_with_flags::<u8>(images * pixels, 0).map_err(&failed)?;
-            (sent, context.alloc_pinned_with_flags::<f32>(images * classes, 0).map_err(&failed)?)
+            let answers = images * classes.max(plan.last.outputs);
+            (sent, context.alloc_pinned_with_flags::<f32>(answers, 0).map_err(&failed)?)
         };
         let [a, b, c] = plan.slots;
         Ok(Self {
@@ -169,8 +170,8 @@ impl GpuResNet {
         Ok(())
     }
 
-    /// Adds the logits of at most `largest` images.
-    fn run(&mut self, pixels: &[u8], logits: &mut Vec<f32>) -> Result<(), Fault> {
+    /// Adds what `head` asks for of at most `largest` images.
+    fn run(&mut self, pixels: &[u8], head: Head, answers: &mut Vec<f32>) -> Result<(), Fault> {
         let count = pixels.len() / self.info.image_len();
         let images = padded(count);
         // The thread may be another one than last time.
@@ -214,15 +215,42 @@ impl GpuResNet {
         }
         let last = &self.plan.last;
         kernels.mean(stream, (last, images), &buffers.slots[last.to], &mut buffers.means)?;
-        let (rows, bias) = &self.classifier;
-        kernels.logits(stream, (last, images), (&buffers.means, rows, bias), &mut buffers.logits)?;
-        let length = count * self.info.classes.len();
+        let (found, width) = match head {
+            Head::Features => (&buffers.means, last.outputs),
+            Head::Logits => {
+                let (rows, bias) = &self.classifier;
+                let means = (&buffers.means, rows, bias);
+                kernels.logits(stream, (last, images), means, &mut buffers.logits)?;
+                (&buffers.logits, self.info.classes.len())
+            }
+        };
+        let length = count * width;
         let received = &mut buffers.received.as_mut_slice().map_err(&copying)?[..length];
-        stream.memcpy_dtoh(&buffers.logits.slice(..length), received).map_err(&copying)?;
+        stream.memcpy_dtoh(&found.slice(..length), received).map_err(&copying)?;
         stream.synchronize().map_err(Fault::driver("computing a batch"))?;
-        logits.extend_from_slice(received);
+        answers.extend_from_slice(received);
         Ok(())
     }
+
+    /// What `head` asks for of all images, batch by batch.
+    fn compute(&mut self, pixels: &[u8], head: Head) -> Result<Vec<f32>> {
+        let image = self.info.whole_images(pixels)?;
+        let width = if head == Head::Logits { self.info.classes.len() } else { self.plan.last.outputs };
+        let mut answers = Vec::with_capacity(pixels.len() / image * width);
+        for part in pixels.chunks(self.largest * image) {
+            self.run(part, head, &mut answers).map_err(|fault| failed(&self.info, fault))?;
+        }
+        Ok(answers)
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// The means: a number a channel of the last step.
+    Features,
+    /// A number a class.
+    Logits,
 }
 
 impl Model for GpuResNet {
@@ -231,12 +259,15 @@ impl Model for GpuResNet {
     }
 
     fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
-        let image = self.info.whole_images(pixels)?;
-        let mut logits = Vec::with_capacity(pixels.len() / image * self.info.classes.len());
-        for part in pixels.chunks(self.largest * image) {
-            self.run(part, &mut logits).map_err(|fault| failed(&self.info, fault))?;
-        }
-        Ok(logits)
+        self.compute(pixels, Head::Logits)
+    }
+
+    fn features(&self) -> Option<usize> {
+        Some(self.plan.last.outputs)
+    }
+
+    fn embed(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
+        self.compute(pixels, Head::Features)
     }
 
     /// The locked memory: the rest is the GPU's.

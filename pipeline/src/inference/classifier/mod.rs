@@ -1,24 +1,26 @@
 //! A model for callers on threads of their own who have many images at once: columns of a table, files of a folder.
 //!
 //! ```text
-//! images ──▶ 256 at a time: answered already? ──▶ decoded on all cores ──▶ the model, `batch` at a time ──▶ one answer an image
+//! images ──▶ 256 at a time: answered already? ──▶ decoded on all cores ──▶ the model, `batch` at a time ──▶ one answer an image:
+//!                                                                           its class, its logits or its embedding
 //! ```
 //!
 //! Callers share one model and take turns with it batch by batch, so that one decodes while the other's images are
 //! classified. What is decoded at a time is bounded, however many images a call has.
 //!
 //! The last answers are remembered, by a hash of the image's bytes: a query engine asks twice where a statement both
-//! filters by an answer and shows it.
+//! filters by an answer and shows it. Classes are remembered by their number, logits and embeddings by their bytes.
 
+mod remembered;
+
+use self::remembered::{Hashes, Remember, Remembered};
 use super::decode::{Decoder, Limits, Rejection};
 use super::error::{Error, Result};
-use super::model::{Classification, Model, ModelInfo, classify};
-use lru::LruCache;
+use super::model::{Classification, Model, ModelInfo, classify, embeddings, logits, no_embedding};
 use rayon::prelude::*;
-use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Images that are decoded at a time, at most.
 const DECODED: usize = 256;
@@ -30,58 +32,25 @@ fn decoded_at_a_time(image_len: usize) -> usize {
     (DECODED_BYTES / image_len.max(1)).clamp(1, DECODED)
 }
 
-/// Answers that are remembered: those for sixteen batches of DataFusion's rows, 13 MB.
+/// Classes that are remembered: those for sixteen batches of DataFusion's rows, 13 MB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 17).unwrap();
+/// Bytes of the logits that are remembered, and of the embeddings: a batch of DataFusion's rows with 512 numbers each has 17 MB.
+const REMEMBERED_BYTES: usize = 20 << 20;
 
 /// A model behind a lock.
 pub struct Classifier {
     info: ModelInfo,
+    /// The length of the model's embeddings.
+    features: Option<usize>,
     decoder: Decoder,
     batch: usize,
     model: Mutex<Box<dyn Model>>,
     /// The bytes that the model held after its last batch.
     bytes: AtomicUsize,
-    remembered: Remembered,
-}
-
-/// The last answers. The hash is 128 bits of SipHash with keys of this process' own, so that nobody can make up two
-/// images of one hash.
-struct Remembered {
-    hashes: [RandomState; 2],
-    answers: Mutex<LruCache<u128, Classification>>,
-}
-
-impl Remembered {
-    fn new(answers: NonZeroUsize) -> Self {
-        Self { hashes: Default::default(), answers: Mutex::new(LruCache::new(answers)) }
-    }
-
-    fn key(&self, image: &[u8]) -> u128 {
-        let [high, low] = self.hashes.each_ref().map(|hash| u128::from(hash.hash_one(image)));
-        high << 64 | low
-    }
-
-    /// The answers that are there, in the order of `keys`.
-    fn find(&self, keys: &[u128]) -> Vec<Option<Classification>> {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().map(|key| answers.get(key).copied()).collect()
-    }
-
-    fn put(&self, said: impl Iterator<Item = (u128, Classification)>) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, answer) in said {
-            answers.put(key, answer);
-        }
-    }
-
-    /// About how many bytes that takes: the map, which is made for all of them at once, and an entry with its links for
-    /// each.
-    fn bytes(&self) -> usize {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = (answers.cap().get() * 8 / 7).next_power_of_two();
-        places * (2 * size_of::<usize>() + 1)
-            + answers.len() * (size_of::<(u128, Classification)>() + 4 * size_of::<usize>())
-    }
+    hashes: Hashes,
+    classes: Remembered<Classification>,
+    logits: Remembered<Arc<[f32]>>,
+    embeddings: Remembered<Arc<[f32]>>,
 }
 
 impl std::fmt::Debug for Classifier {
@@ -97,17 +66,28 @@ impl Classifier {
     /// # Errors
     /// [`Error::Setting`] for a model of a size that no image can have.
     pub fn new(model: Box<dyn Model>, batch: usize, limits: Limits) -> Result<Self> {
-        let info = model.info().clone();
+        let (info, features) = (model.info().clone(), model.features());
         let decoder = Decoder::to(&info, limits)?;
         let bytes = AtomicUsize::new(model.bytes());
-        let remembered = Remembered::new(REMEMBERED);
-        Ok(Self { info, decoder, batch: batch.max(1), model: Mutex::new(model), bytes, remembered })
+        Ok(Self {
+            info,
+            features,
+            decoder,
+            batch: batch.max(1),
+            model: Mutex::new(model),
+            bytes,
+            hashes: Hashes::default(),
+            classes: Remembered::counted(REMEMBERED),
+            logits: Remembered::bounded(REMEMBERED_BYTES),
+            embeddings: Remembered::bounded(REMEMBERED_BYTES),
+        })
     }
 
     /// Bytes that the model held after its last batch, see [`Model::bytes`], and those of the remembered answers. Does
     /// not wait for the model.
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed) + self.remembered.bytes()
+        let remembered = self.classes.bytes() + self.logits.bytes() + self.embeddings.bytes();
+        self.bytes.load(Ordering::Relaxed) + remembered
     }
 
     /// The model's description.
@@ -122,22 +102,57 @@ impl Classifier {
     /// # Errors
     /// The model's own; then no image has an answer.
     pub fn classify(&self, images: &[&[u8]]) -> Result<Vec<Result<Classification, Rejection>>> {
+        self.answers(images, &self.classes, classify)
+    }
+
+    /// As [`Classifier::classify`], with an image's logits, one a class. [`probabilities`](super::model::probabilities) and
+    /// [`top_k`](super::model::top_k) make of them what they are asked for.
+    ///
+    /// # Errors
+    /// The model's own; then no image has an answer.
+    pub fn logits(&self, images: &[&[u8]]) -> Result<Vec<Result<Arc<[f32]>, Rejection>>> {
+        self.answers(images, &self.logits, |model, pixels, count| {
+            Ok(rows(&logits(model, pixels, count)?, count))
+        })
+    }
+
+    /// As [`Classifier::classify`], with an image's embedding: what the network found in it before its classifier, see
+    /// [`Model::embed`].
+    ///
+    /// # Errors
+    /// The model's own, and [`Error::Output`] from one that gives no embedding, whatever the images are; then none has an answer.
+    pub fn embed(&self, images: &[&[u8]]) -> Result<Vec<Result<Arc<[f32]>, Rejection>>> {
+        if self.features.is_none() {
+            return Err(no_embedding(&self.info));
+        }
+        self.answers(images, &self.embeddings, |model, pixels, count| {
+            Ok(rows(&embeddings(model, pixels, count)?, count))
+        })
+    }
+
+    /// What `ask` says of each image, or that was said already.
+    fn answers<T: Remember + Send + Sync>(
+        &self,
+        images: &[&[u8]],
+        remembered: &Remembered<T>,
+        ask: impl Fn(&mut dyn Model, &[u8], usize) -> Result<Vec<T>>,
+    ) -> Result<Vec<Result<T, Rejection>>> {
         let mut answers = Vec::with_capacity(images.len());
         for part in images.chunks(decoded_at_a_time(self.info.image_len())) {
             // What is longer is refused whatever follows, and no answer to it is remembered.
             let most = self.decoder.limits.max_bytes.saturating_add(1);
-            let key = |image: &&[u8]| self.remembered.key(&image[..image.len().min(most)]);
+            let key = |image: &&[u8]| self.hashes.key(&image[..image.len().min(most)]);
             let keys: Vec<u128> = part.par_iter().map(key).collect();
-            let known = self.remembered.find(&keys);
+            let known = remembered.find(&keys);
             let unknown = part.par_iter().zip(&known).filter(|(_, known)| known.is_none());
             let decoded: Vec<_> = unknown.map(|(image, _)| self.decoder.decode_any(image)).collect();
             let readable: Vec<&[u8]> = decoded.iter().flatten().map(Vec::as_slice).collect();
             let mut said = Vec::with_capacity(readable.len());
             for batch in readable.chunks(self.batch) {
-                said.extend(self.infer(batch)?);
+                said.extend(self.infer(batch, &ask)?);
             }
             let (mut decoded, mut said) = (decoded.into_iter(), said.into_iter());
-            // One for each: of what was decoded, and, which `model::classify` counts, of what was said.
+            // One for each: of what was decoded, and, which the functions of `model` count, of what was said.
             let mut next = || match decoded.next()? {
                 Err(rejection) => Some(Err(rejection)),
                 Ok(_) => said.next().map(Ok),
@@ -147,28 +162,38 @@ impl Classifier {
                 .extend(known.into_iter().filter_map(|known| known.map_or_else(&mut next, |k| Some(Ok(k)))));
             debug_assert_eq!(answers.len() - first, part.len(), "one answer an image");
             let new = keys.into_iter().zip(&answers[first..]);
-            self.remembered.put(new.filter_map(|(key, answer)| Some((key, *answer.as_ref().ok()?))));
+            remembered.put(new.filter_map(|(key, answer)| Some((key, answer.as_ref().ok()?.clone()))));
         }
         Ok(answers)
     }
 
-    fn infer(&self, images: &[&[u8]]) -> Result<Vec<Classification>> {
+    fn infer<T>(
+        &self,
+        images: &[&[u8]],
+        ask: impl Fn(&mut dyn Model, &[u8], usize) -> Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
         let pixels = images.concat();
         // No thread of rayon's waits here: the model needs them, and whoever has it would wait for ever.
         let Ok(mut model) = self.model.lock() else {
             let message = "in an earlier call: this process has to be started anew".to_owned();
             return Err(Error::Panicked { model: self.info.name.clone(), message });
         };
-        let said = classify(model.as_mut(), &pixels, images.len());
+        let said = ask(model.as_mut(), &pixels, images.len());
         self.bytes.store(model.bytes(), Ordering::Relaxed);
         said
     }
+}
+
+/// The rows of a matrix of `count` rows.
+fn rows(values: &[f32], count: usize) -> Vec<Arc<[f32]>> {
+    values.chunks_exact((values.len() / count.max(1)).max(1)).map(Arc::from).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::inference::Resize;
+    use crate::inference::model::top_k;
     use firesteel_proto::Label;
     use std::collections::BTreeMap;
     use std::sync::Arc;
@@ -195,6 +220,17 @@ mod tests {
             Ok(images.flat_map(|image| -> Vec<f32> { logits(image) }).collect())
         }
 
+        fn features(&self) -> Option<usize> {
+            self.info.version.is_none().then_some(2)
+        }
+
+        /// The first byte, and one.
+        fn embed(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
+            let images = pixels.chunks_exact(self.info.image_len());
+            self.batches.lock().expect("nobody panics").push(images.len());
+            Ok(images.flat_map(|image| [f32::from(image[0]), 1.0]).collect())
+        }
+
         /// As many as its largest batch had images.
         fn bytes(&self) -> usize {
             self.batches.lock().expect("nobody panics").iter().max().copied().unwrap_or(0)
@@ -202,12 +238,17 @@ mod tests {
     }
 
     fn classifier(batch: usize) -> (Classifier, Arc<Mutex<Vec<usize>>>) {
+        versioned(batch, None)
+    }
+
+    /// One with a version has no embeddings.
+    fn versioned(batch: usize, version: Option<String>) -> (Classifier, Arc<Mutex<Vec<usize>>>) {
         let info = ModelInfo {
             name: "fake/u8".to_owned(),
             architecture: "fake".to_owned(),
             classes: ["a", "b", "c"].map(|name| Label::parse("classes", name).expect("a label")).to_vec(),
             aliases: BTreeMap::new(),
-            version: None,
+            version,
             height: 1,
             width: 2,
             mean: [0.0; 3],
@@ -281,14 +322,39 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_answers_are_forgotten() {
-        let remembered = Remembered::new(NonZeroUsize::new(2).expect("two"));
-        let answer = |class| Classification { class, confidence: 1.0 };
-        remembered.put((0..3_u8).map(|key| (u128::from(key), answer(usize::from(key)))));
-        let found: Vec<_> = remembered.find(&[0, 1, 2]).into_iter().map(|a| a.map(|a| a.class)).collect();
-        assert_eq!(found, [None, Some(1), Some(2)]);
-        let keys = [b"a".as_slice(), b"a", b"b"].map(|image| remembered.key(image));
-        assert!(keys[0] == keys[1] && keys[0] != keys[2]);
+    fn logits_and_embeddings_are_those_of_their_image_and_remembered_apart() {
+        let (classifier, batches) = classifier(4);
+        let images: Vec<[u8; 6]> = (0..10).map(|i| [i; 6]).collect();
+        let mut asked: Vec<&[u8]> = images.iter().map(<[u8; 6]>::as_slice).collect();
+        asked.insert(3, b"no image");
+        for round in [1, 2] {
+            let classes = classifier.classify(&asked).expect("classes");
+            let logits = classifier.logits(&asked).expect("logits");
+            let embeddings = classifier.embed(&asked).expect("embeddings");
+            for (place, image) in asked.iter().enumerate() {
+                let (Ok(class), Ok(logits), Ok(embedding)) =
+                    (&classes[place], &logits[place], &embeddings[place])
+                else {
+                    assert_eq!(place, 3);
+                    assert!(classes[3].is_err() && logits[3].is_err() && embeddings[3].is_err());
+                    continue;
+                };
+                assert_eq!(top_k(logits, 1), [*class], "image {place}");
+                assert_eq!(logits.len(), 3);
+                assert_eq!(embedding[..], [f32::from(image[0]), 1.0]);
+            }
+            let said: usize = batches.lock().expect("nobody panics").iter().sum();
+            assert_eq!(said, 30, "each image once for each question, in round {round}, too");
+        }
+    }
+
+    #[test]
+    fn a_model_without_embeddings_is_told_before_it_is_asked() {
+        let (classifier, batches) = versioned(4, Some("2".to_owned()));
+        let error = classifier.embed(&[]).expect_err("it gives none").to_string();
+        assert_eq!(error, "fake/u8 gives no embedding");
+        assert!(batches.lock().expect("nobody panics").is_empty());
+        assert!(classifier.logits(&[&[1; 6]]).is_ok());
     }
 
     #[test]
