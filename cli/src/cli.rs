@@ -179,7 +179,8 @@ pub(crate) enum Command {
     /// A shell for SQL, on an engine in this process or on a cluster
     ///
     /// Runs -c or -f or standard input, or asks at a terminal. Rows go to standard output, everything about them to
-    /// standard error. Tables: predictions (MongoDB) and what CREATE EXTERNAL TABLE adds; \d lists them, \? helps.
+    /// standard error. Tables: predictions (MongoDB) and what CREATE EXTERNAL TABLE adds, STORED AS MONGODB, KAFKA, IMAGES
+    /// (a folder of them, for classify), PARQUET, CSV or JSON; \d lists them, \? helps.
     Sql(SqlArgs),
 }
 

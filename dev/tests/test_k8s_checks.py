@@ -330,6 +330,8 @@ class Finds(unittest.TestCase):
             ("local", lambda b: b.policy("inference")["ingress"].append(b.policy("executor")["ingress"][-1]), "monitoring -> inference:50053: may enter"),
             ("local", lambda b: b.policy("consume-images").pop("ingress"), "monitoring -> consume-images:50062: may not enter"),
             (("local", "inference-beside"), lambda b: b.policy("consume-images")["ingress"][0]["ports"].pop(), "monitoring -> consume-images:50061: may not enter"),
+            ("local", lambda b: b.policy("ingest").pop("ingress"), "monitoring -> ingest:8091: may not enter"),
+            ("production", lambda b: b.drop("NetworkPolicy", "ingest-from-producers"), "firesteel.dev/producers -> ingest:8090: may not enter"),
             ("keda", lambda b: b.drop("NetworkPolicy", "scheduler-from-keda"), "keda -> scheduler:50054: may not enter"),
             ("keda", lambda b: [b.drop("ScaledObject", name) for name in ("inference", "consume-images", "consume-predictions")], "keda -> kafka:9092: may enter"),
         ])  # fmt: skip

@@ -66,7 +66,7 @@ class Overlays(unittest.TestCase):
 class Contents(unittest.TestCase):
     """What has to be there at all: a check over objects does not miss the ones that are gone."""
 
-    PARTS = ["kafka", "mongodb", "mongodb-initiate", "inference", "consume-images", "consume-predictions"]
+    PARTS = ["kafka", "mongodb", "mongodb-initiate", "ingest", "inference", "consume-images", "consume-predictions"]
     PARTS += ["scheduler", "executor", "report"]
 
     def test_every_part_is_in_every_overlay(self):
@@ -119,7 +119,7 @@ class Contents(unittest.TestCase):
             rules = owner["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
             self.assertEqual([rule["topologyKey"] for rule in rules], ["kubernetes.io/hostname"])
             self.assertEqual(find(objects, "PodDisruptionBudget", name)["spec"]["maxUnavailable"], 1)
-        for name in ("inference", "consume-images", "consume-predictions", "executor"):
+        for name in ("ingest", "inference", "consume-images", "consume-predictions", "executor"):
             self.assertTrue(find(objects, "PodDisruptionBudget", name), name)
             self.assertTrue(find(objects, "HorizontalPodAutoscaler", name), name)
         kafka = find(objects, "StatefulSet", "kafka")["spec"]["template"]["spec"]["containers"][0]
@@ -191,7 +191,7 @@ class Contents(unittest.TestCase):
             for pod in pods(objects):
                 users = {key for what, key in self.taken(pod) if what == "kafka"}
                 expected = {
-                    "consume-images": {"consume-images"}, "consume-predictions": {"consume-predictions"},
+                    "ingest": {"producer"}, "consume-images": {"consume-images"}, "consume-predictions": {"consume-predictions"},
                     "scheduler": {"sql"}, "executor": {"sql"},
                 }.get(pod.component, set())
                 self.assertEqual(users, expected, f"{pod} of {overlay}")
@@ -227,13 +227,13 @@ class Contents(unittest.TestCase):
             objects = rendered(name)
             self.assertEqual(find(objects, "Role", "credentials")["rules"], [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}])
             job = find(objects, "Job", "credentials")["spec"]["template"]["spec"]["containers"][0]
-            self.assertEqual(job["args"], ["make-credentials", "--kubernetes", "--authority", "--access"])
+            self.assertEqual(job["args"], ["make-credentials", "--kubernetes", "--authority", "--access", "--ingest"])
             for pod in pods(objects):
                 # The key of the authority is for the container that signs.
                 main = [mount["name"] for one in pod.spec["containers"] for mount in one.get("volumeMounts", [])]
                 self.assertNotIn("authority", main, f"{pod} of {name}")
         args = find(rendered("local", "cert-manager"), "Job", "credentials")["spec"]["template"]["spec"]["containers"][0]["args"]
-        self.assertEqual(args, ["make-credentials", "--kubernetes", "--access"])
+        self.assertEqual(args, ["make-credentials", "--kubernetes", "--access", "--ingest"])
 
     def test_nothing_is_fetched_when_a_job_of_spark_starts(self):
         for pod in pods(rendered("spark")):

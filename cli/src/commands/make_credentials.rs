@@ -1,5 +1,5 @@
-//! `firesteel make-credentials`: an authority for certificates, tokens for users, and the secret of a cluster, made where they
-//! are missing.
+//! `firesteel make-credentials`: an authority for certificates, tokens for users and for those who send images, and the secret of a
+//! cluster, made where they are missing.
 //!
 //! With `--dir` they are files, with `--kubernetes` Secrets of the pod's own namespace. What is there is never changed, so that
 //! the command may run before every start. No value is printed.
@@ -27,21 +27,27 @@ const USERS: [(&str, Role); 5] = [
     ("consume-images", Role::Reader),
 ];
 
+/// Whose token for the door for images is made. One who may send images need not be able to write by SQL, so it has a file of its own.
+const SENDER: &str = "sender";
+
 /// What to make, and where it goes.
 #[derive(Debug, Args)]
 pub(crate) struct MakeCredentialsArgs {
-    /// The folder for the files, in `ca` and `access` below it
+    /// The folder for the files, in `ca`, `access` and `ingest` below it
     #[arg(long, value_name = "DIR", required_unless_present = "kubernetes")]
     pub(crate) dir: Option<PathBuf>,
-    /// Makes the Secrets `firesteel-ca` and `firesteel-access` of this pod's namespace instead
+    /// Makes the Secrets `firesteel-ca`, `firesteel-access` and `firesteel-ingest` of this pod's namespace instead
     #[arg(long, conflicts_with = "dir")]
     pub(crate) kubernetes: bool,
     /// Makes the authority, and what else is named
     #[arg(long)]
     pub(crate) authority: bool,
-    /// Makes tokens and the cluster's secret, and what else is named [default: both]
+    /// Makes tokens and the cluster's secret, and what else is named
     #[arg(long)]
     pub(crate) access: bool,
+    /// Makes the tokens of those who send images by HTTP, and what else is named [default: all three]
+    #[arg(long)]
+    pub(crate) ingest: bool,
     /// The API server, for --kubernetes
     #[arg(long, value_name = "URL", default_value = "https://kubernetes.default.svc")]
     pub(crate) api_server: Url,
@@ -57,7 +63,7 @@ type Texts = Vec<(String, String)>;
 type Maker = fn() -> anyhow::Result<Texts>;
 
 pub(crate) async fn run(args: MakeCredentialsArgs, context: Context) -> anyhow::Result<Outcome> {
-    for (name, make) in wanted(args.authority, args.access) {
+    for (name, make) in args.wanted() {
         let made = match &args.dir {
             Some(dir) => folder(&dir.join(name), make)?,
             None => {
@@ -74,16 +80,17 @@ pub(crate) async fn run(args: MakeCredentialsArgs, context: Context) -> anyhow::
     Ok(Outcome::Done)
 }
 
-/// What is made, where none, one or both are named.
-fn wanted(authority_named: bool, access_named: bool) -> Vec<(&'static str, Maker)> {
-    let mut wanted: Vec<(&str, Maker)> = Vec::new();
-    if authority_named || !access_named {
-        wanted.push(("ca", authority));
+impl MakeCredentialsArgs {
+    /// What is made: what is named, and all where nothing is.
+    fn wanted(&self) -> Vec<(&'static str, Maker)> {
+        let all: [(bool, &str, Maker); 3] = [
+            (self.authority, "ca", authority),
+            (self.access, "access", || Ok(access())),
+            (self.ingest, "ingest", || Ok(ingest())),
+        ];
+        let none = all.iter().all(|(named, ..)| !named);
+        all.into_iter().filter(|(named, ..)| none || *named).map(|(_, name, make)| (name, make)).collect()
     }
-    if access_named || !authority_named {
-        wanted.push(("access", || Ok(access())));
-    }
-    wanted
 }
 
 /// A new authority. Its certificate is both what it signs with and what is trusted.
@@ -98,14 +105,26 @@ fn authority() -> anyhow::Result<Texts> {
 
 /// New tokens, each in the file of all and in one of its own, and the secret of the cluster.
 fn access() -> Texts {
-    let mut tokens = "# name role token\n".to_owned();
-    let mut texts = vec![("cluster-secret".to_owned(), Secret::random().expose().to_owned())];
-    for (name, role) in USERS {
+    let mut texts = tokens(&USERS);
+    texts.push(("cluster-secret".to_owned(), Secret::random().expose().to_owned()));
+    texts
+}
+
+/// The token of one who sends images, likewise.
+fn ingest() -> Texts {
+    tokens(&[(SENDER, Role::Writer)])
+}
+
+/// A new token for each user, in a file of its own and in the one of all.
+fn tokens(users: &[(&str, Role)]) -> Texts {
+    let mut all = "# name role token\n".to_owned();
+    let mut texts = Texts::new();
+    for (name, role) in users {
         let token = Secret::random().expose().to_owned();
-        tokens.push_str(&format!("{name} {role} {token}\n"));
-        texts.push((name.to_owned(), token));
+        all.push_str(&format!("{name} {role} {token}\n"));
+        texts.push(((*name).to_owned(), token));
     }
-    texts.push(("tokens".to_owned(), tokens));
+    texts.push(("tokens".to_owned(), all));
     texts
 }
 
@@ -199,15 +218,14 @@ mod tests {
             args: MakeCredentialsArgs,
         }
         for (arguments, names) in [
-            (vec![], vec!["ca", "access"]),
+            (vec![], vec!["ca", "access", "ingest"]),
             (vec!["--authority"], vec!["ca"]),
-            (vec!["--access"], vec!["access"]),
-            (vec!["--authority", "--access"], vec!["ca", "access"]),
+            (vec!["--access", "--ingest"], vec!["access", "ingest"]),
+            (vec!["--authority", "--access", "--ingest"], vec!["ca", "access", "ingest"]),
         ] {
             let line = ["x", "--kubernetes"].into_iter().chain(arguments.iter().copied());
             let Command { args } = Command::try_parse_from(line).expect("usage is right");
-            let made: Vec<_> =
-                wanted(args.authority, args.access).into_iter().map(|(name, _)| name).collect();
+            let made: Vec<_> = args.wanted().into_iter().map(|(name, _)| name).collect();
             assert_eq!(made, names, "{arguments:?}");
         }
     }
@@ -222,6 +240,7 @@ mod tests {
         };
         let made = |texts: Texts| texts.into_iter().map(|(key, _)| key).collect::<BTreeSet<_>>();
         assert_eq!(made(access()), keys("firesteel-access"));
+        assert_eq!(made(ingest()), keys("firesteel-ingest"));
         assert_eq!(made(authority().expect("an authority")), keys("firesteel-ca"));
         assert_eq!(secret("x", vec![("a".to_owned(), "b".to_owned())])["stringData"]["a"], "b");
     }

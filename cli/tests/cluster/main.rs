@@ -11,6 +11,7 @@ mod equality;
 mod files;
 mod foreign;
 mod history;
+mod images;
 mod kills;
 mod late;
 mod leaving;

@@ -126,9 +126,10 @@ def names(objects: List[Object]) -> List[str]:
 
 
 def visitors(objects: List[Object]) -> List[str]:
-    """Prometheus may reach each port that serves metrics, KEDA what its triggers ask, producers Kafka; none more."""
+    """Prometheus may reach each port that serves metrics, KEDA what its triggers ask, producers Kafka and the door; none more."""
     wanted = {("monitoring", pod.component, port) for pod, port in measured(objects)}
-    wanted |= set() if any(pod.component == "producer" for pod in pods(objects)) else {(INVITED, "kafka", 9092)}
+    elsewhere = {(INVITED, "kafka", 9092), (INVITED, "ingest", 8090)}
+    wanted |= set() if any(pod.component == "producer" for pod in pods(objects)) else elsewhere
     kinds = {trigger["type"] for item in of_kind(objects, "ScaledObject") for trigger in item["spec"]["triggers"]}
     wanted |= {("keda", "kafka", 9092)} if "kafka" in kinds else set()
     wanted |= {("keda", "scheduler", 50054)} if "metrics-api" in kinds else set()

@@ -15,6 +15,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import Callable, Dict, List, Set
 
@@ -26,6 +27,7 @@ from .plan import Planned, Secrets
 
 STARTS = 180.0
 IMAGES = 4000
+SENT = 3
 DOCUMENTS = 2_000_000
 
 
@@ -33,14 +35,16 @@ class Scenario:
     def __init__(self, machine: Machine, pods: List[Planned], secrets: Secrets):
         self.machine = machine
         self.token = secrets["firesteel-access"]["reader"]
+        self.sender = secrets["firesteel-ingest"]["sender"]
         self.trust = ssl.create_default_context(cadata=secrets["firesteel-ca"]["ca.crt"])
         self.pods = {pod.name: pod for pod in pods}
 
     def steps(self) -> List[tuple]:
         return [
             ("Kafka and MongoDB serve, and the replica set is made", self.servers),
-            ("scheduler, executor, inference and both consumers run", self.firesteel),
+            ("scheduler, executor, inference, the door for images and both consumers run", self.firesteel),
             (f"the producer's {IMAGES} images are in the report", self.demo),
+            (f"{SENT} images sent by HTTP are in the report", self.door),
             ("who has no token gets no answer, nor who speaks in plain text", self.closed),
             ("two more executors register", self.scale),
             ("an executor is killed during a report, and the report is right", self.kill),
@@ -58,12 +62,13 @@ class Scenario:
         self._job("mongodb-initiate")
 
     def firesteel(self) -> None:
-        names = ["scheduler-0", "executor-0", "inference-0", "consume-images-0", "consume-predictions-0"]
+        names = ["scheduler-0", "executor-0", "inference-0", "ingest-0", "consume-images-0", "consume-predictions-0"]
         for name in names:
             self.machine.start(self.pods[name])
         self._until("scheduler-0", lambda: answers(self.address("scheduler-0", 50054) + "/readyz"))
         self._until("executor-0", lambda: answers(self.address("executor-0", 50053) + "/readyz"))
         self._until("inference-0", lambda: _open(self.pods["inference-0"].address, 50060))
+        self._until("ingest-0", lambda: answers(self.address("ingest-0", 8091) + "/readyz"))
         for name in names:
             if self.machine.state(name)["Status"] != "running":
                 raise Problem(f"{name} is {self.machine.state(name)['Status']}: {self.machine.end_of_log(name)}")
@@ -80,6 +85,27 @@ class Scenario:
         if seen != IMAGES:
             raise Problem(f"{seen} images are in the report, and {IMAGES} were sent")
         print(self._job("report"), flush=True)
+
+    def door(self) -> None:
+        # Each twice: a key makes one document of both.
+        for number in [*range(SENT), *range(SENT)]:
+            asked = urllib.request.Request(
+                self.address("ingest-0", 8090, "https") + "/images?label=cat",
+                data=_png(number),
+                headers={"Authorization": f"Bearer {self.sender}", "Content-Type": "image/png", "Idempotency-Key": f"image-{number}"},
+            )
+            with self._direct().open(asked, timeout=60) as answer:
+                if answer.status != 202 or "id" not in json.load(answer):
+                    raise Problem(f"the door answers {answer.status}")
+        seen: List[int] = []
+
+        def counted() -> bool:
+            seen.append(self._report()["totals"]["images"])
+            return seen[-1] >= IMAGES + SENT
+
+        self._until("consume-images-0", counted)
+        if seen[-1] != IMAGES + SENT:
+            raise Problem(f"{seen[-1]} images are in the report, and {IMAGES + SENT} were sent")
 
     def scale(self) -> None:
         for name in ("executor-1", "executor-2"):
@@ -109,8 +135,8 @@ class Scenario:
         if not self.machine.finished(pod.name, 180):
             raise Problem(f"the report failed: {self.machine.end_of_log(pod.name)}")
         total = json.loads(self.machine.output(pod.name))["totals"]["images"]
-        if total != IMAGES + DOCUMENTS:
-            raise Problem(f"the report counts {total}, and there are {IMAGES + DOCUMENTS}")
+        if total != IMAGES + SENT + DOCUMENTS:
+            raise Problem(f"the report counts {total}, and there are {IMAGES + SENT + DOCUMENTS}")
         # Its pod starts it again, as another executor.
         self._until(victim, lambda: len(self._executors()) == 3 and len(before - self._executors()) == 1, 60)
 
@@ -150,24 +176,28 @@ class Scenario:
         return pod
 
     def _scheduler(self, route: str) -> Dict:
-        # Nothing outside is asked for anything, whatever the environment says of proxies.
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.trust))
         asked = urllib.request.Request(
             self.address("scheduler-0", 50050, "https") + route, headers={"Authorization": f"Bearer {self.token}"}
         )
-        with direct.open(asked, timeout=10) as answer:
+        with self._direct().open(asked, timeout=10) as answer:
             return json.load(answer)
+
+    def _direct(self) -> urllib.request.OpenerDirector:
+        # Nothing outside is asked for anything, whatever the environment says of proxies.
+        return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.trust))
 
     def closed(self) -> None:
         """Whoever shows no token gets no answer, and in plain text there is none at all."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.trust))
-        try:
-            direct.open(self.address("scheduler-0", 50050, "https") + "/api/executors", timeout=10).close()
-            raise Problem("the scheduler answers without a token")
-        except urllib.error.HTTPError as error:
-            if error.code != 401:
-                raise Problem(f"the scheduler answers {error.code} without a token") from error
-        for pod, port in (("scheduler-0", 50050), ("executor-0", 50051), ("executor-0", 50052), ("inference-0", 50060)):
+        direct = self._direct()
+        for pod, port, route in (("scheduler-0", 50050, "/api/executors"), ("ingest-0", 8090, "/images")):
+            try:
+                direct.open(self.address(pod, port, "https") + route, timeout=10).close()
+                raise Problem(f"{pod} answers without a token")
+            except urllib.error.HTTPError as error:
+                if error.code != 401:
+                    raise Problem(f"{pod} answers {error.code} without a token") from error
+        ports = (("scheduler-0", 50050), ("executor-0", 50051), ("executor-0", 50052), ("inference-0", 50060), ("ingest-0", 8090))
+        for pod, port in ports:
             try:
                 direct.open(self.address(pod, port), timeout=10).close()
             except (OSError, http.client.HTTPException):  # an alert of TLS is no answer
@@ -187,6 +217,17 @@ def _open(host: str, port: int) -> bool:
         return True
     except OSError:
         return False
+
+
+def _png(number: int) -> bytes:
+    """An image of 32 × 32 pixels of one colour."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (32).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    rows = (b"\0" + bytes([number, 128, 255 - number]) * 32) * 32
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def _worked(process: int) -> float:

@@ -79,6 +79,23 @@ impl FileStores {
         Ok(())
     }
 
+    /// Checks that `folder` is one that may be read, where it is on this machine: the listing of one that is not there is empty.
+    ///
+    /// # Errors
+    /// [`Error::FileRefused`], or [`Error::Location`] where there is no folder.
+    pub(crate) fn check_folder(&self, folder: &ListingTableUrl) -> std::result::Result<(), Error> {
+        if folder.scheme() != "file" {
+            return Ok(());
+        }
+        let path = path_of(folder.prefix());
+        let message = match self.allowed.resolve(&path, Access::Read)?.metadata() {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => "it is a file, and a folder is read".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(Error::Location { location: path.display().to_string(), message })
+    }
+
     /// The environment that plans run in, with these stores: memory and folders are as `builder` says.
     pub(crate) fn serve(self: &Arc<Self>, builder: RuntimeEnvBuilder) -> RuntimeEnvBuilder {
         builder.with_object_store_registry(Arc::clone(self) as _)
@@ -145,7 +162,7 @@ impl Allowed {
 }
 
 /// An absolute name without `.` and `..`, which are taken by their letters.
-fn tidy(path: &Path) -> PathBuf {
+pub(crate) fn tidy(path: &Path) -> PathBuf {
     let mut tidy = PathBuf::new();
     for part in path.components() {
         match part {
@@ -204,6 +221,16 @@ impl Files {
         Ok(Location::from_absolute_path(path)?)
     }
 
+    /// The same, of a file that is to be opened. A pipe or a device is none: opening one may wait for ever.
+    fn file(&self, location: &Location) -> Result<Location> {
+        let real = self.resolve(location, Access::Read)?;
+        if path_of(&real).metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let source = format!("{} is neither a file nor a folder", path_of(location).display()).into();
+            return Err(StoreError::Generic { store: STORE, source });
+        }
+        Ok(real)
+    }
+
     /// The folder that is listed.
     fn folder(&self, prefix: Option<&Location>) -> Result<Location> {
         self.resolve(prefix.unwrap_or(&Location::default()), Access::Read)
@@ -236,14 +263,14 @@ impl ObjectStore for Files {
     }
 
     async fn get_opts(&self, location: &Location, options: GetOptions) -> Result<GetResult> {
-        let real = self.resolve(location, Access::Read)?;
+        let real = self.file(location)?;
         let mut found = self.system.get_opts(&real, options).await?;
         found.meta.location = location.clone();
         Ok(found)
     }
 
     async fn get_ranges(&self, location: &Location, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.system.get_ranges(&self.resolve(location, Access::Read)?, ranges).await
+        self.system.get_ranges(&self.file(location)?, ranges).await
     }
 
     fn delete_stream(
@@ -285,10 +312,12 @@ impl ObjectStore for Files {
             self.resolve(name, Access::Read)?;
         }
         let name = |found: &Location| renamed(found, &real, prefix);
+        // Pipes and devices are in the listing of the system.
+        let is_file = |meta: &ObjectMeta| path_of(&meta.location).is_file();
         let object = |meta: ObjectMeta| ObjectMeta { location: name(&meta.location), ..meta };
         Ok(ListResult {
             common_prefixes: found.common_prefixes.iter().map(name).collect(),
-            objects: found.objects.into_iter().map(object).collect(),
+            objects: found.objects.into_iter().filter(is_file).map(object).collect(),
         })
     }
 

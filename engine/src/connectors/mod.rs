@@ -10,6 +10,7 @@ pub(crate) mod connector;
 pub(crate) mod descriptors;
 pub(crate) mod file_tables;
 pub(crate) mod files;
+pub(crate) mod images;
 pub(crate) mod kafka;
 pub(crate) mod metrics;
 pub(crate) mod mongodb;
@@ -30,6 +31,7 @@ pub use self::connector::{
 };
 pub use self::descriptors::{Execution, Input, Operator, OperatorExec, one_input};
 use self::files::FileStores;
+use self::images::Images;
 use self::kafka::Kafka;
 pub use self::metrics::{BYTES_SCANNED, bytes_scanned};
 use self::mongodb::MongoDb;
@@ -44,6 +46,7 @@ fn builtin(config: &Config, shared: &Shared) -> Vec<Arc<dyn Connector>> {
     vec![
         Arc::new(MongoDb::new(config, shared)),
         Arc::new(Kafka::new(config, shared)),
+        Arc::new(Images::new(&config.functions, shared)),
         Arc::new(Cache::new(config)),
     ]
 }
@@ -51,8 +54,13 @@ fn builtin(config: &Config, shared: &Shared) -> Vec<Arc<dyn Connector>> {
 impl Connectors {
     /// The connectors of a process with this configuration. Nothing connects before it is used. Clients live on `runtime`.
     pub(crate) fn new(config: &Config, runtime: Handle) -> Self {
-        let shared =
-            Shared { runtime, slots: Slots::default(), lease: Lease::default(), fence: Fence::default() };
+        let shared = Shared {
+            runtime,
+            slots: Slots::default(),
+            lease: Lease::default(),
+            fence: Fence::default(),
+            files: Arc::new(FileStores::new(&config.files)),
+        };
         let mut list = builtin(config, &shared);
         for added in &config.connectors {
             // The last one of a name wins, as with functions and tables.
@@ -65,7 +73,7 @@ impl Connectors {
             slots: shared.slots,
             lease: shared.lease,
             fence: shared.fence,
-            files: Arc::new(FileStores::new(&config.files)),
+            files: shared.files,
             limits: config.limits,
         }
     }
@@ -94,7 +102,7 @@ mod tests {
             matches!(kafka.connection("other"), Err(Error::UnknownConnection { name }) if name == "other")
         );
         let told = connectors.named("cassandra").unwrap_err().to_string();
-        assert!(told.contains("`cassandra`") && told.contains("mongodb, kafka, cache"), "{told}");
+        assert!(told.contains("`cassandra`") && told.contains("mongodb, kafka, images, cache"), "{told}");
     }
 
     #[tokio::test]

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) lease: Lease,
     /// Until when lost executors may still write.
     pub(crate) fence: Fence,
+    /// The files that plans may have.
+    pub(crate) files: Arc<FileStores>,
 }
 
 /// The connectors of a process, and what plans refer to by name besides them: the functions of the program.

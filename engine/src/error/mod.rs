@@ -295,7 +295,7 @@ pub enum Error {
         #[serde(skip)]
         instead: &'static str,
     },
-    /// The place of a file means nothing on this machine.
+    /// The place of a file means nothing on this machine, or what is there cannot be read.
     #[error("location `{location}` cannot be used: {message}")]
     Location {
         /// As the statement has it.

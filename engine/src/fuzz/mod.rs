@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use crate::config::ReadMode;
 use crate::connectors::mongodb::{DecodeOptions, Decoder};
 use crate::connectors::registry::Connectors;
-use crate::connectors::{kafka, mongodb};
+use crate::connectors::{images, kafka, mongodb};
 use crate::limits::{check_plan, check_sql};
 use crate::plan::codec;
 use crate::plan::state::{Role, session_config, session_state};
@@ -126,7 +126,9 @@ impl Reader {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let _ = mongodb::check_options(&given);
-        let _ = kafka::check_options(text.lines().next().unwrap_or_default(), &given);
+        let location = text.lines().next().unwrap_or_default();
+        let _ = kafka::check_options(location, &given);
+        let _ = images::check_options(location, &given);
     }
 
     /// A statement, up to its syntax tree.

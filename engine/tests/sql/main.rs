@@ -3,6 +3,7 @@
 
 mod cache;
 mod files;
+mod images;
 mod limits;
 mod servers;
 mod speed;

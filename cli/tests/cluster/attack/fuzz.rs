@@ -85,11 +85,19 @@ fn good(target: &str) -> Vec<Vec<u8>> {
                 deep(2_000),
                 framed("mongodb"),
                 framed("kafka"),
+                framed("images"),
             ]
         }
         // The first is a scan of files that says nothing about itself.
         "physical_plans" => {
-            vec![vec![0x0a, 0], deep(2_000), framed("mongodb"), framed("kafka"), framed("cache")]
+            vec![
+                vec![0x0a, 0],
+                deep(2_000),
+                framed("mongodb"),
+                framed("kafka"),
+                framed("images"),
+                framed("cache"),
+            ]
         }
         // Of each file, with nothing changed and with a claim in the metadata.
         "shuffles" => (0..9).flat_map(|file| [vec![file, 9], vec![file, 255, 8, 2, 0xff]]).collect(),

@@ -1,11 +1,12 @@
 //! Makes the names of files in `LOCATION` and `COPY … TO` absolute.
 
 use crate::connectors::file_tables::FILE_FORMATS;
+use crate::connectors::images;
 use crate::{Error, Result};
 
 /// Whether a table that is `STORED AS` this format lies in files.
 pub(super) fn is_file_format(stored_as: &str) -> bool {
-    FILE_FORMATS.iter().any(|format| format.eq_ignore_ascii_case(stored_as))
+    FILE_FORMATS.iter().chain([&images::STORED_AS]).any(|format| format.eq_ignore_ascii_case(stored_as))
 }
 
 /// The absolute name of a file, which every process on a machine understands. An address with a scheme stays as it is. A
@@ -37,7 +38,7 @@ mod tests {
             let expected = format!("{}/{}", here.display(), relative.trim_start_matches("./"));
             assert_eq!(absolute(relative).unwrap(), expected);
         }
-        assert!(is_file_format("parquet") && is_file_format("Csv"));
+        assert!(is_file_format("parquet") && is_file_format("Csv") && is_file_format("images"));
         assert!(!is_file_format("MONGODB") && !is_file_format("KAFKA"));
     }
 }
