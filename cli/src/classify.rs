@@ -21,7 +21,7 @@ use firesteel_common::ConfigField;
 use firesteel_engine::functions::{Functions, Memory, Vectorized};
 use firesteel_pipeline::chain;
 use firesteel_pipeline::inference::{
-    self, Classification, Classifier, Device, Limits, Network, Precision, Weights, compile,
+    self, Classification, Classifier, Device, Limits, Network, PrecisionSetting, Weights, compile,
 };
 
 use firesteel_proto::Label;
@@ -37,8 +37,8 @@ const BATCH: usize = 64;
 pub(crate) struct Config {
     /// A file of weights. None: the model inside this binary.
     pub(crate) weights: Option<PathBuf>,
-    /// The numbers that it computes in.
-    pub(crate) precision: Precision,
+    /// The numbers that it computes in; [`PrecisionSetting::Auto`] is for an engine within one process.
+    pub(crate) precision: PrecisionSetting,
     /// What it computes on.
     pub(crate) device: Device,
 }
@@ -123,7 +123,8 @@ impl Lazy {
         let Config { weights, precision, device } = &self.model;
         let read = || Network::read(Weights::load(weights.as_deref())?);
         let network = read().map_err(said).with_context(|| self.settings.words(ConfigField::Weights))?;
-        let model = compile(&network, *precision, *device).map_err(|error| {
+        let model = precision.resolve(&network, *device).and_then(|named| compile(&network, named, *device));
+        let model = model.map_err(|error| {
             let field = match error {
                 inference::Error::Device { .. } => ConfigField::InferenceDevice,
                 _ => ConfigField::InferencePrecision,
@@ -186,7 +187,7 @@ mod tests {
     use arrow::array::{BinaryArray, BinaryViewArray, LargeBinaryArray};
     use clap::CommandFactory as _;
     use firesteel_pipeline::inference::compiled::Isa;
-    use firesteel_pipeline::inference::{Model, ModelInfo};
+    use firesteel_pipeline::inference::{Model, ModelInfo, Precision};
 
     /// Names the class that an image's first byte says: images are 1 x 2 pixels, raw.
     struct Fake(ModelInfo);
@@ -299,7 +300,8 @@ mod tests {
         std::fs::write(file.path(), "weights").expect("written");
         let configs = [
             Config::default(),
-            Config { precision: Precision::Int8, ..Config::default() },
+            Config { precision: Precision::Int8.into(), ..Config::default() },
+            Config { precision: PrecisionSetting::Auto, ..Config::default() },
             Config { device: Device::Cuda(0), ..Config::default() },
             Config { weights: Some(file.path().to_owned()), ..Config::default() },
             Config { weights: Some("/nowhere".into()), ..Config::default() },
@@ -309,7 +311,7 @@ mod tests {
         assert_eq!(Config::default().fingerprint(), Config::default().fingerprint());
         let manifest = Weights::manifest_path(file.path());
         std::fs::write(&manifest, "{}").expect("written");
-        assert!(!distinct.contains(&configs[3].fingerprint()), "its manifest counts, too");
+        assert!(!distinct.contains(&configs[4].fingerprint()), "its manifest counts, too");
         std::fs::remove_file(manifest).expect("removed");
     }
 

@@ -227,7 +227,9 @@ impl Fleet {
         let arguments = match target {
             Target::Inference => {
                 let own = self.models.get(number).context("an inference server")?.to_string();
-                words(&["inference-server", "--listen", &own, "--health-listen", &listen])
+                // Each would choose a precision by itself, while the others are at work, and the oracle knows one answer an image.
+                let own = ["--listen", &own, "--health-listen", &listen, "--precision", "f32"];
+                words(&[&["inference-server"][..], &own].concat())
             }
             Target::ImageConsumer => {
                 let proxy = self.inference.get(number % EACH).context("a proxy")?.address;

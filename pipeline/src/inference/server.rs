@@ -14,7 +14,7 @@ use super::device::Device;
 use super::error::{Error, Result};
 use super::model::{Model, ModelInfo};
 use super::network::Network;
-use super::precision::Precision;
+use super::precision::PrecisionSetting;
 use super::service::Service;
 use super::stats::Stats;
 use super::weights::Weights;
@@ -42,8 +42,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// A safetensors file; none: the weights inside the binary.
     pub weights: Option<PathBuf>,
-    /// The precision that the model computes in. [`Precision::DEFAULT`].
-    pub precision: Precision,
+    /// The precision that the model computes in. [`PrecisionSetting::Auto`]: what it takes is in the model's name.
+    pub precision: PrecisionSetting,
     /// The device that the model computes on. [`Device::Cpu`].
     pub device: Device,
     /// Images that the model gets at once, at most. 64; on a GPU of NVIDIA 256.
@@ -76,7 +76,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_060)),
             weights: None,
-            precision: Precision::DEFAULT,
+            precision: PrecisionSetting::Auto,
             device: Device::Cpu,
             max_batch,
             queue,
@@ -312,10 +312,11 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
     })
 }
 
-/// The model of the configuration, once for each thread.
+/// The model of the configuration, once for each thread, all in one precision.
 fn load(config: &Config) -> Result<Vec<Box<dyn Model>>> {
     let network = Network::read(Weights::load(config.weights.as_deref())?)?;
-    (0..config.threads).map(|_| compile(&network, config.precision, config.device)).collect()
+    let precision = config.precision.resolve(&network, config.device)?;
+    (0..config.threads).map(|_| compile(&network, precision, config.device)).collect()
 }
 
 /// Sets the status of the service and of the whole server.

@@ -14,8 +14,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::{
-    self, Device, Evaluation, Model, Network, PlainResNet, Precision, Sample, Weights, compile,
-    evaluate_watched, samples,
+    self, Device, Evaluation, Model, Network, PlainResNet, Precision, PrecisionSetting, Sample, Weights,
+    auto, compile, evaluate_watched, samples,
 };
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -34,6 +34,9 @@ Examples:
     # the shipped model over all 10,000 images, in every precision that this build has
     firesteel evaluate
 
+    # what does auto take here, and why?
+    firesteel evaluate --images 1000 --precision auto
+
     # is it the same model? candle's own operations classify each image, too, which takes minutes
     firesteel evaluate --reference
 
@@ -44,16 +47,17 @@ Examples:
     firesteel evaluate --weights my.safetensors --format json | jq '.[] | {precision, accuracy, images_per_second}'
 
 Accuracy is in percent. In the confusion matrix a row is what an image shows, a column what the model said.
-`disagreements` counts the images that the reference gives another class.
+`disagreements` counts the images that the reference gives another class. `auto` says whether `--precision auto` takes this one here.
 The rate is that of the model alone, on all cores or on the device; a busy machine makes it smaller.";
 
 /// Which models, over which images.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct EvaluateArgs {
-    /// The numbers to compute in, with commas in between [default: all that this build and device have]
+    /// The numbers to compute in, with commas in between; auto is the precision that it takes elsewhere [default: all that
+    /// this build and device have]
     #[arg(long, value_name = "PRECISION", value_delimiter = ',', value_parser = precision(), help_heading = "Model")]
-    precision: Vec<Precision>,
+    precision: Vec<PrecisionSetting>,
     /// Weights of a ResNet as safetensors [default: the CIFAR-10 model inside this binary]
     #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
     weights: Option<PathBuf>,
@@ -93,7 +97,19 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
     let (network, samples) = joined(spawn_blocking(move || load(weights, dataset, images)).await)?;
     let (network, samples) = (Arc::new(network), Arc::new(samples));
     let named = !args.precision.is_empty();
-    let mut precisions = if named { args.precision } else { Precision::ALL.to_vec() };
+    let decision = if !named || args.precision.contains(&PrecisionSetting::Auto) {
+        let (network, device) = (Arc::clone(&network), args.device.device);
+        let decision = spawn_blocking(move || auto::choose(&network, device)).await??;
+        eprintln!("--precision auto takes {}: {decision}", decision.precision);
+        Some(decision.precision)
+    } else {
+        None
+    };
+    let asked = args.precision.iter().filter_map(|setting| match setting {
+        PrecisionSetting::Named(precision) => Some(*precision),
+        PrecisionSetting::Auto => decision,
+    });
+    let mut precisions: Vec<Precision> = if named { asked.collect() } else { Precision::ALL.to_vec() };
     precisions.sort_unstable();
     precisions.dedup();
 
@@ -122,7 +138,8 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
         }
         let reference = reference.and(all.first());
         let disagreements = reference.map(|reference| evaluation.disagreements(&reference.evaluation));
-        all.push(Figures { name: variant.name(), evaluation, disagreements });
+        let auto = decision.map(|precision| variant == Variant::Compiled(precision));
+        all.push(Figures { name: variant.name(), evaluation, disagreements, auto });
     }
     let classes: Vec<String> = network.info.classes.iter().map(ToString::to_string).collect();
     print(&render(&all, &classes, args.format)?)?;
@@ -130,7 +147,7 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
 }
 
 /// One of the models that are compared.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Variant {
     /// The network in candle's own operations.
     Reference,
