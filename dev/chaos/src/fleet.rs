@@ -228,8 +228,15 @@ impl Fleet {
             Target::Inference => {
                 let own = self.models.get(number).context("an inference server")?.to_string();
                 // Each would choose a precision by itself, while the others are at work, and the oracle knows one answer an image.
-                let own = ["--listen", &own, "--health-listen", &listen, "--precision", "f32"];
-                words(&[&["inference-server"][..], &own].concat())
+                words(&[
+                    "inference-server",
+                    "--precision",
+                    "f32",
+                    "--listen",
+                    &own,
+                    "--health-listen",
+                    &listen,
+                ])
             }
             Target::ImageConsumer => {
                 let proxy = self.inference.get(number % EACH).context("a proxy")?.address;

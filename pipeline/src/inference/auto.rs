@@ -57,8 +57,8 @@ pub fn choose(network: &Network, device: Device) -> Result<Decision> {
     let allowed = Precision::ALL.into_iter().filter(|precision| network.accuracy.allows(*precision));
     let allowed: Vec<Precision> = allowed.collect();
     let mut costs = BTreeMap::new();
-    // One alone wins without a race. The narrowest may be kept in each of the others, so that all are measured together,
-    // in turn, and nothing that disturbs the machine for a while meets one alone.
+    // One alone wins without a race. The narrowest, which may be kept in f32, is first measured together with it, in turn, so
+    // that nothing that disturbs the machine for a while meets one of them alone.
     if allowed.len() > 1 {
         for precision in allowed.into_iter().rev() {
             match cost(network, precision, device) {

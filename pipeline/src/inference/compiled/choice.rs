@@ -2,12 +2,15 @@
 //!
 //! What exists is not what is fast: on some processors the instruction for bf16 has half the rate of the one for f32. So
 //! each kind of layer is run on made-up numbers by every candidate in turn, some thousandths of a second for each, and the
-//! best run of each counts. The whole network may be kept in wider numbers than those asked for instead, which loses nothing but
-//! memory: that is done where it is faster, so that no precision is ever slower than a wider one. The figures belong to the
-//! processor, so a process keeps them: all its models choose alike.
+//! best run of each counts. For bf16 and int8 the whole network may be kept in f32 instead, which loses nothing but memory:
+//! that is done where it is faster, so that neither is ever slower than f32. The figures belong to the processor, so a
+//! process keeps them: all its models choose alike.
 //!
-//! What is measured is a batch. A batch of one costs more, and by another ratio, because all weights come from memory for one image; but
-//! whoever chose other numbers for it would let an image's answer depend on its company.
+//! What is measured is a batch, where the weights are in the cache for many images. A batch of one or two costs more, and by
+//! another ratio, because all weights come from memory for it: there bf16's own instructions may be the faster ones although
+//! f32's are in a batch. Numbers that are chosen by the batch would let an image's answer depend on its company, so one choice
+//! is made for all, and for the batches that a busy server has. int8 is not kept in bf16 where that is somewhat faster in a
+//! batch: alone, and in memory, it would lose more.
 //!
 //! The sums of int8 are exact and those of f32 are taken in one order by all instructions, so which of them are chosen is
 //! not seen in the results. What bf16 and int8 are kept in is, and bf16 may differ in the last bits by instructions. [`Options::isa`](super::Options) leaves no choice.
@@ -47,7 +50,7 @@ fn storages(precision: Precision) -> &'static [Precision] {
     match precision {
         Precision::F32 => &[Precision::F32],
         Precision::Bf16 => &[Precision::F32, Precision::Bf16],
-        Precision::Int8 => &[Precision::F32, Precision::Bf16, Precision::Int8],
+        Precision::Int8 => &[Precision::F32, Precision::Int8],
     }
 }
 
@@ -140,7 +143,7 @@ impl Choice {
             Some(isa) => vec![pinned(options.precision, isa)?],
             None => storages(options.precision).to_vec(),
         };
-        // What is asked for has to be possible, even where wider numbers are chosen: int8 needs its ranges.
+        // What is asked for has to be possible, even where f32 is chosen: int8 needs its ranges.
         Plan::kinds(network, options.precision, options)?;
         let mut races = Vec::new();
         for storage in storages {
@@ -396,7 +399,7 @@ mod tests {
             prop_assert_eq!(cheapest(costs.iter().map(|cost| cost * scale)), Some(taken));
             let longer: Vec<f64> = costs.iter().copied().chain([more]).collect();
             let longer = longer[cheapest(longer.iter().copied()).expect("there is one")];
-            prop_assert!(longer <= costs[taken], "a narrower precision is never slower than a wider one");
+            prop_assert!(longer <= costs[taken], "so bf16 and int8 never cost more than f32");
         }
     }
 
