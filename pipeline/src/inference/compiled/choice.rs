@@ -221,8 +221,37 @@ fn pinned(precision: Precision, isa: Isa) -> Result<Precision, String> {
     storage.copied().ok_or_else(|| format!("cannot be computed in with {isa} on this processor"))
 }
 
-/// What has been measured in this process: nanoseconds an image.
-type Memory = HashMap<Key, f64>;
+/// What has been measured in this process.
+type Memory = HashMap<Key, Measured>;
+
+/// The costs of a layer with some of its panels of output channels, in nanoseconds an image.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    /// The part that is the same for any number of panels: Winograd's transform of the input.
+    once: f64,
+    /// All, this part included.
+    together: f64,
+    /// So many times as many panels has the layer.
+    more: f64,
+}
+
+impl Measured {
+    /// The cost with all panels.
+    fn all(self) -> f64 {
+        self.once + (self.together - self.once).max(0.0) * self.more
+    }
+
+    /// The best of two measurements. A disturbance makes each figure larger, but `once` must not seem large while `together`
+    /// does not, so that each counts by itself.
+    fn best(self, other: Self) -> Self {
+        Self { once: self.once.min(other.once), together: self.together.min(other.together), ..self }
+    }
+}
+
+/// The cost that is known of, or none that could win.
+fn known(memory: &Memory, key: &Key) -> f64 {
+    memory.get(key).map_or(f64::INFINITY, |measured| measured.all())
+}
 
 type Key = (Kind, Precision, Option<usize>, Isa);
 
@@ -248,7 +277,7 @@ impl Race {
                 row.layers += 1;
                 continue;
             }
-            let cost = |key: &Key| (key.3, memory.get(key).copied().unwrap_or(f64::INFINITY));
+            let cost = |key: &Key| (key.3, known(memory, key));
             let costs: Vec<_> = self.keys(kind).iter().map(cost).collect();
             rows.push(Row { kind: *kind, layers: 1, isa: fastest(&costs), costs });
         }
@@ -273,16 +302,14 @@ fn measure(races: &[Race]) -> Vec<Choice> {
     let mut bench = Bench::default();
     for pass in 0..PASSES {
         for keys in &unknown {
-            let cost = |memory: &Memory, key: &Key| memory.get(key).copied().unwrap_or(f64::INFINITY);
-            let leader = keys.iter().map(|key| cost(memory, key)).fold(f64::INFINITY, f64::min);
+            let leader = keys.iter().map(|key| known(memory, key)).fold(f64::INFINITY, f64::min);
             // Who is far behind after a pass will not win.
-            let ahead = keys.iter().filter(|key| pass == 0 || cost(memory, key) < 1.5 * leader);
+            let ahead = keys.iter().filter(|key| pass == 0 || known(memory, key) < 1.5 * leader);
             let ahead: Vec<&Key> = ahead.collect();
             for _ in 0..RUNS {
                 for key in &ahead {
                     let now = bench.run(key);
-                    let best = memory.entry(**key).or_insert(f64::INFINITY);
-                    *best = best.min(now);
+                    memory.entry(**key).and_modify(|best| *best = best.best(now)).or_insert(now);
                 }
             }
         }
@@ -311,8 +338,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// What an image costs, in nanoseconds: one run over a part of it, or over some where they are small.
-    fn run(&mut self, &(ref kind, precision, edge, isa): &Key) -> f64 {
+    /// What an image costs: one run over a part of it, or over some where they are small.
+    fn run(&mut self, &(ref kind, precision, edge, isa): &Key) -> Measured {
         /// About 1 in f32 and in bf16.
         const ONES: u32 = 0x3f80_3f80;
         let (inputs, unit) = (kind.inputs, precision.unit());
@@ -334,13 +361,13 @@ impl Bench {
         let positions = Positions::new(input, output_plane, kind.kernel, kind.stride);
         let (from, weights) = (self.input.as_slice(), self.weights.as_slice());
         let output = self.output.as_mut_slice();
-        let (more, driver) = (panels as f64 / measured.max(1) as f64, &mut Driver::alone());
+        let driver = &mut Driver::alone();
         let timed = |work: &mut dyn FnMut()| {
             let began = Instant::now();
             work();
             began.elapsed().as_secs_f64() * 1e9
         };
-        let cost = if let Some(edge) = edge {
+        let (once, together) = if let Some(edge) = edge {
             let job = Winograd {
                 isa,
                 precision,
@@ -355,16 +382,9 @@ impl Bench {
                 block: super::plan::block(inputs),
                 epilogue,
             };
-            // The transform of the input is made once for all panels.
-            let once = if measured < panels {
-                timed(&mut || {
-                    winograd(driver, &Winograd { panels: 0, ..job }, &mut self.scratch, output);
-                })
-            } else {
-                0.0
-            };
-            let together = timed(&mut || winograd(driver, &job, &mut self.scratch, output));
-            once + (together - once).max(0.0) * more
+            let transform = Winograd { panels: 0, ..job };
+            let once = timed(&mut || winograd(driver, &transform, &mut self.scratch, output));
+            (once, timed(&mut || winograd(driver, &job, &mut self.scratch, output)))
         } else {
             let job = Job {
                 isa,
@@ -377,9 +397,11 @@ impl Bench {
                 panels: measured,
                 epilogue,
             };
-            more * timed(&mut || conv(driver, &job, output))
+            (0.0, timed(&mut || conv(driver, &job, output)))
         };
-        cost * whole.height.max(1) as f64 / (images * output_plane.height).max(1) as f64
+        let each = whole.height.max(1) as f64 / (images * output_plane.height).max(1) as f64;
+        let more = panels as f64 / measured.max(1) as f64;
+        Measured { once: once * each, together: together * each, more }
     }
 }
 
@@ -413,6 +435,18 @@ mod tests {
         }
         assert_eq!(cheapest([]), None);
         assert_eq!(cheapest([f64::INFINITY; 2]), Some(0));
+    }
+
+    #[test]
+    fn what_is_done_once_for_all_panels_counts_once() {
+        let measured = |once, together| Measured { once, together, more: 4.0 };
+        assert_eq!(measured(0.0, 5.0).all(), 20.0);
+        assert_eq!(measured(3.0, 5.0).all(), 11.0);
+        // Disturbances of either part are no gain.
+        for (once, together) in [(4.5, 5.0), (3.0, 9.0), (9.0, 9.0), (4.9, 5.1)] {
+            assert_eq!(measured(3.0, 5.0).best(measured(once, together)).all(), 11.0);
+            assert_eq!(measured(once, together).best(measured(3.0, 5.0)).all(), 11.0);
+        }
     }
 
     #[test]
