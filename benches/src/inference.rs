@@ -10,7 +10,7 @@ use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::compiled::{Compiled, Isa, Options, peak};
 use firesteel_pipeline::inference::{
-    Device, Error, Model, Network, PlainResNet, Precision, Weights, compile, samples,
+    Device, Error, Model, Network, PlainResNet, Precision, Weights, auto, compile, samples,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ use crate::target::{self, Target};
 const IMAGES: usize = 1_024;
 /// At this batch size the targets are set.
 const TARGET_BATCH: usize = 64;
+/// A precision is to have so much of a wider one's rate: what is missing to all of it comes and goes between rounds.
+const TARGET_OF_WIDER: f64 = 0.95;
 /// Images a second that bf16 is to reach on a GPU.
 const TARGET_ON_GPU: f64 = 10_000.0;
 
@@ -103,6 +105,8 @@ pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     println!("{processors} processors, {} rounds after a warm-up, all in turn", args.rounds);
     let kernels = kernels(&network, &systems)?;
+    let decision = auto::choose(&network, args.device)?;
+    println!("--precision auto takes {}: {decision}\n", decision.precision);
     let batches: Vec<usize> = args.batches.iter().copied().map(usize::from).collect();
     let mut rates = Rates::new();
     for round in 0..=args.rounds {
@@ -157,14 +161,18 @@ pub(crate) async fn run(args: &InferenceArgs) -> anyhow::Result<()> {
     let saved = "f32 and bf16 save most of them (Winograd), so they may pass the peak.";
     let note = if on_cpu { saved } else { "On a GPU none is saved." };
     println!("An image is {:.3} billion multiplications. {note}", operations / 2e9);
-    let targets = if on_cpu { targets(&rates, &names) } else { vec![target_on_gpu(&rates, &batches)] };
+    let targets = if on_cpu {
+        [targets(&rates, &names), targets_of_wider(&rates)].concat()
+    } else {
+        vec![target_on_gpu(&rates, &batches)]
+    };
     print!("{}", target::text(&targets)?);
     if let Some(path) = &args.json {
         let rate = |((name, batch), rounds): (&(String, usize), &Vec<f64>)| json!({ "name": name, "batch": batch, "median": quantile(rounds, 0.5), "images_per_second": rounds });
         let all = json!({
             "device": args.device.to_string(), "processors": processors, "rounds": args.rounds, "seconds": args.seconds,
             "peers": peers.as_ref().map_or(&Value::Null, |peers| &peers.ready), "rates": rates.iter().map(rate).collect::<Vec<_>>(),
-            "kernels": kernels, "peaks": shares, "goals": targets.iter().map(Target::json).collect::<Vec<_>>(),
+            "kernels": kernels, "auto": json!({ "precision": decision.precision.name(), "reason": decision.to_string() }), "peaks": shares, "goals": targets.iter().map(Target::json).collect::<Vec<_>>(),
         });
         std::fs::write(path, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -267,6 +275,20 @@ fn targets(rates: &Rates, names: &[String]) -> Vec<Target> {
     targets
 }
 
+/// No precision may be slower than a wider one.
+fn targets_of_wider(rates: &Rates) -> Vec<Target> {
+    let rate = |precision: Precision| median(rates, &format!("firesteel {precision}"), TARGET_BATCH);
+    let pairs = Precision::ALL.into_iter().flat_map(|narrow| {
+        Precision::ALL.into_iter().filter(move |wide| *wide < narrow).map(move |wide| (narrow, wide))
+    });
+    let target = |(narrow, wide): (Precision, Precision)| {
+        let what = format!("{narrow} against {wide} at batch {TARGET_BATCH}");
+        let ratio = rate(narrow) / rate(wide);
+        (ratio.is_finite() && ratio > 0.0).then(|| Target::at_least(what, TARGET_OF_WIDER, ratio).unit("x"))
+    };
+    pairs.filter_map(target).collect()
+}
+
 /// What was asked for on a GPU, at the batch that is fastest.
 fn target_on_gpu(rates: &Rates, batches: &[usize]) -> Target {
     let best = batches.iter().map(|&batch| median(rates, "firesteel bf16", batch)).fold(0.0, f64::max);
@@ -287,6 +309,23 @@ mod tests {
         let targets = targets(&rates, &names);
         assert_eq!(targets.len(), 1, "{targets:?}");
         assert!(targets[0].what.contains("onnx-fp32") && (targets[0].measured - 1.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_precision_is_held_against_each_wider_one() {
+        let mut rates = Rates::new();
+        for (name, rate) in [("firesteel f32", 200.0), ("firesteel bf16", 400.0), ("firesteel int8", 300.0)] {
+            rates.insert((name.to_owned(), TARGET_BATCH), vec![rate]);
+        }
+        let met: Vec<(String, bool)> =
+            targets_of_wider(&rates).into_iter().map(|target| (target.what, target.met)).collect();
+        let expected = [
+            ("bf16 against f32 at batch 64", true),
+            ("int8 against f32 at batch 64", true),
+            ("int8 against bf16 at batch 64", false),
+        ];
+        assert_eq!(met, expected.map(|(what, met)| (what.to_owned(), met)));
+        assert!(targets_of_wider(&Rates::new()).is_empty());
     }
 
     #[test]

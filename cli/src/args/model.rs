@@ -5,8 +5,10 @@ use std::str::FromStr;
 use anyhow::bail;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use firesteel_pipeline::inference::{self, BadModelSpec, Device, ModelSpec, Precision};
+use firesteel_common::ConfigField;
+use firesteel_pipeline::inference::{self, BadModelSpec, Device, ModelSpec, PrecisionSetting};
 
+use super::fields::Settings;
 use crate::classify;
 
 /// The models of one value: one, or in the environment one a line.
@@ -32,10 +34,11 @@ pub(crate) struct ModelArgs {
     /// the first model answers where none is asked for, unless shares split the images between them [default: shipped]
     #[arg(long = "model", visible_alias = "weights", value_name = "MODEL", env = "FIRESTEEL_MODEL")]
     pub(crate) models: Vec<Models>,
-    /// The numbers that it computes in: less exact ones are faster. `firesteel evaluate` says what each is worth here
-    #[arg(long, value_name = "PRECISION", env = "FIRESTEEL_INFERENCE_PRECISION",
-          default_value_t = Precision::DEFAULT, value_parser = precision())]
-    pub(crate) precision: Precision,
+    /// The numbers that it computes in: less exact ones are faster, and `firesteel evaluate` says what each is worth here. auto
+    /// takes the fastest on this machine whose accuracy the manifest allows, so that machines of several kinds may answer
+    /// differently [default: f32; for inference-server and demo auto]
+    #[arg(long, value_name = "PRECISION", env = "FIRESTEEL_INFERENCE_PRECISION", value_parser = precision())]
+    pub(crate) precision: Option<PrecisionSetting>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
 }
@@ -49,7 +52,27 @@ impl ModelArgs {
 
     /// The models of SQL's functions.
     pub(crate) fn config(&self) -> classify::Config {
-        classify::Config { models: self.specs(), precision: self.precision, device: self.device.device }
+        classify::Config {
+            models: self.specs(),
+            precision: self.precision.unwrap_or_default(),
+            device: self.device.device,
+        }
+    }
+
+    /// Refuses to choose by the machine, for a process of a cluster: one query would be answered in several precisions.
+    ///
+    /// # Errors
+    /// A sentence with the names of the setting.
+    pub(crate) fn check_same_everywhere(&self, settings: &Settings) -> anyhow::Result<()> {
+        let mut asked = self.specs().into_iter().map(|spec| spec.precision).chain([self.precision]);
+        if asked.any(|precision| precision == Some(PrecisionSetting::Auto)) {
+            bail!(
+                "auto would let each process of a cluster choose by its own processor, and one query could be answered in several \
+                 precisions: name one, the same for all: {}",
+                settings.words(ConfigField::InferencePrecision)
+            );
+        }
+        Ok(())
     }
 }
 
@@ -86,9 +109,9 @@ impl OneModelArgs {
     }
 }
 
-/// Reads a precision.
-pub(crate) fn precision() -> impl TypedValueParser<Value = Precision> {
-    PossibleValuesParser::new(Precision::NAMES).try_map(|name| name.parse::<Precision>())
+/// Reads a precision, or the wish for the fastest.
+pub(crate) fn precision() -> impl TypedValueParser<Value = PrecisionSetting> {
+    PossibleValuesParser::new(PrecisionSetting::NAMES).try_map(|name| name.parse::<PrecisionSetting>())
 }
 
 /// A model, and how it is run.
@@ -108,7 +131,7 @@ impl InferenceArgs {
         let default = inference::Config::on(self.model.device.device);
         inference::Config {
             models: self.model.specs(),
-            precision: self.model.precision,
+            precision: self.model.precision.unwrap_or(default.precision),
             max_batch: self.max_batch.map_or(default.max_batch, |images| images as usize),
             ..default
         }
@@ -118,7 +141,8 @@ impl InferenceArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use clap::{CommandFactory as _, Parser};
+    use firesteel_pipeline::inference::Precision;
 
     #[derive(Parser)]
     struct Many {
@@ -157,5 +181,28 @@ mod tests {
         assert_eq!(one(&["--model", "m"]).expect("one"), ModelSpec::of("m"));
         let error = one(&["--model", "m\nn"]).expect_err("two").to_string();
         assert!(error.contains("m and n") && error.contains("--model"), "{error}");
+    }
+
+    #[test]
+    fn who_serves_alone_chooses_and_who_answers_queries_does_not() {
+        let model = ModelArgs::default();
+        assert_eq!(model.config().precision, Precision::F32.into());
+        assert_eq!(InferenceArgs { model, max_batch: None }.config().precision, PrecisionSetting::Auto);
+        let model = ModelArgs { precision: Some(Precision::Bf16.into()), ..ModelArgs::default() };
+        assert_eq!(model.config().precision, Precision::Bf16.into());
+        assert_eq!(InferenceArgs { model, max_batch: None }.config().precision, Precision::Bf16.into());
+    }
+
+    #[test]
+    fn processes_of_a_cluster_compute_in_one_precision() {
+        let settings = Settings::new(crate::cli::Cli::command(), Some("executor"));
+        let check =
+            |precision| ModelArgs { precision, ..ModelArgs::default() }.check_same_everywhere(&settings);
+        let error = check(Some(PrecisionSetting::Auto)).expect_err("it is refused").to_string();
+        assert!(error.contains("--precision") && error.contains("FIRESTEEL_INFERENCE_PRECISION"), "{error}");
+        assert!(check(None).is_ok() && check(Some(Precision::Int8.into())).is_ok());
+        let many = |model: &str| Many::try_parse_from(["firesteel", "--model", model]).expect("a model").model;
+        assert!(many("shipped,precision=auto").check_same_everywhere(&settings).is_err());
+        assert!(many("shipped,precision=int8").check_same_everywhere(&settings).is_ok());
     }
 }

@@ -10,7 +10,7 @@ use firesteel_engine::functions::Memory;
 use firesteel_pipeline::chain;
 use firesteel_pipeline::inference::spec::answers_to;
 use firesteel_pipeline::inference::{
-    self, Classifier, Device, Limits, ModelSpec, Precision, Weights, compile,
+    self, Classifier, Device, Limits, ModelSpec, PrecisionSetting, Weights, compile,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -24,8 +24,8 @@ const BATCH: usize = 64;
 pub(crate) struct Config {
     /// The models. The first one answers where a query names none; where there is none, that is the model inside this binary.
     pub(crate) models: Vec<ModelSpec>,
-    /// The numbers that those compute in that name none.
-    pub(crate) precision: Precision,
+    /// The numbers that those compute in that name none; [`PrecisionSetting::Auto`] is for an engine within one process.
+    pub(crate) precision: PrecisionSetting,
     /// What they compute on.
     pub(crate) device: Device,
 }
@@ -47,8 +47,9 @@ pub(super) struct Models {
 /// A model that is perhaps loaded.
 struct Lazy {
     spec: ModelSpec,
-    precision: Precision,
-    /// NAME, or NAME@VERSION, once it was read.
+    precision: PrecisionSetting,
+    device: Device,
+    /// NAME/PRECISION, or NAME@VERSION/PRECISION, once it was read.
     name: OnceLock<String>,
     loaded: OnceLock<Classifier>,
 }
@@ -62,7 +63,7 @@ impl Models {
         }
         let lazy = |spec: ModelSpec| {
             let precision = spec.precision.unwrap_or(precision);
-            Lazy { spec, precision, name: OnceLock::new(), loaded: OnceLock::new() }
+            Lazy { spec, precision, device, name: OnceLock::new(), loaded: OnceLock::new() }
         };
         Self {
             models: models.into_iter().map(lazy).collect(),
@@ -121,7 +122,9 @@ impl Models {
     fn load(&self, model: &Lazy) -> anyhow::Result<Classifier> {
         let network = model.spec.network();
         let network = network.map_err(said).with_context(|| self.settings.words(ConfigField::InferenceModel))?;
-        let compiled = compile(&network, model.precision, self.device).map_err(|error| {
+        let compiled = model.precision.resolve(&network, self.device);
+        let compiled = compiled.and_then(|precision| compile(&network, precision, self.device));
+        let compiled = compiled.map_err(|error| {
             let field = match error {
                 inference::Error::Device { .. } => ConfigField::InferenceDevice,
                 _ => ConfigField::InferencePrecision,
@@ -174,14 +177,12 @@ impl Lazy {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded.info().name.clone());
         }
-        let name = match self.name.get() {
-            Some(name) => name,
-            None => {
-                let read = self.spec.network()?.info.name;
-                self.name.get_or_init(|| read)
-            }
-        };
-        Ok(format!("{name}/{}", self.precision))
+        if let Some(name) = self.name.get() {
+            return Ok(name.clone());
+        }
+        let network = self.spec.network()?;
+        let precision = self.precision.resolve(&network, self.device)?;
+        Ok(self.name.get_or_init(|| format!("{}/{precision}", network.info.name)).clone())
     }
 
     /// The model's name for people, who did not find it.
@@ -215,6 +216,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use clap::CommandFactory as _;
+    use firesteel_pipeline::inference::Precision;
     use firesteel_pipeline::inference::compiled::Isa;
 
     use super::*;
@@ -239,7 +241,8 @@ mod tests {
         let path = file.path().to_string_lossy();
         let configs = [
             config(&[]),
-            Config { precision: Precision::Int8, ..Config::default() },
+            Config { precision: Precision::Int8.into(), ..Config::default() },
+            Config { precision: PrecisionSetting::Auto, ..Config::default() },
             Config { device: Device::Cuda(0), ..Config::default() },
             config(&[&path]),
             config(&["/nowhere"]),
@@ -260,7 +263,7 @@ mod tests {
         );
         let manifest = Weights::manifest_path(file.path());
         std::fs::write(&manifest, "{}").expect("written");
-        assert!(!distinct.contains(&fingerprint(&configs[3])), "its manifest counts, too");
+        assert!(!distinct.contains(&fingerprint(&configs[4])), "its manifest counts, too");
         std::fs::remove_file(manifest).expect("removed");
     }
 

@@ -1,8 +1,10 @@
 //! `firesteel calibrate`: the ranges of a network's activations, which int8 needs, measured on images like those to come.
 //!
 //! The ranges go into the manifest beside the weights, where every command finds them. Images that they were not measured on
-//! then say what int8 is worth: the accuracy in f32, with the ranges from before where there are any, and with the new ones.
+//! then say what int8 is worth: the accuracy in f32, with the ranges from before where there are any, and with the new ones; and
+//! that of bf16 where the processor has instructions for it. These go into the manifest, too, where `--precision auto` reads them.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_pipeline::inference::compiled::{Calibration, Compiled, Isa};
-use firesteel_pipeline::inference::{self, Device, ModelSpec, Network, Precision, Sample, Weights, compile};
+use firesteel_pipeline::inference::{
+    self, Accuracy, Device, ModelSpec, Network, Precision, Sample, Weights, auto, compile,
+};
 use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 
@@ -37,6 +41,8 @@ Examples:
 
 Images are taken at even distances from the whole data set, so that one that is sorted by class gives all classes.
 Take images that the network learnt from, or others like those to come, and not those that it is tested with.
+The accuracies that are compared go into the manifest, too: `--precision auto` takes no precision that they do not allow. More
+images make surer figures: --compare 10000.
 `disagreements` counts the images that f32 gives another class.";
 
 /// Which network, on which images.
@@ -79,21 +85,27 @@ async fn calibrate(args: CalibrateArgs, context: Context) -> anyhow::Result<Outc
     let Read { network, chosen, others } = joined(read.await)?;
     let (network, others, count) = (Arc::new(network), Arc::new(others), chosen.len());
     let Some(ranges) = ranges(&network, chosen, &context).await? else { return Ok(Outcome::Interrupted) };
-    target.write(&ranges)?;
+    // The figure of int8 is one of the ranges from before.
+    let mut kept = network.accuracy.figures().clone();
+    let stale = kept.remove(&Precision::Int8).is_some();
+    target.write(&ranges, stale.then_some(&kept))?;
     eprintln!("the ranges on {count} images are in {}", target.path().display());
 
-    let after = Arc::new(Network { calibration: Some(ranges), ..Network::clone(&network) });
+    let after = Arc::new(Network { calibration: Some(ranges.clone()), ..Network::clone(&network) });
     let before =
         network.calibration.is_some().then(|| ("int8 before", Precision::Int8, Arc::clone(&network)));
     let classes: Vec<String> = network.info.classes.iter().map(ToString::to_string).collect();
+    let bf16 = Isa::detect(Precision::Bf16) != Isa::Portable;
+    let bf16 = bf16.then(|| ("bf16", Precision::Bf16, Arc::clone(&network)));
     let f32 = ("f32", Precision::F32, network);
-    let variants = [f32].into_iter().chain(before).chain([("int8", Precision::Int8, after)]);
+    let int8 = ("int8", Precision::Int8, Arc::clone(&after));
+    let variants = [f32].into_iter().chain(bf16).chain(before).chain([int8]);
     let mut all: Vec<Figures> = Vec::new();
     for (name, precision, network) in variants.filter(|_| !others.is_empty()) {
-        // The choice by speed may keep int8 in f32, which would say nothing of the ranges.
+        // The choice by speed may keep them in f32, which would say nothing of the ranges.
         let device = match precision {
-            Precision::Int8 => Device::CpuWith(Isa::detect(precision)),
-            _ => Device::Cpu,
+            Precision::Bf16 | Precision::Int8 => Device::CpuWith(Isa::detect(precision)),
+            Precision::F32 => Device::Cpu,
         };
         let model = spawn_blocking(move || compile(&network, precision, device)).await??;
         let evaluation = measure(model, name, BATCH, &others, &context).await?;
@@ -101,11 +113,26 @@ async fn calibrate(args: CalibrateArgs, context: Context) -> anyhow::Result<Outc
             return Ok(Outcome::Interrupted);
         }
         let disagreements = all.first().map(|first| evaluation.disagreements(&first.evaluation));
-        all.push(Figures { name, evaluation, disagreements });
+        all.push(Figures { name, evaluation, disagreements, auto: None });
     }
-    if !all.is_empty() {
-        print(&evaluate::render(&all, &classes, args.format)?)?;
+    if all.is_empty() {
+        return Ok(Outcome::Done);
     }
+    let share = |figures: &Figures| {
+        let named = figures.name.parse::<Precision>().ok();
+        named.map(|precision| (precision, figures.evaluation.accuracy()))
+    };
+    let shares: BTreeMap<Precision, f64> = all.iter().filter_map(share).collect();
+    if target.holds_accuracy() {
+        target.write(&ranges, Some(&shares))?;
+        eprintln!("the accuracies on {} images are there, too", others.len());
+        let tolerance = after.accuracy.tolerance();
+        let accuracy = Accuracy::new(shares, tolerance).map_err(anyhow::Error::msg)?;
+        let network = Network { accuracy, ..Network::clone(&after) };
+        let decision = spawn_blocking(move || auto::choose(&network, Device::Cpu)).await??;
+        eprintln!("--precision auto takes {}: {decision}", decision.precision);
+    }
+    print(&evaluate::render(&all, &classes, args.format)?)?;
     Ok(Outcome::Done)
 }
 
@@ -193,7 +220,13 @@ impl Target {
         }
     }
 
-    fn write(&self, ranges: &Calibration) -> anyhow::Result<()> {
+    /// Whether the accuracy has a place beside the ranges.
+    fn holds_accuracy(&self) -> bool {
+        matches!(self, Self::Manifest(_))
+    }
+
+    /// Writes the ranges, and the accuracy by precision in place of that from before, as far as it has a place here.
+    fn write(&self, ranges: &Calibration, accuracy: Option<&BTreeMap<Precision, f64>>) -> anyhow::Result<()> {
         let text = match self {
             Self::Table(_) => ranges.to_json(),
             Self::Manifest(path) => {
@@ -204,7 +237,7 @@ impl Target {
                         return Err(error).with_context(|| format!("cannot read {}", path.display()));
                     }
                 };
-                manifest(there.as_deref(), ranges)
+                manifest(there.as_deref(), ranges, accuracy)
                     .with_context(|| format!("cannot extend {}", path.display()))?
             }
         };
@@ -212,10 +245,19 @@ impl Target {
     }
 }
 
-/// The manifest `there`, if there is one, with these ranges; its other keys stay as they are, in their order.
-fn manifest(there: Option<&str>, ranges: &Calibration) -> anyhow::Result<String> {
+/// The manifest `there`, if there is one, with these ranges, and with the accuracy by precision where it is given; its other
+/// keys stay as they are, in their order.
+fn manifest(
+    there: Option<&str>,
+    ranges: &Calibration,
+    accuracy: Option<&BTreeMap<Precision, f64>>,
+) -> anyhow::Result<String> {
     let mut keys: Map<String, Value> = there.map_or_else(|| Ok(Map::new()), serde_json::from_str)?;
     keys.insert("calibration".to_owned(), serde_json::from_str(&ranges.to_json())?);
+    if let Some(accuracy) = accuracy {
+        let shares = accuracy.iter().map(|(precision, share)| (precision.to_string(), Value::from(*share)));
+        keys.insert("accuracy".to_owned(), Value::Object(shares.collect()));
+    }
     Ok(serde_json::to_string_pretty(&keys)? + "\n")
 }
 
@@ -228,17 +270,29 @@ mod tests {
     fn the_other_keys_of_a_manifest_stay() {
         let ranges = Calibration::parse(r#"{"stem": 2.5}"#).expect("ranges");
         assert_eq!(
-            manifest(None, &ranges).expect("new"),
+            manifest(None, &ranges, None).expect("new"),
             "{\n  \"calibration\": {\n    \"stem\": 2.5\n  }\n}\n"
         );
         let there =
             r#"{"version": "2", "calibration": {"stem": 1.0, "layer1.0": 3.0}, "classes": ["a", "b"]}"#;
-        let text = manifest(Some(there), &ranges).expect("extended");
+        let text = manifest(Some(there), &ranges, None).expect("extended");
         let keys: Value = serde_json::from_str(&text).expect("JSON");
         let expected =
             serde_json::json!({ "version": "2", "calibration": { "stem": 2.5 }, "classes": ["a", "b"] });
         assert_eq!(keys, expected);
-        assert!(manifest(Some("[1]"), &ranges).is_err());
+        assert!(manifest(Some("[1]"), &ranges, None).is_err());
+    }
+
+    #[test]
+    fn an_accuracy_takes_the_place_of_the_one_from_before() {
+        let ranges = Calibration::parse(r#"{"stem": 2.5}"#).expect("ranges");
+        let there = r#"{"accuracy": {"f32": 0.5, "bf16": 0.5}, "version": "2"}"#;
+        let shares = BTreeMap::from([(Precision::F32, 0.75), (Precision::Int8, 0.7455)]);
+        let text = manifest(Some(there), &ranges, Some(&shares)).expect("extended");
+        let keys: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(keys["accuracy"], serde_json::json!({ "f32": 0.75, "int8": 0.7455 }));
+        assert_eq!(keys["version"], "2");
+        assert!(!Target::Table("ranges.json".into()).holds_accuracy());
     }
 
     #[test]

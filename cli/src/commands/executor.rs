@@ -180,6 +180,7 @@ impl ExecutorArgs {
         }
         // Executors serve members of the cluster alone.
         let security = self.security.read(&UsersArgs::default())?;
+        self.engine.model.check_same_everywhere(settings)?;
         let mut config = self.engine.config(settings)?;
         config.vcores = (self.vcores > 0).then_some(self.vcores);
         config.cache = self.cache.config();

@@ -224,6 +224,7 @@ pub(crate) struct SchedulerArgs {
 
 impl SchedulerArgs {
     fn config(self, settings: &Arc<Settings>) -> anyhow::Result<SchedulerConfig> {
+        self.engine.model.check_same_everywhere(settings)?;
         let security = self.security.read(&self.users)?;
         Ok(SchedulerConfig {
             access: security.access,

@@ -51,6 +51,23 @@ fn the_model_is_evaluated_on_the_first_images() {
     }
 }
 
+/// Whichever it takes on this machine: it is one, and both commands say the same of it.
+#[test]
+fn auto_takes_one_precision_and_says_why() {
+    let ran = output(firesteel(&["evaluate", "--precision", "auto", "--images", "16", "--format", "json"]));
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let all: Vec<serde_json::Value> = serde_json::from_str(&stdout(&ran)).expect("JSON");
+    assert_eq!((all.len(), all[0]["auto"].as_bool()), (1, Some(true)), "{all:?}");
+    let taken = all[0]["precision"].as_str().expect("a name");
+    assert_eq!(all[0]["model"], format!("resnet18-cifar10/{taken}"));
+    let said = stderr(&ran);
+    assert!(
+        said.contains(&format!("--precision auto takes {taken}: ")) && said.contains("int8 92.97 %"),
+        "{said}"
+    );
+    assert_eq!(evaluated("16")["auto"], serde_json::Value::Null, "nobody asked");
+}
+
 /// f32 gives each image the class that the reference in candle's own operations does.
 #[test]
 fn the_reference_is_counted_against() {

@@ -163,6 +163,16 @@ fn wrong_weights_are_named() {
 }
 
 #[test]
+fn processes_of_a_cluster_do_not_choose_a_precision_by_themselves() {
+    for role in ["scheduler", "executor"] {
+        fails(
+            firesteel(&[role, "--precision", "auto"]),
+            &["FIRESTEEL_INFERENCE_PRECISION", "several precisions"],
+        );
+    }
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound").to_string();

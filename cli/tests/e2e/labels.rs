@@ -34,7 +34,9 @@ fn dataset(path: &Path, images: usize, class: impl Fn(&str) -> Option<String>) {
 
 /// The report of a run of the demo.
 fn run(world: &World, producers: &str, images: &str, dataset: Option<&str>) -> Value {
-    let mut arguments = vec!["demo", "--producers", producers, "--images", images, "--report", "r.json"];
+    // Named, because the figures of two runs are compared.
+    let mut arguments = vec!["demo", "--precision", "f32", "--producers", producers, "--images", images];
+    arguments.extend(["--report", "r.json"]);
     arguments.extend(dataset.iter().flat_map(|file| ["--dataset", file]));
     let ran = output(world.firesteel(&arguments));
     assert!(ran.status.success(), "{}", stderr(&ran));

@@ -227,7 +227,16 @@ impl Fleet {
         let arguments = match target {
             Target::Inference => {
                 let own = self.models.get(number).context("an inference server")?.to_string();
-                words(&["inference-server", "--listen", &own, "--health-listen", &listen])
+                // Each would choose a precision by itself, while the others are at work, and the oracle knows one answer an image.
+                words(&[
+                    "inference-server",
+                    "--precision",
+                    "f32",
+                    "--listen",
+                    &own,
+                    "--health-listen",
+                    &listen,
+                ])
             }
             Target::ImageConsumer => {
                 let proxy = self.inference.get(number % EACH).context("a proxy")?.address;

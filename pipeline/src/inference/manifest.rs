@@ -4,10 +4,12 @@
 //! `.json` appended. What the JSON says goes before what the metadata say, key by key, so that a file of weights that has no
 //! metadata needs none. [`Manifest::read`] puts both together and checks them; every error names the file and the key.
 
+use super::accuracy::Accuracy;
 use super::compiled::Calibration;
 use super::decode::Resize;
 use super::error::{Error, Result};
 use super::model::ModelInfo;
+use super::precision::{Precision, UnknownPrecision};
 use super::weights::Weights;
 use firesteel_proto::Label;
 use serde::Deserialize;
@@ -42,6 +44,8 @@ pub struct Manifest {
     pub resize: Resize,
     /// Ranges of the activations, which int8 needs.
     pub calibration: Option<Calibration>,
+    /// The accuracy by precision, and how much of it may be given up for speed.
+    pub accuracy: Accuracy,
 }
 
 /// A file of JSON beside the weights.
@@ -63,6 +67,8 @@ struct Keys {
     version: Option<String>,
     resize: Option<String>,
     calibration: Option<serde_json::Value>,
+    accuracy: Option<BTreeMap<String, f64>>,
+    tolerance: Option<f64>,
 }
 
 impl Beside {
@@ -206,6 +212,7 @@ impl Manifest {
             std: triple(&places, "std", |keys| keys.std, true)?,
             resize: resize.unwrap_or(Resize::DEFAULT),
             calibration,
+            accuracy: accuracy(&places)?,
         })
     }
 
@@ -316,6 +323,26 @@ fn input(places: &Places<'_>) -> Result<(usize, usize)> {
         }
         _ => Err(found.bad(format!("is {text:?}, expected 3xHEIGHTxWIDTH with edges from 1 to {MAX_EDGE}"))),
     }
+}
+
+/// Shares by precision, in the metadata a JSON object, and what may be given up of them.
+fn accuracy(places: &Places<'_>) -> Result<Accuracy> {
+    let read =
+        |text: &str| text.trim().parse().map_err(|_| format!("is {text:?}, expected a share from 0 to 1"));
+    let mut accuracy = Accuracy::default();
+    if let Some(found) = places.find("tolerance", |keys| keys.tolerance, read)? {
+        accuracy = Accuracy::new(BTreeMap::new(), found.value).map_err(|problem| found.bad(problem))?;
+    }
+    let read = |text: &str| {
+        serde_json::from_str(text).map_err(|e| format!("is not an object of precisions and shares: {e}"))
+    };
+    let Some(found) = places.find("accuracy", |keys| keys.accuracy.clone(), read)? else {
+        return Ok(accuracy);
+    };
+    let named = found.value.iter().map(|(name, share)| Ok((name.parse::<Precision>()?, *share)));
+    let figures: Result<BTreeMap<Precision, f64>, UnknownPrecision> = named.collect();
+    let figures = figures.map_err(|unknown| found.bad(format!("has {unknown}")))?;
+    Accuracy::new(figures, accuracy.tolerance()).map_err(|problem| found.bad(problem))
 }
 
 /// Three numbers, in the metadata separated by commas.

@@ -47,6 +47,7 @@ fn metadata_alone_are_a_manifest() {
         std: [1.0, 2.0, 3.0],
         resize: Resize::DEFAULT,
         calibration: None,
+        accuracy: Accuracy::default(),
     };
     assert_eq!(manifest, expected);
     let info = manifest.info("w", "resnet18".to_owned());
@@ -57,25 +58,32 @@ fn metadata_alone_are_a_manifest() {
         ("version", "7"),
         ("resize", "bicubic crop 256"),
         ("calibration", r#"{"stem": 2.5}"#),
+        ("accuracy", r#"{"f32": 0.75, "int8": 0.5}"#),
+        ("tolerance", "0.25"),
     ];
     let manifest = read(&[&METADATA[..], &more].concat(), None).expect("a manifest");
     assert_eq!(manifest.aliases, BTreeMap::from([(label("kitten"), label("cat"))]));
     assert_eq!(manifest.version.as_deref(), Some("7"));
     assert_eq!(manifest.resize.to_string(), "bicubic crop 256");
     assert_eq!(manifest.calibration.as_ref().and_then(|table| table.range("stem")), Some(2.5));
+    let (accuracy, [f32, bf16, int8]) = (&manifest.accuracy, Precision::ALL.map(|p| manifest.accuracy.of(p)));
+    assert_eq!((f32, bf16, int8, accuracy.tolerance()), (Some(0.75), None, Some(0.5), 0.25));
     assert_eq!(manifest.info("w", "resnet18".to_owned()).name, "w@7");
 }
 
 #[test]
 fn a_file_beside_the_weights_supplies_and_overrides() {
     let all = r#"{"classes": ["a, b", "c"], "aliases": {"d": "c"}, "input": "3x7x9", "mean": [1, 2, 3],
-        "std": [0.5, 0.5, 0.5], "version": "2", "resize": "lanczos stretch", "calibration": {"stem": 4}}"#;
+        "std": [0.5, 0.5, 0.5], "version": "2", "resize": "lanczos stretch", "calibration": {"stem": 4},
+        "accuracy": {"f32": 1, "bf16": 0.5}, "tolerance": 0.5}"#;
     let alone = read(&[], Some(all)).expect("a manifest");
     assert_eq!(read(&METADATA, Some(all)).expect("a manifest"), alone);
     assert_eq!(alone.classes, ["a, b", "c"].map(label));
     assert_eq!(alone.resize.to_string(), "lanczos stretch");
     assert_eq!((alone.height, alone.width, alone.mean, alone.std), (7, 9, [1.0, 2.0, 3.0], [0.5; 3]));
     assert_eq!(alone.calibration.as_ref().and_then(|table| table.range("stem")), Some(4.0));
+
+    assert!(alone.accuracy.allows(Precision::Bf16) && !alone.accuracy.allows(Precision::Int8));
 
     let aliases = read(&METADATA, Some(r#"{"aliases": {"kitten": "cat"}}"#)).expect("a manifest");
     assert_eq!(aliases.classes, ["cat", "dog"].map(label));
@@ -94,6 +102,7 @@ fn what_is_no_manifest_is_told_with_its_place() {
         (r#"{"mean": [1, 2]}"#, "invalid length 2"),
         (r#"{"version": 2}"#, "invalid type: integer"),
         (r#"{"aliases": ["plane"]}"#, "invalid type: sequence"),
+        (r#"{"accuracy": {"f32": "93 %"}}"#, "invalid type: string"),
     ] {
         fails(&METADATA, Some(text), problem);
         fails(&METADATA, Some(text), "w.json is no manifest of weights");
@@ -122,6 +131,9 @@ fn what_a_manifest_may_not_say_is_told_with_its_file() {
         ("version", r#""1@2""#, "expected 1 to 64 letters"),
         ("calibration", r#"{"stem": -1}"#, "range -1 for stem"),
         ("calibration", "[]", "not a table of ranges"),
+        ("accuracy", r#"{"f32": 93.06}"#, "has 93.06 for f32, expected a share from 0 to 1"),
+        ("accuracy", r#"{"f16": 0.9}"#, "has \"f16\" is no precision"),
+        ("tolerance", "-0.1", "tolerance -0.1, expected a share from 0 to 1"),
     ] {
         fails(&METADATA, Some(&format!("{{{key:?}: {value}}}")), problem);
         fails(&METADATA, Some(&format!("{{{key:?}: {value}}}")), &format!("w.json: metadata {key:?}"));
@@ -140,6 +152,7 @@ fn what_a_manifest_may_not_say_is_told_with_its_file() {
         );
     }
     fails(&[&METADATA[..], &[("aliases", "cat")]].concat(), None, "not an object of other names and classes");
+    fails(&[&METADATA[..], &[("tolerance", "low")]].concat(), None, "expected a share from 0 to 1");
 }
 
 #[test]

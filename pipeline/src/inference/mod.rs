@@ -3,10 +3,13 @@
 //! bytes → `decode` → `batcher` (a batch is whatever queued while the model was busy) → a [`Model`] on its own
 //! thread → answer. [`server`] puts gRPC in front of it, [`Client`] is the other end. A model is built from
 //! [`Weights`] (a checked safetensors file) by way of [`Network`] (plain data, batch norm already folded), so a
-//! faster [`Model`] replaces only the last step, [`compile()`], which also chooses by [`Precision`] and [`Device`]. [`Classifier`] is
-//! the same model for whoever has images in memory and a thread to wait on.
+//! faster [`Model`] replaces only the last step, [`compile()`], which also chooses by [`Precision`] and [`Device`];
+//! [`auto`] finds the precision where none is named. [`Classifier`] is the same model for whoever has images in memory
+//! and a thread to wait on.
 
+pub mod accuracy;
 mod architecture;
+pub mod auto;
 pub mod batcher;
 pub mod classifier;
 pub mod client;
@@ -35,6 +38,8 @@ pub mod stats;
 pub mod vocabulary;
 pub mod weights;
 
+pub use accuracy::Accuracy;
+pub use auto::Decision;
 pub use classifier::Classifier;
 pub use client::{Answer, Client, ClientError, ClientOptions, Question};
 pub use compile::compile;
@@ -49,7 +54,7 @@ pub use metrics::Metrics;
 pub use model::{Classification, Model, ModelInfo};
 pub use network::Network;
 pub use plain::PlainResNet;
-pub use precision::{Precision, UnknownPrecision};
+pub use precision::{Precision, PrecisionSetting, UnknownPrecision, UnknownPrecisionSetting};
 pub use server::{Config, Loaded, Ready, Server, run};
 pub use spec::{BadModelSpec, ModelSpec};
 pub use split::Split;

@@ -7,6 +7,7 @@
 //! In eval mode batch norm is `γ (x − μ) / √(σ² + ε) + β`, ε = 1e-5 (Ioffe and Szegedy 2015, algorithm 2), so with
 //! `s = γ / √(σ² + ε)` a convolution `w` followed by it is the convolution `s w` with bias `β − s μ`.
 
+use super::accuracy::Accuracy;
 use super::architecture::{Architecture, Kind};
 use super::compiled::Calibration;
 use super::error::{Error, Result};
@@ -37,6 +38,8 @@ pub struct Network {
     pub fc: Linear,
     /// Ranges of the activations, which int8 needs; from the manifest's `calibration`.
     pub calibration: Option<Calibration>,
+    /// The accuracy by precision, which [`auto`](super::auto) looks at; from the manifest's `accuracy`.
+    pub accuracy: Accuracy,
 }
 
 /// `relu(f(x) + shortcut(x))`, where `f` is the convolutions in turn with a ReLU after each but the last.
@@ -141,7 +144,8 @@ impl Network {
         }
         let info = manifest.info(w.name(), architecture);
         weights.finish(&info.architecture)?;
-        Ok(Self { info, stem, pool, blocks, fc, calibration: manifest.calibration })
+        let Manifest { calibration, accuracy, .. } = manifest;
+        Ok(Self { info, stem, pool, blocks, fc, calibration, accuracy })
     }
 
     /// The description of an implementation that computes in `precision`.

@@ -1,4 +1,5 @@
-//! The numbers in which a model computes. One enum for the server, `classify` in SQL and `firesteel evaluate`.
+//! The numbers in which a model computes, and the setting that asks for them. For the server, `classify` in SQL and
+//! `firesteel evaluate`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -72,9 +73,76 @@ impl FromStr for Precision {
     }
 }
 
+/// What a model is asked to compute in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PrecisionSetting {
+    /// The fastest precision here whose accuracy is good enough: see [`auto`](super::auto).
+    Auto,
+    /// This one.
+    Named(Precision),
+}
+
+/// A text that names no [`PrecisionSetting`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no precision: expected {names}", names = PrecisionSetting::NAMES.join(", "))]
+pub struct UnknownPrecisionSetting(String);
+
+impl PrecisionSetting {
+    /// How [`PrecisionSetting::Auto`] is written.
+    pub const AUTO: &'static str = "auto";
+    /// All that can be asked for: [`PrecisionSetting::AUTO`], then [`Precision::NAMES`].
+    pub const NAMES: [&'static str; 4] =
+        [Self::AUTO, Precision::NAMES[0], Precision::NAMES[1], Precision::NAMES[2]];
+}
+
+/// [`Precision::DEFAULT`], because the same everywhere is the safer thing to ask for.
+impl Default for PrecisionSetting {
+    fn default() -> Self {
+        Self::Named(Precision::DEFAULT)
+    }
+}
+
+impl From<Precision> for PrecisionSetting {
+    fn from(precision: Precision) -> Self {
+        Self::Named(precision)
+    }
+}
+
+impl fmt::Display for PrecisionSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auto => Self::AUTO,
+            Self::Named(precision) => precision.name(),
+        })
+    }
+}
+
+impl FromStr for PrecisionSetting {
+    type Err = UnknownPrecisionSetting;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPrecisionSetting> {
+        if text.trim().eq_ignore_ascii_case(Self::AUTO) {
+            return Ok(Self::Auto);
+        }
+        text.parse().map(Self::Named).map_err(|UnknownPrecision(text)| UnknownPrecisionSetting(text))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_is_written_as_it_is_read() {
+        let settings = [PrecisionSetting::Auto].into_iter().chain(Precision::ALL.map(PrecisionSetting::from));
+        assert!(settings.clone().map(|setting| setting.to_string()).eq(PrecisionSetting::NAMES));
+        for setting in settings {
+            assert_eq!(setting.to_string().parse(), Ok(setting));
+        }
+        assert_eq!(" Auto".parse(), Ok(PrecisionSetting::Auto));
+        let error = "fast".parse::<PrecisionSetting>().expect_err("no precision").to_string();
+        assert_eq!(error, "\"fast\" is no precision: expected auto, f32, bf16, int8");
+    }
 
     #[test]
     fn a_precision_is_written_as_it_is_read() {

@@ -13,7 +13,7 @@ use super::compile::compile;
 use super::device::Device;
 use super::error::{Error, Result};
 use super::model::{Model, ModelInfo};
-use super::precision::Precision;
+use super::precision::PrecisionSetting;
 use super::served::{Served, told_apart};
 use super::service::Service;
 use super::spec::ModelSpec;
@@ -42,8 +42,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The models, at least one; the first one answers where none is asked for and none has a share. The one inside the binary.
     pub models: Vec<ModelSpec>,
-    /// The precision of the models that name none. [`Precision::DEFAULT`].
-    pub precision: Precision,
+    /// The precision of the models that name none. [`PrecisionSetting::Auto`]: what it takes is in the model's name.
+    pub precision: PrecisionSetting,
     /// The device that the models compute on. [`Device::Cpu`].
     pub device: Device,
     /// Images that a model gets at once, at most. 64; on a GPU of NVIDIA 256.
@@ -76,7 +76,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_060)),
             models: vec![ModelSpec::default()],
-            precision: Precision::DEFAULT,
+            precision: PrecisionSetting::Auto,
             device: Device::Cpu,
             max_batch,
             queue,
@@ -349,9 +349,11 @@ fn load(config: &Config) -> Result<Vec<Loaded>> {
 /// A model, once for each thread.
 fn load_one(config: &Config, spec: &ModelSpec) -> Result<Loaded> {
     let network = spec.network()?;
-    let precision = spec.precision.unwrap_or(config.precision);
-    let models: Result<Vec<_>> =
-        (0..config.threads).map(|_| compile(&network, precision, config.device)).collect();
+    let compile_all = || {
+        let precision = spec.precision.unwrap_or(config.precision).resolve(&network, config.device)?;
+        (0..config.threads).map(|_| compile(&network, precision, config.device)).collect()
+    };
+    let models: Result<Vec<_>> = compile_all();
     let wrapped = |source| Error::Load { model: spec.to_string(), source: Box::new(source) };
     Ok(Loaded { models: models.map_err(wrapped)?, share: spec.share })
 }

@@ -4,7 +4,7 @@
 //! inside the binary. A model that is loaded has a whole name, NAME/PRECISION or NAME@VERSION/PRECISION, of which a request may leave
 //! out what it does not care about: see [`answers_to`].
 
-use super::precision::{Precision, UnknownPrecision};
+use super::precision::{PrecisionSetting, UnknownPrecisionSetting};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub struct ModelSpec {
     /// The file of the model; none: the one inside the binary.
     pub file: Option<PathBuf>,
     /// What it computes in; none: what holds for all models that name no precision.
-    pub precision: Option<Precision>,
+    pub precision: Option<PrecisionSetting>,
     /// Its share of the images that ask for no model, in proportion to the sum of all shares; none: it gets those that ask for it,
     /// and where no model has a share the first one gets all the others.
     pub share: Option<u32>,
@@ -56,7 +56,7 @@ pub enum BadModelSpec {
     },
     /// No precision.
     #[error(transparent)]
-    Precision(#[from] UnknownPrecision),
+    Precision(#[from] UnknownPrecisionSetting),
     /// No share.
     #[error("share {value:?} of a model is no whole number from 0 to {}", u32::MAX)]
     Share {
@@ -179,6 +179,7 @@ pub fn answers_to(whole: &str, asked: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inference::Precision;
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<ModelSpec, String> {
@@ -196,8 +197,9 @@ mod tests {
             ("m.safetensors", spec(None, Some("m.safetensors"), None, None)),
             ("new=m.safetensors", spec(Some("new"), Some("m.safetensors"), None, None)),
             ("a=shipped,share=90", spec(Some("a"), None, None, Some(90))),
-            ("b=shipped,precision=int8,share=10", spec(Some("b"), None, Some(Precision::Int8), Some(10))),
-            ("shipped, share=0, precision=bf16", spec(None, None, Some(Precision::Bf16), Some(0))),
+            ("b=shipped,precision=int8,share=10", spec(Some("b"), None, Some(Precision::Int8.into()), Some(10))),
+            ("shipped, share=0, precision=bf16", spec(None, None, Some(Precision::Bf16.into()), Some(0))),
+            ("m,precision=auto", spec(None, Some("m"), Some(PrecisionSetting::Auto), None)),
             ("/models/x=1/m.onnx", spec(None, Some("/models/x=1/m.onnx"), None, None)),
             ("./x=1.safetensors", spec(None, Some("x=1.safetensors"), None, None)),
             ("old,new.safetensors", spec(None, Some("old,new.safetensors"), None, None)),
@@ -257,10 +259,11 @@ mod tests {
         fn what_is_written_is_read_back(
             name in proptest::option::of("[A-Za-z0-9._+-]{1,64}"),
             file in proptest::option::of("[a-z./=, é_-]{1,20}"),
-            precision in proptest::option::of(proptest::sample::select(Precision::ALL.to_vec())),
+            precision in proptest::option::of(proptest::sample::select(PrecisionSetting::NAMES.to_vec())),
             share in proptest::option::of(any::<u32>()),
         ) {
             let file = file.filter(|file| !file.starts_with("./") && last_option(file).is_none()).map(PathBuf::from);
+            let precision = precision.map(|name| name.parse().expect("a precision"));
             let spec = ModelSpec { name, file, precision, share };
             let text = spec.to_string();
             prop_assert_eq!(parse(&text), Ok(spec), "{}", text);

@@ -3,7 +3,7 @@
 use crate::assets::reference;
 use firesteel_pipeline::inference::compiled::{Compiled, Isa, Options};
 use firesteel_pipeline::inference::network::{Block, Conv, Linear};
-use firesteel_pipeline::inference::{Model, ModelInfo, Network, Precision, Resize, Weights};
+use firesteel_pipeline::inference::{Accuracy, Model, ModelInfo, Network, Precision, Resize, Weights};
 use firesteel_testkit::cifar::label;
 use std::collections::BTreeMap;
 
@@ -147,7 +147,7 @@ fn strange(height: usize, width: usize) -> Network {
         weight: (0..7 * 130).map(|_| r.next() * 0.2).collect(),
         bias: (0..7).map(|_| r.next()).collect(),
     };
-    Network { info, stem, pool: true, blocks, fc, calibration: None }
+    Network { info, stem, pool: true, blocks, fc, calibration: None, accuracy: Accuracy::default() }
 }
 
 /// Channels-last `[h, w, c]`, as simple as can be.

@@ -14,6 +14,8 @@ pub(in crate::commands) struct Figures {
     pub(in crate::commands) evaluation: Evaluation,
     /// How many images the reference puts into another class. None where no reference was measured.
     pub(in crate::commands) disagreements: Option<usize>,
+    /// Whether `--precision auto` takes this one. None where that was not looked at.
+    pub(in crate::commands) auto: Option<bool>,
 }
 
 /// `part` of `whole` in percent; 0 where `whole` is 0.
@@ -67,6 +69,7 @@ fn json(all: &[Figures], classes: &[String]) -> Value {
             "images": images,
             "correct": correct,
             "disagreements": figures.disagreements,
+            "auto": figures.auto,
             "seconds": time.as_secs_f64(),
             "classes": classes.iter().zip(figures.classes()).map(of_class).collect::<Vec<_>>(),
             "confusion": confusion,
@@ -175,11 +178,17 @@ mod tests {
             batch: 4,
         };
         let all = vec![
-            Figures { name: "f32", evaluation: evaluation("f32", [[5, 0], [1, 2]]), disagreements: None },
+            Figures {
+                name: "f32",
+                evaluation: evaluation("f32", [[5, 0], [1, 2]]),
+                disagreements: None,
+                auto: None,
+            },
             Figures {
                 name: "int8",
                 evaluation: evaluation("int8", [[4, 1], [1, 2]]),
                 disagreements: Some(1),
+                auto: Some(true),
             },
         ];
         (all, ["cat", "a,dog"].map(str::to_owned).to_vec())
@@ -195,6 +204,7 @@ mod tests {
         assert_eq!(json[0]["images_per_second"], 16.0);
         assert_eq!(json[0]["batch"], 4);
         assert_eq!((&json[0]["disagreements"], &json[1]["disagreements"]), (&json!(null), &json!(1)));
+        assert_eq!((&json[0]["auto"], &json[1]["auto"]), (&json!(null), &json!(true)));
         assert_eq!(json[1]["confusion"], json!([[4, 1], [1, 2]]));
         let class = json!({ "class": "cat", "total": 5, "correct": 4, "accuracy": 80.0 });
         assert_eq!(json[1]["classes"][0], class);

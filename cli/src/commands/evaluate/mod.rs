@@ -14,8 +14,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::{
-    self, Device, Evaluation, Model, ModelSpec, Network, PlainResNet, Precision, Sample, compile,
-    evaluate_watched, samples,
+    self, Device, Evaluation, Model, ModelSpec, Network, PlainResNet, Precision, PrecisionSetting, Sample,
+    auto, compile, evaluate_watched, samples,
 };
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -34,6 +34,9 @@ Examples:
     # the shipped model over all 10,000 images, in every precision that this build has
     firesteel evaluate
 
+    # what does auto take here, and why?
+    firesteel evaluate --images 1000 --precision auto
+
     # is it the same model? candle's own operations classify each image, too, which takes minutes
     firesteel evaluate --reference
 
@@ -44,16 +47,17 @@ Examples:
     firesteel evaluate --model my.safetensors --format json | jq '.[] | {precision, accuracy, images_per_second}'
 
 Accuracy is in percent. In the confusion matrix a row is what an image shows, a column what the model said.
-`disagreements` counts the images that the reference gives another class.
+`disagreements` counts the images that the reference gives another class. `auto` says whether `--precision auto` takes this one here.
 The rate is that of the model alone, on all cores or on the device; a busy machine makes it smaller.";
 
 /// Which models, over which images.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct EvaluateArgs {
-    /// The numbers to compute in, with commas in between [default: all that this build and device have]
+    /// The numbers to compute in, with commas in between; auto is the precision that it takes elsewhere [default: all that
+    /// this build and device have]
     #[arg(long, value_name = "PRECISION", value_delimiter = ',', value_parser = precision(), help_heading = "Model")]
-    precision: Vec<Precision>,
+    precision: Vec<PrecisionSetting>,
     #[command(flatten)]
     model: OneModelArgs,
     #[command(flatten)]
@@ -94,7 +98,19 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
     let (network, samples) = joined(spawn_blocking(move || load(&model, dataset, images)).await)?;
     let (network, samples) = (Arc::new(network), Arc::new(samples));
     let named = !asked.is_empty();
-    let mut precisions = if named { asked } else { Precision::ALL.to_vec() };
+    let decision = if !named || asked.contains(&PrecisionSetting::Auto) {
+        let (network, device) = (Arc::clone(&network), args.device.device);
+        let decision = spawn_blocking(move || auto::choose(&network, device)).await??;
+        eprintln!("--precision auto takes {}: {decision}", decision.precision);
+        Some(decision.precision)
+    } else {
+        None
+    };
+    let asked = asked.into_iter().filter_map(|setting| match setting {
+        PrecisionSetting::Named(precision) => Some(precision),
+        PrecisionSetting::Auto => decision,
+    });
+    let mut precisions: Vec<Precision> = if named { asked.collect() } else { Precision::ALL.to_vec() };
     precisions.sort_unstable();
     precisions.dedup();
 
@@ -123,7 +139,8 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
         }
         let reference = reference.and(all.first());
         let disagreements = reference.map(|reference| evaluation.disagreements(&reference.evaluation));
-        all.push(Figures { name: variant.name(), evaluation, disagreements });
+        let auto = decision.map(|precision| variant == Variant::Compiled(precision));
+        all.push(Figures { name: variant.name(), evaluation, disagreements, auto });
     }
     let classes: Vec<String> = network.info.classes.iter().map(ToString::to_string).collect();
     print(&render(&all, &classes, args.format)?)?;
@@ -131,7 +148,7 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
 }
 
 /// One of the models that are compared.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Variant {
     /// The network in candle's own operations.
     Reference,

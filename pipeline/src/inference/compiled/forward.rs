@@ -13,6 +13,7 @@ use crate::inference::model::{Model, ModelInfo};
 use crate::inference::network::{Linear, Network};
 use crate::inference::precision::Precision;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// So many large images go through the layers together all the same, so that the weights come from memory once for all
 /// of them, unless their activations take more than [`LARGEST`] bytes.
@@ -112,11 +113,7 @@ impl Compiled {
         let model = &network.info.name;
         let refused = |problem: String| Error::Precision { model: model.clone(), precision, problem };
         let choice = Choice::new(network, &options).map_err(refused)?;
-        if let Some(took) = choice.took {
-            let (kernels, milliseconds) = (choice.to_string(), took.as_millis());
-            tracing::info!(model, %precision, kernels, milliseconds, "kernels chosen by what they cost");
-            choice.table().iter().for_each(|layer| tracing::debug!(layer, "cost of a kind of layer"));
-        }
+        tracing::info!(model, %precision, kernels = %choice, "kernels chosen");
         let plan = Plan::new(network, &choice, &options).map_err(refused)?;
         let normalise = Normalise::new(&network.info, choice.storage);
         let info = network.info_at(precision.name());
@@ -129,9 +126,21 @@ impl Compiled {
         self.choice.table()
     }
 
+    /// What the convolutions of `network` would cost for an image on one thread, in a batch, if it were compiled with these
+    /// options. It is measured as for [`Compiled::new`], and nothing is packed. `None` where there are no vector instructions
+    /// to measure.
+    ///
+    /// # Errors
+    /// As [`Compiled::new`].
+    pub fn cost(network: &Network, options: &Options) -> Result<Option<Duration>> {
+        let (model, precision) = (&network.info.name, options.precision);
+        let refused = |problem: String| Error::Precision { model: model.clone(), precision, problem };
+        Ok(Choice::measured(network, options).map_err(refused)?.time())
+    }
+
     /// What the convolutions cost for an image on one thread, in a batch, as it was measured.
     #[must_use]
-    pub fn time(&self) -> Option<std::time::Duration> {
+    pub fn time(&self) -> Option<Duration> {
         self.choice.time()
     }
 

@@ -18,6 +18,7 @@ mod slots;
 mod tensor;
 
 pub use calibration::Calibration;
+pub(super) use choice::cheapest;
 pub use forward::{Compiled, Options};
 #[cfg(feature = "cuda")]
 pub(super) use simd::bf16_bits;

@@ -349,7 +349,15 @@ mod tests {
         let blocks = vec![block(8, 8, 1, false), block(8, 16, 2, true), block(16, 16, 1, false), bottleneck];
         let head = conv(24, 10, 1, 1);
         let fc = Linear { weight: head.weight, bias: head.bias };
-        Network { info, stem: conv(3, 8, 7, 2), pool: true, blocks, fc, calibration: None }
+        Network {
+            info,
+            stem: conv(3, 8, 7, 2),
+            pool: true,
+            blocks,
+            fc,
+            calibration: None,
+            accuracy: crate::inference::Accuracy::default(),
+        }
     }
 
     #[test]
