@@ -8,6 +8,7 @@
 
 mod architecture;
 pub mod batcher;
+mod batches;
 pub mod classifier;
 pub mod client;
 pub mod compile;

@@ -117,7 +117,8 @@ mod tests {
         let again = |code, message: &str| Verdict::Again { code, message: message.to_owned() };
 
         let settled = |refused: &[(usize, &str)], taken: &[usize]| {
-            let refused = refused.iter().map(|(index, said)| Refused { index: *index, message: (*said).to_owned() });
+            let refused =
+                refused.iter().map(|(index, said)| Refused { index: *index, message: (*said).to_owned() });
             Verdict::Settled(Settled { refused: refused.collect(), taken: taken.to_vec() })
         };
         check(doc! { "ok": 1, "n": 2 }, settled(&[], &[]));

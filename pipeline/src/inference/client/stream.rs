@@ -1,35 +1,93 @@
-//! An open `ClassifyStream` call, shared by many tasks, each of which waits for its own answer.
+//! An open call, shared by many tasks, each of which waits for its own answer.
+//!
+//! Requests wait in a queue until the call has room for a message, which takes those that are there then: several to a server
+//! that reads `ClassifyBatches`, else one. The queue is no longer than the tasks are many.
 
 use super::{Answer, ClientError};
+use crate::inference::batches::gather;
 use firesteel_proto::inference::{Classification, ClassifyRequest, ClassifyResponse, Outcome, Rejection};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Streaming;
+use tonic::Status;
+
+/// Messages of answers.
+pub(super) type Answers = BoxStream<'static, Result<Vec<ClassifyResponse>, Status>>;
 
 /// An open call. Dropping it ends the call.
 pub(super) struct Stream {
     url: String,
-    requests: mpsc::Sender<ClassifyRequest>,
+    requests: mpsc::UnboundedSender<ClassifyRequest>,
     pending: Arc<Pending>,
     _reader: AbortOnDropHandle<()>,
 }
 
-impl Stream {
-    /// Takes over an open call: `requests` goes into it, `answers` comes out.
+/// The two ends of a call that is about to be opened.
+pub(super) struct Ends {
+    requests: mpsc::UnboundedSender<ClassifyRequest>,
+    pending: Arc<Pending>,
+}
+
+impl Ends {
+    /// The ends, and the messages that go into the call, each of 1 to `most` requests.
     pub(super) fn new(
-        requests: mpsc::Sender<ClassifyRequest>,
-        answers: Streaming<ClassifyResponse>,
-        url: String,
-        stall: Duration,
-    ) -> Self {
+        most: usize,
+    ) -> (Self, impl futures::Stream<Item = Vec<ClassifyRequest>> + Send + 'static) {
+        let (requests, queue) = mpsc::unbounded_channel();
         let pending = Arc::new(Pending::default());
-        let reader = tokio::spawn(read_answers(answers, Arc::clone(&pending), url.clone(), stall));
-        Self { url, requests, pending, _reader: AbortOnDropHandle::new(reader) }
+        let outgoing = Outgoing { queue, left: None, most, pending: Arc::clone(&pending) };
+        let messages = stream::unfold(outgoing, |mut outgoing| async {
+            let message = outgoing.next().await?;
+            Some((message, outgoing))
+        });
+        (Self { requests, pending }, messages)
     }
 
+    /// The call, once it is open and `answers` come out of it.
+    pub(super) fn opened(self, answers: Answers, url: String, stall: Duration) -> Stream {
+        let Self { requests, pending } = self;
+        let reader = tokio::spawn(read_answers(answers, Arc::clone(&pending), url.clone(), stall));
+        Stream { url, requests, pending, _reader: AbortOnDropHandle::new(reader) }
+    }
+}
+
+/// What waits to be sent.
+struct Outgoing {
+    queue: mpsc::UnboundedReceiver<ClassifyRequest>,
+    /// The request that did not fit in the last message any more.
+    left: Option<ClassifyRequest>,
+    /// Requests of a message, at most.
+    most: usize,
+    pending: Arc<Pending>,
+}
+
+impl Outgoing {
+    /// The next message; `None` when the call is given up.
+    async fn next(&mut self) -> Option<Vec<ClassifyRequest>> {
+        loop {
+            let first = match self.left.take() {
+                Some(request) => request,
+                None => {
+                    let first = self.queue.recv().await?;
+                    // The tasks that were woken together with the first one ask before it is sent.
+                    tokio::task::yield_now().await;
+                    first
+                }
+            };
+            let mut message;
+            (message, self.left) = gather(self.most, first, || self.queue.try_recv().ok());
+            self.pending.depart(&mut message);
+            if !message.is_empty() {
+                return Some(message);
+            }
+        }
+    }
+}
+
+impl Stream {
     /// Whether the call can still take requests.
     pub(super) fn is_open(&self) -> bool {
         self.pending.is_open()
@@ -44,15 +102,21 @@ impl Stream {
         deadline: Duration,
     ) -> Result<Answer, ClientError> {
         let mut waiting = self.pending.wait_for(id)?;
-        let broken = || ClientError::Broken { url: self.url.clone() };
-        // The reader knows better than a failed send why the stream is over, so either way it is asked.
-        tokio::select! {
-            answer = &mut waiting.answer => return answer.unwrap_or_else(|_| Err(broken())),
-            _ = self.requests.send(request) => {}
-        }
-        match tokio::time::timeout(deadline, &mut waiting.answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(broken())),
-            Err(_) => Err(ClientError::Overdue { url: self.url.clone(), after: deadline }),
+        // Refused once the call is over: then the reader, who knows why, answers.
+        let _ = self.requests.send(request);
+        loop {
+            let left = deadline.saturating_sub(waiting.under_way());
+            match tokio::time::timeout(left, &mut waiting.answer).await {
+                Ok(answer) => {
+                    let broken = || ClientError::Broken { url: self.url.clone() };
+                    return answer.unwrap_or_else(|_| Err(broken()));
+                }
+                Err(_) if waiting.under_way() >= deadline => {
+                    return Err(ClientError::Overdue { url: self.url.clone(), after: deadline });
+                }
+                // It has left later than it was asked, or not yet.
+                Err(_) => {}
+            }
         }
     }
 }
@@ -66,9 +130,16 @@ struct Pending {
     sent: tokio::sync::Notify,
 }
 
+/// A caller.
+struct Caller {
+    reply: Reply,
+    /// When the call had room for the request.
+    sent: Option<Instant>,
+}
+
 #[derive(Default)]
 struct PendingState {
-    waiting: HashMap<u64, Reply>,
+    waiting: HashMap<u64, Caller>,
     over: Option<ClientError>,
 }
 
@@ -77,6 +148,15 @@ struct Waiting<'a> {
     id: u64,
     pending: &'a Pending,
     answer: oneshot::Receiver<Result<Answer, ClientError>>,
+}
+
+impl Waiting<'_> {
+    /// How long the request has been under way; nothing while it has not been sent.
+    fn under_way(&self) -> Duration {
+        let state = self.pending.lock();
+        let sent = state.waiting.get(&self.id).and_then(|caller| caller.sent);
+        sent.map_or(Duration::ZERO, |sent| sent.elapsed())
+    }
 }
 
 impl Drop for Waiting<'_> {
@@ -100,10 +180,23 @@ impl Pending {
         if let Some(error) = &state.over {
             return Err(error.clone());
         }
-        state.waiting.insert(id, reply);
+        state.waiting.insert(id, Caller { reply, sent: None });
         drop(state);
         self.sent.notify_one();
         Ok(Waiting { id, pending: self, answer })
+    }
+
+    /// Takes note that requests are sent, and leaves out those that nobody waits for any more.
+    fn depart(&self, message: &mut Vec<ClassifyRequest>) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        message.retain(|request| match state.waiting.get_mut(&request.id) {
+            Some(caller) => {
+                caller.sent = Some(now);
+                true
+            }
+            None => false,
+        });
     }
 
     fn is_idle(&self) -> bool {
@@ -111,8 +204,8 @@ impl Pending {
     }
 
     fn answer(&self, id: u64, answer: Result<Answer, ClientError>) {
-        let reply = self.lock().waiting.remove(&id);
-        if let Some(reply) = reply {
+        let caller = self.lock().waiting.remove(&id);
+        if let Some(Caller { reply, .. }) = caller {
             let _ = reply.send(answer);
         }
     }
@@ -123,28 +216,27 @@ impl Pending {
             state.over = Some(error.clone());
             std::mem::take(&mut state.waiting)
         };
-        for reply in waiting.into_values() {
-            let _ = reply.send(Err(error.clone()));
+        for caller in waiting.into_values() {
+            let _ = caller.reply.send(Err(error.clone()));
         }
     }
 }
 
 /// Hands every answer to its caller until the stream ends, then tells the rest why.
-async fn read_answers(
-    mut answers: Streaming<ClassifyResponse>,
-    pending: Arc<Pending>,
-    url: String,
-    stall: Duration,
-) {
+async fn read_answers(mut answers: Answers, pending: Arc<Pending>, url: String, stall: Duration) {
     let error = loop {
         let next = tokio::select! {
-            next = answers.message() => next,
+            next = answers.next() => next,
             () = silence(&pending, stall) => break ClientError::Stalled { url, after: stall },
         };
         match next {
-            Ok(Some(response)) => pending.answer(response.id, read_answer(response, &url)),
-            Ok(None) => break ClientError::Broken { url },
-            Err(status) => break ClientError::Status { url, status: Box::new(status) },
+            Some(Ok(responses)) => {
+                for response in responses {
+                    pending.answer(response.id, read_answer(response, &url));
+                }
+            }
+            None => break ClientError::Broken { url },
+            Some(Err(status)) => break ClientError::Status { url, status: Box::new(status) },
         }
     };
     tracing::debug!(%error, "the stream to the inference server ended");
