@@ -29,6 +29,7 @@ mod queue;
 pub mod server;
 mod service;
 pub mod stats;
+mod threads;
 pub mod vocabulary;
 pub mod weights;
 

@@ -17,6 +17,7 @@ use super::network::Network;
 use super::precision::Precision;
 use super::service::Service;
 use super::stats::Stats;
+use super::threads::name_kernel_threads;
 use super::weights::Weights;
 use firesteel_common::access::{Access, Doors, gate};
 use firesteel_common::http;
@@ -304,6 +305,7 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
         max_image_pixels: config.max_image_pixels,
     };
     let start = move || {
+        name_kernel_threads();
         let models = load(&config)?;
         Batcher::start(models, options, stats)
     };

@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) group: String,
     pub(crate) most: Load,
     pub(crate) commit_interval: Duration,
+    /// Bytes of records that are worth an answer of the broker; fewer wait for a moment.
+    pub(crate) fetch_at_least: usize,
 }
 
 /// What comes out of a source.
@@ -121,7 +123,8 @@ pub(crate) struct Source {
 impl Source {
     /// Joins the group. The client connects by itself as soon as a broker answers.
     pub(crate) fn start(config: Config, stats: Arc<Stats>, outage: Arc<OutageLog>) -> Result<Self> {
-        let mut client_config = kafka::consumer(&config.kafka, config.role, &config.group)?;
+        let mut client_config =
+            kafka::consumer(&config.kafka, config.role, &config.group, config.fetch_at_least)?;
         if client_config.get(STATISTICS).is_none_or(|every| every.trim() == "0") {
             client_config.set(STATISTICS, STATISTICS_EVERY.as_millis().to_string());
         }
