@@ -63,15 +63,8 @@ pub(crate) fn producer(config: &KafkaConfig, role: &str, delivery_timeout: Durat
     Ok(client)
 }
 
-/// A member of consumer group `group` that commits only the offsets it is given. Fewer bytes than `fetch_at_least` wait at the broker
-/// for more, but for no longer than `fetch.wait.max.ms`.
-pub(crate) fn consumer(
-    config: &KafkaConfig,
-    role: &str,
-    group: &str,
-    fetch_at_least: usize,
-) -> Result<ClientConfig> {
-    let fetch_at_least = fetch_at_least.to_string();
+/// A member of consumer group `group` that commits only the offsets it is given.
+pub(crate) fn consumer(config: &KafkaConfig, role: &str, group: &str) -> Result<ClientConfig> {
     let defaults = [
         // A member that was killed keeps its partitions for this long, and one that starts in its place waits for them: the
         // shortest time that brokers allow unless told otherwise.
@@ -80,7 +73,6 @@ pub(crate) fn consumer(
         // Prefetched records are memory too: 16 MiB at most, whatever the number of partitions.
         ("queued.max.messages.kbytes", "16384"),
         ("fetch.wait.max.ms", "100"),
-        ("fetch.min.bytes", fetch_at_least.as_str()),
         // One answer of a broker is in memory beside them.
         ("fetch.max.bytes", "16777216"),
     ];
@@ -131,7 +123,7 @@ mod tests {
     #[test]
     fn a_default_can_be_overridden() {
         let timeout = |config: KafkaConfig| {
-            let client = consumer(&config, "test", "group", 1).expect("allowed");
+            let client = consumer(&config, "test", "group").expect("allowed");
             client.get("session.timeout.ms").map(str::to_owned)
         };
         assert_eq!(timeout(KafkaConfig::new("localhost:1")).as_deref(), Some("6000"));

@@ -19,7 +19,7 @@ pub(crate) type Stretches = BTreeMap<i32, (i64, i64)>;
 
 /// A client that reads what was committed, from offsets of its own choice, and is told where a partition ends.
 pub(crate) fn reader(config: &KafkaConfig, role: &str, group: &str) -> Result<BaseConsumer<QuietContext>> {
-    let mut client = consumer(config, role, group, 1)?;
+    let mut client = consumer(config, role, group)?;
     client
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")

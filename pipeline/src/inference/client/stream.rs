@@ -265,3 +265,85 @@ pub(super) fn read_answer(response: ClassifyResponse, url: &str) -> Result<Answe
         None => Err(ClientError::Protocol { url: url.to_owned(), problem: "an answer without an outcome" }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firesteel_proto::Encoding;
+    use futures::FutureExt as _;
+    use tokio_stream::wrappers::UnboundedReceiverStream;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    type Peer = mpsc::UnboundedSender<Result<Vec<ClassifyResponse>, Status>>;
+
+    /// A call, the messages that a server would read, and what it would answer by.
+    fn open(most: usize) -> (Arc<Stream>, BoxStream<'static, Vec<ClassifyRequest>>, Peer) {
+        let (ends, messages) = Ends::new(most);
+        let (peer, answers) = mpsc::unbounded_channel();
+        let answers = UnboundedReceiverStream::new(answers).boxed();
+        (Arc::new(ends.opened(answers, "http://test".to_owned(), LONG)), messages.boxed(), peer)
+    }
+
+    fn request(id: u64) -> ClassifyRequest {
+        ClassifyRequest::of(id, Encoding::Jpeg, vec![1, 2, 3].into())
+    }
+
+    fn rejection(id: u64) -> ClassifyResponse {
+        let reason = format!("number {id}");
+        ClassifyResponse { id, outcome: Some(Outcome::Rejection(Rejection { reason })) }
+    }
+
+    fn ids(message: Option<Vec<ClassifyRequest>>) -> Vec<u64> {
+        message.expect("a message").iter().map(|request| request.id).collect()
+    }
+
+    #[tokio::test]
+    async fn who_asks_together_is_sent_together_without_those_who_have_given_up() {
+        let (stream, mut messages, peer) = open(3);
+        assert!(stream.ask(9, request(9), LONG).now_or_never().is_none(), "no answer yet");
+        let asking: Vec<_> = (0..4)
+            .map(|id| {
+                let stream = Arc::clone(&stream);
+                tokio::spawn(async move { stream.ask(id, request(id), LONG).await })
+            })
+            .collect();
+        assert_eq!(ids(messages.next().await), [0, 1], "three were taken, one of whom had gone");
+        assert_eq!(ids(messages.next().await), [2, 3]);
+        // In any order, in any messages.
+        peer.send(Ok(vec![rejection(3), rejection(0), rejection(77)])).expect("open");
+        peer.send(Ok(vec![rejection(1)])).expect("open");
+        peer.send(Err(Status::internal("the end"))).expect("open");
+        for (id, asked) in (0_u64..).zip(asking) {
+            match asked.await.expect("it ends") {
+                Ok(answer) => assert_eq!(answer, Answer::Rejected { reason: format!("number {id}") }),
+                Err(error) => assert!(id == 2 && error.to_string().contains("the end"), "{id}: {error}"),
+            }
+        }
+        assert!(!stream.is_open());
+        let error = stream.ask(5, request(5), LONG).await.expect_err("over");
+        assert!(error.to_string().contains("the end"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_reads_one_by_one_gets_one_by_one() {
+        let (stream, mut messages, _peer) = open(1);
+        let mut asking: Vec<_> = (0..3).map(|id| Box::pin(stream.ask(id, request(id), LONG))).collect();
+        assert!(asking.iter_mut().all(|ask| ask.now_or_never().is_none()));
+        for id in 0..3 {
+            assert_eq!(ids(messages.next().await), [id]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_deadline_begins_when_the_server_has_room() {
+        let (stream, mut messages, _peer) = open(64);
+        let deadline = Duration::from_millis(20);
+        let mut ask = Box::pin(stream.ask(1, request(1), deadline));
+        let waited = tokio::time::timeout(deadline * 4, &mut ask).await;
+        assert!(waited.is_err(), "it was not sent: {waited:?}");
+        assert_eq!(ids(messages.next().await), [1]);
+        let error = ask.await.expect_err("nobody answers");
+        assert!(matches!(error, ClientError::Overdue { after, .. } if after == deadline), "{error}");
+    }
+}
