@@ -5,6 +5,7 @@
 //! | `report` | `bench` | the report beside MongoDB's own aggregation and a raw cursor |
 //! | `compare` | `compare` | the report beside Spark, DuckDB, Polars and DataFusion, and the queries of TPC-H |
 //! | `inference` | `bench-inference` | the model beside candle's own operations, PyTorch and ONNX Runtime |
+//! | `ingest` | `bench-ingest` | the way of an image: its rate, and the processor time of each process beside the model |
 //! | `kills` | `bench-kills` | the report on a cluster whose executors are killed midway |
 //! | `locks` | `bench-locks` | what authentication and TLS cost |
 //!
@@ -14,6 +15,7 @@ mod answer;
 mod compare;
 mod group;
 mod inference;
+mod ingest;
 mod kills;
 mod latency;
 mod locks;
@@ -58,6 +60,8 @@ enum Args {
     Compare(compare::CompareArgs),
     /// The model beside candle's own operations, PyTorch and ONNX Runtime (`make bench-inference`)
     Inference(inference::InferenceArgs),
+    /// Images from producers to MongoDB, each role a process: the rate, and what each costs an image (`make bench-ingest`)
+    Ingest(ingest::IngestArgs),
     /// The report on a cluster whose executors are killed midway (`make bench-kills`)
     Kills(kills::KillsArgs),
     /// The same queries on an open cluster and on one with tokens and TLS: what the locks cost (`make bench-locks`)
@@ -97,6 +101,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Args::Report(args) => report::run(args).await,
         Args::Compare(args) => compare::run(args).await,
         Args::Inference(args) => inference::run(&args).await,
+        Args::Ingest(args) => ingest::run(&args).await,
         Args::Kills(args) => kills::run(args).await,
         Args::Locks(args) => locks::run(args).await,
     }

@@ -107,7 +107,7 @@ pub(crate) enum Command {
     /// has acknowledged the image on all in-sync replicas. A request with the header Idempotency-Key can be repeated: it is the same
     /// document. docs/producing.md has every answer.
     Ingest(IngestArgs),
-    /// Serves the model over gRPC: Classify, ClassifyStream, Describe, health, reflection
+    /// Serves the model over gRPC: Classify, ClassifyStream, ClassifyBatches, Describe, health, reflection
     ///
     /// A batch is whatever queued while the model was busy: there is no timer to tune.
     InferenceServer(InferenceServerArgs),

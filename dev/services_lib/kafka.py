@@ -20,6 +20,9 @@ from .servers import FOUND_WITHIN, Answer, Server, port_is_free, port_owner
 from .settings import CONTROLLER_PORT, KAFKA, KAFKA_PORT, Address, Settings, bootstrap_addresses, show
 
 HEAP = ["-Xms128m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError"]
+# Java's second compiler takes a core-second and more to make a broker faster that spends its time in the kernel, and the collector
+# for large heaps has threads of its own: a broker that shares two cores with everything else, for minutes, goes without.
+FRUGAL = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
 POM = ROOT / "dev/kafka/pom.xml"
 # What Maven gave for it: another broker than this one is not started, whatever a registry gives.
 SUMS = ROOT / "dev/kafka/jars.sha256"
@@ -62,7 +65,7 @@ class Kafka(Server):
                 f"free it, or choose another port with {CONTROLLER_PORT}"
             )
         self._format(run)
-        return lambda: [*run, *HEAP, self.daemon.marker, "kafka.Kafka", str(self._properties(dev_dir() / "data/kafka"))]
+        return lambda: [*run, *HEAP, *FRUGAL, self.daemon.marker, "kafka.Kafka", str(self._properties(dev_dir() / "data/kafka"))]
 
     def _properties(self, data: Path) -> Path:
         text = (ROOT / "dev/kafka/server.properties.template").read_text()

@@ -105,7 +105,7 @@ def up() -> None:
         private(home / f"{name}.properties", client(home, name, password))
     server = daemon()
     say(NAME, f"starting on localhost:{port}, log {server.log}")
-    child = server.start([*java, *kafka.HEAP, server.marker, "kafka.Kafka", str(properties)], port)
+    child = server.start([*java, *kafka.HEAP, *kafka.FRUGAL, server.marker, "kafka.Kafka", str(properties)], port)
     server.wait_until_ready(lambda: ready(home, port, passwords["admin"]), READY_WITHIN, child)
     # Last: whoever finds this finds all of it.
     (home / "bootstrap").write_text(f"localhost:{port}")

@@ -8,8 +8,8 @@ pub use crate::wire::classify_response::Outcome;
 pub use crate::wire::inference_client::InferenceClient;
 pub use crate::wire::inference_server::{Inference, InferenceServer, SERVICE_NAME};
 pub use crate::wire::{
-    Classification, ClassifyRequest, ClassifyResponse, DescribeRequest, DescribeResponse, ModelDescription,
-    Rejection, UnknownModel,
+    Classification, ClassifyRequest, ClassifyRequests, ClassifyResponse, ClassifyResponses, DescribeRequest,
+    DescribeResponse, ModelDescription, Rejection, UnknownModel,
 };
 
 impl ClassifyRequest {

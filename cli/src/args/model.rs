@@ -201,7 +201,8 @@ mod tests {
         let error = check(Some(PrecisionSetting::Auto)).expect_err("it is refused").to_string();
         assert!(error.contains("--precision") && error.contains("FIRESTEEL_INFERENCE_PRECISION"), "{error}");
         assert!(check(None).is_ok() && check(Some(Precision::Int8.into())).is_ok());
-        let many = |model: &str| Many::try_parse_from(["firesteel", "--model", model]).expect("a model").model;
+        let many =
+            |model: &str| Many::try_parse_from(["firesteel", "--model", model]).expect("a model").model;
         assert!(many("shipped,precision=auto").check_same_everywhere(&settings).is_err());
         assert!(many("shipped,precision=int8").check_same_everywhere(&settings).is_ok());
     }

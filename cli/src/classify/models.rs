@@ -121,7 +121,8 @@ impl Models {
 
     fn load(&self, model: &Lazy) -> anyhow::Result<Classifier> {
         let network = model.spec.network();
-        let network = network.map_err(said).with_context(|| self.settings.words(ConfigField::InferenceModel))?;
+        let network =
+            network.map_err(said).with_context(|| self.settings.words(ConfigField::InferenceModel))?;
         let compiled = model.precision.resolve(&network, self.device);
         let compiled = compiled.and_then(|precision| compile(&network, precision, self.device));
         let compiled = compiled.map_err(|error| {

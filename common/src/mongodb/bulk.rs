@@ -88,6 +88,8 @@ pub fn upsert(filter: RawDocumentBuf, document: RawDocumentBuf) -> RawDocumentBu
 pub struct Reply {
     /// Operations that were not done.
     pub write_errors: Vec<WriteError>,
+    /// How many upserts found no document and made one.
+    pub upserted: usize,
     /// Why the writes are not known to be as durable as was asked for.
     pub concern_error: Option<ServerMessage>,
 }
@@ -119,6 +121,7 @@ impl Reply {
         let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
         Self {
             write_errors: errors.iter().filter_map(Bson::as_document).map(WriteError::of).collect(),
+            upserted: reply.get_array("upserted").map_or(0, Vec::len),
             concern_error: reply.get_document("writeConcernError").ok().map(ServerMessage::of),
         }
     }
@@ -253,5 +256,9 @@ mod tests {
         );
         assert_eq!(reply.concern_error, Some(said(64, "timeout")));
         assert_eq!(Reply::of(&doc! { "ok": 1, "n": 2 }), Reply::default());
+        let upserted = Reply::of(
+            &doc! { "ok": 1, "n": 3, "upserted": [{ "index": 0, "_id": "a" }, { "index": 2, "_id": "b" }] },
+        );
+        assert_eq!(upserted, Reply { upserted: 2, ..Reply::default() });
     }
 }

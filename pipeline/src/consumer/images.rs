@@ -125,6 +125,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         replication: config.replication,
         most: Load { records: config.max_in_flight, bytes: config.max_in_flight_bytes },
         commit_interval: config.commit_interval,
+        fetch_at_least: 1,
         on_data_loss: config.on_data_loss,
         retry: &config.retry,
         fail_fast: config.fail_fast,

@@ -1,7 +1,9 @@
 //! Predictions become documents: Kafka `predictions` → [`Sink`].
 //!
 //! A batch holds the records that queued while the last bulk write was under way, up to `max_batch` records and
-//! `max_batch_bytes`; no timer is involved, so an idle stream is written at once and a busy one in large batches.
+//! `max_batch_bytes`. Predictions come from the inference server in small groups, each of which would cost the broker, this role and
+//! MongoDB about what a hundred cost, so less than `FETCH_AT_LEAST` waits at the broker for up to a tenth of a second
+//! (`fetch.min.bytes` and `fetch.wait.max.ms`). No other timer is involved.
 //! A batch is complete when the sink has confirmed it as durable. A record that is no prediction, or that the sink
 //! refuses for good, is a dead letter. While MongoDB is down the batch in hand is written again and again, and the
 //! bound on records in flight stops the polling.
@@ -21,6 +23,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub(super) const ROLE: &str = "consume-predictions";
+
+/// Bytes of predictions that are worth an answer of the broker: some hundred predictions.
+const FETCH_AT_LEAST: usize = 16 << 10;
 
 /// How the prediction consumer works.
 #[derive(Debug, Clone)]
@@ -117,6 +122,7 @@ pub async fn run_with(
         replication: config.replication,
         most: Load { records: config.max_in_flight, bytes: config.max_in_flight_bytes },
         commit_interval: config.commit_interval,
+        fetch_at_least: FETCH_AT_LEAST,
         on_data_loss: config.on_data_loss,
         retry: &config.retry,
         fail_fast: config.fail_fast,

@@ -36,6 +36,8 @@ pub(super) struct Settings<'a> {
     pub(super) replication: i32,
     pub(super) most: Load,
     pub(super) commit_interval: Duration,
+    /// Bytes of records that are worth an answer of the broker.
+    pub(super) fetch_at_least: usize,
     pub(super) on_data_loss: OnDataLoss,
     pub(super) retry: &'a RetryPolicy,
     pub(super) fail_fast: bool,
@@ -84,6 +86,7 @@ impl Consumer {
             group: group.to_owned(),
             most: settings.most,
             commit_interval: settings.commit_interval,
+            fetch_at_least: settings.fetch_at_least,
         };
         let source = Source::start(source, Arc::clone(&stats), Arc::clone(&outage))?;
         let publisher = Publisher::new(kafka, role, DELIVERY_TIMEOUT)?;

@@ -11,6 +11,7 @@ pub mod accuracy;
 mod architecture;
 pub mod auto;
 pub mod batcher;
+mod batches;
 pub mod classifier;
 pub mod client;
 pub mod compile;
@@ -35,6 +36,7 @@ mod service;
 pub mod spec;
 pub mod split;
 pub mod stats;
+mod threads;
 pub mod vocabulary;
 pub mod weights;
 

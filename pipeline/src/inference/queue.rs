@@ -44,8 +44,12 @@ impl<T> Queue<T> {
             return Err(item);
         }
         state.items.push_back(item);
+        let is_awaited = state.idle > 0;
         drop(state);
-        self.changed.notify_one();
+        // A system call, even where nobody waits.
+        if is_awaited {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
@@ -60,9 +64,9 @@ impl<T> Queue<T> {
         let count = share(state.items.len(), state.idle, max);
         state.idle -= 1;
         batch.extend(state.items.drain(..count));
-        let more = !state.items.is_empty();
+        let is_awaited = !state.items.is_empty() && state.idle > 0;
         drop(state);
-        if more {
+        if is_awaited {
             self.changed.notify_one();
         }
         count > 0

@@ -19,6 +19,7 @@ use super::service::Service;
 use super::spec::ModelSpec;
 use super::split::Split;
 use super::stats::ServerStats;
+use super::threads::name_kernel_threads;
 use firesteel_common::access::{Access, Doors, gate};
 use firesteel_common::http;
 use firesteel_common::tls::ServerTls;
@@ -328,6 +329,7 @@ async fn start(load: Loader, config: Config, stats: Arc<ServerStats>) -> Result<
         max_image_pixels: config.max_image_pixels,
     };
     let start = move || {
+        name_kernel_threads();
         let loaded = load(&config)?;
         let names = || loaded.iter().map(Loaded::name);
         told_apart(names())?;

@@ -2,19 +2,22 @@
 //!
 //! Unary `Classify` is refused (RESOURCE_EXHAUSTED) when the queue is full. `ClassifyStream` waits instead: it holds at
 //! most one request that has no place yet and reads no further, so HTTP/2 flow control stops the sender; and it
-//! holds at most `queue` answers that the client has not taken, so a slow reader stops only itself. On shutdown both
+//! holds at most `queue` answers that the client has not taken, so a slow reader stops only itself. `ClassifyBatches` is the same
+//! with messages of several images (`batches`): it holds one message more, of requests and of answers. On shutdown all
 //! take nothing more and answer what they have read. `Describe` says which models there are, and which classes they have.
 //! Which model answers is decided when a request has come ([`Served::choose`]).
 
 use super::batcher::ClassifyError;
+use super::batches::{TOGETHER, apart, together};
 use super::decode::Rejection;
 use super::model::{Classification, ModelInfo};
 use super::served::Served;
 use firesteel_proto::Label;
 use firesteel_proto::inference::{
-    self as rpc, ClassifyRequest, ClassifyResponse, DescribeRequest, DescribeResponse, Inference,
-    ModelDescription, Outcome,
+    self as rpc, ClassifyRequest, ClassifyRequests, ClassifyResponse, ClassifyResponses, DescribeRequest,
+    DescribeResponse, Inference, ModelDescription, Outcome,
 };
+use futures::stream::{BoxStream, Stream, TryStreamExt as _};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -39,6 +42,12 @@ impl Service {
             return Err(shutting_down());
         }
         self.loaded()
+    }
+
+    /// A call of many images, whose answers go there.
+    fn call(&self, answers: mpsc::Sender<Result<ClassifyResponse, Status>>) -> Result<Call, Status> {
+        self.models()?;
+        Ok(Call { models: Arc::clone(&self.models), limit: self.limit, answers, tasks: JoinSet::new() })
     }
 
     fn loaded(&self) -> Result<&Served, Status> {
@@ -74,12 +83,22 @@ impl Inference for Service {
         &self,
         request: Request<Streaming<ClassifyRequest>>,
     ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
-        self.models()?;
         let (answers, outgoing) = mpsc::channel(1);
-        let (models, limit) = (Arc::clone(&self.models), self.limit);
-        let call = Call { models, limit, answers, tasks: JoinSet::new() };
+        let call = self.call(answers)?;
         tokio::spawn(call.run(request.into_inner(), self.draining.clone()));
         Ok(Response::new(ReceiverStream::new(outgoing)))
+    }
+
+    type ClassifyBatchesStream = BoxStream<'static, Result<ClassifyResponses, Status>>;
+
+    async fn classify_batches(
+        &self,
+        request: Request<Streaming<ClassifyRequests>>,
+    ) -> Result<Response<Self::ClassifyBatchesStream>, Status> {
+        let (answers, outgoing) = mpsc::channel(TOGETHER);
+        let call = self.call(answers)?;
+        tokio::spawn(call.run(apart(request.into_inner()), self.draining.clone()));
+        Ok(Response::new(together(outgoing)))
     }
 
     /// It answers in a shutdown, too: who has the last answers may have to know what they mean.
@@ -99,7 +118,7 @@ fn description(info: &ModelInfo, share: u32) -> ModelDescription {
     }
 }
 
-/// A `ClassifyStream` call, with a task for each image under way.
+/// A `ClassifyStream` or `ClassifyBatches` call, with a task for each image under way.
 struct Call {
     /// Never empty: a call begins after they are loaded.
     models: Arc<OnceLock<Served>>,
@@ -109,7 +128,11 @@ struct Call {
 }
 
 impl Call {
-    async fn run(mut self, mut requests: Streaming<ClassifyRequest>, draining: CancellationToken) {
+    async fn run(
+        mut self,
+        mut requests: impl Stream<Item = Result<ClassifyRequest, Status>> + Send + Unpin,
+        draining: CancellationToken,
+    ) {
         let mut end = self.read(&mut requests, &draining).await;
         // What was accepted is answered, unless the model is gone or the client is.
         while let (false, Some(done)) = (is_final(&end), self.tasks.join_next().await) {
@@ -125,7 +148,7 @@ impl Call {
     /// Reads requests until the client ends the call or something else does.
     async fn read(
         &mut self,
-        requests: &mut Streaming<ClassifyRequest>,
+        requests: &mut (impl Stream<Item = Result<ClassifyRequest, Status>> + Send + Unpin),
         draining: &CancellationToken,
     ) -> Result<(), Status> {
         loop {
@@ -142,7 +165,7 @@ impl Call {
                     finished(done)?;
                     continue;
                 }
-                request = requests.message() => request?,
+                request = requests.try_next() => request?,
             };
             let Some(request) = request else { return Ok(()) };
             self.accept(request).await?;

@@ -197,7 +197,10 @@ mod tests {
             ("m.safetensors", spec(None, Some("m.safetensors"), None, None)),
             ("new=m.safetensors", spec(Some("new"), Some("m.safetensors"), None, None)),
             ("a=shipped,share=90", spec(Some("a"), None, None, Some(90))),
-            ("b=shipped,precision=int8,share=10", spec(Some("b"), None, Some(Precision::Int8.into()), Some(10))),
+            (
+                "b=shipped,precision=int8,share=10",
+                spec(Some("b"), None, Some(Precision::Int8.into()), Some(10)),
+            ),
             ("shipped, share=0, precision=bf16", spec(None, None, Some(Precision::Bf16.into()), Some(0))),
             ("m,precision=auto", spec(None, Some("m"), Some(PrecisionSetting::Auto), None)),
             ("/models/x=1/m.onnx", spec(None, Some("/models/x=1/m.onnx"), None, None)),

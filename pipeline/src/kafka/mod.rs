@@ -1,5 +1,5 @@
 //! Everything this crate asks of Kafka besides consuming: how clients are configured (`config`), what is asked of
-//! the cluster (`admin`: reachable, topics, watermarks, groups), acknowledged publishing (`publisher`), and dead letters, which
+//! the cluster (`admin`: reachable, topics, watermarks, groups), acknowledged publishing (`publisher`, over the client of `deliveries`), and dead letters, which
 //! are read, counted and replayed (`letters`).
 //!
 //! Only this module and `consumer::source` make librdkafka clients, so the settings that the delivery guarantee
@@ -7,6 +7,7 @@
 
 mod admin;
 mod config;
+mod deliveries;
 pub mod letters;
 mod publisher;
 mod scan;

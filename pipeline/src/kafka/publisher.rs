@@ -5,14 +5,12 @@
 //! resends within the delivery time-out (idempotently: no doubles, no reordering); after it the caller decides.
 //! An idempotent client that met a fatal error is useless for ever, so it is replaced by a new one.
 
+use super::deliveries::{Delivery, Producer};
 use super::{KafkaConfig, client_error, config};
 use crate::error::{Error, Result};
 use firesteel_common::headers::MODEL;
-use firesteel_common::kafka::QuietContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -53,7 +51,7 @@ struct Shared {
     config: KafkaConfig,
     role: String,
     delivery_timeout: Duration,
-    client: RwLock<FutureProducer<QuietContext>>,
+    client: RwLock<Producer>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -113,8 +111,8 @@ impl Publisher {
         let publisher = self.clone();
         Ok(async move {
             match delivery.await {
-                Ok(Ok(at)) => Ok(Acknowledged { partition: at.partition, offset: at.offset }),
-                Ok(Err((source, _))) => Err(publisher.failed(&topic, source)),
+                Ok(Ok(at)) => Ok(at),
+                Ok(Err(source)) => Err(publisher.failed(&topic, source)),
                 Err(_) => Err(publisher.failed(&topic, KafkaError::Canceled)),
             }
         })
@@ -128,28 +126,20 @@ impl Publisher {
         self.enqueue(message).await?.await
     }
 
-    fn try_enqueue(
-        &self,
-        partition: Option<i32>,
-        message: Message<'_>,
-    ) -> Result<DeliveryFuture, KafkaError> {
-        let mut record = FutureRecord::<[u8], [u8]>::to(message.topic);
-        record.partition = partition;
-        record.key = message.key;
-        record.payload = message.payload;
-        record.headers = message.headers;
+    fn try_enqueue(&self, partition: Option<i32>, message: Message<'_>) -> Result<Delivery, KafkaError> {
+        let Message { topic, key, payload, headers } = message;
         let client = self.shared.client.read().unwrap_or_else(PoisonError::into_inner);
-        client.send_result(record).map_err(|(error, _)| error)
+        client.send(topic, partition, key, payload, headers)
     }
 
     /// Names the failure; replaces a client that can no longer be used.
     fn failed(&self, topic: &str, source: KafkaError) -> Error {
         let shared = &self.shared;
-        let fatal = || shared.client.read().unwrap_or_else(PoisonError::into_inner).client().fatal_error();
+        let fatal = || shared.client.read().unwrap_or_else(PoisonError::into_inner).fatal_error();
         if let Some((code, reason)) = fatal() {
             let mut client = shared.client.write().unwrap_or_else(PoisonError::into_inner);
             // Another task may have replaced it while this one waited for the lock.
-            if client.client().fatal_error().is_some() {
+            if client.fatal_error().is_some() {
                 tracing::warn!(?code, reason, "Kafka client met a fatal error, replacing it");
                 match make(&shared.config, &shared.role, shared.delivery_timeout) {
                     Ok(new) => *client = new,
@@ -165,14 +155,9 @@ impl Publisher {
     }
 }
 
-fn make(
-    config: &KafkaConfig,
-    role: &str,
-    delivery_timeout: Duration,
-) -> Result<FutureProducer<QuietContext>> {
-    config::producer(config, role, delivery_timeout)?
-        .create_with_context(QuietContext)
-        .map_err(|source| client_error(config, source))
+fn make(config: &KafkaConfig, role: &str, delivery_timeout: Duration) -> Result<Producer> {
+    let client = config::producer(config, role, delivery_timeout)?;
+    Producer::new(&client).map_err(|source| client_error(config, source))
 }
 
 #[cfg(test)]

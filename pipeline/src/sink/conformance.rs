@@ -66,6 +66,18 @@ pub async fn suite(sink: &dyn Sink, read: impl AsyncFn() -> Vec<PredictionRecord
         &[],
     )
     .await;
+    check(
+        "a batch of new images may follow one of known images",
+        (200..250).map(|sequence| prediction(1, sequence, 4_000)).collect(),
+        &[],
+    )
+    .await;
+    check(
+        "and one of known images, with a new one that comes twice, may follow that",
+        (199..250).chain([199]).map(|sequence| prediction(1, sequence, 5_000)).collect(),
+        &[],
+    )
+    .await;
     let older: Vec<usize> = std::iter::once(5).chain(50..100).collect();
     check("what came before all of them comes last", first, &older).await;
     let at_once = |model: &str, predicted: Label, confidence: f32| PredictionRecord {

@@ -1,13 +1,17 @@
 //! Predictions in MongoDB: one collection, clustered on `_id`, written by bulk upserts.
 //!
-//! A batch is one `update` command of unordered `{q: {_id, …}, u: document, upsert: true}`, or several where it is too
-//! large for one; what stands behind `_id` keeps a newer prediction in its place (`document`). The write concern is
-//! `{w: majority, j: true}`: what is confirmed survives the loss of a minority of the replica set. The collection is created clustered (MongoDB ≥ 5.3), because range scans over `_id`,
-//! which the engine splits its work by, then read the documents in place; one that exists unclustered is used as it is,
-//! with a warning.
+//! A batch is inserted, by one unordered command or by several where it is too large for one. Nearly every prediction is of an
+//! image that has none yet, and an insert costs the server a fifth of an upsert, which plans a query for each document. Those
+//! whose key was taken are then upserted, `{q: {_id, …}, u: document, upsert: true}`; what stands behind `_id` keeps a newer
+//! prediction in its place (`document`). While most of what comes is there already, as when a topic is read anew, the insert is
+//! left out. The write concern of every command is `{w: majority, j: true}`: what is confirmed survives the loss of a minority
+//! of the replica set.
+//!
+//! The collection is created clustered (MongoDB ≥ 5.3), because range scans over `_id`, which the engine splits its work by, then
+//! read the documents in place; one that exists unclustered is used as it is, with a warning.
 
-use super::document::upsert;
-use super::reply::{Verdict, verdict};
+use super::document::{document, upsert};
+use super::reply::{Settled, Verdict, verdict};
 use super::{Layout, Refused, Sink, Written};
 use crate::error::{Error, ErrorKind, Result, mongo_kind};
 use crate::kafka::REACHABLE_WITHIN;
@@ -22,6 +26,8 @@ use mongodb::error::{Error as MongoError, ErrorKind as MongoErrorKind};
 use mongodb::options::IndexOptions;
 use mongodb::{Database, IndexModel};
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the server may take to confirm a batch before it counts as unconfirmed and is written again.
@@ -31,6 +37,8 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(15);
 pub(super) const ANSWER_WITHIN: Duration = CONFIRM_WITHIN.saturating_mul(2);
 /// An index of a large collection is not built in a moment. A second request waits for the build under way.
 const INDEX_WITHIN: Duration = Duration::from_secs(120);
+/// How often a record is upserted before the document under its key is taken for a newer one.
+const UPSERTS: usize = 2;
 
 /// The collection of predictions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +67,49 @@ pub struct MongoSink {
     pub(super) database: Database,
     pub(super) config: MongoConfig,
     role: String,
+    /// Whether most images of the last batch had a prediction before.
+    mostly_known: Arc<AtomicBool>,
+}
+
+/// How a record is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    /// As a document that is not there yet.
+    Insert,
+    /// In the place of the document that it replaces, or as a new one.
+    Upsert,
+}
+
+impl Operation {
+    /// How the next batch begins, when so many of the last one's images had a prediction before.
+    fn first(mostly_known: bool) -> Self {
+        if mostly_known { Self::Upsert } else { Self::Insert }
+    }
+
+    /// What goes into the command for a record.
+    fn of(self, record: &PredictionRecord) -> Result<RawDocumentBuf, String> {
+        match self {
+            Self::Insert => document(record),
+            Self::Upsert => upsert(record),
+        }
+    }
+
+    fn command(self, batch: &Batch, collection: &str, concern: RawDocumentBuf) -> RawDocumentBuf {
+        match self {
+            Self::Insert => batch.insert(collection, concern),
+            Self::Upsert => batch.update(collection, concern),
+        }
+    }
+}
+
+/// What became of the records that a pass has sent.
+#[derive(Debug, Default)]
+struct Pass {
+    refused: Vec<Refused>,
+    /// The indexes of those whose key was taken.
+    taken: Vec<usize>,
+    /// How many became new documents.
+    new: usize,
 }
 
 impl fmt::Debug for MongoSink {
@@ -79,6 +130,7 @@ impl MongoSink {
                 database: client.database(&config.database),
                 config: config.clone(),
                 role: role.to_owned(),
+                mostly_known: Arc::default(),
             }),
             Err(error) if mongo_kind(&error) == ErrorKind::Transient => Err(unreachable(config, role, error)),
             Err(error) => {
@@ -191,67 +243,96 @@ impl MongoSink {
 #[async_trait]
 impl Sink for MongoSink {
     async fn write(&self, batch: &[PredictionRecord]) -> Result<Written> {
-        let Written { mut refused, superseded: taken } =
-            self.upsert(batch, (0..batch.len()).collect()).await?;
+        let mut operation = Operation::first(self.mostly_known.load(Ordering::Relaxed));
+        let (mut left, mut refused, mut new) = ((0..batch.len()).collect::<Vec<_>>(), Vec::new(), 0);
         // A document that came to be while the server looked for it has to be looked at once more. One that still does not
         // give way then is a newer one.
-        let mut again = self.upsert(batch, taken).await?;
-        refused.append(&mut again.refused);
+        let mut upserts = 0;
+        while !left.is_empty() && upserts < UPSERTS {
+            upserts += usize::from(operation == Operation::Upsert);
+            let pass = self.pass(operation, batch, left).await?;
+            refused.extend(pass.refused);
+            new += pass.new;
+            left = pass.taken;
+            operation = Operation::Upsert;
+        }
+        if !batch.is_empty() {
+            self.mostly_known.store(new * 2 < batch.len(), Ordering::Relaxed);
+        }
         refused.sort_by_key(|refusal| refusal.index);
-        again.superseded.sort_unstable();
-        Ok(Written { refused, superseded: again.superseded })
+        left.sort_unstable();
+        Ok(Written { refused, superseded: left })
     }
 }
 
 impl MongoSink {
-    /// Upserts the records of `batch` at `indexes`, in as many commands as it takes. Superseded are those whose key was taken.
-    async fn upsert(&self, batch: &[PredictionRecord], indexes: Vec<usize>) -> Result<Written> {
-        let (mut command, mut places, mut written) = (Batch::default(), Vec::new(), Written::default());
+    /// Writes the records of `batch` at `indexes`, in as many commands as it takes.
+    async fn pass(
+        &self,
+        operation: Operation,
+        batch: &[PredictionRecord],
+        indexes: Vec<usize>,
+    ) -> Result<Pass> {
+        let (mut command, mut places, mut pass) = (Batch::default(), Vec::new(), Pass::default());
         for index in indexes {
             let Some(record) = batch.get(index) else { continue };
-            let update = match upsert(record) {
-                Ok(update) => update,
+            let written = match operation.of(record) {
+                Ok(written) => written,
                 Err(message) => {
-                    written.refused.push(Refused { index, message });
+                    pass.refused.push(Refused { index, message });
                     continue;
                 }
             };
-            let size = update.as_bytes().len();
+            let size = written.as_bytes().len();
             if size > MAX_OPERATION {
                 let message = format!("{size} bytes are too many for a document");
-                written.refused.push(Refused { index, message });
+                pass.refused.push(Refused { index, message });
                 continue;
             }
             if command.is_full_for(size, MAX_BYTES, MAX_OPERATIONS) {
                 let (full, places) = (std::mem::take(&mut command), std::mem::take(&mut places));
-                self.update(&full, &places, &mut written).await?;
+                self.command(operation, &full, &places, &mut pass).await?;
             }
-            command.push(&update);
+            command.push(&written);
             places.push(index);
         }
         if !command.is_empty() {
-            self.update(&command, &places, &mut written).await?;
+            self.command(operation, &command, &places, &mut pass).await?;
         }
-        Ok(written)
+        Ok(pass)
     }
 
     /// Sends one command until it is durable; the operation at `i` writes the record at `places[i]`.
-    async fn update(&self, batch: &Batch, places: &[usize], written: &mut Written) -> Result<()> {
+    async fn command(
+        &self,
+        operation: Operation,
+        batch: &Batch,
+        places: &[usize],
+        pass: &mut Pass,
+    ) -> Result<()> {
         let wtimeout = i32::try_from(CONFIRM_WITHIN.as_millis()).unwrap_or(i32::MAX);
         let concern = rawdoc! { "w": "majority", "j": true, "wtimeout": wtimeout };
-        let (refused, taken) =
-            match verdict(&self.send(batch.update(&self.config.collection, concern)).await?) {
-                Verdict::Settled { refused, taken } => (refused, taken),
-                Verdict::Again { code, message } => return Err(self.unconfirmed(code, message)),
-            };
+        let reply = self.send(operation.command(batch, &self.config.collection, concern)).await?;
+        let Settled { mut refused, mut taken } = match verdict(&reply) {
+            Verdict::Settled(settled) => settled,
+            Verdict::Again { code, message } => return Err(self.unconfirmed(code, message)),
+        };
+        pass.new += match operation {
+            Operation::Insert => places.len().saturating_sub(refused.len() + taken.len()),
+            Operation::Upsert => reply.upserted,
+        };
+        if operation == Operation::Insert {
+            // Such as by a unique index that holds the key of this very document: an upsert decides.
+            taken.extend(refused.drain(..).map(|refusal| refusal.index));
+        }
         // The server counts the operations that it was sent.
         let place = |index: usize| places.get(index).copied();
-        written.refused.extend(
+        pass.refused.extend(
             refused
                 .into_iter()
                 .filter_map(|refusal| Some(Refused { index: place(refusal.index)?, ..refusal })),
         );
-        written.superseded.extend(taken.into_iter().filter_map(place));
+        pass.taken.extend(taken.into_iter().filter_map(place));
         Ok(())
     }
 
@@ -290,6 +371,29 @@ fn is_denied(error: &MongoError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::conformance::prediction;
+
+    #[test]
+    fn an_insert_sends_the_document_and_an_upsert_what_it_may_replace() {
+        let record = prediction(1, 2, 3);
+        let command = |operation: Operation| {
+            let mut batch = Batch::default();
+            batch.push(&operation.of(&record).expect("fits"));
+            Document::try_from(operation.command(&batch, "c", rawdoc! { "j": true })).expect("BSON")
+        };
+        let (insert, update) = (command(Operation::first(false)), command(Operation::first(true)));
+        let first = |command: &Document, field: &str| {
+            let operations = command.get_array(field).expect("operations");
+            operations.first().and_then(bson::Bson::as_document).cloned().expect("one")
+        };
+        let (inserted, updated) = (first(&insert, "documents"), first(&update, "updates"));
+        assert_eq!(updated.get_document("u").expect("the document"), &inserted);
+        assert_eq!(updated.get_bool("upsert"), Ok(true));
+        for command in [insert, update] {
+            assert_eq!(command.get_bool("ordered"), Ok(false));
+            assert_eq!(command.get_document("writeConcern"), Ok(&doc! { "j": true }));
+        }
+    }
 
     #[test]
     fn a_configuration_is_printed_without_what_is_secret() {

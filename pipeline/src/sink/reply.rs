@@ -10,17 +10,21 @@ use super::Refused;
 use firesteel_common::mongodb::bulk::{Reply, WriteError};
 use firesteel_common::mongodb::{Code, Fact};
 
-/// What to do after an `update` command.
+/// What a command has not written, and never will as it was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// Refused for good.
+    pub(super) refused: Vec<Refused>,
+    /// The places of operations that found a document under their key which they do not replace: any, for an insert; for an
+    /// upsert a newer one, or one that came to be while it looked.
+    pub(super) taken: Vec<usize>,
+}
+
+/// What to do after an `update` or an `insert` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Durable, except for these.
-    Settled {
-        /// Refused for good.
-        refused: Vec<Refused>,
-        /// The places of operations that found a document under their key which they do not replace: a newer one, or one
-        /// that came to be while they looked.
-        taken: Vec<usize>,
-    },
+    Settled(Settled),
     /// Not known to be durable: write it again.
     Again {
         /// The server's code.
@@ -30,7 +34,7 @@ pub(super) enum Verdict {
     },
 }
 
-/// Decides what to do after the reply to an `update` command that itself succeeded.
+/// Decides what to do after the reply to an `update` or an `insert` command that itself succeeded.
 pub(super) fn verdict(reply: &Reply) -> Verdict {
     let again = |code, message: &str| Verdict::Again { code, message: message.to_owned() };
     let (mut refused, mut taken) = (Vec::new(), Vec::new());
@@ -47,11 +51,11 @@ pub(super) fn verdict(reply: &Reply) -> Verdict {
     // Written but not confirmed by a majority, or not in the journal: not durable.
     match &reply.concern_error {
         Some(error) => again(error.code, &error.message),
-        None => Verdict::Settled { refused, taken },
+        None => Verdict::Settled(Settled { refused, taken }),
     }
 }
 
-/// The result of an `insert` command.
+/// The result of an `insert` command of a bulk load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Inserted {
     /// All of it is durable; so many documents were there before.
@@ -112,12 +116,10 @@ mod tests {
             |reply: Document, expected: Verdict| assert_eq!(verdict(&Reply::of(&reply)), expected, "{reply}");
         let again = |code, message: &str| Verdict::Again { code, message: message.to_owned() };
 
-        let settled = |refused: &[(usize, &str)], taken: &[usize]| Verdict::Settled {
-            refused: refused
-                .iter()
-                .map(|(index, said)| Refused { index: *index, message: (*said).to_owned() })
-                .collect(),
-            taken: taken.to_vec(),
+        let settled = |refused: &[(usize, &str)], taken: &[usize]| {
+            let refused =
+                refused.iter().map(|(index, said)| Refused { index: *index, message: (*said).to_owned() });
+            Verdict::Settled(Settled { refused: refused.collect(), taken: taken.to_vec() })
         };
         check(doc! { "ok": 1, "n": 2 }, settled(&[], &[]));
         check(

@@ -2,12 +2,12 @@
 //!
 //! The rule: the class is the sum of the image's bytes modulo ten; an image whose sum is divisible by `reject` is
 //! rejected. While it is down, every call ends as UNAVAILABLE. There may be one image that it fails at. It may be a server from
-//! before its model was described and could be asked for; otherwise "plane" means "airplane".
+//! before its model was described and could be asked for, which reads one image a message; otherwise "plane" means "airplane".
 
 use firesteel_proto::Label;
 use firesteel_proto::inference::{
-    Classification, ClassifyRequest, ClassifyResponse, DescribeRequest, DescribeResponse, Inference,
-    InferenceServer, ModelDescription, Outcome, Rejection, UnknownModel,
+    Classification, ClassifyRequest, ClassifyRequests, ClassifyResponse, ClassifyResponses, DescribeRequest,
+    DescribeResponse, Inference, InferenceServer, ModelDescription, Outcome, Rejection, UnknownModel,
 };
 use firesteel_testkit::cifar::{CLASSES, class};
 use futures::Stream;
@@ -186,18 +186,50 @@ impl Inference for Service {
         Ok(Response::new(DescribeResponse { models: vec![model] }))
     }
 
-    type ClassifyStreamStream = Pin<Box<dyn Stream<Item = Result<ClassifyResponse, Status>> + Send>>;
+    type ClassifyStreamStream = Answers<ClassifyResponse>;
 
     async fn classify_stream(
         &self,
         request: Request<Streaming<ClassifyRequest>>,
     ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
+        Ok(Response::new(self.answers(request.into_inner())?))
+    }
+
+    type ClassifyBatchesStream = Answers<ClassifyResponses>;
+
+    async fn classify_batches(
+        &self,
+        request: Request<Streaming<ClassifyRequests>>,
+    ) -> Result<Response<Self::ClassifyBatchesStream>, Status> {
+        if self.state.undescribed.load(Ordering::SeqCst) {
+            return Err(Status::unimplemented("of an older version"));
+        }
+        let requests = futures::StreamExt::flat_map(request.into_inner(), |message| {
+            futures::stream::iter(match message {
+                Ok(message) => message.requests.into_iter().map(Ok).collect(),
+                Err(status) => vec![Err(status)],
+            })
+        });
+        let answers = self.answers(requests)?;
+        let messages =
+            answers.map(|answer| answer.map(|response| ClassifyResponses { responses: vec![response] }));
+        Ok(Response::new(Box::pin(messages)))
+    }
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Service {
+    fn answers(
+        &self,
+        requests: impl Stream<Item = Result<ClassifyRequest, Status>> + Send + 'static,
+    ) -> Result<Answers<ClassifyResponse>, Status> {
         if self.state.down.load(Ordering::SeqCst) {
             self.state.refused.fetch_add(1, Ordering::SeqCst);
             return Err(Status::unavailable("told to be down"));
         }
         let state = Arc::clone(&self.state);
-        let answers = request.into_inner().filter_map(move |request| {
+        let answers = requests.filter_map(move |request| {
             let request = match request {
                 Ok(request) => request,
                 Err(status) => return Some(Err(status)),
@@ -208,6 +240,6 @@ impl Inference for Service {
                 None => Some(state.answer(&request)),
             }
         });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Box::pin(answers))
     }
 }

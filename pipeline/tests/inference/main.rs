@@ -5,6 +5,7 @@
 
 mod access;
 mod assets;
+mod batches;
 mod batching;
 mod client;
 mod compiled;

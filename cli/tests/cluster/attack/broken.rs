@@ -37,6 +37,7 @@ pub(super) const METHODS: [&str; 18] = [
     "/arrow.flight.protocol.FlightService/DoAction",
     "/firesteel.v1.Inference/Classify",
     "/firesteel.v1.Inference/ClassifyStream",
+    "/firesteel.v1.Inference/ClassifyBatches",
     "/firesteel.v1.Inference/Describe",
     "/no.such.Service/Method",
 ];

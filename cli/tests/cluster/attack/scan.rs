@@ -60,7 +60,7 @@ const SERVICES: [(&str, &str, &[&str]); 6] = [
             "ListActions",
         ],
     ),
-    ("inference", "firesteel.v1.Inference", &["Classify", "ClassifyStream", "Describe"]),
+    ("inference", "firesteel.v1.Inference", &["Classify", "ClassifyBatches", "ClassifyStream", "Describe"]),
     ("health of gRPC", "grpc.health.v1.Health", &["Check", "Watch"]),
     ("reflection", "grpc.reflection.v1.ServerReflection", &["ServerReflectionInfo"]),
 ];

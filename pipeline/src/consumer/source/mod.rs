@@ -51,6 +51,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(15);
 /// How often the client reports statistics of its partitions.
 const STATISTICS_EVERY: Duration = Duration::from_secs(5);
 const STATISTICS: &str = "statistics.interval.ms";
+const FETCH_MINIMUM: &str = "fetch.min.bytes";
 
 /// The topic to consume, and how to consume it.
 #[derive(Debug, Clone)]
@@ -61,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) group: String,
     pub(crate) most: Load,
     pub(crate) commit_interval: Duration,
+    /// Bytes of records that are worth an answer of the broker; fewer wait for a moment.
+    pub(crate) fetch_at_least: usize,
 }
 
 /// What comes out of a source.
@@ -124,6 +127,9 @@ impl Source {
         let mut client_config = kafka::consumer(&config.kafka, config.role, &config.group)?;
         if client_config.get(STATISTICS).is_none_or(|every| every.trim() == "0") {
             client_config.set(STATISTICS, STATISTICS_EVERY.as_millis().to_string());
+        }
+        if client_config.get(FETCH_MINIMUM).is_none() {
+            client_config.set(FETCH_MINIMUM, config.fetch_at_least.to_string());
         }
         // A record that is not there any more is never passed over unsaid; a group without an offset is given one.
         client_config.set("auto.offset.reset", "error");

@@ -1,9 +1,10 @@
-//! The client of the inference server: many tasks, one `ClassifyStream`.
+//! The client of the inference server: many tasks, one call.
 //!
 //! A [`Client`] is cheap to clone; every clone shares one connection and one bidirectional call. [`Client::ask`]
 //! gives its image a number, sends it, and waits for the answer that bears this number, so any number of tasks
-//! overlap on the one call. The server's back-pressure reaches the caller: while the server reads nothing, the
-//! send waits, and so does the task. At most [`ClientOptions::in_flight`] images are under way at once.
+//! overlap on the one call. It is `ClassifyBatches`, where images that wait together travel together, or `ClassifyStream` to a
+//! server from before that. The server's back-pressure reaches the caller: while the server reads nothing,
+//! nothing is sent, and the task waits. At most [`ClientOptions::in_flight`] images are under way at once.
 //!
 //! When the call breaks, everything under way on it fails as *transient* and the next `classify` opens a new one;
 //! whether and when to try again is the caller's decision. A message that is too large for the server ends a
@@ -17,6 +18,7 @@ mod error;
 mod stream;
 
 use crate::inference::Vocabulary;
+use crate::inference::batches::TOGETHER;
 use crate::inference::spec::answers_to;
 use bytes::Bytes;
 use describe::Described;
@@ -24,15 +26,15 @@ pub use error::ClientError;
 use firesteel_common::error::root_cause;
 use firesteel_common::net::{self, Dialer};
 use firesteel_proto::Encoding;
-use firesteel_proto::inference::{ClassifyRequest, InferenceClient, UnknownModel};
+use firesteel_proto::inference::{ClassifyRequest, ClassifyRequests, InferenceClient, UnknownModel};
+use futures::stream::{StreamExt as _, TryStreamExt as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use stream::{Stream, read_answer};
-use tokio::sync::{Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use stream::{Ends, Stream, read_answer};
+use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status, Streaming};
 
 /// How long the failure to open a stream stands for further callers: hundreds of images that retry on their own
 /// are still one client that knocks a few times a second.
@@ -304,22 +306,46 @@ impl Shared {
     }
 
     async fn open(&self) -> Result<Stream, ClientError> {
-        let (requests, outgoing) = mpsc::channel(1);
+        let (ends, messages) = Ends::new(TOGETHER);
+        let messages = messages.map(|requests| ClassifyRequests { requests });
         let mut rpc = self.rpc.clone();
-        let timeout = self.options.connect_timeout;
-        let call = rpc.classify_stream(ReceiverStream::new(outgoing));
-        let answers = match tokio::time::timeout(timeout, call).await {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) if status.code() == Code::Unavailable && is_transport(&status) => {
-                return Err(ClientError::Unreachable { url: self.url.clone(), reason: root_cause(&status) });
+        let answers = match self.opened(rpc.classify_batches(messages)).await {
+            Ok(answers) => answers.map_ok(|message| message.responses).boxed(),
+            Err(ClientError::Status { status, .. }) if status.code() == Code::Unimplemented => {
+                return self.open_one_by_one().await;
             }
-            Ok(Err(status)) => return Err(self.status(status)),
+            Err(error) => return Err(error),
+        };
+        Ok(ends.opened(answers, self.url.clone(), self.options.stall_timeout))
+    }
+
+    /// Opens a call to a server that reads one image a message.
+    async fn open_one_by_one(&self) -> Result<Stream, ClientError> {
+        let (ends, messages) = Ends::new(1);
+        let messages = messages.flat_map(futures::stream::iter);
+        let mut rpc = self.rpc.clone();
+        let answers = self.opened(rpc.classify_stream(messages)).await?;
+        let answers = answers.map_ok(|response| vec![response]).boxed();
+        Ok(ends.opened(answers, self.url.clone(), self.options.stall_timeout))
+    }
+
+    /// The answers of a call, once the server has taken it.
+    async fn opened<T>(
+        &self,
+        call: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+    ) -> Result<Streaming<T>, ClientError> {
+        let timeout = self.options.connect_timeout;
+        match tokio::time::timeout(timeout, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) if status.code() == Code::Unavailable && is_transport(&status) => {
+                Err(ClientError::Unreachable { url: self.url.clone(), reason: root_cause(&status) })
+            }
+            Ok(Err(status)) => Err(self.status(status)),
             Err(_) => {
                 let reason = format!("no answer within {} s", timeout.as_secs_f32());
-                return Err(ClientError::Unreachable { url: self.url.clone(), reason });
+                Err(ClientError::Unreachable { url: self.url.clone(), reason })
             }
-        };
-        Ok(Stream::new(requests, answers, self.url.clone(), self.options.stall_timeout))
+        }
     }
 
     async fn over_stream(&self, id: u64, request: ClassifyRequest) -> Result<Answer, ClientError> {
