@@ -293,7 +293,7 @@ mod tests {
             "kafka_properties",
             "mongodb_uri",
             "mongodb_database",
-            "weights",
+            "models",
             "device",
             "cache_dir",
             "scheduler",

@@ -73,11 +73,13 @@ fn parse(arguments: Vec<OsString>) -> anyhow::Result<(Cli, Settings, Option<Path
     let known = settings::names(&Cli::command());
     let mut command = Cli::command();
     let file = settings_file(&arguments)?;
+    let mut layer = settings::Layer::new();
     if let Some(path) = &file {
-        let layer = settings::read(path, &known)?;
-        let layer = settings::without_twins(layer, |name| std::env::var_os(name).is_some());
-        command = settings::underlay(command, &layer);
+        layer = settings::read(path, &known)?;
+        layer = settings::without_twins(layer, |name| std::env::var_os(name).is_some());
     }
+    let layer = settings::with_former_names(layer, |name| std::env::var(name).ok());
+    command = settings::underlay(command, &layer);
     let matches = command.try_get_matches_from(arguments)?;
     settings::check_environment(
         &known,

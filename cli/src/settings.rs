@@ -17,6 +17,8 @@ use firesteel_common::suggest::nearest;
 const PREFIX: &str = "FIRESTEEL_";
 /// Prefixes of variables that belong to scripts and tests, not to the binary.
 const OTHERS: [&str; 3] = ["FIRESTEEL_DEV_", "FIRESTEEL_TEST_", "FIRESTEEL_BENCH_"];
+/// Settings that had another name: the former one still means the same, in the environment and in a settings file.
+const RENAMED: [(&str, &str); 1] = [("FIRESTEEL_WEIGHTS", "FIRESTEEL_MODEL")];
 /// The settings file that is read where it exists and no other one is named.
 pub(crate) const DEFAULT_FILE: &str = "firesteel.toml";
 
@@ -41,7 +43,7 @@ pub(crate) fn check_environment(
         let foreign = !name.starts_with(PREFIX)
             || OTHERS.iter().any(|prefix| name.starts_with(prefix))
             || is_service_link(&name);
-        if !foreign && !known.contains(&name) {
+        if !foreign && !known.contains(today(&name)) {
             bail!(
                 "unknown setting {name} in the environment{}",
                 suggestion(&name, known, |known| known.to_owned())
@@ -49,6 +51,21 @@ pub(crate) fn check_environment(
         }
     }
     Ok(())
+}
+
+/// The name that a setting has today.
+fn today(name: &str) -> &str {
+    RENAMED.iter().find(|(former, _)| *former == name).map_or(name, |(_, today)| today)
+}
+
+/// Lays what the environment says under the former name of a setting over the file's layer.
+pub(crate) fn with_former_names(mut layer: Layer, variable: impl Fn(&str) -> Option<String>) -> Layer {
+    for (former, today) in RENAMED {
+        if let Some(value) = variable(former) {
+            layer.insert(today.to_owned(), vec![value]);
+        }
+    }
+    layer
 }
 
 /// Kubernetes describes a Service named `firesteel-x` to every pod by variables such as
@@ -133,6 +150,7 @@ fn flatten(
     for (key, value) in table {
         let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}_{key}") };
         let name = format!("{PREFIX}{}", key.to_uppercase().replace(['-', '.'], "_"));
+        let name = today(&name).to_owned();
         // `[scheduler]` holds the settings of `firesteel scheduler`; `scheduler = "…"` names one to connect to.
         let holds_others =
             value.is_table() && known.iter().any(|known| known.starts_with(&format!("{name}_")));
@@ -293,6 +311,19 @@ mod tests {
         assert_eq!(error, "unknown setting kafka_botstrap; did you mean kafka_bootstrap?");
         let error = parse("colour = 'red'", &known()).expect_err("unknown").to_string();
         assert!(error.starts_with("unknown setting colour; `firesteel help`"), "{error}");
+    }
+
+    #[test]
+    fn a_former_name_of_a_setting_means_the_same() {
+        let known = BTreeSet::from(["FIRESTEEL_MODEL".to_owned()]);
+        let model = |value: &str| Layer::from([("FIRESTEEL_MODEL".to_owned(), vec![value.to_owned()])]);
+        assert_eq!(parse("weights = 'a'", &known).expect("a setting"), model("a"));
+        let error = parse("weights = 'a'\nmodel = 'b'", &known).expect_err("twice").to_string();
+        assert!(error.ends_with("is given twice"), "{error}");
+        check_environment(&known, ["FIRESTEEL_WEIGHTS".to_owned()].into_iter()).expect("a setting");
+        let set = |name: &str| (name == "FIRESTEEL_WEIGHTS").then(|| "c".to_owned());
+        assert_eq!(with_former_names(model("a"), set), model("c"), "the environment wins over the file");
+        assert_eq!(with_former_names(model("a"), |_| None), model("a"));
     }
 
     #[test]

@@ -58,10 +58,12 @@ fields! {
     InferenceDevice => "inference.device",
     /// The precision that a model computes in.
     InferencePrecision => "inference.precision",
-    /// The file of a model's weights.
-    Weights => "weights",
+    /// The models, each a file or the one inside the binary.
+    InferenceModel => "inference.model",
     /// The address of the health server.
     HealthListen => "health.listen",
+    /// The model that the image consumer asks.
+    ConsumerModel => "consumer.model",
     /// What a consumer does when records were removed before it has read them.
     ConsumerOnDataLoss => "consumer.on_data_loss",
     /// The images per second of each producer.

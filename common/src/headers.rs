@@ -11,6 +11,9 @@ use rdkafka::message::{Headers, Message};
 /// The name of a header whose own is not UTF-8.
 pub const UNREADABLE: &str = "\u{fffd}";
 
+/// Of an image: the model that it is for, by any of the names that a request may use.
+pub const MODEL: &str = "firesteel-model";
+
 /// A header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
@@ -38,6 +41,12 @@ impl<'a> Header<'a> {
 pub fn headers<M: Message>(message: &M) -> Vec<Header<'_>> {
     let Some(headers) = message.headers() else { return Vec::new() };
     (0..headers.count()).filter_map(|index| header(headers, index)).collect()
+}
+
+/// The value of the last header of this name; none where it has none.
+pub fn last<'a, H: Headers>(headers: &'a H, name: &str) -> Option<&'a [u8]> {
+    let mut all = (0..headers.count()).rev().filter_map(|index| header(headers, index));
+    all.find(|header| header.name == name)?.value
 }
 
 fn header<H: Headers>(headers: &H, index: usize) -> Option<Header<'_>> {
@@ -70,6 +79,8 @@ mod tests {
         assert_eq!(read.iter().map(|header| (header.name, header.value)).collect::<Vec<_>>(), expected);
         assert_eq!(read.iter().map(Header::text).collect::<Vec<_>>(), [Some("1"), None, None]);
         assert!(read.iter().all(Header::is_readable));
+        let headers = message.headers().expect("headers");
+        assert_eq!(["a", "b", "c"].map(|name| last(headers, name)), [Some(&b"\xff"[..]), None, None]);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
 };
 
 /// Upper bounds of the buckets of times, in seconds: 1 ms to 60 s.
@@ -46,6 +47,12 @@ pub fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
 #[must_use]
 pub fn histogram(name: &str, help: &str, bounds: &[f64]) -> Histogram {
     valid(Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds.to_vec())))
+}
+
+/// How often values were how large, told apart by `labels`.
+#[must_use]
+pub fn histograms(name: &str, help: &str, bounds: &[f64], labels: &[&str]) -> HistogramVec {
+    valid(HistogramVec::new(HistogramOpts::new(name, help).buckets(bounds.to_vec()), labels))
 }
 
 /// A registry of `instruments`, each of whose samples gets `labels` in addition to its own.

@@ -12,7 +12,7 @@ SECRETS = json.loads((ROOT / "k8s/required-secrets.json").read_text())
 MADE = json.loads((ROOT / "k8s/made-secrets.json").read_text())
 
 # Components on top of an overlay that has none of them.
-ADDED = [("local", name) for name in ("cert-manager", "hpa", "inference-beside", "kafka-auth", "keda", "mongodb-auth", "monitoring", "shared-cache")]
+ADDED = [("local", name) for name in ("ab-split", "cert-manager", "hpa", "inference-beside", "kafka-auth", "keda", "mongodb-auth", "monitoring", "shared-cache")]
 ADDED += [("keda", "inference-beside"), ("production", "cert-manager")]
 
 

@@ -88,7 +88,7 @@ class Contents(unittest.TestCase):
             if path.is_file() and path.name != "kustomization.yaml":
                 self.assertTrue(path.name in text or path.name in docs, f"{path} is part of nothing")
 
-    COMPONENTS = {"cert-manager", "hpa", "inference-beside", "kafka-auth", "keda", "monitoring", "mongodb-auth", "shared-cache"}
+    COMPONENTS = {"ab-split", "cert-manager", "hpa", "inference-beside", "kafka-auth", "keda", "monitoring", "mongodb-auth", "shared-cache"}
 
     def test_the_overlays_of_the_readme_are_there(self):
         self.assertEqual(set(render.overlays()), {"local", "production", "keda", "gpu", "spark"})

@@ -25,7 +25,7 @@ pub(crate) use self::files::FileArgs;
 pub(crate) use self::health::HealthListenArgs;
 pub(crate) use self::kafka::KafkaArgs;
 pub(crate) use self::load::LoadArgs;
-pub(crate) use self::model::{DeviceArgs, InferenceArgs, precision};
+pub(crate) use self::model::{DeviceArgs, InferenceArgs, OneModelArgs, precision};
 pub(crate) use self::mongodb::MongoArgs;
 pub(crate) use self::security::{ClientSecurityArgs, ServerSecurityArgs, UsersArgs};
 pub(crate) use self::session::SessionArgs;

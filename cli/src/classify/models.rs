@@ -99,7 +99,7 @@ impl Models {
         bail!(
             "there is no model {name:?}, but {}: {}",
             names.join(", "),
-            self.settings.words(ConfigField::Weights)
+            self.settings.words(ConfigField::InferenceModel)
         );
     }
 
@@ -120,7 +120,8 @@ impl Models {
 
     fn load(&self, model: &Lazy) -> anyhow::Result<Classifier> {
         let network = model.spec.network();
-        let network = network.map_err(said).with_context(|| self.settings.words(ConfigField::Weights))?;
+        let network =
+            network.map_err(said).with_context(|| self.settings.words(ConfigField::InferenceModel))?;
         let compiled = compile(&network, model.precision, self.device).map_err(|error| {
             let field = match error {
                 inference::Error::Device { .. } => ConfigField::InferenceDevice,
@@ -306,7 +307,7 @@ mod tests {
         };
         let missing = models(config(&["/nowhere/x.safetensors"]));
         let error = failed(&missing);
-        assert!(error.contains("FIRESTEEL_WEIGHTS") && error.contains("/nowhere/x.safetensors"), "{error}");
+        assert!(error.contains("FIRESTEEL_MODEL") && error.contains("/nowhere/x.safetensors"), "{error}");
         assert_eq!(missing.memory.bytes(), 0);
         let elsewhere = models(Config { device: Device::Cuda(99), ..Config::default() });
         let error = failed(&elsewhere);

@@ -11,16 +11,17 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_pipeline::inference::compiled::{Calibration, Compiled, Isa};
-use firesteel_pipeline::inference::{self, Device, Network, Precision, Sample, Weights, compile};
+use firesteel_pipeline::inference::{self, Device, ModelSpec, Network, Precision, Sample, Weights, compile};
 use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 
 use super::evaluate::{self, Figures, GoOn, joined, measure, watched};
+use crate::args::OneModelArgs;
 use crate::context::{Context, Outcome};
 use crate::output::{Format, check_writable, print, replace};
 
 /// The settings that say where the ranges go.
-const SETTING: &str = "--out, --weights";
+const SETTING: &str = "--out, --model";
 
 /// How many images the compared models get at once.
 const BATCH: usize = 64;
@@ -28,11 +29,11 @@ const BATCH: usize = 64;
 /// The examples at the end of `--help`.
 const EXAMPLES: &str = "\
 Examples:
-    # int8 for weights of your own: the ranges go into my.safetensors.json, beside the weights
-    firesteel calibrate --weights my.safetensors --dataset training.parquet
+    # int8 for a model of your own: the ranges go into my.safetensors.json, beside the weights
+    firesteel calibrate --model my.safetensors --dataset training.parquet
 
     # more images; the ranges alone, into a file of their own, and nothing is compared
-    firesteel calibrate --weights my.safetensors --dataset training.parquet --images 4096 --compare 0 --out ranges.json
+    firesteel calibrate --model my.safetensors --dataset training.parquet --images 4096 --compare 0 --out ranges.json
 
 Images are taken at even distances from the whole data set, so that one that is sorted by class gives all classes.
 Take images that the network learnt from, or others like those to come, and not those that it is tested with.
@@ -42,9 +43,8 @@ Take images that the network learnt from, or others like those to come, and not 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct CalibrateArgs {
-    /// Weights as safetensors [default: the CIFAR-10 model inside this binary, which needs --out]
-    #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
-    weights: Option<PathBuf>,
+    #[command(flatten)]
+    model: OneModelArgs,
     /// The images, with their true classes: Parquet, a folder with a subfolder a class, or a pattern
     #[arg(long, value_name = "PATH", help_heading = "Images")]
     dataset: PathBuf,
@@ -72,9 +72,10 @@ pub(crate) async fn run(args: CalibrateArgs, context: Context) -> anyhow::Result
 }
 
 async fn calibrate(args: CalibrateArgs, context: Context) -> anyhow::Result<Outcome> {
-    let target = Target::of(args.out, args.weights.as_deref())?;
-    let (weights, dataset, count) = (args.weights, args.dataset, args.images.get());
-    let read = spawn_blocking(move || read(weights.as_deref(), &dataset, count, args.compare));
+    let model = args.model.spec()?;
+    let target = Target::of(args.out, model.file.as_deref())?;
+    let (dataset, count) = (args.dataset, args.images.get());
+    let read = spawn_blocking(move || read(&model, &dataset, count, args.compare));
     let Read { network, chosen, others } = joined(read.await)?;
     let (network, others, count) = (Arc::new(network), Arc::new(others), chosen.len());
     let Some(ranges) = ranges(&network, chosen, &context).await? else { return Ok(Outcome::Interrupted) };
@@ -118,8 +119,8 @@ struct Read {
 }
 
 /// Reads the model and those images of the data set that are needed, on a thread that may block.
-fn read(weights: Option<&Path>, dataset: &Path, images: usize, compare: usize) -> anyhow::Result<Read> {
-    let (network, dataset) = evaluate::open(weights, Some(dataset))?;
+fn read(model: &ModelSpec, dataset: &Path, images: usize, compare: usize) -> anyhow::Result<Read> {
+    let (network, dataset) = evaluate::open(model, Some(dataset))?;
     let (chosen, others) = split(dataset.len(), images, compare);
     let pick = |rows: &[usize]| rows.iter().map(|row| dataset.get(*row)).collect::<Result<Vec<_>, _>>();
     let (chosen, others) = pick(&chosen)

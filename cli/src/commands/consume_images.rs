@@ -22,6 +22,11 @@ pub(crate) struct ConsumeImagesArgs {
         help_heading = "Inference"
     )]
     pub(crate) inference_url: String,
+    /// The model that images are for, by any of the server's names for it: NAME, NAME@VERSION, NAME/PRECISION. A record's header
+    /// firesteel-model goes before it. A topic for another model has a consumer of its own [default: the server chooses]
+    #[arg(long = "model", value_name = "NAME", env = "FIRESTEEL_IMAGES_MODEL", help_heading = "Inference",
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) asked_model: Option<String>,
     /// The consumer group
     #[arg(
         long,
@@ -60,6 +65,7 @@ pub(crate) struct ConsumeImagesArgs {
 pub(crate) async fn run(args: ConsumeImagesArgs, context: Context) -> anyhow::Result<Outcome> {
     let config = images::Config {
         inference_url: args.inference_url,
+        model: args.asked_model,
         dialer: args.security.dialer()?,
         group: args.group,
         max_in_flight: args.max_in_flight as usize,

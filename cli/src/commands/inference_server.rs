@@ -27,12 +27,12 @@ pub(crate) struct InferenceServerArgs {
         help_heading = "Server"
     )]
     pub(crate) listen: SocketAddr,
-    /// How many images may wait for the model; a unary call beyond that is told RESOURCE_EXHAUSTED [default: 1024, on a GPU of
+    /// How many images may wait for a model; a unary call beyond that is told RESOURCE_EXHAUSTED [default: 1024, on a GPU of
     /// NVIDIA 2048]
     #[arg(long, value_name = "N", env = "FIRESTEEL_INFERENCE_QUEUE", value_parser = clap::value_parser!(u32).range(1..),
           help_heading = "Server")]
     pub(crate) queue: Option<u32>,
-    /// How many bytes of images may wait for the model, each counted as its file or as its pixels at the model's size, whichever is more; one image always fits
+    /// How many bytes of images may wait for all models, each counted as its file or as its pixels at the model's size, whichever is more; one image always fits
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INFERENCE_QUEUE_BYTES", default_value = "64MiB", value_parser = size,
           help_heading = "Server")]
     pub(crate) queue_bytes: usize,

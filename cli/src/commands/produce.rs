@@ -18,6 +18,11 @@ use crate::progress::Progress;
 pub(crate) struct ProduceArgs {
     #[command(flatten)]
     pub(crate) load: LoadArgs,
+    /// The model that the images are for, by any of the inference server's names for it: it becomes the records' header
+    /// firesteel-model [default: the consumer or the server chooses]
+    #[arg(long = "model", value_name = "NAME", help_heading = "Producers",
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) asked_model: Option<String>,
     /// Appends the id of each image that Kafka acknowledged, one a line
     #[arg(long, value_name = "FILE", help_heading = "Producers")]
     pub(crate) ledger: Option<PathBuf>,
@@ -41,7 +46,8 @@ pub(crate) struct ProduceArgs {
 pub(crate) async fn run(args: ProduceArgs, context: Context) -> anyhow::Result<Outcome> {
     let ids = args.producer_ids;
     let dataset = args.load.open().await?;
-    let mut config = producer::Config { ledger: args.ledger, ..args.load.config(&args.kafka, &dataset)? };
+    let config = args.load.config(&args.kafka, &dataset)?;
+    let mut config = producer::Config { ledger: args.ledger, model: args.asked_model, ..config };
     if !ids.is_empty() {
         config = producer::Config { producers: ids.len(), ids, resume: true, ..config };
     }

@@ -28,7 +28,8 @@ async fn get(address: SocketAddr, path: &str) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_role_tells_that_it_is_ready_and_what_it_has_counted() {
     let Some(world) = World::new("health") else { return };
-    let (mut server, classified) = start(&world, &["inference-server", "--listen", "127.0.0.1:0"], None);
+    let (mut server, classified) =
+        start(&world, &["inference-server", "--listen", "127.0.0.1:0", "--precision", "f32"], None);
     let fields = server.wait_for_fields("inference server is ready");
     let url = format!("http://{}", fields["address"].as_str().expect("an address"));
     let (mut images, published) = start(&world, &["consume-images"], Some(&url));
@@ -41,7 +42,10 @@ async fn every_role_tells_that_it_is_ready_and_what_it_has_counted() {
     let produced = output(world.firesteel(&["produce", "--producers", "2", "--images", "20"]));
     assert!(produced.status.success(), "{}", stderr(&produced));
     for (address, name) in [
-        (classified, "firesteel_inference_images_total{outcome=\"classified\"}"),
+        (
+            classified,
+            "firesteel_inference_images_total{model=\"resnet18-cifar10/f32\",outcome=\"classified\"}",
+        ),
         (published, "firesteel_records_total{outcome=\"succeeded\",role=\"consume-images\"}"),
         (published, "firesteel_image_seconds_count"),
         (stored, "firesteel_records_total{outcome=\"succeeded\",role=\"consume-predictions\"}"),

@@ -12,6 +12,7 @@ mod own;
 mod roles;
 mod secured;
 mod seed;
+mod split;
 mod sql;
 mod support;
 mod terminal;

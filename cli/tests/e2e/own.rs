@@ -79,7 +79,7 @@ async fn a_folder_of_three_classes_goes_through_the_demo_to_a_report() {
         "demo",
         "--dataset",
         "set",
-        "--weights",
+        "--model",
         "three.safetensors",
         "--producers",
         "4",

@@ -6,13 +6,14 @@
 //! label, where there is one, the name that it has in the model that answered.
 
 use super::Stats;
+use super::asked::{self, Asked};
 use super::dead_letter::Reason;
 use super::labels::{Unknown, canonical};
-use super::retry::OutageLog;
+use super::retry::{OutageLog, Retry};
 use super::source::{Load, Next, Record};
 use super::start::{self, Consumer, Delivery, MAX_IN_FLIGHT_BYTES, OnDataLoss};
 use crate::error::{Error, ErrorKind, Result, chain};
-use crate::inference::{Answer, Client, ClientError, ClientOptions, Limits, Vocabulary};
+use crate::inference::{Answer, Client, ClientError, ClientOptions, Limits, Question, Vocabulary};
 use crate::kafka::{KafkaConfig, Message, REACHABLE_WITHIN, TopicSpec};
 use bytes::Bytes;
 use firesteel_common::net::Dialer;
@@ -36,6 +37,9 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// The inference server, `http://host:port`.
     pub inference_url: String,
+    /// The model that it is asked for, by any of the names that a request may use; none: the server chooses. A record's header
+    /// `firesteel-model` goes before it.
+    pub model: Option<String>,
     /// How the inference server is reached: by TLS or not, and with which token.
     pub dialer: Dialer,
     /// The consumer group.
@@ -76,6 +80,7 @@ impl Default for Config {
         Self {
             kafka: KafkaConfig::default(),
             inference_url: "http://localhost:50060".to_owned(),
+            model: None,
             dialer: Dialer::default(),
             group: "firesteel-images".to_owned(),
             images_topic: "images".to_owned(),
@@ -103,6 +108,13 @@ impl Default for Config {
 /// it, dependencies that are down are waited for.
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
     let client = connect(&config).await?;
+    let inference = OutageLog::new(ROLE, "inference server", Arc::clone(&stats));
+    if let Some(model) = &config.model {
+        let retry = Retry { policy: &config.retry, outage: &inference, stats: &stats, shutdown: &shutdown };
+        if !asked::check(&client, model, retry, config.fail_fast).await? {
+            return Ok(());
+        }
+    }
     let settings = start::Settings {
         kafka: &config.kafka,
         role: ROLE,
@@ -117,11 +129,10 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         retry: &config.retry,
         fail_fast: config.fail_fast,
     };
-    let Some(consumer) = Consumer::start(settings, Arc::clone(&stats), &shutdown).await? else {
+    let Some(consumer) = Consumer::start(settings, stats, &shutdown).await? else {
         return Ok(());
     };
     let Consumer { mut source, delivery } = consumer;
-    let inference = OutageLog::new(ROLE, "inference server", stats);
     let worker = Arc::new(Worker { config, client, inference, delivery, unknown: Unknown::default() });
     let mut tasks = JoinSet::new();
     let result = loop {
@@ -203,9 +214,11 @@ impl Worker {
     /// Handles one record. A record that is not complete when this returns is delivered again.
     async fn handle(self: Arc<Self>, record: Record) -> Result<()> {
         let payload = record.payload.clone().unwrap_or_default();
-        let verdict = match validate(payload, self.config.max_image_bytes) {
-            Ok(image) => {
-                let Some(said) = self.ask(&image).await? else { return Ok(()) };
+        let valid = validate(payload, self.config.max_image_bytes)
+            .and_then(|image| Ok((image, Asked::of(record.headers.as_ref(), self.config.model.as_deref())?)));
+        let verdict = match valid {
+            Ok((image, asked)) => {
+                let Some(said) = self.ask(&image, &asked).await? else { return Ok(()) };
                 said.and_then(|(answer, vocabulary)| {
                     read(&image, answer, vocabulary.as_deref(), Timestamp::now())
                 })
@@ -220,19 +233,26 @@ impl Worker {
 
     /// Asks the inference server until it answers, or until this image alone has failed often enough. `None` when the shutdown
     /// came first. A server that is not there is waited for, however long.
-    async fn ask(&self, image: &ImageRecord) -> Result<Option<Result<Said, Reason>>> {
+    async fn ask(&self, image: &ImageRecord, asked: &Asked) -> Result<Option<Result<Said, Reason>>> {
         let tries = Tries::default();
         let retry = self.delivery.retry(&self.inference);
-        retry.run(|| self.try_to_ask(image, &tries)).await
+        retry.run(|| self.try_to_ask(image, asked, &tries)).await
     }
 
-    async fn try_to_ask(&self, image: &ImageRecord, tries: &Tries) -> Result<Result<Said, Reason>> {
+    async fn try_to_ask(
+        &self,
+        image: &ImageRecord,
+        asked: &Asked,
+        tries: &Tries,
+    ) -> Result<Result<Said, Reason>> {
         let mut backoff = self.config.retry.backoff();
+        // An image that is delivered again gets the same model again, so that its document is the same.
+        let (key, model) = (image.id.to_string().into_bytes().into(), asked.model.clone());
+        let question = Question { model, key, ..Question::of(image.encoding, image.data.clone()) };
         loop {
-            let data = image.data.clone();
             let answer = match tries.in_company.load(Ordering::Relaxed) {
-                TOGETHER.. => self.client.classify_alone(image.encoding, data).await,
-                _ => self.client.classify(image.encoding, data).await,
+                TOGETHER.. => self.client.ask_alone(question.clone()).await,
+                _ => self.client.ask(question.clone()).await,
             };
             let said = match answer {
                 Ok(answer) => self.explain(image, answer).await,
@@ -245,6 +265,9 @@ impl Worker {
             match &error {
                 ClientError::Protocol { .. } => {
                     return Ok(Err(Reason::new("unreadable-answer", error.to_string())));
+                }
+                ClientError::UnknownModel { problem, .. } if asked.by_record => {
+                    return Ok(Err(asked::unknown(problem)));
                 }
                 ClientError::Image { .. } => {
                     let attempts = tries.alone.fetch_add(1, Ordering::Relaxed) + 1;

@@ -18,6 +18,7 @@
 //! * A result is counted once it is durable (`stats`). `metrics` reports the counters and whether the consumer is ready.
 //! * Records are worked on concurrently: **no order is promised** across images, not even of one producer.
 
+mod asked;
 mod dead_letter;
 mod health_state;
 pub mod images;

@@ -3,9 +3,13 @@
 //!
 //! ```text
 //! caller ─ Permit ─▶ decode queue ─▶ decode threads ─▶ ready queue ─▶ model threads ─▶ reply to the caller
+//!                    (of all models)                   (of one model)
 //! ```
 //!
-//! A [`Permit`] is one of `queue` places; a caller without one waits or is refused, so the work inside is bounded. Decoding
+//! Several models share the decode threads and the bytes that may wait, which are what memory goes into. Each has places, a ready
+//! queue, threads and [`Stats`] of its own, so that one model's batches never wait for another's.
+//!
+//! A [`Permit`] is one of a model's `queue` places; a caller without one waits or is refused, so the work inside is bounded. Decoding
 //! has threads of its own: it blocks neither the async runtime nor the model, which finds pixels ready when it is
 //! free. A model that fails fails its batch; a model that panics fails everything under way and ends the
 //! batcher, because its state is unknown. No caller waits for an answer that cannot come: a job that is dropped
@@ -32,11 +36,11 @@ use tokio_util::sync::CancellationToken;
 pub struct Options {
     /// Images that the model gets at once, at most.
     pub max_batch: usize,
-    /// Images accepted and not yet answered, at most.
+    /// Images accepted for a model and not yet answered, at most.
     pub queue: usize,
-    /// Threads that decode.
+    /// Threads that decode, for all models.
     pub decode_threads: usize,
-    /// Bytes of the images accepted and not yet answered, at most, each counted as its file or as the pixels that the model
+    /// Bytes of the images accepted and not yet answered, at most, for all models, each counted as its file or as the pixels that the model
     /// gets, whichever is more; one image always fits.
     pub queue_bytes: usize,
     /// Bytes that an encoded image may have.
@@ -101,11 +105,21 @@ const MOST_KIB: u32 = 1 << 30;
 /// The threads that decode and classify.
 #[derive(Debug)]
 pub struct Batcher {
-    handle: Handle,
+    /// One for each model; at least one.
+    handles: Vec<Handle>,
+    decoding: Arc<Decoding>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// A handle for callers. Clones are cheap.
+/// What the models have in common: the images that are not decoded yet, each with the model that it is for.
+#[derive(Debug)]
+struct Decoding {
+    encoded: Queue<(Arc<Shared>, Job<Encoded>)>,
+    /// Decode threads still running; the last one closes the `ready` of all models.
+    running: AtomicUsize,
+}
+
+/// A handle for callers of one model. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -115,14 +129,13 @@ pub struct Handle {
 struct Shared {
     info: ModelInfo,
     options: Options,
+    decoder: Decoder,
     stats: Arc<Stats>,
     places: Arc<Semaphore>,
-    /// In units of [`KIB`].
+    /// In units of [`KIB`]; the same for all models.
     bytes: Arc<Semaphore>,
-    encoded: Queue<Job<Encoded>>,
+    decoding: Arc<Decoding>,
     ready: Queue<Job<Vec<u8>>>,
-    /// Decode threads still running; the last one closes `ready`.
-    decoding: AtomicUsize,
     /// The message of the model's panic.
     failure: OnceLock<String>,
     failed: CancellationToken,
@@ -156,11 +169,16 @@ impl Batcher {
     /// # Errors
     /// [`Error::Setting`] for a number that is 0, [`Error::Thread`].
     pub fn start(models: Vec<Box<dyn Model>>, options: Options, stats: Arc<Stats>) -> Result<Self> {
+        Self::start_all(vec![(models, stats)], options)
+    }
+
+    /// Starts several models, each as [`Batcher::start`] does one, and the decode threads for all of them.
+    ///
+    /// # Errors
+    /// As [`Batcher::start`].
+    pub fn start_all(all: Vec<(Vec<Box<dyn Model>>, Arc<Stats>)>, options: Options) -> Result<Self> {
         let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes, max_image_pixels } =
             options;
-        let Some(info) = models.first().map(|model| model.info().clone()) else {
-            return Err(Error::Setting { setting: "threads", value: "0".to_owned(), expected: "at least 1" });
-        };
         for (setting, value) in [
             ("max_batch", max_batch),
             ("queue", queue),
@@ -173,27 +191,39 @@ impl Batcher {
                 return Err(Error::Setting { setting, value: "0".to_owned(), expected: "at least 1" });
             }
         }
-        let decoder = Decoder::to(&info, options.limits())?;
-        let shared = Arc::new(Shared {
-            info,
-            options,
-            stats,
-            places: Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS))),
-            bytes: Arc::new(Semaphore::new(options.kibibytes() as usize)),
-            encoded: Queue::new(),
-            ready: Queue::new(),
-            decoding: AtomicUsize::new(decode_threads),
-            failure: OnceLock::new(),
-            failed: CancellationToken::new(),
-        });
-        // Built first: if a thread cannot be started, dropping this ends those that were.
-        let mut batcher = Self { handle: Handle { shared: Arc::clone(&shared) }, threads: Vec::new() };
-        for index in 0..decode_threads {
-            let shared = Arc::clone(&shared);
-            batcher.spawn(format!("decode-{index}"), move || shared.decode(decoder))?;
+        let no_model =
+            || Error::Setting { setting: "threads", value: "0".to_owned(), expected: "at least 1" };
+        let decoding =
+            Arc::new(Decoding { encoded: Queue::new(), running: AtomicUsize::new(decode_threads) });
+        let bytes = Arc::new(Semaphore::new(options.kibibytes() as usize));
+        let (mut handles, mut threads) = (Vec::with_capacity(all.len()), Vec::new());
+        for (models, stats) in all {
+            let info = models.first().ok_or_else(no_model)?.info().clone();
+            let shared = Arc::new(Shared {
+                decoder: Decoder::to(&info, options.limits())?,
+                info,
+                options,
+                stats,
+                places: Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS))),
+                bytes: Arc::clone(&bytes),
+                decoding: Arc::clone(&decoding),
+                ready: Queue::new(),
+                failure: OnceLock::new(),
+                failed: CancellationToken::new(),
+            });
+            threads.extend(models.into_iter().map(|model| (Arc::clone(&shared), model)));
+            handles.push(Handle { shared });
         }
-        for (index, model) in models.into_iter().enumerate() {
-            let shared = Arc::clone(&shared);
+        if handles.is_empty() {
+            return Err(no_model());
+        }
+        // Built first: if a thread cannot be started, dropping this ends those that were.
+        let mut batcher = Self { handles, decoding, threads: Vec::new() };
+        for index in 0..decode_threads {
+            let (decoding, handles) = (Arc::clone(&batcher.decoding), batcher.handles.clone());
+            batcher.spawn(format!("decode-{index}"), move || decoding.run(&handles))?;
+        }
+        for (index, (shared, model)) in threads.into_iter().enumerate() {
             batcher.spawn(format!("model-{index}"), move || shared.infer(model))?;
         }
         Ok(batcher)
@@ -205,10 +235,22 @@ impl Batcher {
         Ok(())
     }
 
-    /// A handle for callers.
+    /// A handle for callers of the first model.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        self.handles[0].clone()
+    }
+
+    /// A handle for the callers of each model, in their order.
+    #[must_use]
+    pub fn handles(&self) -> &[Handle] {
+        &self.handles
+    }
+
+    /// Ends when a model has panicked; then nothing will be answered any more.
+    pub async fn failed(&self) -> Error {
+        let failures = self.handles.iter().map(|handle| Box::pin(handle.failed()));
+        futures::future::select_all(failures).await.0
     }
 
     /// Accepts no further requests, answers those that were accepted, and ends the threads.
@@ -222,9 +264,11 @@ impl Batcher {
     }
 
     fn close(&self) {
-        self.handle.shared.places.close();
-        self.handle.shared.bytes.close();
-        self.handle.shared.encoded.close();
+        for Handle { shared } in &self.handles {
+            shared.places.close();
+            shared.bytes.close();
+        }
+        self.decoding.encoded.close();
     }
 }
 
@@ -319,7 +363,7 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let job = Job { image: Encoded { encoding, data }, reply, permit };
         self.shared.stats.queued.inc();
-        if self.shared.encoded.push(job).is_err() {
+        if self.shared.decoding.encoded.push((Arc::clone(&self.shared), job)).is_err() {
             self.shared.stats.queued.dec();
             return Err(self.closed());
         }
@@ -340,23 +384,25 @@ impl Handle {
     }
 }
 
-impl Shared {
-    /// The loop of a decode thread.
-    fn decode(&self, decoder: Decoder) {
+impl Decoding {
+    /// The loop of a decode thread, for all models.
+    fn run(&self, models: &[Handle]) {
         let mut taken = Vec::with_capacity(1);
         while self.encoded.take(1, &mut taken) {
-            for job in taken.drain(..) {
-                self.decode_one(decoder, job);
+            for (shared, job) in taken.drain(..) {
+                shared.decode(job);
             }
         }
-        if self.decoding.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.ready.close();
+        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            models.iter().for_each(|model| model.shared.ready.close());
         }
     }
+}
 
-    fn decode_one(&self, decoder: Decoder, job: Job<Encoded>) {
+impl Shared {
+    fn decode(&self, job: Job<Encoded>) {
         let Job { image: Encoded { encoding, data }, reply, permit } = job;
-        match decoder.decode(encoding, &data) {
+        match self.decoder.decode(encoding, &data) {
             Ok(image) => {
                 self.stats.ready.fetch_add(1, Ordering::Relaxed);
                 if let Err(job) = self.ready.push(Job { image, reply, permit }) {
@@ -406,7 +452,7 @@ impl Shared {
                     self.failure.get_or_init(|| message);
                     self.places.close();
                     self.bytes.close();
-                    self.encoded.abandon();
+                    self.decoding.encoded.abandon();
                     self.ready.abandon();
                     self.failed.cancel();
                     self.fail(&mut batch, &Arc::new(self.panicked()));

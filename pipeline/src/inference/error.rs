@@ -4,7 +4,9 @@
 use super::client::ClientError;
 use super::device::Device;
 use super::precision::Precision;
-use firesteel_common::ConfigField::{self, InferenceDevice, InferenceListen, InferencePrecision, Weights};
+use firesteel_common::ConfigField::{
+    self, InferenceDevice, InferenceListen, InferenceModel, InferencePrecision,
+};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -13,7 +15,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// The weights file cannot be read.
-    #[error("cannot read the weights {}: {source}", path.display())]
+    #[error("cannot read the weights {} ({}): {source}", path.display(), InferenceModel)]
     ReadWeights {
         /// The file.
         path: PathBuf,
@@ -47,12 +49,29 @@ pub enum Error {
         problem: String,
     },
     /// The manifest beside the weights is no JSON object of known keys and right types.
-    #[error("{origin} is no manifest of weights: {source}")]
+    #[error("{origin} is no manifest of weights ({}): {source}", InferenceModel)]
     Manifest {
         /// The file, or "the built-in manifest".
         origin: String,
         /// The error of the reader, with the line and the column.
         source: serde_json::Error,
+    },
+    /// A model of the settings that cannot be computed here.
+    #[error("cannot use the model {model}: {source}")]
+    Load {
+        /// The model, as the settings name it.
+        model: String,
+        /// The reason.
+        source: Box<Error>,
+    },
+    /// Two models that no request could tell apart.
+    #[error(
+        "two models are called {name}: give one of them another name, as in NAME=FILE ({})",
+        InferenceModel
+    )]
+    SameName {
+        /// The name that both have.
+        name: String,
     },
     /// A tensor that the network needs is not there.
     #[error("{origin}: tensor {name:?} is missing, expected with shape {expected:?}")]
@@ -206,7 +225,8 @@ impl Error {
     #[must_use]
     pub fn field(&self) -> Option<ConfigField> {
         match self {
-            Self::ReadWeights { .. } | Self::Manifest { .. } => Some(Weights),
+            Self::ReadWeights { .. } | Self::Manifest { .. } | Self::SameName { .. } => Some(InferenceModel),
+            Self::Load { source, .. } => source.field(),
             Self::Precision { .. } => Some(InferencePrecision),
             Self::Device { .. } => Some(InferenceDevice),
             Self::Bind { .. } => Some(InferenceListen),

@@ -1,4 +1,4 @@
-//! The inference server's metrics and its readiness, read from its [`Stats`](super::Stats).
+//! The inference server's metrics and its readiness, read from its [`ServerStats`](super::ServerStats).
 
 use super::server::{Ready, Server};
 use crate::health::{HealthSource, Readiness};
@@ -17,17 +17,7 @@ impl Metrics {
     /// The metrics of `server`.
     #[must_use]
     pub fn of(server: &Server) -> Self {
-        let stats = server.stats();
-        let registry = registry(
-            &[],
-            vec![
-                Box::new(stats.outcomes.clone()),
-                Box::new(stats.queued.clone()),
-                Box::new(stats.batch_images.clone()),
-                Box::new(stats.batch_time.clone()),
-            ],
-        );
-        Self { registry, ready: server.ready() }
+        Self { registry: registry(&[], server.stats().instruments()), ready: server.ready() }
     }
 }
 
@@ -36,7 +26,7 @@ impl HealthSource for Metrics {
         if self.ready.is_ready() {
             return Readiness::Ready;
         }
-        Readiness::NotReady(vec!["the model is not loaded yet, or the server is stopping".to_owned()])
+        Readiness::NotReady(vec!["the models are not all loaded yet, or the server is stopping".to_owned()])
     }
 
     fn families(&self) -> Vec<MetricFamily> {

@@ -1,7 +1,7 @@
 //! The inference server: configuration, start, readiness, shutdown.
 //!
-//! It listens at once and answers health checks while the model loads (NOT_SERVING, and UNAVAILABLE to `Classify`),
-//! then is SERVING. When its token is cancelled it says NOT_SERVING, takes no further request, answers what it has
+//! It listens at once and answers health checks while the models load (NOT_SERVING, and UNAVAILABLE to `Classify`),
+//! then, with all of them, is SERVING. When its token is cancelled it says NOT_SERVING, takes no further request, answers what it has
 //! accepted and ends; whoever keeps a connection open longer than `drain_timeout` is cut off. A model that panics
 //! ends the server with an error: a supervisor restarts it.
 //!
@@ -13,17 +13,17 @@ use super::compile::compile;
 use super::device::Device;
 use super::error::{Error, Result};
 use super::model::{Model, ModelInfo};
-use super::network::Network;
 use super::precision::Precision;
+use super::served::{Served, told_apart};
 use super::service::Service;
-use super::stats::Stats;
-use super::weights::Weights;
+use super::spec::ModelSpec;
+use super::split::Split;
+use super::stats::ServerStats;
 use firesteel_common::access::{Access, Doors, gate};
 use firesteel_common::http;
 use firesteel_common::tls::ServerTls;
 use firesteel_proto::inference::{InferenceServer, SERVICE_NAME};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -40,17 +40,17 @@ use tonic_health::server::HealthReporter;
 pub struct Config {
     /// The address to listen on. `127.0.0.1:50060`; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// A safetensors file; none: the weights inside the binary.
-    pub weights: Option<PathBuf>,
-    /// The precision that the model computes in. [`Precision::DEFAULT`].
+    /// The models, at least one; the first one answers where none is asked for and none has a share. The one inside the binary.
+    pub models: Vec<ModelSpec>,
+    /// The precision of the models that name none. [`Precision::DEFAULT`].
     pub precision: Precision,
-    /// The device that the model computes on. [`Device::Cpu`].
+    /// The device that the models compute on. [`Device::Cpu`].
     pub device: Device,
-    /// Images that the model gets at once, at most. 64; on a GPU of NVIDIA 256.
+    /// Images that a model gets at once, at most. 64; on a GPU of NVIDIA 256.
     pub max_batch: usize,
-    /// Images accepted and not yet answered, at most, over all connections. 256; on a GPU of NVIDIA 2,048.
+    /// Images accepted for a model and not yet answered, at most, over all connections. 256; on a GPU of NVIDIA 2,048.
     pub queue: usize,
-    /// Bytes of images accepted and not yet answered, at most, over all connections; one image always fits. 64 MiB.
+    /// Bytes of images accepted and not yet answered, at most, over all connections and models; one image always fits. 64 MiB.
     pub queue_bytes: usize,
     /// Bytes of one gRPC message, at most; a larger one ends its call with OUT_OF_RANGE. 20 MiB, so that an image that is
     /// somewhat too large is rejected by itself.
@@ -60,10 +60,10 @@ pub struct Config {
     /// Pixels of one encoded image, at most; one with more is rejected by itself. Each decode thread takes up to 6 bytes of memory
     /// for each of them. 67,108,864.
     pub max_image_pixels: u32,
-    /// Model threads, each with a model of its own. 1: the model already uses every core for one batch. On a GPU 2: while one's
+    /// Threads of a model, each with a copy of its own. 1: the model already uses every core for one batch. On a GPU 2: while one's
     /// batch is computed, the other's is put together, copied and answered.
     pub threads: usize,
-    /// Threads that decode images. 1; on a GPU of NVIDIA half of the cores.
+    /// Threads that decode images, for all models. 1; on a GPU of NVIDIA half of the cores.
     pub decode_threads: usize,
     /// How long open connections may delay the end. 20 s.
     pub drain_timeout: Duration,
@@ -75,7 +75,7 @@ impl Default for Config {
             Options::default();
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_060)),
-            weights: None,
+            models: vec![ModelSpec::default()],
             precision: Precision::DEFAULT,
             device: Device::Cpu,
             max_batch,
@@ -99,16 +99,31 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     Server::bind(config).await?.run(shutdown).await
 }
 
-type Loader = Box<dyn FnOnce(&Config) -> Result<Vec<Box<dyn Model>>> + Send>;
+type Loader = Box<dyn FnOnce(&Config) -> Result<Vec<Loaded>> + Send>;
+
+/// A model of a server, ready to compute.
+pub struct Loaded {
+    /// The same model once for each of its threads, at least once.
+    pub models: Vec<Box<dyn Model>>,
+    /// As in [`ModelSpec::share`].
+    pub share: Option<u32>,
+}
+
+impl Loaded {
+    /// Its whole name: "" where it has no thread.
+    fn name(&self) -> &str {
+        self.models.first().map_or("", |model| &model.info().name)
+    }
+}
 
 /// A server that has its address and does not run yet.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     config: Config,
-    stats: Arc<Stats>,
+    stats: Arc<ServerStats>,
     ready: watch::Sender<bool>,
-    model: Arc<OnceLock<ModelInfo>>,
+    models: Arc<OnceLock<Vec<ModelInfo>>>,
     load: Loader,
     access: Arc<Access>,
     tls: Option<ServerTls>,
@@ -120,7 +135,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Whether a server has loaded its model and answers.
+/// Whether a server has loaded its models and answers.
 #[derive(Debug, Clone)]
 pub struct Ready(watch::Receiver<bool>);
 
@@ -130,7 +145,7 @@ impl Ready {
         self.0.wait_for(|ready| *ready).await.is_ok()
     }
 
-    /// Whether the server answers at this moment: not before it has its model, and not once it is asked to stop.
+    /// Whether the server answers at this moment: not before it has its models, and not once it is asked to stop.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         // Nobody is left to say that it is over when the server has ended in another way.
@@ -185,7 +200,7 @@ impl Server {
             config,
             stats: Arc::default(),
             ready,
-            model: Arc::default(),
+            models: Arc::default(),
             load: Box::new(load),
             access: Arc::new(Access::open()),
             tls: None,
@@ -199,11 +214,20 @@ impl Server {
         self
     }
 
-    /// Serves the models that `load` makes (one a thread, all alike) instead of the weights of the configuration.
+    /// Serves the model that `load` makes (one a thread, all alike) instead of those of the configuration.
     #[must_use]
     pub fn with_models(
-        mut self,
+        self,
         load: impl FnOnce(&Config) -> Result<Vec<Box<dyn Model>>> + Send + 'static,
+    ) -> Self {
+        self.with_several(|config| Ok(vec![Loaded { models: load(config)?, share: None }]))
+    }
+
+    /// Serves the models that `load` makes instead of those of the configuration.
+    #[must_use]
+    pub fn with_several(
+        mut self,
+        load: impl FnOnce(&Config) -> Result<Vec<Loaded>> + Send + 'static,
     ) -> Self {
         self.load = Box::new(load);
         self
@@ -217,14 +241,14 @@ impl Server {
 
     /// The counters of the server.
     #[must_use]
-    pub fn stats(&self) -> Arc<Stats> {
+    pub fn stats(&self) -> Arc<ServerStats> {
         Arc::clone(&self.stats)
     }
 
-    /// The description of the model, once it is loaded: not before the server is ready.
+    /// The descriptions of the models, in the order of the settings, once they are loaded: not before the server is ready.
     #[must_use]
-    pub fn model(&self) -> Arc<OnceLock<ModelInfo>> {
-        Arc::clone(&self.model)
+    pub fn models(&self) -> Arc<OnceLock<Vec<ModelInfo>>> {
+        Arc::clone(&self.models)
     }
 
     /// A handle that waits until the server can answer.
@@ -233,12 +257,12 @@ impl Server {
         Ready(self.ready.subscribe())
     }
 
-    /// Loads the model and serves until `shutdown` is cancelled.
+    /// Loads the models and serves until `shutdown` is cancelled.
     ///
     /// # Errors
     /// As [`run`].
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Self { listener, address, config, stats, ready, model: described, load, access, tls } = self;
+        let Self { listener, address, config, stats, ready, models: described, load, access, tls } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         say(&health, ServingStatus::NotServing).await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -247,8 +271,8 @@ impl Server {
             .build_v1()
             .map_err(|source| Error::Reflection { source })?;
         let draining = CancellationToken::new();
-        let service = Service { handle: Arc::default(), draining: draining.clone() };
-        let handle = Arc::clone(&service.handle);
+        let service = Service { models: Arc::default(), limit: config.queue, draining: draining.clone() };
+        let served = Arc::clone(&service.models);
         let inference = InferenceServer::new(service).max_decoding_message_size(config.max_message_bytes);
         let mut routes = Routes::builder();
         routes.add_service(health_service).add_service(reflection).add_service(inference);
@@ -260,18 +284,19 @@ impl Server {
         let mut serving = AbortOnDropHandle::new(tokio::spawn(serving.run(draining.clone())));
         let drain_timeout = config.drain_timeout;
         let device = config.device;
-        let batcher = start(load, config, stats).await?;
-        let model = batcher.handle();
-        tracing::info!(%address, model = %model.info().name, %device, "inference server is ready");
+        let (batcher, split) = start(load, config, Arc::clone(&stats)).await?;
+        let infos: Vec<ModelInfo> = batcher.handles().iter().map(|model| model.info().clone()).collect();
+        let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
+        tracing::info!(%address, model = names.join(", "), %device, "inference server is ready");
         // Nobody else sets them.
-        let _ = described.set(model.info().clone());
-        let _ = handle.set(model.clone());
+        let _ = described.set(infos);
+        let _ = served.set(Served::new(batcher.handles().to_vec(), split, Arc::clone(&stats)));
         say(&health, ServingStatus::Serving).await;
         ready.send_replace(true);
 
         let mut outcome = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            error = model.failed() => Err(error),
+            error = batcher.failed() => Err(error),
             served = &mut serving => return Err(panicked(served.err())),
         };
         ready.send_replace(false);
@@ -283,7 +308,6 @@ impl Server {
             Err(_) => tracing::warn!(?drain_timeout, "connections were still open and have been cut"),
         }
         batcher.shutdown().await;
-        let stats = model.stats();
         tracing::info!(
             images = stats.images(),
             rejections = stats.rejections(),
@@ -293,8 +317,8 @@ impl Server {
     }
 }
 
-/// Loads the model off the runtime's threads and starts the batcher.
-async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batcher> {
+/// Loads the models off the runtime's threads and starts the batcher.
+async fn start(load: Loader, config: Config, stats: Arc<ServerStats>) -> Result<(Batcher, Split)> {
     let options = Options {
         max_batch: config.max_batch,
         queue: config.queue,
@@ -304,18 +328,32 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
         max_image_pixels: config.max_image_pixels,
     };
     let start = move || {
-        let models = load(&config)?;
-        Batcher::start(models, options, stats)
+        let loaded = load(&config)?;
+        let names = || loaded.iter().map(Loaded::name);
+        told_apart(names())?;
+        let split = Split::new(&loaded.iter().map(|one| one.share).collect::<Vec<_>>())?;
+        let stats = stats.begin(names());
+        let all = loaded.into_iter().map(|one| one.models).zip(stats).collect();
+        Ok((Batcher::start_all(all, options)?, split))
     };
     tokio::task::spawn_blocking(start).await.unwrap_or_else(|e| {
-        Err(Error::Panicked { model: "loading the model".to_owned(), message: e.to_string() })
+        Err(Error::Panicked { model: "loading the models".to_owned(), message: e.to_string() })
     })
 }
 
-/// The model of the configuration, once for each thread.
-fn load(config: &Config) -> Result<Vec<Box<dyn Model>>> {
-    let network = Network::read(Weights::load(config.weights.as_deref())?)?;
-    (0..config.threads).map(|_| compile(&network, config.precision, config.device)).collect()
+/// The models of the configuration.
+fn load(config: &Config) -> Result<Vec<Loaded>> {
+    config.models.iter().map(|spec| load_one(config, spec)).collect()
+}
+
+/// A model, once for each thread.
+fn load_one(config: &Config, spec: &ModelSpec) -> Result<Loaded> {
+    let network = spec.network()?;
+    let precision = spec.precision.unwrap_or(config.precision);
+    let models: Result<Vec<_>> =
+        (0..config.threads).map(|_| compile(&network, precision, config.device)).collect();
+    let wrapped = |source| Error::Load { model: spec.to_string(), source: Box::new(source) };
+    Ok(Loaded { models: models.map_err(wrapped)?, share: spec.share })
 }
 
 /// Sets the status of the service and of the whole server.

@@ -3,11 +3,13 @@
 //! Unary `Classify` is refused (RESOURCE_EXHAUSTED) when the queue is full. `ClassifyStream` waits instead: it holds at
 //! most one request that has no place yet and reads no further, so HTTP/2 flow control stops the sender; and it
 //! holds at most `queue` answers that the client has not taken, so a slow reader stops only itself. On shutdown both
-//! take nothing more and answer what they have read. `Describe` says which classes the model has.
+//! take nothing more and answer what they have read. `Describe` says which models there are, and which classes they have.
+//! Which model answers is decided when a request has come ([`Served::choose`]).
 
-use super::batcher::{ClassifyError, Handle};
+use super::batcher::ClassifyError;
 use super::decode::Rejection;
 use super::model::{Classification, ModelInfo};
+use super::served::Served;
 use firesteel_proto::Label;
 use firesteel_proto::inference::{
     self as rpc, ClassifyRequest, ClassifyResponse, DescribeRequest, DescribeResponse, Inference,
@@ -23,22 +25,24 @@ use tonic::{Request, Response, Status, Streaming};
 /// The service behind the generated server.
 #[derive(Debug, Clone)]
 pub(super) struct Service {
-    /// Empty while the model loads.
-    pub(super) handle: Arc<OnceLock<Handle>>,
+    /// Empty while the models load.
+    pub(super) models: Arc<OnceLock<Served>>,
+    /// Images of one call that may be under way.
+    pub(super) limit: usize,
     /// Cancelled when the server stops taking requests.
     pub(super) draining: CancellationToken,
 }
 
 impl Service {
-    fn handle(&self) -> Result<&Handle, Status> {
+    fn models(&self) -> Result<&Served, Status> {
         if self.draining.is_cancelled() {
             return Err(shutting_down());
         }
         self.loaded()
     }
 
-    fn loaded(&self) -> Result<&Handle, Status> {
-        self.handle.get().ok_or_else(|| Status::unavailable("the model is still loading"))
+    fn loaded(&self) -> Result<&Served, Status> {
+        self.models.get().ok_or_else(|| Status::unavailable("the model is still loading"))
     }
 }
 
@@ -48,9 +52,10 @@ impl Inference for Service {
         &self,
         request: Request<ClassifyRequest>,
     ) -> Result<Response<ClassifyResponse>, Status> {
-        let handle = self.handle()?;
+        let models = self.models()?;
         let request = request.into_inner();
         let id = request.id;
+        let handle = models.choose(&request).map_err(|unknown| Status::not_found(unknown.text()))?;
         let (encoding, data) = match request.into_image() {
             Ok(image) => image,
             Err(error) => {
@@ -69,32 +74,36 @@ impl Inference for Service {
         &self,
         request: Request<Streaming<ClassifyRequest>>,
     ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
-        let handle = self.handle()?.clone();
+        self.models()?;
         let (answers, outgoing) = mpsc::channel(1);
-        let call = Call { handle, answers, tasks: JoinSet::new() };
+        let (models, limit) = (Arc::clone(&self.models), self.limit);
+        let call = Call { models, limit, answers, tasks: JoinSet::new() };
         tokio::spawn(call.run(request.into_inner(), self.draining.clone()));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 
     /// It answers in a shutdown, too: who has the last answers may have to know what they mean.
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
-        let models = vec![description(self.loaded()?.info())];
-        Ok(Response::new(DescribeResponse { models }))
+        let models = self.loaded()?.all().map(|(model, share)| description(model.info(), share));
+        Ok(Response::new(DescribeResponse { models: models.collect() }))
     }
 }
 
-fn description(info: &ModelInfo) -> ModelDescription {
+fn description(info: &ModelInfo, share: u32) -> ModelDescription {
     let aliases = info.aliases.iter().map(|(alias, class)| (alias.to_string(), class.to_string()));
     ModelDescription {
         name: info.name.clone(),
         classes: info.classes.iter().map(Label::to_string).collect(),
         aliases: aliases.collect(),
+        share,
     }
 }
 
 /// A `ClassifyStream` call, with a task for each image under way.
 struct Call {
-    handle: Handle,
+    /// Never empty: a call begins after they are loaded.
+    models: Arc<OnceLock<Served>>,
+    limit: usize,
     answers: mpsc::Sender<Result<ClassifyResponse, Status>>,
     tasks: JoinSet<Result<(), Status>>,
 }
@@ -119,9 +128,8 @@ impl Call {
         requests: &mut Streaming<ClassifyRequest>,
         draining: &CancellationToken,
     ) -> Result<(), Status> {
-        let limit = self.handle.options().queue;
         loop {
-            while self.tasks.len() >= limit {
+            while self.tasks.len() >= self.limit {
                 if let Some(done) = self.tasks.join_next().await {
                     finished(done)?;
                 }
@@ -142,8 +150,16 @@ impl Call {
     }
 
     async fn accept(&mut self, request: ClassifyRequest) -> Result<(), Status> {
-        let id = request.id;
-        let (handle, answers) = (self.handle.clone(), self.answers.clone());
+        let (id, answers) = (request.id, self.answers.clone());
+        let models = self.models.get().ok_or_else(|| Status::internal("no model is loaded"))?;
+        let handle = match models.choose(&request) {
+            Ok(handle) => handle.clone(),
+            Err(unknown) => {
+                let answer = response(id, Outcome::UnknownModel(unknown));
+                self.tasks.spawn(async move { send(&answers, answer).await });
+                return Ok(());
+            }
+        };
         match request.into_image() {
             Ok((encoding, data)) => {
                 let permit = match handle.acquire(data.len()).await {

@@ -1,6 +1,6 @@
 //! Reads a safetensors file into plain f32 tensors, checking everything that can be wrong with it.
 //!
-//! The shipped weights are part of the binary, so one file is the whole server; `--weights FILE` reads another, and `FILE.json`
+//! The shipped weights are part of the binary, so one file is the whole server; `--model FILE` reads another, and `FILE.json`
 //! where there is one: see [`Manifest`](super::Manifest).
 //! Whatever the storage type (f32, f16, bf16), what comes out is f32. A network takes its tensors out by name and
 //! shape ([`Weights::take`]) and calls [`Weights::finish`], which refuses what is left over.

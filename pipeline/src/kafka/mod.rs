@@ -20,6 +20,7 @@ use config::producer;
 pub(crate) use config::{client_error, consumer};
 pub use firesteel_common::kafka::KafkaConfig;
 pub use letters::count_dead_letters;
+pub(crate) use publisher::for_model;
 pub use publisher::{Acknowledged, Message, Publisher};
 pub(crate) use scan::{Stretches, reader, scan};
 

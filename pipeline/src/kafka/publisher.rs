@@ -7,9 +7,10 @@
 
 use super::{KafkaConfig, client_error, config};
 use crate::error::{Error, Result};
+use firesteel_common::headers::MODEL;
 use firesteel_common::kafka::QuietContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,6 +27,11 @@ pub struct Message<'a> {
     pub payload: Option<&'a [u8]>,
     /// Headers.
     pub headers: Option<OwnedHeaders>,
+}
+
+/// The headers of an image that is for the model of this name.
+pub(crate) fn for_model(name: &str) -> OwnedHeaders {
+    OwnedHeaders::new().insert(Header { key: MODEL, value: Some(name) })
 }
 
 /// The position of an acknowledged record.

@@ -57,6 +57,8 @@ pub struct Config {
     pub rate: f64,
     /// The images; the shipped ones if none.
     pub dataset: Option<Arc<Dataset>>,
+    /// The model that the images are for, by any of the names that a request may use; none: whoever asks the server decides.
+    pub model: Option<String>,
     /// Whether an image that cannot be read, or that Kafka does not take because of its size, is passed over and counted. Else it
     /// ends the run.
     pub skip_unreadable: bool,
@@ -85,6 +87,7 @@ impl Default for Config {
             images: Some(1_000),
             rate: 0.0,
             dataset: None,
+            model: None,
             skip_unreadable: false,
             ledger: None,
             resume: false,

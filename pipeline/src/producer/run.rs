@@ -5,7 +5,7 @@ use super::parts::Part;
 use super::{Config, Share, Stats, blocking, pace};
 use crate::dataset::{self, Dataset, Image};
 use crate::error::{Error, Result, is_too_large};
-use crate::kafka::{Acknowledged, Message, Publisher};
+use crate::kafka::{Acknowledged, Message, Publisher, for_model};
 use firesteel_proto::{ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
@@ -115,7 +115,7 @@ impl Run {
             topic: &self.config.topic,
             key: Some(key.as_bytes()),
             payload: Some(&payload),
-            headers: None,
+            headers: self.config.model.as_deref().map(for_model),
         };
         let named = move |error| too_large(error, &name, size);
         let acknowledged = match self.publisher.enqueue(message).await {

@@ -2,12 +2,12 @@
 //!
 //! The rule: the class is the sum of the image's bytes modulo ten; an image whose sum is divisible by `reject` is
 //! rejected. While it is down, every call ends as UNAVAILABLE. There may be one image that it fails at. It may be a server from
-//! before its model was described; otherwise "plane" means "airplane".
+//! before its model was described and could be asked for; otherwise "plane" means "airplane".
 
 use firesteel_proto::Label;
 use firesteel_proto::inference::{
     Classification, ClassifyRequest, ClassifyResponse, DescribeRequest, DescribeResponse, Inference,
-    InferenceServer, ModelDescription, Outcome, Rejection,
+    InferenceServer, ModelDescription, Outcome, Rejection, UnknownModel,
 };
 use firesteel_testkit::cifar::{CLASSES, class};
 use futures::Stream;
@@ -30,6 +30,7 @@ struct State {
     faults: AtomicU64,
     undescribed: AtomicBool,
     descriptions: AtomicU64,
+    asked: Mutex<Vec<(String, String)>>,
 }
 
 /// How the server fails at an image.
@@ -86,6 +87,11 @@ impl FakeInference {
         self.state.refused.load(Ordering::SeqCst)
     }
 
+    /// The model and the key of every request that it has answered.
+    pub(crate) fn asked(&self) -> Vec<(String, String)> {
+        self.state.asked.lock().unwrap().clone()
+    }
+
     /// Does not know the question for its model any more.
     pub(crate) fn be_old(&self) {
         self.state.undescribed.store(true, Ordering::SeqCst);
@@ -133,7 +139,14 @@ impl State {
             return Err(Status::unavailable("told to be down"));
         }
         self.answered.fetch_add(1, Ordering::SeqCst);
-        let outcome = if is_rejected(&request.data, self.reject) {
+        let ClassifyRequest { model, key, .. } = request;
+        let key = String::from_utf8(key.to_vec()).expect("a key that is text");
+        self.asked.lock().unwrap().push((model.clone(), key));
+        let is_known = self.undescribed.load(Ordering::SeqCst) || matches!(model.as_str(), "" | "fake");
+        let outcome = if !is_known {
+            let models = vec!["fake".to_owned()];
+            Outcome::UnknownModel(UnknownModel { asked: model.clone(), models })
+        } else if is_rejected(&request.data, self.reject) {
             Outcome::Rejection(Rejection { reason: "told to reject".to_owned() })
         } else {
             let label = label_of(&request.data).name().to_owned();
@@ -168,6 +181,7 @@ impl Inference for Service {
             name: "fake".to_owned(),
             classes: CLASSES.map(str::to_owned).to_vec(),
             aliases: [("plane".to_owned(), "airplane".to_owned())].into(),
+            share: 1,
         };
         Ok(Response::new(DescribeResponse { models: vec![model] }))
     }

@@ -12,6 +12,7 @@ mod images;
 mod inference;
 mod letters;
 mod loss;
+mod models;
 mod outage;
 mod predictions;
 mod producing;

@@ -34,10 +34,15 @@ pub(crate) struct Script {
 }
 
 pub(crate) fn fake() -> (Box<dyn Model>, Script) {
+    named("fake/u8")
+}
+
+/// A model of this whole name.
+pub(crate) fn named(name: &str) -> (Box<dyn Model>, Script) {
     let (started, has_started) = mpsc::unbounded_channel();
     let (step, steps) = std::sync::mpsc::channel();
     let info = ModelInfo {
-        name: "fake/u8".to_owned(),
+        name: name.to_owned(),
         architecture: "fake".to_owned(),
         classes: cifar::classes().to_vec(),
         aliases: BTreeMap::from([(cifar::label("plane"), cifar::label("airplane"))]),

@@ -11,6 +11,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// A metric of the one model.
+fn of_model(name: &str) -> String {
+    format!("{name}{{model=\"fake/u8\"}}")
+}
+
 #[tokio::test]
 async fn it_is_ready_while_it_serves_and_counts_what_it_has_answered() {
     let (model, mut script) = fake();
@@ -31,7 +36,11 @@ async fn it_is_ready_while_it_serves_and_counts_what_it_has_answered() {
     };
     let call = classify(image(3));
     assert_eq!(script.started().await, 1);
-    assert_eq!(get("/metrics").await.metric("firesteel_inference_seconds_count"), Some(0.0), "not yet");
+    assert_eq!(
+        get("/metrics").await.metric(&of_model("firesteel_inference_seconds_count")),
+        Some(0.0),
+        "not yet"
+    );
     script.go(Step::Answer);
     call.await.unwrap().unwrap();
     classify(vec![1; 5]).await.unwrap().unwrap_err();
@@ -41,17 +50,20 @@ async fn it_is_ready_while_it_serves_and_counts_what_it_has_answered() {
     call.await.unwrap().unwrap_err();
 
     let metrics = get("/metrics").await;
-    let images =
-        |outcome| metrics.metric(&format!("firesteel_inference_images_total{{outcome=\"{outcome}\"}}"));
+    let images = |outcome| {
+        metrics
+            .metric(&format!("firesteel_inference_images_total{{model=\"fake/u8\",outcome=\"{outcome}\"}}"))
+    };
     let outcomes = ["classified", "rejected", "failed", "refused"].map(images);
     assert_eq!(outcomes, [Some(1.0), Some(1.0), Some(1.0), Some(0.0)]);
     for (name, value) in [
-        ("firesteel_inference_queue_images", 0.0),
-        ("firesteel_inference_batch_images_sum", 1.0),
-        ("firesteel_inference_batch_images_bucket{le=\"1\"}", 1.0),
-        ("firesteel_inference_seconds_count", 1.0),
+        (of_model("firesteel_inference_queue_images"), 0.0),
+        (of_model("firesteel_inference_batch_images_sum"), 1.0),
+        ("firesteel_inference_batch_images_bucket{model=\"fake/u8\",le=\"1\"}".to_owned(), 1.0),
+        (of_model("firesteel_inference_seconds_count"), 1.0),
+        ("firesteel_inference_unknown_models_total".to_owned(), 0.0),
     ] {
-        assert_eq!(metrics.metric(name), Some(value), "{name}");
+        assert_eq!(metrics.metric(&name), Some(value), "{name}");
     }
     server.stop().await;
     assert_eq!(get("/readyz").await.status, 503);

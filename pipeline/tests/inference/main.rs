@@ -14,4 +14,5 @@ mod health;
 mod model;
 mod networks;
 mod server;
+mod several;
 mod weights;

@@ -2,7 +2,7 @@
 
 use crate::assets::{reference, rows};
 use crate::fake::{Script, Step, fake, image, prompt};
-use firesteel_pipeline::inference::{Config, Error, Model, Result, Server, Stats};
+use firesteel_pipeline::inference::{Config, Error, Model, Result, Server, ServerStats};
 use firesteel_proto::Encoding;
 use firesteel_proto::inference::{
     ClassifyRequest, ClassifyResponse, DescribeRequest, InferenceClient, Outcome, SERVICE_NAME,
@@ -22,7 +22,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 /// A running server and how to end it.
 pub(crate) struct Running {
     pub(crate) url: String,
-    pub(crate) stats: Arc<Stats>,
+    pub(crate) stats: Arc<ServerStats>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) ended: JoinHandle<Result<()>>,
 }
@@ -72,11 +72,11 @@ impl Running {
     }
 }
 
-fn raw(id: u64, class: usize) -> ClassifyRequest {
+pub(crate) fn raw(id: u64, class: usize) -> ClassifyRequest {
     ClassifyRequest::of(id, Encoding::Rgb8, image(class).into())
 }
 
-async fn open(
+pub(crate) async fn open(
     rpc: &mut InferenceClient<Channel>,
 ) -> (mpsc::Sender<ClassifyRequest>, Streaming<ClassifyResponse>) {
     let (requests, outgoing) = mpsc::channel(16);
@@ -87,10 +87,11 @@ fn label(response: &ClassifyResponse) -> &str {
     match response.outcome.as_ref().unwrap() {
         Outcome::Classification(said) => &said.label,
         Outcome::Rejection(why) => panic!("{}", why.reason),
+        Outcome::UnknownModel(unknown) => panic!("{}", unknown.text()),
     }
 }
 
-async fn refusal(rpc: &mut InferenceClient<Channel>, request: ClassifyRequest) -> (Code, String) {
+pub(crate) async fn refusal(rpc: &mut InferenceClient<Channel>, request: ClassifyRequest) -> (Code, String) {
     let status = rpc.classify(request).await.unwrap_err();
     (status.code(), status.message().to_owned())
 }
@@ -114,7 +115,7 @@ async fn a_model_is_described_with_its_classes_in_their_order() {
     let [model] = &told.models[..] else { panic!("{told:?}") };
     assert_eq!((model.name.as_str(), &model.classes[..]), ("fake/u8", &CLASSES.map(str::to_owned)[..]));
     assert_eq!(model.aliases.get("plane").map(String::as_str), Some("airplane"));
-    assert_eq!(model.aliases.len(), 1);
+    assert_eq!((model.aliases.len(), model.share), (1, 1));
     server.stop().await;
 }
 

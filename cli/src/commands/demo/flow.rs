@@ -99,9 +99,9 @@ impl Flow {
             sink.prepare().await?;
             anyhow::Ok(sink)
         })?;
-        let (address, model) = self.start_inference(args).await?;
+        let (address, models) = self.start_inference(args).await?;
         eprintln!(
-            "{} producers{} images -> Kafka {} -> {model} at {address} -> Kafka -> MongoDB (ready in {:.1} s)",
+            "{} producers{} images -> Kafka {} -> {models} at {address} -> Kafka -> MongoDB (ready in {:.1} s)",
             self.producers.len(),
             self.load.images.map_or_else(|| format!(", {}", self.total), |images| format!(" x {images}")),
             args.kafka.kafka_bootstrap,
@@ -141,11 +141,11 @@ impl Flow {
         Ok(())
     }
 
-    /// The server's address, and the name of its model.
+    /// The server's address, and the names of its models.
     async fn start_inference(&mut self, args: &DemoArgs) -> anyhow::Result<(SocketAddr, String)> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Server::bind(inference::Config { listen, ..args.model.config() }).await?;
-        let (address, ready, model) = (server.address(), server.ready(), server.model());
+        let (address, ready, models) = (server.address(), server.ready(), server.models());
         let serve = self.serve.clone();
         self.tasks.spawn(async move {
             server.run(serve).await?;
@@ -158,7 +158,8 @@ impl Flow {
                 None => bail!("the inference server did not start"),
             };
         }
-        Ok((address, model.get().map_or_else(|| "a model".to_owned(), |info| info.name.clone())))
+        let names = models.get().into_iter().flatten().map(|info| info.name.as_str());
+        Ok((address, names.collect::<Vec<_>>().join(", ")))
     }
 
     fn start_consumers(&mut self, args: &DemoArgs, inference: SocketAddr) -> anyhow::Result<()> {

@@ -14,13 +14,13 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::{
-    self, Device, Evaluation, Model, Network, PlainResNet, Precision, Sample, Weights, compile,
+    self, Device, Evaluation, Model, ModelSpec, Network, PlainResNet, Precision, Sample, compile,
     evaluate_watched, samples,
 };
 use tokio::task::{JoinError, spawn_blocking};
 
 pub(super) use self::figures::{Figures, render};
-use crate::args::{DeviceArgs, precision};
+use crate::args::{DeviceArgs, OneModelArgs, precision};
 use crate::context::{Context, Outcome};
 use crate::output::{Format, print};
 use crate::progress::Progress;
@@ -40,8 +40,8 @@ Examples:
     # a first look; how much faster is it with larger batches?
     firesteel evaluate --images 1000 --precision f32 --batch 256
 
-    # weights of your own, for a program to read
-    firesteel evaluate --weights my.safetensors --format json | jq '.[] | {precision, accuracy, images_per_second}'
+    # a model of your own, for a program to read
+    firesteel evaluate --model my.safetensors --format json | jq '.[] | {precision, accuracy, images_per_second}'
 
 Accuracy is in percent. In the confusion matrix a row is what an image shows, a column what the model said.
 `disagreements` counts the images that the reference gives another class.
@@ -54,9 +54,8 @@ pub(crate) struct EvaluateArgs {
     /// The numbers to compute in, with commas in between [default: all that this build and device have]
     #[arg(long, value_name = "PRECISION", value_delimiter = ',', value_parser = precision(), help_heading = "Model")]
     precision: Vec<Precision>,
-    /// Weights of a ResNet as safetensors [default: the CIFAR-10 model inside this binary]
-    #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
-    weights: Option<PathBuf>,
+    #[command(flatten)]
+    model: OneModelArgs,
     #[command(flatten)]
     device: DeviceArgs,
     /// Also run the network in candle's own operations, in f32 on the processor, and count the images that each
@@ -89,11 +88,13 @@ pub(crate) async fn run(args: EvaluateArgs, context: Context) -> anyhow::Result<
 }
 
 async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcome> {
-    let (weights, dataset, images) = (args.weights, args.dataset, args.images);
-    let (network, samples) = joined(spawn_blocking(move || load(weights, dataset, images)).await)?;
+    let (model, dataset, images) = (args.model.spec()?, args.dataset, args.images);
+    let asked =
+        if args.precision.is_empty() { model.precision.into_iter().collect() } else { args.precision };
+    let (network, samples) = joined(spawn_blocking(move || load(&model, dataset, images)).await)?;
     let (network, samples) = (Arc::new(network), Arc::new(samples));
-    let named = !args.precision.is_empty();
-    let mut precisions = if named { args.precision } else { Precision::ALL.to_vec() };
+    let named = !asked.is_empty();
+    let mut precisions = if named { asked } else { Precision::ALL.to_vec() };
     precisions.sort_unstable();
     precisions.dedup();
 
@@ -163,9 +164,8 @@ impl Variant {
 }
 
 /// Reads the model and opens the data set, on a thread that may block; tells what of it is left out.
-pub(super) fn open(weights: Option<&Path>, dataset: Option<&Path>) -> anyhow::Result<(Network, Dataset)> {
-    let read = || Network::read(Weights::load(weights)?);
-    let network = read().context("cannot use the model (--weights)")?;
+pub(super) fn open(model: &ModelSpec, dataset: Option<&Path>) -> anyhow::Result<(Network, Dataset)> {
+    let network = model.network().context("cannot use the model (--model)")?;
     let dataset = Dataset::load(dataset).context("cannot use the data set (--dataset)")?;
     for note in dataset.notes() {
         eprintln!("{note}");
@@ -175,11 +175,11 @@ pub(super) fn open(weights: Option<&Path>, dataset: Option<&Path>) -> anyhow::Re
 
 /// Reads the model and the images, on a thread that may block.
 fn load(
-    weights: Option<PathBuf>,
+    model: &ModelSpec,
     dataset: Option<PathBuf>,
     images: Option<NonZeroUsize>,
 ) -> anyhow::Result<(Network, Vec<Sample>)> {
-    let (network, dataset) = open(weights.as_deref(), dataset.as_deref())?;
+    let (network, dataset) = open(model, dataset.as_deref())?;
     let wanted = images.map_or(dataset.len(), NonZeroUsize::get);
     if wanted > dataset.len() {
         bail!("--images is {wanted}, and the data set (--dataset) has {}", dataset.len());

@@ -109,7 +109,8 @@ impl Shared {
         Ok(found)
     }
 
-    async fn describe(&self) -> Result<Vec<ModelDescription>, ClientError> {
+    /// Asks for the models of the server; none where it does not tell.
+    pub(super) async fn describe(&self) -> Result<Vec<ModelDescription>, ClientError> {
         let (mut rpc, url) = (self.rpc.clone(), || self.url.clone());
         let timeout = self.options.connect_timeout;
         match tokio::time::timeout(timeout, rpc.describe(DescribeRequest {})).await {

@@ -62,6 +62,14 @@ pub enum ClientError {
         /// The server's message.
         status: Box<Status>,
     },
+    /// The server does not have the model that was asked for. Nothing is said about the image.
+    #[error("inference server {url}: {problem}")]
+    UnknownModel {
+        /// The address.
+        url: String,
+        /// Which model was asked for, and which there are.
+        problem: String,
+    },
     /// The peer does not speak this protocol.
     #[error("inference server {url} broke the protocol: {problem}")]
     Protocol {
@@ -99,7 +107,7 @@ impl ClientError {
     }
 
     /// Whether the same request may succeed later with nothing changed: the server is starting, full, gone or
-    /// restarting. The rest (a wrong address, a peer that is no inference server) needs a person.
+    /// restarting, or is about to be replaced by one that has the model. The rest (a wrong address, a peer that is no inference server) needs a person.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -107,6 +115,7 @@ impl ClientError {
             | Self::Stalled { .. }
             | Self::Broken { .. }
             | Self::Overdue { .. }
+            | Self::UnknownModel { .. }
             | Self::Image { .. } => true,
             Self::Status { status, .. } => matches!(
                 status.code(),

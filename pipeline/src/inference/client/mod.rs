@@ -1,6 +1,6 @@
 //! The client of the inference server: many tasks, one `ClassifyStream`.
 //!
-//! A [`Client`] is cheap to clone; every clone shares one connection and one bidirectional call. [`Client::classify`]
+//! A [`Client`] is cheap to clone; every clone shares one connection and one bidirectional call. [`Client::ask`]
 //! gives its image a number, sends it, and waits for the answer that bears this number, so any number of tasks
 //! overlap on the one call. The server's back-pressure reaches the caller: while the server reads nothing, the
 //! send waits, and so does the task. At most [`ClientOptions::in_flight`] images are under way at once.
@@ -9,7 +9,7 @@
 //! whether and when to try again is the caller's decision. A message that is too large for the server ends a
 //! whole stream, so what was under way is then asked again one by one, and only the guilty image is
 //! [`Answer::Rejected`]. An answer has a deadline, from the moment at which the server has read the request. Whether a failure is
-//! that of the server or of an image is found out by a call of its own ([`Client::classify_alone`]): if it fails and the same
+//! that of the server or of an image is found out by a call of its own ([`Client::ask_alone`]): if it fails and the same
 //! call for an image that was answered before does not, it is [`ClientError::Image`].
 
 mod describe;
@@ -17,13 +17,14 @@ mod error;
 mod stream;
 
 use crate::inference::Vocabulary;
+use crate::inference::spec::answers_to;
 use bytes::Bytes;
 use describe::Described;
 pub use error::ClientError;
 use firesteel_common::error::root_cause;
 use firesteel_common::net::{self, Dialer};
 use firesteel_proto::Encoding;
-use firesteel_proto::inference::{ClassifyRequest, InferenceClient};
+use firesteel_proto::inference::{ClassifyRequest, InferenceClient, UnknownModel};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,6 +55,32 @@ pub enum Answer {
         /// The reason, for people.
         reason: String,
     },
+}
+
+/// An image to classify, and by which model.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The encoding of the image.
+    pub encoding: Encoding,
+    /// The image as a file.
+    pub data: Bytes,
+    /// The model that is to answer: NAME, NAME@VERSION, NAME/PRECISION or NAME@VERSION/PRECISION; empty: the server chooses.
+    pub model: String,
+    /// What the image is known by, which decides between models that share the images; empty: its bytes do.
+    pub key: Bytes,
+}
+
+impl Question {
+    /// Asks for no model.
+    #[must_use]
+    pub fn of(encoding: Encoding, data: Bytes) -> Self {
+        Self { encoding, data, model: String::new(), key: Bytes::new() }
+    }
+
+    fn request(self, id: u64) -> ClassifyRequest {
+        let Self { encoding, data, model, key } = self;
+        ClassifyRequest { model, key, ..ClassifyRequest::of(id, encoding, data) }
+    }
 }
 
 /// The options of a client. Every value is valid.
@@ -173,17 +200,25 @@ impl Client {
         &self.shared.url
     }
 
+    /// Classifies one image by the model that the server chooses: see [`ask`](Self::ask).
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn classify(&self, encoding: Encoding, data: Bytes) -> Result<Answer, ClientError> {
+        self.ask(Question::of(encoding, data)).await
+    }
+
     /// Classifies one image. Call it from as many tasks as you like: the calls overlap. A call that is dropped
     /// forgets its answer.
     ///
     /// # Errors
     /// A [`ClientError`], transient or not; never because of the image itself.
-    pub async fn classify(&self, encoding: Encoding, data: Bytes) -> Result<Answer, ClientError> {
+    pub async fn ask(&self, question: Question) -> Result<Answer, ClientError> {
         let shared = &self.shared;
         // The semaphore is never closed; were it, going on without a permit would only lose the bound.
         let _permit = shared.permits.acquire().await.ok();
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let request = ClassifyRequest::of(id, encoding, data);
+        let request = question.request(id);
         let answer = match shared.over_stream(id, request.clone()).await {
             // Some message, perhaps not ours, was larger than the server reads, and it ended the call of all.
             Err(ClientError::Status { status, .. }) if status.code() == Code::OutOfRange => {
@@ -191,6 +226,7 @@ impl Client {
             }
             answer => answer,
         };
+        let answer = shared.by_whom_was_asked(&request.model, answer);
         if let Ok(Answer::Classified { .. }) = &answer {
             shared.keep(request);
         }
@@ -206,21 +242,35 @@ impl Client {
         self.shared.vocabulary(model).await
     }
 
+    /// The whole names of the server's models, the default first; none where the server does not tell, as servers from before this
+    /// question do.
+    ///
+    /// # Errors
+    /// A [`ClientError`], transient or not.
+    pub async fn models(&self) -> Result<Vec<String>, ClientError> {
+        Ok(self.shared.describe().await?.into_iter().map(|model| model.name).collect())
+    }
+
     /// Classifies one image by a call of its own.
     ///
     /// # Errors
-    /// As [`classify`](Self::classify), and [`ClientError::Image`] if the server fails at it and then answers for another image, one
+    /// As [`ask`](Self::ask), and [`ClientError::Image`] if the server fails at it and then answers for another image, one
     /// that was answered before.
-    pub async fn classify_alone(&self, encoding: Encoding, data: Bytes) -> Result<Answer, ClientError> {
+    pub async fn ask_alone(&self, question: Question) -> Result<Answer, ClientError> {
         let shared = &self.shared;
         let _permit = shared.permits.acquire().await.ok();
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let answer = shared.alone(ClassifyRequest::of(id, encoding, data)).await;
-        let error = match answer {
+        let request = question.request(id);
+        let answer = shared.alone(request.clone()).await;
+        let error = match shared.by_whom_was_asked(&request.model, answer) {
             Err(error) if error.may_be_an_image() => error,
             answer => return answer,
         };
         let Some(known) = shared.known() else { return Err(error) };
+        // By the model that has failed: another one proves nothing.
+        let ClassifyRequest { model, key, data, .. } = request;
+        let key = if key.is_empty() && model.is_empty() { data } else { key };
+        let known = ClassifyRequest { model, key, ..known };
         match shared.alone(known).await {
             Ok(Answer::Classified { .. }) => {
                 Err(ClientError::Image { url: shared.url.clone(), reason: error.to_string() })
@@ -294,12 +344,31 @@ impl Shared {
             Ok(Err(status)) if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) => {
                 Ok(Answer::Rejected { reason: status.message().to_owned() })
             }
+            Ok(Err(status)) if status.code() == Code::NotFound && !is_transport(&status) => {
+                let problem = status.message().to_owned();
+                Err(ClientError::UnknownModel { url: self.url.clone(), problem })
+            }
             Ok(Err(status)) if is_transport(&status) && status.code() == Code::Unavailable => {
                 Err(ClientError::Unreachable { url: self.url.clone(), reason: root_cause(&status) })
             }
             Ok(Err(status)) if is_transport(&status) => Err(ClientError::Broken { url: self.url.clone() }),
             Ok(Err(status)) => Err(self.status(status)),
             Err(_) => Err(ClientError::Overdue { url: self.url.clone(), after }),
+        }
+    }
+
+    /// Refuses the answer of a model that was not asked for, as servers give it that do not know that they can be asked.
+    fn by_whom_was_asked(
+        &self,
+        asked: &str,
+        answer: Result<Answer, ClientError>,
+    ) -> Result<Answer, ClientError> {
+        match answer {
+            Ok(Answer::Classified { model, .. }) if !asked.is_empty() && !answers_to(&model, asked) => {
+                let problem = UnknownModel { asked: asked.to_owned(), models: vec![model] }.text();
+                Err(ClientError::UnknownModel { url: self.url.clone(), problem })
+            }
+            answer => answer,
         }
     }
 

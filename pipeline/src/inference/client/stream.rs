@@ -170,6 +170,9 @@ pub(super) fn read_answer(response: ClassifyResponse, url: &str) -> Result<Answe
             Ok(Answer::Classified { label, confidence, model })
         }
         Some(Outcome::Rejection(Rejection { reason })) => Ok(Answer::Rejected { reason }),
+        Some(Outcome::UnknownModel(unknown)) => {
+            Err(ClientError::UnknownModel { url: url.to_owned(), problem: unknown.text() })
+        }
         None => Err(ClientError::Protocol { url: url.to_owned(), problem: "an answer without an outcome" }),
     }
 }
