@@ -50,7 +50,7 @@ impl ModelArgs {
         if specs.is_empty() { vec![ModelSpec::default()] } else { specs }
     }
 
-    /// The models of SQL's functions.
+    /// The models of SQL's functions, where the first one answers those that name none.
     pub(crate) fn config(&self) -> classify::Config {
         classify::Config {
             models: self.specs(),

@@ -238,7 +238,7 @@ mod tests {
         let session = session().await;
         for (call, words) in [
             ("classify(data, 'big')", ["\"big\"", "resnet18-cifar10/f32, small/int8"]),
-            ("image_embedding(data, 'small@2')", ["\"small@2\"", "--weights"]),
+            ("image_embedding(data, 'small@2')", ["\"small@2\"", "--model"]),
             ("classify(data, CAST(id AS VARCHAR))", ["model has to be a literal", "classify"]),
             ("classify(data, NULL)", ["model is NULL", "classify"]),
             ("classify_top(data, 0)", ["k is 0, expected a whole number from 1 on", "classify_top"]),

@@ -209,3 +209,21 @@ fn a_model_that_there_is_not_is_told_with_those_that_there_are() {
         assert!(stderr(&ran).contains(words), "{call}: {}", stderr(&ran));
     }
 }
+
+/// Two models of one process: the same network, once in int8 under a name of its own.
+#[test]
+fn a_statement_asks_each_model_by_its_name() {
+    let models = ["--model", "shipped", "--model", "small=shipped,precision=int8"];
+    let query = "SELECT array_distance(image_embedding(data), image_embedding(data, 'resnet18-cifar10')) = 0 AS same, \
+                 cosine_distance(image_embedding(data), image_embedding(data, 'small/int8')) < 0.05 AS near \
+                 FROM (VALUES (arrow_cast(repeat('firesteel ', 307) || 'ab', 'Binary'))) AS t(data)";
+    let ran = sql(&[&models[..], &["-c", query]].concat());
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let text = stdout(&ran);
+    assert_eq!(text, "same,near\ntrue,true\n");
+    let query =
+        "SELECT classify(data, 'large') FROM (VALUES (arrow_cast(repeat('a', 3072), 'Binary'))) AS t(data)";
+    let ran = sql(&[&models[..], &["-c", query]].concat());
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(stderr(&ran).contains("resnet18-cifar10/f32, small/int8"), "{}", stderr(&ran));
+}

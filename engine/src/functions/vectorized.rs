@@ -108,7 +108,7 @@ impl Vectorized {
         let Self { name, accepts, parameters, gives, syntax, description, memory: _, apply } = self;
         let forms = parameter::forms(&parameters);
         let calls = forms.iter().flat_map(|literals| {
-            accepts.iter().map(|column| {
+            accepts.iter().map(move |column| {
                 TypeSignature::Exact(std::iter::once(column).chain(literals).cloned().collect())
             })
         });
