@@ -21,7 +21,7 @@ use firesteel_common::ConfigField;
 use firesteel_engine::functions::{Functions, Memory, Vectorized};
 use firesteel_pipeline::chain;
 use firesteel_pipeline::inference::{
-    self, Classification, Classifier, Device, Limits, Network, Precision, Weights, compile,
+    self, Classification, Classifier, Device, Limits, ModelFile, Precision, Weights,
 };
 
 use firesteel_proto::Label;
@@ -121,11 +121,12 @@ impl Lazy {
 
     fn load(&self) -> anyhow::Result<Classifier> {
         let Config { weights, precision, device } = &self.model;
-        let read = || Network::read(Weights::load(weights.as_deref())?);
-        let network = read().map_err(said).with_context(|| self.settings.words(ConfigField::Weights))?;
-        let model = compile(&network, *precision, *device).map_err(|error| {
+        let weights_words = || self.settings.words(ConfigField::Weights);
+        let file = ModelFile::open(weights.as_deref()).map_err(said).with_context(weights_words)?;
+        let model = file.compile(*precision, *device).map_err(|error| {
             let field = match error {
                 inference::Error::Device { .. } => ConfigField::InferenceDevice,
+                inference::Error::OnnxRuntime { .. } => ConfigField::Weights,
                 _ => ConfigField::InferencePrecision,
             };
             said(error).context(self.settings.words(field))

@@ -12,8 +12,8 @@ use crate::classify;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Weights of a ResNet as safetensors, with their manifest in the metadata or in FILE.json [default: the CIFAR-10 model inside
-    /// this binary]
+    /// Weights of a ResNet as safetensors, or an ONNX file, with their manifest in the metadata or in FILE.json [default: the
+    /// CIFAR-10 model inside this binary]
     #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS")]
     pub(crate) weights: Option<PathBuf>,
     /// The numbers that it computes in: less exact ones are faster. `firesteel evaluate` says what each is worth here

@@ -42,7 +42,7 @@ Take images that the network learnt from, or others like those to come, and not 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct CalibrateArgs {
-    /// Weights as safetensors [default: the CIFAR-10 model inside this binary, which needs --out]
+    /// Weights of a ResNet as safetensors or ONNX [default: the CIFAR-10 model inside this binary, which needs --out]
     #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
     weights: Option<PathBuf>,
     /// The images, with their true classes: Parquet, a folder with a subfolder a class, or a pattern
@@ -119,7 +119,8 @@ struct Read {
 
 /// Reads the model and those images of the data set that are needed, on a thread that may block.
 fn read(weights: Option<&Path>, dataset: &Path, images: usize, compare: usize) -> anyhow::Result<Read> {
-    let (network, dataset) = evaluate::open(weights, Some(dataset))?;
+    let (file, dataset) = evaluate::open(weights, Some(dataset))?;
+    let network = file.network("calibrate").context("cannot use the model (--weights)")?.clone();
     let (chosen, others) = split(dataset.len(), images, compare);
     let pick = |rows: &[usize]| rows.iter().map(|row| dataset.get(*row)).collect::<Result<Vec<_>, _>>();
     let (chosen, others) = pick(&chosen)

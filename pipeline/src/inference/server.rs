@@ -9,15 +9,13 @@
 //! certificate. Only gRPC's health service asks for no credential.
 
 use super::batcher::{Batcher, Options};
-use super::compile::compile;
 use super::device::Device;
 use super::error::{Error, Result};
 use super::model::{Model, ModelInfo};
-use super::network::Network;
+use super::model_file::ModelFile;
 use super::precision::Precision;
 use super::service::Service;
 use super::stats::Stats;
-use super::weights::Weights;
 use firesteel_common::access::{Access, Doors, gate};
 use firesteel_common::http;
 use firesteel_common::tls::ServerTls;
@@ -40,7 +38,7 @@ use tonic_health::server::HealthReporter;
 pub struct Config {
     /// The address to listen on. `127.0.0.1:50060`; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// A safetensors file; none: the weights inside the binary.
+    /// A file of safetensors or ONNX; none: the weights inside the binary.
     pub weights: Option<PathBuf>,
     /// The precision that the model computes in. [`Precision::DEFAULT`].
     pub precision: Precision,
@@ -314,8 +312,8 @@ async fn start(load: Loader, config: Config, stats: Arc<Stats>) -> Result<Batche
 
 /// The model of the configuration, once for each thread.
 fn load(config: &Config) -> Result<Vec<Box<dyn Model>>> {
-    let network = Network::read(Weights::load(config.weights.as_deref())?)?;
-    (0..config.threads).map(|_| compile(&network, config.precision, config.device)).collect()
+    let file = ModelFile::open(config.weights.as_deref())?;
+    (0..config.threads).map(|_| file.compile(config.precision, config.device)).collect()
 }
 
 /// Sets the status of the service and of the whole server.

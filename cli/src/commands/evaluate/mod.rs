@@ -14,8 +14,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::{
-    self, Device, Evaluation, Model, Network, PlainResNet, Precision, Sample, Weights, compile,
-    evaluate_watched, samples,
+    self, Device, Evaluation, Model, ModelFile, PlainResNet, Precision, Sample, evaluate_watched, samples,
 };
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -54,7 +53,7 @@ pub(crate) struct EvaluateArgs {
     /// The numbers to compute in, with commas in between [default: all that this build and device have]
     #[arg(long, value_name = "PRECISION", value_delimiter = ',', value_parser = precision(), help_heading = "Model")]
     precision: Vec<Precision>,
-    /// Weights of a ResNet as safetensors [default: the CIFAR-10 model inside this binary]
+    /// Weights of a ResNet as safetensors, or an ONNX file [default: the CIFAR-10 model inside this binary]
     #[arg(long, value_name = "FILE", env = "FIRESTEEL_WEIGHTS", help_heading = "Model")]
     weights: Option<PathBuf>,
     #[command(flatten)]
@@ -90,8 +89,8 @@ pub(crate) async fn run(args: EvaluateArgs, context: Context) -> anyhow::Result<
 
 async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcome> {
     let (weights, dataset, images) = (args.weights, args.dataset, args.images);
-    let (network, samples) = joined(spawn_blocking(move || load(weights, dataset, images)).await)?;
-    let (network, samples) = (Arc::new(network), Arc::new(samples));
+    let (file, samples) = joined(spawn_blocking(move || load(weights, dataset, images)).await)?;
+    let (file, samples) = (Arc::new(file), Arc::new(samples));
     let named = !args.precision.is_empty();
     let mut precisions = if named { args.precision } else { Precision::ALL.to_vec() };
     precisions.sort_unstable();
@@ -102,8 +101,8 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
     let variants = reference.into_iter().chain(precisions.into_iter().map(Variant::Compiled));
     let mut models = Vec::new();
     for variant in variants {
-        let (network, device) = (Arc::clone(&network), args.device.device);
-        match spawn_blocking(move || variant.model(&network, device)).await? {
+        let (file, device) = (Arc::clone(&file), args.device.device);
+        match spawn_blocking(move || variant.model(&file, device)).await? {
             Ok(model) => models.push((variant, model)),
             // A precision that the user named is an error; of all precisions those are measured that there are.
             Err(error @ inference::Error::Precision { .. }) if !named => {
@@ -124,7 +123,7 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
         let disagreements = reference.map(|reference| evaluation.disagreements(&reference.evaluation));
         all.push(Figures { name: variant.name(), evaluation, disagreements });
     }
-    let classes: Vec<String> = network.info.classes.iter().map(ToString::to_string).collect();
+    let classes: Vec<String> = file.info().classes.iter().map(ToString::to_string).collect();
     print(&render(&all, &classes, args.format)?)?;
     Ok(Outcome::Done)
 }
@@ -154,23 +153,22 @@ impl Variant {
         }
     }
 
-    fn model(self, network: &Network, device: Device) -> inference::Result<Box<dyn Model>> {
+    fn model(self, file: &ModelFile, device: Device) -> inference::Result<Box<dyn Model>> {
         match self {
-            Self::Reference => Ok(Box::new(PlainResNet::new(network)?)),
-            Self::Compiled(precision) => compile(network, precision, device),
+            Self::Reference => Ok(Box::new(PlainResNet::new(file.network("--reference")?)?)),
+            Self::Compiled(precision) => file.compile(precision, device),
         }
     }
 }
 
 /// Reads the model and opens the data set, on a thread that may block; tells what of it is left out.
-pub(super) fn open(weights: Option<&Path>, dataset: Option<&Path>) -> anyhow::Result<(Network, Dataset)> {
-    let read = || Network::read(Weights::load(weights)?);
-    let network = read().context("cannot use the model (--weights)")?;
+pub(super) fn open(weights: Option<&Path>, dataset: Option<&Path>) -> anyhow::Result<(ModelFile, Dataset)> {
+    let file = ModelFile::open(weights).context("cannot use the model (--weights)")?;
     let dataset = Dataset::load(dataset).context("cannot use the data set (--dataset)")?;
     for note in dataset.notes() {
         eprintln!("{note}");
     }
-    Ok((network, dataset))
+    Ok((file, dataset))
 }
 
 /// Reads the model and the images, on a thread that may block.
@@ -178,16 +176,15 @@ fn load(
     weights: Option<PathBuf>,
     dataset: Option<PathBuf>,
     images: Option<NonZeroUsize>,
-) -> anyhow::Result<(Network, Vec<Sample>)> {
-    let (network, dataset) = open(weights.as_deref(), dataset.as_deref())?;
+) -> anyhow::Result<(ModelFile, Vec<Sample>)> {
+    let (file, dataset) = open(weights.as_deref(), dataset.as_deref())?;
     let wanted = images.map_or(dataset.len(), NonZeroUsize::get);
     if wanted > dataset.len() {
         bail!("--images is {wanted}, and the data set (--dataset) has {}", dataset.len());
     }
     let wanted = dataset.first(wanted).context("cannot read the data set (--dataset)")?;
-    let samples =
-        samples(&network.info, &wanted).context("the model cannot take the data set (--dataset)")?;
-    Ok((network, samples))
+    let samples = samples(file.info(), &wanted).context("the model cannot take the data set (--dataset)")?;
+    Ok((file, samples))
 }
 
 /// Runs one model over all images. A signal ends it after the batch under way.
