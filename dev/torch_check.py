@@ -115,25 +115,39 @@ def asked(firesteel, weights, precision, table, count):
     return answers
 
 
+def exported(model, path):
+    """The network as ONNX, for any number of images, in the way that PyTorch has by default: its tensors are in a file beside it."""
+    example, free = torch.zeros(2, 3, EDGE, EDGE), {0: torch.export.Dim("images")}
+    torch.onnx.export(model, (example,), path, dynamo=True, dynamic_shapes=(free,), external_data=True, verbose=False)
+
+
 def check(name, options, files, settling, folder):
-    """Whether the answers for one network agree."""
+    """Whether the answers for one network agree, from safetensors and from ONNX."""
     model = settled(name, settling, len(name))
     classes = [f"class {index}" for index in range(CLASSES)]
-    weights = folder / f"{name}.safetensors"
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, weights, {"format": "pt"})
     manifest = {"classes": classes, "input": f"3x{EDGE}x{EDGE}", "mean": MEAN, "std": STD, "resize": f"bilinear crop {RESIZE}"}
-    Path(f"{weights}.json").write_text(json.dumps(manifest))
-
     with torch.no_grad():
         batches = [files[at : at + 8] for at in range(0, len(files), 8)]
         expected = torch.cat([model(inputs(batch)).softmax(1) for batch in batches])
+    weights, onnx = folder / f"{name}.safetensors", folder / f"{name}.onnx"
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, weights, {"format": "pt"})
+    exported(model, onnx)
+    agree = []
+    for file in (weights, onnx):
+        Path(f"{file}.json").write_text(json.dumps(manifest))
+        agree.append(compare(file, options, files, expected, classes))
+    return all(agree)
+
+
+def compare(weights, options, files, expected, classes):
+    """Whether the answers of `firesteel` for one file of weights are those expected: probabilities [images, classes]."""
     confidences, numbers = expected.max(1)
-    found = asked(options.firesteel, weights, options.precision, folder / "images.parquet", len(files))
+    found = asked(options.firesteel, weights, options.precision, weights.parent / "images.parquet", len(files))
     silent = [number for number, answer in enumerate(found) if answer is None]
     same = [n for n, answer in enumerate(found) if answer and answer[0] == classes[numbers[n]]]
     furthest = max((abs(found[n][1] - float(confidences[n])) for n in same), default=0.0)
     print(
-        f"{name} in {options.precision}: {len(same)} of {len(files)} images have PyTorch's class (of {len(set(numbers.tolist()))} "
+        f"{weights.name} in {options.precision}: {len(same)} of {len(files)} images have PyTorch's class (of {len(set(numbers.tolist()))} "
         f"that occur), their confidence differs by {furthest:.1e} at most; {len(silent)} have none"
     )
     if silent:

@@ -29,8 +29,8 @@ impl FromStr for Models {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// A model: [NAME=]FILE[,precision=PRECISION][,share=N]. FILE is a ResNet as safetensors, with its manifest in the metadata or in
-    /// FILE.json; `shipped` is the CIFAR-10 model inside this binary. May be given several times (in the environment one a line):
+    /// A model: [NAME=]FILE[,precision=PRECISION][,share=N]. FILE is a ResNet as safetensors, or an ONNX file, with its manifest in
+    /// the metadata or in FILE.json; `shipped` is the CIFAR-10 model inside this binary. May be given several times (in the environment one a line):
     /// the first model answers where none is asked for, unless shares split the images between them [default: shipped]
     #[arg(long = "model", visible_alias = "weights", value_name = "MODEL", env = "FIRESTEEL_MODEL")]
     pub(crate) models: Vec<Models>,
@@ -90,7 +90,7 @@ pub(crate) struct DeviceArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct OneModelArgs {
-    /// The model: [NAME=]FILE, a ResNet as safetensors [default: the CIFAR-10 model inside this binary]
+    /// The model: [NAME=]FILE, a ResNet as safetensors, or an ONNX file [default: the CIFAR-10 model inside this binary]
     #[arg(long = "model", visible_alias = "weights", value_name = "MODEL", env = "FIRESTEEL_MODEL")]
     models: Vec<Models>,
 }

@@ -9,9 +9,7 @@ use firesteel_common::ConfigField;
 use firesteel_engine::functions::Memory;
 use firesteel_pipeline::chain;
 use firesteel_pipeline::inference::spec::answers_to;
-use firesteel_pipeline::inference::{
-    self, Classifier, Device, Limits, ModelSpec, PrecisionSetting, Weights, compile,
-};
+use firesteel_pipeline::inference::{self, Classifier, Device, Limits, ModelSpec, PrecisionSetting, Weights};
 use sha2::{Digest as _, Sha256};
 
 use crate::args::fields::Settings;
@@ -120,14 +118,14 @@ impl Models {
     }
 
     fn load(&self, model: &Lazy) -> anyhow::Result<Classifier> {
-        let network = model.spec.network();
-        let network =
-            network.map_err(said).with_context(|| self.settings.words(ConfigField::InferenceModel))?;
-        let compiled = model.precision.resolve(&network, self.device);
-        let compiled = compiled.and_then(|precision| compile(&network, precision, self.device));
+        let file = model.spec.open();
+        let file = file.map_err(said).with_context(|| self.settings.words(ConfigField::InferenceModel))?;
+        let compiled = file.resolve(model.precision, self.device);
+        let compiled = compiled.and_then(|precision| file.compile(precision, self.device));
         let compiled = compiled.map_err(|error| {
             let field = match error {
                 inference::Error::Device { .. } => ConfigField::InferenceDevice,
+                inference::Error::OnnxRuntime { .. } => ConfigField::InferenceModel,
                 _ => ConfigField::InferencePrecision,
             };
             said(error).context(self.settings.words(field))
@@ -181,9 +179,9 @@ impl Lazy {
         if let Some(name) = self.name.get() {
             return Ok(name.clone());
         }
-        let network = self.spec.network()?;
-        let precision = self.precision.resolve(&network, self.device)?;
-        Ok(self.name.get_or_init(|| format!("{}/{precision}", network.info.name)).clone())
+        let file = self.spec.open()?;
+        let precision = file.resolve(self.precision, self.device)?;
+        Ok(self.name.get_or_init(|| format!("{}/{precision}", file.info().name)).clone())
     }
 
     /// The model's name for people, who did not find it.

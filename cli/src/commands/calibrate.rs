@@ -147,7 +147,8 @@ struct Read {
 
 /// Reads the model and those images of the data set that are needed, on a thread that may block.
 fn read(model: &ModelSpec, dataset: &Path, images: usize, compare: usize) -> anyhow::Result<Read> {
-    let (network, dataset) = evaluate::open(model, Some(dataset))?;
+    let (file, dataset) = evaluate::open(model, Some(dataset))?;
+    let network = file.network("calibrate").context("cannot use the model (--model)")?.clone();
     let (chosen, others) = split(dataset.len(), images, compare);
     let pick = |rows: &[usize]| rows.iter().map(|row| dataset.get(*row)).collect::<Result<Vec<_>, _>>();
     let (chosen, others) = pick(&chosen)

@@ -53,7 +53,7 @@ pub(super) struct Architecture {
     /// Blocks of the four layers.
     pub(super) blocks: [usize; 4],
     /// How many times as wide as usual the bottlenecks are.
-    widening: usize,
+    pub(super) widening: usize,
 }
 
 impl Architecture {

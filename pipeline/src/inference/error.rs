@@ -30,6 +30,22 @@ pub enum Error {
         /// The error of the format's reader.
         source: safetensors::SafeTensorError,
     },
+    /// The bytes are no ONNX file.
+    #[error("{origin} is not an ONNX file: {source}")]
+    NotOnnx {
+        /// The file.
+        origin: String,
+        /// The error of the format's reader.
+        source: prost::DecodeError,
+    },
+    /// ONNX Runtime is not there, or it refuses the file or fails.
+    #[error("{model}: ONNX Runtime {problem}")]
+    OnnxRuntime {
+        /// The model.
+        model: String,
+        /// The problem, as the rest of a sentence.
+        problem: String,
+    },
     /// The metadata, or the manifest beside the file, lack a key, or say something that cannot be.
     #[error("{origin}: metadata {key:?} {problem}")]
     Metadata {

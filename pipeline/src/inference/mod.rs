@@ -1,11 +1,10 @@
 //! Inference: a server that names what is in a picture, and the client that the image consumer uses.
 //!
 //! bytes → `decode` → `batcher` (a batch is whatever queued while the model was busy) → a [`Model`] on its own
-//! thread → answer. [`server`] puts gRPC in front of it, [`Client`] is the other end. A model is built from
-//! [`Weights`] (a checked safetensors file) by way of [`Network`] (plain data, batch norm already folded), so a
-//! faster [`Model`] replaces only the last step, [`compile()`], which also chooses by [`Precision`] and [`Device`];
-//! [`auto`] finds the precision where none is named. [`Classifier`] is the same model for whoever has images in memory
-//! and a thread to wait on.
+//! thread → answer. [`server`] puts gRPC in front of it, [`Client`] is the other end. A [`ModelFile`] is safetensors
+//! ([`Weights`]) or ONNX; either becomes a [`Network`] (plain data, batch norm already folded), so a faster [`Model`] replaces
+//! only the last step, [`compile()`], which also chooses by [`Precision`] and [`Device`]; [`auto`] finds the precision where none is
+//! named. An ONNX file of another network is computed by ONNX Runtime. [`Classifier`] is the same model for whoever has images in memory and a thread to wait on.
 
 pub mod accuracy;
 mod architecture;
@@ -25,7 +24,9 @@ mod gpu;
 pub mod manifest;
 mod metrics;
 pub mod model;
+mod model_file;
 pub mod network;
+mod onnx;
 mod open;
 pub mod plain;
 pub mod precision;
@@ -54,6 +55,7 @@ pub use gpu::GpuResNet;
 pub use manifest::Manifest;
 pub use metrics::Metrics;
 pub use model::{Classification, Model, ModelInfo};
+pub use model_file::ModelFile;
 pub use network::Network;
 pub use plain::PlainResNet;
 pub use precision::{Precision, PrecisionSetting, UnknownPrecision, UnknownPrecisionSetting};

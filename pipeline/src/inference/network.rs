@@ -20,7 +20,7 @@ const EPSILON: f32 = 1e-5;
 
 /// What weights with the ImageNet stem were trained with unless their manifest says otherwise: size, mean and standard
 /// deviation of the images that torchvision's and timm's models see.
-const IMAGENET: [(&str, &str); 3] =
+pub(super) const IMAGENET: [(&str, &str); 3] =
     [("input", "3x224x224"), ("mean", "0.485,0.456,0.406"), ("std", "0.229,0.224,0.225")];
 
 /// A ResNet, ready to be compiled by some implementation.
@@ -83,6 +83,16 @@ impl Conv {
     #[must_use]
     pub fn padding(&self) -> usize {
         self.kernel / 2
+    }
+
+    /// Folds in the batch norm after it, of which each value is there for every output: γ, β, μ and σ².
+    pub(super) fn fold(&mut self, gamma: &[f32], beta: &[f32], mean: &[f32], var: &[f32], epsilon: f32) {
+        let filter = self.inputs * self.kernel * self.kernel;
+        for (o, filter) in self.weight.chunks_exact_mut(filter.max(1)).enumerate() {
+            let scale = gamma[o] / (var[o] + epsilon).sqrt();
+            filter.iter_mut().for_each(|v| *v *= scale);
+            self.bias[o] = beta[o] - scale * (mean[o] - self.bias[o]);
+        }
     }
 }
 
@@ -208,18 +218,14 @@ fn conv(w: &mut Weights, names: (&str, &str), inputs: usize, kernel: usize, stri
 
 fn conv_to(w: &mut Weights, (conv, norm): (&str, &str), shape: [usize; 4]) -> Result<Conv> {
     let [inputs, outputs, kernel, stride] = shape;
-    let mut weight = w.take(&format!("{conv}.weight"), &[outputs, inputs, kernel, kernel])?;
+    let weight = w.take(&format!("{conv}.weight"), &[outputs, inputs, kernel, kernel])?;
     let mut of = |name: &str| w.take(&format!("{norm}.{name}"), &[outputs]);
     let (gamma, beta, mean, var) = (of("weight")?, of("bias")?, of("running_mean")?, of("running_var")?);
     if let Some(index) = var.iter().position(|v| *v < 0.0) {
         let (origin, name) = (w.origin().to_owned(), format!("{norm}.running_var"));
         return Err(Error::BadValue { origin, name, index, value: var[index] });
     }
-    let mut bias = Vec::with_capacity(outputs);
-    for (o, filter) in weight.chunks_exact_mut(inputs * kernel * kernel).enumerate() {
-        let scale = gamma[o] / (var[o] + EPSILON).sqrt();
-        filter.iter_mut().for_each(|v| *v *= scale);
-        bias.push(beta[o] - scale * mean[o]);
-    }
-    Ok(Conv { inputs, outputs, kernel, stride, weight, bias })
+    let mut conv = Conv { inputs, outputs, kernel, stride, weight, bias: vec![0.0; outputs] };
+    conv.fold(&gamma, &beta, &mean, &var, EPSILON);
+    Ok(conv)
 }

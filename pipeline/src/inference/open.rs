@@ -1,22 +1,22 @@
-//! From what a setting names to a network: the one place that opens the file of a model.
+//! From what a setting names to a model: the one place that opens its file.
 
 use super::error::Result;
 use super::manifest::Manifest;
-use super::network::Network;
+use super::model_file::ModelFile;
 use super::spec::ModelSpec;
-use super::weights::Weights;
 
 impl ModelSpec {
     /// Reads the model, under the name that it has here.
     ///
     /// # Errors
-    /// A file that cannot be read or holds no network that is computed here, a manifest that lacks something.
-    pub fn network(&self) -> Result<Network> {
-        let mut network = Network::read(Weights::load(self.file.as_deref())?)?;
+    /// As [`ModelFile::open`].
+    pub fn open(&self) -> Result<ModelFile> {
+        let mut file = ModelFile::open(self.file.as_deref())?;
         if let Some(name) = &self.name {
-            network.info.name = Manifest::versioned(name, network.info.version.as_deref());
+            let info = file.info_mut();
+            info.name = Manifest::versioned(name, info.version.as_deref());
         }
-        Ok(network)
+        Ok(file)
     }
 }
 
@@ -26,11 +26,11 @@ mod tests {
 
     #[test]
     fn a_model_has_the_name_that_the_setting_gives_it() {
-        let network = |text: &str| text.parse::<ModelSpec>().expect("a model").network();
-        let name = |text: &str| network(text).expect("a network").info.name;
+        let open = |text: &str| text.parse::<ModelSpec>().expect("a model").open();
+        let name = |text: &str| open(text).expect("a model").info().name.clone();
         assert_eq!(name("shipped"), "resnet18-cifar10");
         assert_eq!(name("mine=shipped,precision=int8"), "mine");
-        let error = network("mine=/nowhere/m.safetensors").map(|_| ()).expect_err("no file").to_string();
+        let error = open("mine=/nowhere/m.safetensors").map(|_| ()).expect_err("no file").to_string();
         assert!(error.contains("/nowhere/m.safetensors"), "{error}");
     }
 }

@@ -9,7 +9,6 @@
 //! certificate. Only gRPC's health service asks for no credential.
 
 use super::batcher::{Batcher, Options};
-use super::compile::compile;
 use super::device::Device;
 use super::error::{Error, Result};
 use super::model::{Model, ModelInfo};
@@ -350,10 +349,10 @@ fn load(config: &Config) -> Result<Vec<Loaded>> {
 
 /// A model, once for each thread.
 fn load_one(config: &Config, spec: &ModelSpec) -> Result<Loaded> {
-    let network = spec.network()?;
+    let file = spec.open()?;
     let compile_all = || {
-        let precision = spec.precision.unwrap_or(config.precision).resolve(&network, config.device)?;
-        (0..config.threads).map(|_| compile(&network, precision, config.device)).collect()
+        let precision = file.resolve(spec.precision.unwrap_or(config.precision), config.device)?;
+        (0..config.threads).map(|_| file.compile(precision, config.device)).collect()
     };
     let models: Result<Vec<_>> = compile_all();
     let wrapped = |source| Error::Load { model: spec.to_string(), source: Box::new(source) };

@@ -96,15 +96,23 @@ impl Weights {
                 continue;
             }
             let values = floats(origin, tensor, &view)?;
-            if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-                let (origin, name, value) = (origin.to_owned(), tensor.to_owned(), values[index]);
-                return Err(Error::BadValue { origin, name, index, value });
-            }
+            finite(origin, tensor, &values)?;
             tensors.insert(tensor.to_owned(), Array { shape: view.shape().to_vec(), values });
         }
         let metadata = header.metadata().clone().unwrap_or_default();
         let name = metadata.get("name").map_or(name, String::as_str).to_owned();
         Ok(Self { origin: origin.to_owned(), name, metadata, beside: None, tensors })
+    }
+
+    /// Weights without tensors: what is said of a model whose tensors are in a file of another kind.
+    pub(super) fn described(
+        origin: &str,
+        name: &str,
+        metadata: HashMap<String, String>,
+        beside: Option<Beside>,
+    ) -> Self {
+        let name = metadata.get("name").map_or(name, String::as_str).to_owned();
+        Self { origin: origin.to_owned(), name, metadata, beside, tensors: BTreeMap::new() }
     }
 
     /// The name of these weights in predictions.
@@ -181,7 +189,29 @@ fn floats(origin: &str, name: &str, view: &safetensors::tensor::TensorView<'_>) 
             return Err(Error::Dtype { origin: origin.to_owned(), name: name.to_owned(), found });
         }
     };
-    Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)
+    to_f32(origin, name, view.data(), dtype, view.shape())
+}
+
+/// The numbers of tensor `name`, in little-endian bytes of a type of floats, as f32.
+pub(super) fn to_f32(
+    origin: &str,
+    name: &str,
+    data: &[u8],
+    dtype: DType,
+    shape: &[usize],
+) -> Result<Vec<f32>> {
+    Tensor::from_raw_buffer(data, dtype, shape, &Device::Cpu)
         .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1())
         .map_err(|source| Error::Compute { model: format!("{origin}: reading tensor {name:?}"), source })
+}
+
+/// Refuses a tensor that holds an infinity or a NaN.
+pub(super) fn finite(origin: &str, name: &str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(index) => {
+            let (origin, name, value) = (origin.to_owned(), name.to_owned(), values[index]);
+            Err(Error::BadValue { origin, name, index, value })
+        }
+    }
 }

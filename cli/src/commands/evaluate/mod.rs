@@ -14,8 +14,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::inference::{
-    self, Device, Evaluation, Model, ModelSpec, Network, PlainResNet, Precision, PrecisionSetting, Sample,
-    auto, compile, evaluate_watched, samples,
+    self, Device, Evaluation, Model, ModelFile, ModelSpec, PlainResNet, Precision, PrecisionSetting, Sample,
+    auto, evaluate_watched, samples,
 };
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -95,14 +95,12 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
     let (model, dataset, images) = (args.model.spec()?, args.dataset, args.images);
     let asked =
         if args.precision.is_empty() { model.precision.into_iter().collect() } else { args.precision };
-    let (network, samples) = joined(spawn_blocking(move || load(&model, dataset, images)).await)?;
-    let (network, samples) = (Arc::new(network), Arc::new(samples));
+    let (file, samples) = joined(spawn_blocking(move || load(&model, dataset, images)).await)?;
+    let (file, samples) = (Arc::new(file), Arc::new(samples));
     let named = !asked.is_empty();
     let decision = if !named || asked.contains(&PrecisionSetting::Auto) {
-        let (network, device) = (Arc::clone(&network), args.device.device);
-        let decision = spawn_blocking(move || auto::choose(&network, device)).await??;
-        eprintln!("--precision auto takes {}: {decision}", decision.precision);
-        Some(decision.precision)
+        let (file, device) = (Arc::clone(&file), args.device.device);
+        Some(spawn_blocking(move || choose(&file, device)).await??)
     } else {
         None
     };
@@ -119,8 +117,8 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
     let variants = reference.into_iter().chain(precisions.into_iter().map(Variant::Compiled));
     let mut models = Vec::new();
     for variant in variants {
-        let (network, device) = (Arc::clone(&network), args.device.device);
-        match spawn_blocking(move || variant.model(&network, device)).await? {
+        let (file, device) = (Arc::clone(&file), args.device.device);
+        match spawn_blocking(move || variant.model(&file, device)).await? {
             Ok(model) => models.push((variant, model)),
             // A precision that the user named is an error; of all precisions those are measured that there are.
             Err(error @ inference::Error::Precision { .. }) if !named => {
@@ -142,7 +140,7 @@ async fn evaluate(args: EvaluateArgs, context: Context) -> anyhow::Result<Outcom
         let auto = decision.map(|precision| variant == Variant::Compiled(precision));
         all.push(Figures { name: variant.name(), evaluation, disagreements, auto });
     }
-    let classes: Vec<String> = network.info.classes.iter().map(ToString::to_string).collect();
+    let classes: Vec<String> = file.info().classes.iter().map(ToString::to_string).collect();
     print(&render(&all, &classes, args.format)?)?;
     Ok(Outcome::Done)
 }
@@ -172,22 +170,30 @@ impl Variant {
         }
     }
 
-    fn model(self, network: &Network, device: Device) -> inference::Result<Box<dyn Model>> {
+    fn model(self, file: &ModelFile, device: Device) -> inference::Result<Box<dyn Model>> {
         match self {
-            Self::Reference => Ok(Box::new(PlainResNet::new(network)?)),
-            Self::Compiled(precision) => compile(network, precision, device),
+            Self::Reference => Ok(Box::new(PlainResNet::new(file.network("--reference")?)?)),
+            Self::Compiled(precision) => file.compile(precision, device),
         }
     }
 }
 
 /// Reads the model and opens the data set, on a thread that may block; tells what of it is left out.
-pub(super) fn open(model: &ModelSpec, dataset: Option<&Path>) -> anyhow::Result<(Network, Dataset)> {
-    let network = model.network().context("cannot use the model (--model)")?;
+pub(super) fn open(model: &ModelSpec, dataset: Option<&Path>) -> anyhow::Result<(ModelFile, Dataset)> {
+    let file = model.open().context("cannot use the model (--model)")?;
     let dataset = Dataset::load(dataset).context("cannot use the data set (--dataset)")?;
     for note in dataset.notes() {
         eprintln!("{note}");
     }
-    Ok((network, dataset))
+    Ok((file, dataset))
+}
+
+/// The precision that `auto` takes, and says why.
+fn choose(file: &ModelFile, device: Device) -> inference::Result<Precision> {
+    let Ok(network) = file.network("auto") else { return file.resolve(PrecisionSetting::Auto, device) };
+    let decision = auto::choose(network, device)?;
+    eprintln!("--precision auto takes {}: {decision}", decision.precision);
+    Ok(decision.precision)
 }
 
 /// Reads the model and the images, on a thread that may block.
@@ -195,16 +201,15 @@ fn load(
     model: &ModelSpec,
     dataset: Option<PathBuf>,
     images: Option<NonZeroUsize>,
-) -> anyhow::Result<(Network, Vec<Sample>)> {
-    let (network, dataset) = open(model, dataset.as_deref())?;
+) -> anyhow::Result<(ModelFile, Vec<Sample>)> {
+    let (file, dataset) = open(model, dataset.as_deref())?;
     let wanted = images.map_or(dataset.len(), NonZeroUsize::get);
     if wanted > dataset.len() {
         bail!("--images is {wanted}, and the data set (--dataset) has {}", dataset.len());
     }
     let wanted = dataset.first(wanted).context("cannot read the data set (--dataset)")?;
-    let samples =
-        samples(&network.info, &wanted).context("the model cannot take the data set (--dataset)")?;
-    Ok((network, samples))
+    let samples = samples(file.info(), &wanted).context("the model cannot take the data set (--dataset)")?;
+    Ok((file, samples))
 }
 
 /// Runs one model over all images. A signal ends it after the batch under way.
