@@ -98,6 +98,17 @@ async fn a_link_that_takes_a_files_place_is_followed_in_no_mode() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_that_takes_a_files_place_is_not_waited_for() {
+    let swap = |path: &Path| {
+        fs::remove_file(path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(made.success());
+    };
+    fails_or_is_told(swap, "neither a file nor a folder").await;
+}
+
 #[tokio::test]
 async fn large_images_come_few_at_a_time() {
     let folder = tempfile::tempdir().unwrap();

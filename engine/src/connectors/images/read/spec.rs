@@ -105,7 +105,7 @@ mod tests {
         {
             let batch = describe(&files).unwrap();
             assert_eq!(files_of(&batch).unwrap(), files);
-            assert_eq!(bytes_of(&batch), files.iter().map(|file| file.size).sum());
+            assert_eq!(bytes_of(&batch), files.iter().map(|file| file.size).sum::<u64>());
         }
     }
 
