@@ -98,6 +98,9 @@ pub(super) struct Attribute {
     pub(super) t: Option<Tensor>,
     #[prost(int64, repeated, tag = "8")]
     pub(super) ints: Vec<i64>,
+    /// Which of the values it has: 1 is `f`, 2 is `i`, 7 is `ints`.
+    #[prost(int32, tag = "20")]
+    pub(super) r#type: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

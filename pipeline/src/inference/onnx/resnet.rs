@@ -267,12 +267,12 @@ impl<'a> Walk<'a, '_> {
             && same(attributes.ints("dilations"), 2, 1, 1)
             && same(attributes.ints("kernel_shape"), 2, kernel, kernel)
             && same(attributes.ints("pads"), 4, kernel / 2, 0);
-        attributes.rest()?;
         if !plain || wide != kernel || kernel % 2 == 0 || each != inputs || outputs == 0 {
             return unknown(format!(
                 "has a convolution of shape {shape:?} for {inputs} channels, in groups, dilated, or with other borders than a ResNet's"
             ));
         }
+        attributes.rest()?;
         let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
             Some(_) => self.vector(node, 2, outputs)?,
             None => vec![0.0; outputs],
@@ -291,12 +291,12 @@ impl<'a> Walk<'a, '_> {
         let epsilon = attributes.float("epsilon", 1e-5);
         let plain = attributes.int("training_mode", 0) == 0 && attributes.int("spatial", 1) == 1;
         attributes.float("momentum", 0.9);
-        attributes.rest()?;
         let of = |index| self.vector(node, index, conv.outputs);
         let (gamma, beta, mean, var) = (of(1)?, of(2)?, of(3)?, of(4)?);
         if !plain || epsilon.is_nan() || epsilon < 0.0 || !var.iter().all(|v| v + epsilon > 0.0) {
             return unknown("has a batch norm in training, or with a variance that is none");
         }
+        attributes.rest()?;
         conv.fold(&gamma, &beta, &mean, &var, epsilon);
         self.take(node, at)
     }
@@ -322,10 +322,10 @@ impl<'a> Walk<'a, '_> {
             && attributes.ints("kernel_shape") == Some(&[3, 3])
             && attributes.ints("strides") == Some(&[2, 2])
             && attributes.ints("pads") == Some(&[1, 1, 1, 1]);
-        attributes.rest()?;
         if !plain {
             return unknown("has another max-pool than a ResNet");
         }
+        attributes.rest()?;
         self.take(node, at)?;
         Ok(true)
     }
@@ -429,10 +429,10 @@ impl<'a> Walk<'a, '_> {
             }
             _ => false,
         };
-        attributes.rest()?;
         if !fits {
             return unknown(format!("has {} behind the mean", node.op_type));
         }
+        attributes.rest()?;
         self.take(node, at)
     }
 
