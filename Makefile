@@ -23,7 +23,7 @@ FEATURES ?=
 FEATURED := $(FEATURES:%=--features %)
 MICRO := decode protobuf filter jpeg kernels
 
-.PHONY: help demo release test chaos soak chaos-binaries bench bench-micro bench-inference bench-kills bench-locks compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
+.PHONY: help demo release test chaos soak chaos-binaries bench bench-micro bench-inference torch-check bench-kills bench-locks compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -58,6 +58,9 @@ bench-micro: ## Criterion's micro-benchmarks of the hot paths: two minutes, no s
 bench-inference: benches ## The model beside candle's own operations, PyTorch and ONNX Runtime, in turn
 	@dev/peers fetch inference || true
 	@found="$$(dev/peers env inference || true)"; eval "$$found"; exec $(TARGET)/release/firesteel-benches inference $(BENCH_INFERENCE)
+
+torch-check: release ## The binary's answers for torchvision's networks against PyTorch's; TORCH_CHECK="--images 70 --networks resnet18" for a quick look
+	@dev/torch-check --firesteel $(FIRESTEEL) $(TORCH_CHECK)
 
 bench-kills: services benches ## The report while executors are killed: 20 seeded runs over 2 million documents
 	@$(SERVICES); exec $(TARGET)/release/firesteel-benches kills --firesteel $(FIRESTEEL) $(BENCH)
