@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use firesteel_pipeline::dataset::{LabelsFrom, Options};
+use firesteel_pipeline::dataset::{Dataset, LabelsFrom, Options};
 
 use super::size::size;
 
@@ -65,6 +65,13 @@ impl DatasetArgs {
             max_image_bytes: self.max_image_size,
             skip_unreadable: self.skip_unreadable,
         }
+    }
+}
+
+/// Tells what of a data set is left out.
+pub(crate) fn tell_notes(dataset: &Dataset) {
+    for note in dataset.notes() {
+        eprintln!("{note}");
     }
 }
 

@@ -20,7 +20,7 @@ use firesteel_pipeline::inference::{
 use tokio::task::{JoinError, spawn_blocking};
 
 pub(super) use self::figures::{Figures, render};
-use crate::args::{DeviceArgs, precision};
+use crate::args::{DeviceArgs, precision, tell_notes};
 use crate::context::{Context, Outcome};
 use crate::output::{Format, print};
 use crate::progress::Progress;
@@ -167,9 +167,7 @@ pub(super) fn open(weights: Option<&Path>, dataset: Option<&Path>) -> anyhow::Re
     let read = || Network::read(Weights::load(weights)?);
     let network = read().context("cannot use the model (--weights)")?;
     let dataset = Dataset::load(dataset).context("cannot use the data set (--dataset)")?;
-    for note in dataset.notes() {
-        eprintln!("{note}");
-    }
+    tell_notes(&dataset);
     Ok((network, dataset))
 }
 
