@@ -57,6 +57,7 @@ impl LoadArgs {
             images: self.images.or(usual),
             rate: self.rate,
             dataset: Some(Arc::clone(dataset)),
+            max_image_bytes: self.dataset.max_image_size,
             skip_unreadable: self.dataset.skip_unreadable,
             ..producer::Config::default()
         })

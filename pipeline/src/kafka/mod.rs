@@ -11,10 +11,10 @@ pub mod letters;
 mod publisher;
 mod scan;
 
-pub(crate) use admin::blocking;
+pub(crate) use admin::{blocking, record_bytes};
 pub use admin::{
     TopicSpec, Watermarks, check, commit_offsets, dead_letter_topic, delete_group, delete_topics,
-    ensure_topics, retention, watermarks,
+    ensure_topics, largest_record, retention, watermarks,
 };
 use config::producer;
 pub(crate) use config::{client_error, consumer};
