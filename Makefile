@@ -23,7 +23,7 @@ FEATURES ?=
 FEATURED := $(FEATURES:%=--features %)
 MICRO := decode protobuf filter jpeg kernels
 
-.PHONY: help demo release test chaos soak chaos-binaries bench bench-micro bench-inference bench-ingest bench-kills bench-locks compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
+.PHONY: help demo release test chaos soak chaos-binaries bench bench-micro bench-inference bench-ingest torch-check bench-kills bench-locks compare benches image test-kube test-pods spark build services services-down services-status verify fmt clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -61,6 +61,9 @@ bench-inference: benches ## The model beside candle's own operations, PyTorch an
 
 bench-ingest: services benches ## What an image costs each process on its way; BENCH_INGEST="--precision bf16" for another model
 	@$(SERVICES); exec $(TARGET)/release/firesteel-benches ingest --firesteel $(FIRESTEEL) $(BENCH_INGEST)
+
+torch-check: release ## The binary's answers for torchvision's networks against PyTorch's; TORCH_CHECK="--images 70 --networks resnet18" for a quick look
+	@dev/torch-check --firesteel $(FIRESTEEL) $(TORCH_CHECK)
 
 bench-kills: services benches ## The report while executors are killed: 20 seeded runs over 2 million documents
 	@$(SERVICES); exec $(TARGET)/release/firesteel-benches kills --firesteel $(FIRESTEEL) $(BENCH)

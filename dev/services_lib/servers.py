@@ -135,10 +135,11 @@ def drivers() -> None:
 
 
 def check_platform() -> None:
+    """Whether a mongod can be fetched for this machine: Kafka is Java, and its jars have what it needs for both processors."""
     system, machine = platform.system(), platform.machine()
-    if (system, machine) != ("Linux", "x86_64"):
+    if system != "Linux" or machine not in ("x86_64", "aarch64"):
         raise Problem(
-            f"without Docker the servers can be started on x86-64 Linux only, and this is {system} {machine}: "
+            f"without Docker the servers can be started on Linux only, on x86-64 and 64-bit ARM, and this is {system} {machine}: "
             "start Docker, or name running servers with FIRESTEEL_KAFKA_BOOTSTRAP and FIRESTEEL_MONGODB_URI"
         )
 

@@ -153,8 +153,15 @@ class TestDecision(InFolder):
         self.assertIsNone(Kafka(self.settings(FIRESTEEL_DEV_KAFKA_PORT=str(port))).look())
 
     def test_other_platforms(self):
-        with mock.patch.object(servers.platform, "machine", return_value="aarch64"):
-            self.says("x86-64 Linux only, and this is", servers.check_platform)
+        for system, machine in (("Linux", "x86_64"), ("Linux", "aarch64")):
+            with mock.patch.multiple(servers.platform, system=lambda it=system: it, machine=lambda it=machine: it):
+                servers.check_platform()
+        for system, machine in (("Linux", "riscv64"), ("Linux", "armv7l"), ("Darwin", "arm64")):
+            with mock.patch.multiple(servers.platform, system=lambda it=system: it, machine=lambda it=machine: it):
+                self.says(f"on x86-64 and 64-bit ARM, and this is {system} {machine}: start Docker", servers.check_platform)
+
+    def test_mongod_is_pinned_for_both_processors(self):
+        self.assertEqual(mongodb.REQUIREMENTS.read_text().count("--hash=sha256:"), 2)
 
 
 class TestCommands(InFolder):

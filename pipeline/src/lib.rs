@@ -29,5 +29,5 @@ pub mod producer;
 pub mod seed;
 pub mod sink;
 
-pub use error::{Error, ErrorKind, Result, chain};
+pub use error::{Error, ErrorKind, Result, TopicLimit, chain};
 pub use firesteel_common::retry::RetryPolicy;

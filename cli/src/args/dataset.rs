@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use firesteel_pipeline::dataset::{LabelsFrom, Options};
+use firesteel_pipeline::dataset::{Dataset, LabelsFrom, Options};
 
 use super::size::size;
 
@@ -28,9 +28,9 @@ pub(crate) struct DatasetArgs {
     /// Where labels come from
     #[arg(long, value_name = "WHERE", value_enum, default_value = "usual", requires = "dataset")]
     label_from: LabelFrom,
-    /// The most bytes of an image. Kafka's topic has a limit of its own, max.message.bytes
+    /// The most bytes of an image. A topic that is created takes as much; one that exists has a limit of its own, max.message.bytes
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
-    max_image_size: usize,
+    pub(crate) max_image_size: usize,
     /// Pass over images that cannot be read or are too large, and count them. Else the first one ends the run. A file that is found
     /// to be so when the data set is opened is left out of it and told, and has no number; one that is found later keeps its number
     /// free
@@ -65,6 +65,13 @@ impl DatasetArgs {
             max_image_bytes: self.max_image_size,
             skip_unreadable: self.skip_unreadable,
         }
+    }
+}
+
+/// Tells what of a data set is left out.
+pub(crate) fn tell_notes(dataset: &Dataset) {
+    for note in dataset.notes() {
+        eprintln!("{note}");
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use firesteel_pipeline::dataset::Dataset;
 use firesteel_pipeline::{Error, producer};
 
-use super::dataset::DatasetArgs;
+use super::dataset::{DatasetArgs, tell_notes};
 use super::kafka::KafkaArgs;
 
 /// Images of each producer, of the data set inside this binary.
@@ -37,9 +37,7 @@ impl LoadArgs {
         let options = self.dataset.options();
         let opened = tokio::task::spawn_blocking(move || Dataset::open(&options)).await;
         let dataset = opened.context("opening the data set died")?.map_err(Error::from)?;
-        for note in dataset.notes() {
-            eprintln!("{note}");
-        }
+        tell_notes(&dataset);
         Ok(Arc::new(dataset))
     }
 
@@ -59,6 +57,7 @@ impl LoadArgs {
             images: self.images.or(usual),
             rate: self.rate,
             dataset: Some(Arc::clone(dataset)),
+            max_image_bytes: self.dataset.max_image_size,
             skip_unreadable: self.dataset.skip_unreadable,
             ..producer::Config::default()
         })

@@ -20,6 +20,7 @@ mod size;
 
 pub(crate) use self::cache::CacheArgs;
 pub(crate) use self::consumer::ConsumerArgs;
+pub(crate) use self::dataset::tell_notes;
 pub(crate) use self::engine::EngineArgs;
 pub(crate) use self::files::FileArgs;
 pub(crate) use self::health::HealthListenArgs;

@@ -35,7 +35,8 @@ pub(crate) struct IngestArgs {
         help_heading = "Server"
     )]
     pub(crate) listen: SocketAddr,
-    /// The most bytes of an image; a larger one is told 413. Kafka's topic has a limit of its own, max.message.bytes
+    /// The most bytes of an image; a larger one is told 413. A topic that is created takes as much; one that exists has a limit
+    /// of its own, max.message.bytes
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INGEST_MAX_IMAGE_SIZE", default_value = "16MiB", value_parser = size,
           help_heading = "Server")]
     pub(crate) max_image_size: usize,

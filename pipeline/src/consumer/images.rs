@@ -120,6 +120,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         role: ROLE,
         group: &config.group,
         topic: &config.images_topic,
+        image_bytes: Some(config.max_image_bytes),
         output: Some(&config.predictions_topic),
         partitions: config.partitions,
         replication: config.replication,

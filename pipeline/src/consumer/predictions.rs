@@ -117,6 +117,7 @@ pub async fn run_with(
         role: ROLE,
         group: &config.group,
         topic: &config.predictions_topic,
+        image_bytes: None,
         output: None,
         partitions: config.partitions,
         replication: config.replication,

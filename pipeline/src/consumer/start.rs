@@ -30,6 +30,8 @@ pub(super) struct Settings<'a> {
     pub(super) group: &'a str,
     /// The topic that is consumed.
     pub(super) topic: &'a str,
+    /// Bytes of the largest image in its records, where these have images.
+    pub(super) image_bytes: Option<usize>,
     /// The topic that is published to, where there is one besides that of dead letters.
     pub(super) output: Option<&'a str>,
     pub(super) partitions: i32,
@@ -71,7 +73,11 @@ impl Consumer {
         let spec = |name: &str| {
             TopicSpec::new(name).with_partitions(settings.partitions).with_replication(settings.replication)
         };
-        let mut topics = vec![spec(topic), spec(&dead_letter_topic(topic)).kept_for_ever()];
+        let consumed = |name: &str| match settings.image_bytes {
+            Some(bytes) => spec(name).for_images(bytes),
+            None => spec(name),
+        };
+        let mut topics = vec![consumed(topic), consumed(&dead_letter_topic(topic)).kept_for_ever()];
         topics.extend(settings.output.map(spec));
         let contact = Retry { policy: retry, outage: &outage, stats: &stats, shutdown };
         let created = first_contact(contact, settings.fail_fast, || ensure_topics(kafka, role, &topics));

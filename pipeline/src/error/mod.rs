@@ -17,6 +17,22 @@ use mongodb::error::Error as MongoError;
 use rdkafka::error::KafkaError;
 use std::path::PathBuf;
 
+/// What a topic takes, as an error says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicLimit(
+    /// Bytes of its largest record; `None` where the cluster does not tell.
+    pub Option<u64>,
+);
+
+impl std::fmt::Display for TopicLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(bytes) => write!(f, "records of {bytes} bytes at most"),
+            None => f.write_str("less than that"),
+        }
+    }
+}
+
 /// An error of the pipeline.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -246,9 +262,11 @@ pub enum Error {
 
     /// An image that is larger than what the topic takes.
     #[error(
-        "image {name} ({}) has {bytes} bytes, which is more than topic {topic} takes: make it smaller, or let the topic take more \
-         (max.message.bytes)",
-        ProducerDataset
+        "image {name} ({}) has {bytes} bytes, and topic {topic} takes {limit}: make it smaller, or have the topic take more with \
+         `kafka-configs.sh --bootstrap-server {address} --alter --entity-type topics --entity-name {topic} --add-config \
+         max.message.bytes={}`",
+        ProducerDataset,
+        crate::kafka::record_bytes(*bytes)
     )]
     ImageTooLarge {
         /// The image's name in the data set.
@@ -257,6 +275,10 @@ pub enum Error {
         bytes: usize,
         /// The topic.
         topic: String,
+        /// The bytes of a record that it takes.
+        limit: TopicLimit,
+        /// The cluster's address.
+        address: String,
         /// The error of librdkafka.
         source: Box<KafkaError>,
     },

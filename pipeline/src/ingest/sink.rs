@@ -167,7 +167,8 @@ fn is_unknown_partition(error: &KafkaError) -> bool {
 /// waiting mends.
 pub(super) async fn watch(config: &Config, standing: &Standing) -> Error {
     let failed = until_there(|| {
-        make_topics(&config.kafka, ROLE, &config.topic, config.partitions, config.replication)
+        let Config { kafka, topic, partitions, replication, max_image_bytes, .. } = config;
+        make_topics(kafka, ROLE, topic, *partitions, *replication, *max_image_bytes)
     });
     if let Some(error) = failed.await {
         return error;

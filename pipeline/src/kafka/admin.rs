@@ -20,6 +20,10 @@ pub type Watermarks = BTreeMap<i32, (i64, i64)>;
 const COMPACTED: [(&str, &str); 1] = [("cleanup.policy", "compact")];
 const FOR_EVER: [(&str, &str); 3] =
     [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+/// The topic's setting of the largest record, which counts whatever the brokers' own `message.max.bytes` is.
+const LARGEST_RECORD: &str = "max.message.bytes";
+/// Bytes of a record beside its image: id and label, and the headers of a dead letter.
+const BESIDE_IMAGE: usize = 1 << 20;
 
 /// A topic that must exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub struct TopicSpec {
     /// How many replicas it is created with; -1 is the broker's default.
     pub replication: i32,
     /// Further settings of Kafka that it is created with.
-    pub settings: &'static [(&'static str, &'static str)],
+    settings: Vec<(&'static str, String)>,
 }
 
 impl TopicSpec {
@@ -41,19 +45,35 @@ impl TopicSpec {
     /// A topic with the default numbers.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), partitions: Self::DEFAULT_PARTITIONS, replication: -1, settings: &[] }
+        Self {
+            name: name.into(),
+            partitions: Self::DEFAULT_PARTITIONS,
+            replication: -1,
+            settings: Vec::new(),
+        }
     }
 
     /// This topic, created to keep its records until somebody deletes them, whatever the brokers' own retention is.
     #[must_use]
     pub fn kept_for_ever(self) -> Self {
-        Self { settings: &FOR_EVER, ..self }
+        self.with(FOR_EVER.map(|(name, value)| (name, value.to_owned())))
     }
 
     /// This topic, created to keep the last record of each key.
     #[must_use]
     pub fn compacted(self) -> Self {
-        Self { settings: &COMPACTED, ..self }
+        self.with(COMPACTED.map(|(name, value)| (name, value.to_owned())))
+    }
+
+    /// This topic, created to take images of so many bytes, whatever the brokers' own limit is.
+    #[must_use]
+    pub fn for_images(self, image_bytes: usize) -> Self {
+        self.with([(LARGEST_RECORD, record_bytes(image_bytes).to_string())])
+    }
+
+    fn with(mut self, settings: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.settings.extend(settings);
+        self
     }
 
     /// This topic with another number of replicas; -1 is the broker's default.
@@ -72,6 +92,12 @@ impl TopicSpec {
     pub fn with_partitions(self, partitions: i32) -> Self {
         Self { partitions, ..self }
     }
+}
+
+/// Bytes that a topic has to take for images of up to `image_bytes`.
+#[must_use]
+pub(crate) fn record_bytes(image_bytes: usize) -> i32 {
+    i32::try_from(image_bytes.saturating_add(BESIDE_IMAGE)).unwrap_or(i32::MAX)
 }
 
 /// The name of the topic for records of `topic` that can never succeed.
@@ -183,6 +209,22 @@ pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Watermarks>
 /// # Errors
 /// [`Error::Topic`], also where there is no such topic, or the user may not ask for its configuration.
 pub async fn retention(config: &KafkaConfig, role: &str, topic: &str) -> Result<Option<Duration>> {
+    let value = setting(config, role, topic, "retention.ms").await?;
+    // -1 is without an end.
+    Ok(value.and_then(|millis| millis.parse().ok()).map(Duration::from_millis))
+}
+
+/// The bytes of the largest record that a topic takes, or rather of the largest batch of them.
+///
+/// # Errors
+/// [`Error::Topic`], also where there is no such topic, or the user may not ask for its configuration.
+pub async fn largest_record(config: &KafkaConfig, role: &str, topic: &str) -> Result<Option<u64>> {
+    let value = setting(config, role, topic, LARGEST_RECORD).await?;
+    Ok(value.and_then(|bytes| bytes.parse().ok()))
+}
+
+/// A setting of a topic, where the cluster tells it.
+async fn setting(config: &KafkaConfig, role: &str, topic: &str, name: &str) -> Result<Option<String>> {
     let failed = |source| Error::Topic {
         topic: topic.to_owned(),
         action: "describe",
@@ -198,10 +240,9 @@ pub async fn retention(config: &KafkaConfig, role: &str, topic: &str) -> Result<
         let resource = resource.map_err(|code| failed(KafkaError::AdminOp(code)))?;
         // The client does not hand on the error of a resource: one that the cluster does not know, or does not show, has no entry.
         let unknown = || failed(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition));
-        value = resource.get("retention.ms").ok_or_else(unknown)?.value.clone();
+        value = resource.get(name).ok_or_else(unknown)?.value.clone();
     }
-    // -1 is without an end.
-    Ok(value.and_then(|millis| millis.parse().ok()).map(Duration::from_millis))
+    Ok(value)
 }
 
 fn read_watermarks(

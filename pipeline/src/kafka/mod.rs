@@ -12,11 +12,11 @@ pub mod letters;
 mod publisher;
 mod scan;
 
-pub(crate) use admin::blocking;
 pub use admin::{
     TopicSpec, Watermarks, check, commit_offsets, dead_letter_topic, delete_group, delete_topics,
-    ensure_topics, retention, watermarks,
+    ensure_topics, largest_record, retention, watermarks,
 };
+pub(crate) use admin::{blocking, record_bytes};
 use config::producer;
 pub(crate) use config::{client_error, consumer};
 pub use firesteel_common::kafka::KafkaConfig;

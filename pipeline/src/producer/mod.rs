@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,8 @@ pub struct Config {
     pub dataset: Option<Arc<Dataset>>,
     /// The model that the images are for, by any of the names that a request may use; none: whoever asks the server decides.
     pub model: Option<String>,
+    /// Bytes of the largest image that the topic is created for; one that exists keeps its own limit.
+    pub max_image_bytes: usize,
     /// Whether an image that cannot be read, or that Kafka does not take because of its size, is passed over and counted. Else it
     /// ends the run.
     pub skip_unreadable: bool,
@@ -88,6 +91,7 @@ impl Default for Config {
             rate: 0.0,
             dataset: None,
             model: None,
+            max_image_bytes: dataset::Options::default().max_image_bytes,
             skip_unreadable: false,
             ledger: None,
             resume: false,
@@ -206,8 +210,9 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     let goes_on = known.values().any(|entry| entry.claim.is_some());
     let patience = if goes_on { config.delivery_timeout } else { Duration::ZERO };
     let topics = retry_within(&policy, patience, is_passing, || async {
-        let Config { kafka, topic, partitions, replication, .. } = &config;
-        make_topics(kafka, ROLE, topic, *partitions, *replication).await.inspect_err(|error| {
+        let Config { kafka, topic, partitions, replication, max_image_bytes, .. } = &config;
+        let made = make_topics(kafka, ROLE, topic, *partitions, *replication, *max_image_bytes);
+        made.await.inspect_err(|error| {
             if goes_on && is_passing(error) {
                 tracing::warn!(%error, "an earlier run has reached it, so it is asked again");
             }
@@ -252,7 +257,8 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
     let start = Instant::now();
     // Cancelled when one producer fails: the others stop as in a shutdown.
     let stop = shutdown.child_token();
-    let run = Arc::new(Run { config, dataset, ledger, publisher, stats, stop, start });
+    let run =
+        Arc::new(Run { config, dataset, ledger, publisher, stats, stop, start, limit: OnceCell::new() });
     let mut tasks = JoinSet::new();
     for (index, id) in ids.iter().enumerate() {
         let run = Arc::clone(&run);
@@ -292,15 +298,19 @@ async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> dataset::Result<T> + 
     Ok(asked.map_err(|_| Error::Stopped { task: "reading the data set" })??)
 }
 
-/// Creates the topic of images and that of its dead letters where they are missing.
+/// Creates the topic of images of up to so many bytes, and that of its dead letters, where they are missing.
 pub(crate) async fn make_topics(
     kafka: &KafkaConfig,
     role: &str,
     topic: &str,
     partitions: i32,
     replication: i32,
+    image_bytes: usize,
 ) -> Result<()> {
-    let spec = |name: &str| TopicSpec::new(name).with_partitions(partitions).with_replication(replication);
+    let spec = |name: &str| {
+        let topic = TopicSpec::new(name).with_partitions(partitions).with_replication(replication);
+        topic.for_images(image_bytes)
+    };
     ensure_topics(kafka, role, &[spec(topic)]).await?;
     match ensure_topics(kafka, role, &[spec(&dead_letter_topic(topic)).kept_for_ever()]).await {
         // A producer that may write images alone does not see this topic. The consumers, which write to it, make it.

@@ -2,10 +2,10 @@
 
 use super::ledger::{Ledger, Sequences};
 use super::parts::Part;
-use super::{Config, Share, Stats, blocking, pace};
+use super::{Config, ROLE, Share, Stats, blocking, pace};
 use crate::dataset::{self, Dataset, Image};
-use crate::error::{Error, Result, is_too_large};
-use crate::kafka::{Acknowledged, Message, Publisher, for_model};
+use crate::error::{Error, Result, TopicLimit, is_too_large};
+use crate::kafka::{Acknowledged, Message, Publisher, for_model, largest_record};
 use firesteel_proto::{ImageId, ImageRecord, ProducerId, Sequence, Timestamp};
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 /// How many images a producer reads ahead of the one that it sends.
@@ -27,6 +28,8 @@ pub(super) struct Run {
     pub(super) stats: Arc<Stats>,
     pub(super) stop: CancellationToken,
     pub(super) start: Instant,
+    /// What the topic takes, once an image was too large for it.
+    pub(super) limit: OnceCell<TopicLimit>,
 }
 
 impl Run {
@@ -47,11 +50,11 @@ impl Run {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                Some(sent) = waiting.next() => self.acknowledge(&mut share, sent)?,
+                Some(sent) = waiting.next() => self.acknowledge(&mut share, sent).await?,
                 read = images.next(), if more && next.is_none() => match read {
                     None => more = false,
                     Some((sequence, Ok(image))) => next = Some((sequence, image)),
-                    Some((_, Err(error))) => self.skip(&mut share, error)?,
+                    Some((_, Err(error))) => self.skip(&mut share, error).await?,
                 },
                 () = pace::wait_until(due), if room && next.is_some() => {
                     let Some((sequence, image)) = next.take() else { continue };
@@ -65,7 +68,7 @@ impl Run {
                     sent_here += 1;
                     match sent {
                         Ok(sent) => waiting.push(sent),
-                        Err(error) => self.skip(&mut share, error)?,
+                        Err(error) => self.skip(&mut share, error).await?,
                     }
                 }
             }
@@ -83,7 +86,7 @@ impl Run {
             tokio::select! {
                 biased;
                 sent = waiting.next() => match sent {
-                    Some(sent) => self.acknowledge(&mut share, sent)?,
+                    Some(sent) => self.acknowledge(&mut share, sent).await?,
                     None => return Ok(share),
                 },
                 () = &mut over => {
@@ -130,10 +133,10 @@ impl Run {
         })
     }
 
-    fn acknowledge(&self, share: &mut Share, sent: Result<(ImageId, usize)>) -> Result<()> {
+    async fn acknowledge(&self, share: &mut Share, sent: Result<(ImageId, usize)>) -> Result<()> {
         let (id, bytes) = match sent {
             Ok(sent) => sent,
-            Err(error) => return self.skip(share, error),
+            Err(error) => return self.skip(share, error).await,
         };
         if let Some(ledger) = &self.ledger {
             ledger.append(id)?;
@@ -146,7 +149,13 @@ impl Run {
     }
 
     /// Passes over an image that is to blame for `error` itself, where that is allowed.
-    fn skip(&self, share: &mut Share, error: Error) -> Result<()> {
+    async fn skip(&self, share: &mut Share, mut error: Error) -> Result<()> {
+        if let Error::ImageTooLarge { topic, limit, .. } = &mut error {
+            // Who may write images may not always ask.
+            let ask =
+                async { TopicLimit(largest_record(&self.config.kafka, ROLE, topic).await.ok().flatten()) };
+            *limit = *self.limit.get_or_init(|| ask).await;
+        }
         let is_of_one_image = match &error {
             Error::Dataset(error) => error.is_of_one_image(),
             Error::ImageTooLarge { .. } => true,
@@ -165,9 +174,14 @@ impl Run {
 /// Names the image that Kafka does not take because of its size.
 fn too_large(error: Error, name: &str, bytes: usize) -> Error {
     match error {
-        Error::Publish { topic, source, .. } if is_too_large(&source) => {
-            Error::ImageTooLarge { name: name.to_owned(), bytes, topic, source }
-        }
+        Error::Publish { address, topic, source } if is_too_large(&source) => Error::ImageTooLarge {
+            name: name.to_owned(),
+            bytes,
+            topic,
+            limit: TopicLimit(None),
+            address,
+            source,
+        },
         other => other,
     }
 }

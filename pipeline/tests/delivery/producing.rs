@@ -2,11 +2,13 @@
 
 use crate::topic;
 use crate::world::{World, read_ledger};
-use firesteel_pipeline::dataset::{Dataset, row};
+use firesteel_pipeline::dataset::{Dataset, Options, row};
 use firesteel_pipeline::{Error, kafka, producer};
 use firesteel_proto::{ImageId, ImageRecord, ProducerId};
 use firesteel_testkit::{Proxy, SOON, wait_until};
-use rdkafka::Message;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::pin::pin;
@@ -91,6 +93,60 @@ async fn a_producer_that_is_stopped_leaves_nothing_unaccounted() {
         .collect();
     assert_eq!(in_topic, read_ledger(&ledger));
     assert_eq!(in_topic.len() as u64, summary.acknowledged());
+}
+
+/// A folder with one photograph of so many bytes: an image of the shipped set, with zeros behind its end.
+fn photograph(folder: &Path, bytes: usize) -> Arc<Dataset> {
+    let shipped = Dataset::load(None).expect("shipped").get(0).expect("an image");
+    let mut data = shipped.data.to_vec();
+    data.resize(bytes, 0);
+    let folder = folder.join("photographs");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("large.jpg"), data).expect("written");
+    Arc::new(Dataset::open(&Options { path: Some(folder), ..Options::default() }).expect("a data set"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photograph_of_five_megabytes_goes_into_a_topic_that_a_producer_creates() {
+    let Some(world) = World::new("photograph") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = Some(photograph(folder.path(), 5_000_000));
+    let ledger = folder.path().join("ledger");
+    let config = producer::Config { producers: 1, images: Some(1), dataset, ..world.producer(&ledger) };
+    producer::run(config, Arc::default(), CancellationToken::new()).await.expect("produced");
+    let sent = topic::read(&world.kafka, &world.images).await;
+    let record = ImageRecord::decode(sent[0].payload().expect("a value")).expect("an image");
+    assert_eq!((sent.len(), record.data.len()), (1, 5_000_000));
+    let letters = kafka::dead_letter_topic(&world.images);
+    for topic in [&world.images, &letters] {
+        let most = kafka::largest_record(&world.kafka, "test", topic).await.expect("told");
+        assert_eq!(most, Some(17 << 20), "{topic}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_takes_less_is_named_with_its_limit_and_what_raises_it() {
+    let Some(world) = World::new("small-topic") else { return };
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &world.kafka.bootstrap)
+        .create()
+        .expect("an admin client");
+    let topic =
+        NewTopic::new(&world.images, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "100000");
+    admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer")[0]
+        .as_ref()
+        .expect("a topic");
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = Some(photograph(folder.path(), 5_000_000));
+    let ledger = folder.path().join("ledger");
+    let config = producer::Config { producers: 1, images: Some(1), dataset, ..world.producer(&ledger) };
+    let run = producer::run(config, Arc::default(), CancellationToken::new());
+    let text = run.await.expect_err("too large").to_string();
+    let raised = format!("--entity-name {} --add-config max.message.bytes=6048576", world.images);
+    for part in ["large.jpg", "5000000 bytes", "records of 100000 bytes at most", "kafka-configs.sh", &raised]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

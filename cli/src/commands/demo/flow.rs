@@ -125,9 +125,13 @@ impl Flow {
             let (partitions, replication) = (args.kafka.kafka_partitions, args.kafka.kafka_replication);
             TopicSpec::new(name).with_partitions(partitions).with_replication(replication)
         };
-        let letters = dead_letters.iter().map(|name| spec(name).kept_for_ever());
-        let specs = topics.iter().map(spec).chain(letters);
-        kafka::ensure_topics(&self.kafka, ROLE, &specs.collect::<Vec<_>>()).await?;
+        let [images, predictions] = topics.each_ref().map(spec);
+        let [image_letters, prediction_letters] =
+            dead_letters.each_ref().map(|name| spec(name).kept_for_ever());
+        let most = self.load.max_image_bytes;
+        let specs =
+            [images.for_images(most), predictions, image_letters.for_images(most), prediction_letters];
+        kafka::ensure_topics(&self.kafka, ROLE, &specs).await?;
         for (group, topic) in self.groups.iter().zip(&topics) {
             let ends = kafka::watermarks(&self.kafka, topic).await?;
             let ends = ends.into_iter().map(|(partition, (_, end))| (partition, end)).collect();

@@ -20,7 +20,7 @@ use firesteel_pipeline::inference::{
 use tokio::task::{JoinError, spawn_blocking};
 
 pub(super) use self::figures::{Figures, render};
-use crate::args::{DeviceArgs, OneModelArgs, precision};
+use crate::args::{DeviceArgs, OneModelArgs, precision, tell_notes};
 use crate::context::{Context, Outcome};
 use crate::output::{Format, print};
 use crate::progress::Progress;
@@ -182,9 +182,7 @@ impl Variant {
 pub(super) fn open(model: &ModelSpec, dataset: Option<&Path>) -> anyhow::Result<(ModelFile, Dataset)> {
     let file = model.open().context("cannot use the model (--model)")?;
     let dataset = Dataset::load(dataset).context("cannot use the data set (--dataset)")?;
-    for note in dataset.notes() {
-        eprintln!("{note}");
-    }
+    tell_notes(&dataset);
     Ok((file, dataset))
 }
 

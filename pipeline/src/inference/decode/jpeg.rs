@@ -1,8 +1,8 @@
 //! JPEG files: the segments before and between the scans, read once, and the pixels.
 //!
 //! The walk over the segments finds what the decoder does not say: whether the file ends with its own end marker (and not
-//! with that of a thumbnail inside of a segment, nor in the middle of a scan, which the decoder would paint grey), how it was
-//! held, and what its colours mean. It also gives the size before anything is allocated.
+//! with that of a thumbnail inside of a segment, nor in the middle of a scan, which the decoder would paint grey), whether all
+//! of its scans have come, how it was held, and what its colours mean. It also gives the size before anything is allocated.
 
 use super::orientation::Orientation;
 use super::resample::Pixels;
@@ -76,10 +76,27 @@ struct Frame {
     components: Vec<Component>,
 }
 
+/// What the scans have said of a component: for each of its coefficients how many of the last bits are still to come.
+#[derive(Debug)]
+struct Told {
+    id: u8,
+    lacking: [Option<u8>; 64],
+}
+
+impl Told {
+    /// Whether the file goes on: a mean was never told, or a coefficient was told in part. (One that was never told is
+    /// zero, which a file need not say.)
+    fn is_cut(&self) -> bool {
+        self.lacking[0].is_none() || self.lacking.iter().flatten().any(|bits| *bits > 0)
+    }
+}
+
 /// What is found on the way through a file.
 #[derive(Debug, Default)]
 struct Found {
     frame: Option<Frame>,
+    /// One for each component of the frame.
+    told: Vec<Told>,
     jfif: bool,
     adobe: Option<usize>,
     exif: Option<Orientation>,
@@ -214,7 +231,11 @@ impl Found {
     fn take(&mut self, Segment { marker, range, body }: &Segment<'_>) -> Result<(), String> {
         match *marker {
             // All frames but those of lossless, hierarchical and arithmetic coding, which the decoder refuses.
-            0xc0..=0xc2 if self.frame.is_none() => self.frame = Some(frame(*marker, body)?),
+            0xc0..=0xc2 if self.frame.is_none() => {
+                let frame = frame(*marker, body)?;
+                self.told = frame.components.iter().map(|c| Told { id: c.id, lacking: [None; 64] }).collect();
+                self.frame = Some(frame);
+            }
             0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
                 return Err("it is coded lossless, in hierarchies or arithmetically".to_owned());
             }
@@ -227,15 +248,42 @@ impl Found {
             0xee if body.starts_with(b"Adobe") && body.len() >= 12 => {
                 self.adobe = Some(range.end - body.len() + 11)
             }
-            0xda if self.scanned.is_none() => self.scanned = Some(body.first().copied().unwrap_or(0).into()),
+            0xda => {
+                self.scanned.get_or_insert_with(|| body.first().copied().unwrap_or(0).into());
+                self.scan(body);
+            }
             _ => {}
         }
         Ok(())
     }
 
+    /// Takes note of what a scan says: a header that is none says nothing, and the decoder refuses it.
+    fn scan(&mut self, body: &[u8]) {
+        let Some((count, rest)) = body.split_first() else { return };
+        let Some((components, &[first, last, bits])) = rest.split_at_checked(2 * usize::from(*count)) else {
+            return;
+        };
+        let is_progressive = self.frame.as_ref().is_some_and(|frame| frame.marker == 0xc2);
+        // The scan of a sequential file says all, whatever its header has in these places.
+        let (told, lacking) = if is_progressive {
+            (usize::from(first)..usize::from(last).saturating_add(1), bits & 15)
+        } else {
+            (0..64, 0)
+        };
+        for component in &mut self.told {
+            let is_in_it = components.as_chunks::<2>().0.iter().any(|[id, _]| *id == component.id);
+            if let Some(told) = component.lacking.get_mut(told.clone()).filter(|_| is_in_it) {
+                told.fill(Some(lacking));
+            }
+        }
+    }
+
     /// The header of a file whose end marker is at `end`.
     fn header(self, data: &[u8], end: usize) -> Result<Header, String> {
         let scanned = self.scanned.ok_or("it ends before its first scan")?;
+        if self.told.iter().any(Told::is_cut) {
+            return Err("it ends before its last scan".to_owned());
+        }
         let Frame { marker, size, components } = self.frame.ok_or("it has no frame")?;
         let adobe = self.adobe.and_then(|at| data.get(at));
         let ids: Vec<u8> = components.iter().map(|component| component.id).collect();

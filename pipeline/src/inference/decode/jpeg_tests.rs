@@ -85,6 +85,36 @@ fn a_scan_that_ends_too_early_is_refused_whatever_follows_it() {
     }
 }
 
+/// The decoder would show a progressive file, and one whose components come one after the other, as far as it goes.
+#[test]
+fn a_file_that_lacks_scans_is_refused() {
+    let data = fixture!("progressive.jpg");
+    let (mut scans, mut at) = (Vec::new(), 2);
+    loop {
+        let segment = Segment::next(data, at).unwrap();
+        at = segment.range.end;
+        match segment.marker {
+            0xda => scans.push(segment.range),
+            0xd9 => break,
+            _ => {}
+        }
+    }
+    assert_eq!(scans.len(), 10);
+    // Before each scan, and in the middle of each but the last.
+    let cuts = scans.iter().map(|scan| scan.start).chain(scans.iter().take(9).map(|scan| scan.end + 2));
+    for cut in cuts {
+        let cut = if data[cut - 1] == 0xff { cut - 1 } else { cut };
+        let ended = [&data[..cut], &[0xff, 0xd9]].concat();
+        let said = Header::read(&ended).unwrap_err();
+        assert!(said.contains("scan"), "cut at {cut}: {said}");
+    }
+    // One component of three, in a scan of its own that has its end.
+    let mut some = fixture!("baseline.jpg").to_vec();
+    let at = some.windows(4).position(|w| w == [0xff, 0xda, 0, 12]).unwrap();
+    some.splice(at..at + 14, [0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0]);
+    assert!(Header::read(&some).unwrap_err().contains("last scan"));
+}
+
 #[test]
 fn what_lies_between_segments_is_passed_over() {
     let data = fixture!("ycck.jpg");
@@ -106,9 +136,11 @@ fn what_lies_between_segments_is_passed_over() {
 #[test]
 fn a_first_scan_of_some_components_takes_the_memory_of_a_progressive_file() {
     let data = fixture!("baseline.jpg");
+    // The scan of the first component, and one of the two others behind it.
     let mut some = data.to_vec();
     let at = data.windows(4).position(|w| w == [0xff, 0xda, 0, 12]).unwrap();
-    some[at + 4] = 1;
+    let both = [0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 0, 0xff, 0xda, 0, 10, 2, 2, 17, 3, 17, 0, 63, 0];
+    some.splice(at..at + 14, both);
     let (all, some) = (Header::read(data).unwrap(), Header::read(&some).unwrap());
     assert_eq!((all.buffered, all.bytes_per_pixel()), (false, 3));
     assert!(some.buffered);
