@@ -121,8 +121,8 @@ impl Lazy {
 
     fn load(&self) -> anyhow::Result<Classifier> {
         let Config { weights, precision, device } = &self.model;
-        let weights_words = || self.settings.words(ConfigField::Weights);
-        let file = ModelFile::open(weights.as_deref()).map_err(said).with_context(weights_words)?;
+        let words = || self.settings.words(ConfigField::Weights);
+        let file = ModelFile::open(weights.as_deref()).map_err(said).with_context(words)?;
         let model = file.compile(*precision, *device).map_err(|error| {
             let field = match error {
                 inference::Error::Device { .. } => ConfigField::InferenceDevice,
