@@ -156,6 +156,7 @@ fn parse(
                 blocks: parts.blocks,
                 fc: parts.fc,
                 calibration: manifest.calibration,
+                accuracy: manifest.accuracy,
             }))
         }
         Err(why) => {

@@ -1,5 +1,5 @@
 //! Graphs that are written here from networks, and what becomes of them: recognised, left to ONNX Runtime, or refused.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::proto::{
     Attribute, Dimension, Entry, Graph, Model, Node, Opset, Shape, Tensor, Type, ValueInfo, data_type,
@@ -250,6 +250,12 @@ fn a_resnet_is_the_same_network_however_it_is_written() {
             assert!(said.iter().any(|v| v.abs() > 0.1), "it says something: {said:?}");
             assert_eq!(found, said, "{name}, pool {pool}, {new}, {norms}, {softmax}");
         }
+        // Our own kernels know the stride on either convolution, too.
+        let said = PlainResNet::new(&expected).unwrap().forward(&pixels).unwrap();
+        let mut compiled = ModelFile::from(expected).compile(Precision::F32, Device::Cpu).unwrap();
+        for (found, said) in compiled.forward(&pixels).unwrap().into_iter().zip(said) {
+            assert!((found - said).abs() < 1e-4, "{name}, pool {pool}: {found}, {said}");
+        }
     }
 }
 
@@ -368,14 +374,34 @@ fn onnx_runtime_computes_f32_on_the_processor_alone() {
     }
     let error = graph.compile(Precision::F32, Device::Cuda(0)).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("cuda:0") && error.contains("take cpu"), "{error}");
-    match graph.compile(Precision::F32, Device::Cpu) {
-        // Twelve images are more than one call where the graph has a fixed number.
-        Ok(mut model) => {
-            let pixels: Vec<u8> = (0..12 * 3_072).map(|i| (i * 37 % 251) as u8).collect();
-            assert_eq!(model.forward(&pixels).unwrap().len(), 36);
-            assert_eq!(model.info().name, "m/f32");
+    let pixels: Vec<u8> = (0..12 * 3_072).map(|i| (i * 37 % 251) as u8).collect();
+    let mut said: Vec<Vec<f32>> = Vec::new();
+    for (images, softmax) in [(0, false), (5, false), (0, true)] {
+        let mut model = written(&network(false, None), Style { softmax, ..PLAIN });
+        self::graph(&mut model).node[1].op_type = "Elu".into();
+        self::graph(&mut model).input = vec![value("pixels", &[images, 3, 32, 32])];
+        let Opened::Graph(graph) = opened(&model).unwrap() else { panic!("it is no ResNet") };
+        match graph.compile(Precision::F32, Device::Cpu) {
+            Ok(mut model) => {
+                assert_eq!(model.info().name, "m/f32");
+                said.push(model.forward(&pixels).unwrap());
+            }
+            // The library is not part of what a test needs.
+            Err(error) => {
+                assert!(error.to_string().contains("ONNX Runtime 1.17 or later is needed"), "{error}");
+                return;
+            }
         }
-        Err(error) => assert!(error.to_string().contains("ONNX Runtime 1.17 or later is needed"), "{error}"),
+    }
+    let open = said[0].chunks_exact(3);
+    assert_eq!(open.len(), 12);
+    for ((open, fixed), softmax) in open.zip(said[1].chunks_exact(3)).zip(said[2].chunks_exact(3)) {
+        for class in 0..3 {
+            assert!((open[class] - fixed[class]).abs() < 1e-4, "{open:?}, {fixed:?}");
+            // Logits are as good with a constant added.
+            let (a, b) = (open[class] - open[0], softmax[class] - softmax[0]);
+            assert!((a - b).abs() < 1e-4, "{open:?}, {softmax:?}");
+        }
     }
 }
 
