@@ -2,7 +2,7 @@
 
 use crate::assets::{reference, rows};
 use crate::fake::{Script, Step, fake, image, prompt};
-use firesteel_pipeline::inference::{Config, Error, Model, Result, Server, ServerStats};
+use firesteel_pipeline::inference::{Config, Error, Model, ModelSpec, Result, Server, ServerStats};
 use firesteel_proto::Encoding;
 use firesteel_proto::inference::{
     ClassifyRequest, ClassifyResponse, DescribeRequest, InferenceClient, Outcome, SERVICE_NAME,
@@ -352,8 +352,8 @@ async fn an_address_in_use_is_named() {
 async fn weights_that_do_not_fit_end_the_server_before_it_is_ready() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"hello").unwrap();
-    let weights = Some(file.path().to_owned());
-    let server = Server::bind(Config { weights, ..config() }).await.unwrap();
+    let models = vec![ModelSpec::of(file.path())];
+    let server = Server::bind(Config { models, ..config() }).await.unwrap();
     let ready = server.ready();
     let error = server.run(CancellationToken::new()).await.unwrap_err().to_string();
     assert!(

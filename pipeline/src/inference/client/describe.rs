@@ -137,6 +137,7 @@ mod tests {
             name: name.to_owned(),
             classes: classes.iter().map(ToString::to_string).collect(),
             aliases: aliases.iter().map(|(alias, class)| (alias.to_string(), class.to_string())).collect(),
+            share: 0,
         }
     }
 
