@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn a_model_without_an_embedding_says_so() {
-        struct None(ModelInfo);
-        impl Model for None {
+        struct Bare(ModelInfo);
+        impl Model for Bare {
             fn info(&self) -> &ModelInfo {
                 &self.0
             }
@@ -239,7 +239,7 @@ mod tests {
         let mut info =
             crate::inference::Network::read(crate::inference::Weights::shipped().unwrap()).unwrap().info;
         info.name = "bare/f32".to_owned();
-        let error = embeddings(&mut None(info), &[0; 3_072], 1).unwrap_err().to_string();
+        let error = embeddings(&mut Bare(info), &[0; 3_072], 1).unwrap_err().to_string();
         assert_eq!(error, "bare/f32 gives no embedding");
     }
 
