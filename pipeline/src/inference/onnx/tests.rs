@@ -6,6 +6,7 @@ use super::proto::{
 };
 use super::tensor::Place;
 use super::{Opened, is_onnx, parse};
+use crate::inference::accuracy::Accuracy;
 use crate::inference::manifest::{Beside, Manifest};
 use crate::inference::network::{Block, Conv, Linear, Network};
 use crate::inference::{Device, Error, Model as _, ModelFile, PlainResNet, Precision, Weights};
@@ -50,7 +51,7 @@ fn network(pool: bool, inner: Option<usize>) -> Network {
         inputs = outputs;
     }
     let fc = Linear { weight: numbers(3 * 32, 4), bias: numbers(3, 5) };
-    Network { info, stem, pool, blocks, fc, calibration: None }
+    Network { info, stem, pool, blocks, fc, calibration: None, accuracy: Accuracy::default() }
 }
 
 /// How a network is written.
