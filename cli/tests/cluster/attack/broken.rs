@@ -20,7 +20,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const DEPTH: usize = 20_000;
 
 /// The methods that are called with broken messages. Those that would end an executor with any message are not among them.
-pub(super) const METHODS: [&str; 18] = [
+pub(super) const METHODS: [&str; 19] = [
     "/ballista.protobuf.SchedulerGrpc/ExecuteQuery",
     "/ballista.protobuf.SchedulerGrpc/ExecuteQueryPush",
     "/ballista.protobuf.SchedulerGrpc/CreateUpdateSession",
