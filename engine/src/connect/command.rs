@@ -15,7 +15,7 @@ use firesteel_proto::spark::connect::write_operation::{SaveMode, SaveType, save_
 use super::error::{Kind, Result, SparkError};
 use super::execute::Execution;
 use super::frame::Frame;
-use super::relation::{FileOptions, quoted_table, table_exists};
+use super::relation::{FileOptions, backticked, quoted_table, table_exists, text_literal};
 use super::statement;
 use crate::query::sql::Outcome;
 
@@ -195,8 +195,7 @@ impl Execution {
 
     /// Adds rows to a table, by the names of its columns.
     async fn insert(&self, frame: Frame, table: &str) -> Result<()> {
-        let columns: Vec<String> =
-            frame.names().iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
+        let columns: Vec<String> = frame.names().iter().map(|name| backticked(name)).collect();
         let sql =
             |view: &str| format!("INSERT INTO {table} ({0}) SELECT {0} FROM {view}", columns.join(", "));
         self.through_view(frame, sql).await
@@ -208,22 +207,16 @@ impl Execution {
         if !["parquet", "csv", "json"].contains(&format.as_str()) {
             return Err(SparkError::unsupported(format!("writing files of the format {format:?}")));
         }
-        let options = FileOptions::read(&format, &write.options)?;
-        let options: Vec<String> = options
-            .engine
-            .iter()
-            .map(|(key, value)| format!("'{key}' '{}'", value.replace('\'', "''")))
-            .collect();
-        let options =
-            if options.is_empty() { String::new() } else { format!(" OPTIONS ({})", options.join(", ")) };
+        let options = FileOptions::read(&format, &write.options)?.clause();
         let folder = super::files::Folder::new(&self.session.engine, path)?;
+        let mut old = Vec::new();
         match write.mode() {
             SaveMode::Append => {}
-            SaveMode::Overwrite => folder.clear().await?,
-            SaveMode::Ignore if folder.has_files().await? => return Ok(()),
+            SaveMode::Overwrite => old = folder.files().await?,
+            SaveMode::Ignore if !folder.files().await?.is_empty() => return Ok(()),
             SaveMode::Ignore => {}
             SaveMode::ErrorIfExists | SaveMode::Unspecified => {
-                if folder.has_files().await? {
+                if !folder.files().await?.is_empty() {
                     let message = format!(
                         "Path {path} already exists. Set mode as \"overwrite\" to overwrite the existing path."
                     );
@@ -231,12 +224,14 @@ impl Execution {
                 }
             }
         }
-        let place = folder.location().replace('\'', "''");
+        let place = text_literal(folder.location());
         let stored_as = format.to_uppercase();
         self.through_view(frame, |view| {
-            format!("COPY (SELECT * FROM {view}) TO '{place}' STORED AS {stored_as}{options}")
+            format!("COPY (SELECT * FROM {view}) TO {place} STORED AS {stored_as}{options}")
         })
-        .await
+        .await?;
+        // Last, because they may be what was read.
+        folder.delete(old).await
     }
 
     /// Runs a statement over rows that have a name in it for as long as it is planned.
@@ -245,7 +240,7 @@ impl Execution {
         let context = self.session.engine.context();
         let table = Arc::new(ViewTable::new(frame.into_plan()?, None));
         context.register_table(TableReference::bare(view.clone()), table)?;
-        let planned = self.session.engine.execute(&sql(&format!("\"{view}\""))).await;
+        let planned = self.session.engine.execute(&sql(&backticked(&view))).await;
         context.deregister_table(TableReference::bare(view))?;
         match planned? {
             Outcome::Rows(rows) => self.finish(rows.into_frame().into_parts().1).await,

@@ -1,10 +1,12 @@
-//! The folder that files are written to: whether it holds any, and its end.
+//! The folder that files are written to.
+
+use std::sync::Arc;
 
 use datafusion::datasource::listing::ListingTableUrl;
+use datafusion::error::DataFusionError;
 use datafusion::object_store::path::Path as Location;
-use datafusion::object_store::{ObjectStore, ObjectStoreExt as _};
+use datafusion::object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _};
 use futures::TryStreamExt as _;
-use std::sync::Arc;
 
 use super::error::{Result, SparkError};
 use crate::Session;
@@ -39,25 +41,19 @@ impl Folder {
         &self.location
     }
 
-    /// Whether there are files in it.
-    pub(super) async fn has_files(&self) -> Result<bool> {
-        let mut files = self.store.list(Some(&self.prefix));
-        match files.try_next().await {
-            Ok(found) => Ok(found.is_some()),
-            Err(datafusion::object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(datafusion::error::DataFusionError::from(error).into()),
+    /// The files in it.
+    pub(super) async fn files(&self) -> Result<Vec<Location>> {
+        match self.store.list(Some(&self.prefix)).try_collect::<Vec<_>>().await {
+            Ok(found) => Ok(found.into_iter().map(|file| file.location).collect()),
+            Err(StoreError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(DataFusionError::from(error).into()),
         }
     }
 
-    /// Deletes the files in it. Who reads meanwhile may see some of them.
-    pub(super) async fn clear(&self) -> Result<()> {
-        let found: Vec<_> = match self.store.list(Some(&self.prefix)).try_collect().await {
-            Ok(found) => found,
-            Err(datafusion::object_store::Error::NotFound { .. }) => Vec::new(),
-            Err(error) => return Err(datafusion::error::DataFusionError::from(error).into()),
-        };
-        for file in found {
-            self.store.delete(&file.location).await.map_err(datafusion::error::DataFusionError::from)?;
+    /// Deletes files of it.
+    pub(super) async fn delete(&self, files: Vec<Location>) -> Result<()> {
+        for file in files {
+            self.store.delete(&file).await.map_err(DataFusionError::from)?;
         }
         Ok(())
     }

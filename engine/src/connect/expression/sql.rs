@@ -247,7 +247,7 @@ fn constant_of(value: &Value) -> Option<proto::Expression> {
     Some(match value {
         Value::Number(digits, _) => return number(digits),
         Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => {
-            constant(LiteralType::String(text.clone()))
+            constant(LiteralType::String(unescaped(text)))
         }
         Value::Boolean(value) => constant(LiteralType::Boolean(*value)),
         Value::Null => {
@@ -256,6 +256,30 @@ fn constant_of(value: &Value) -> Option<proto::Expression> {
         }
         _ => return None,
     })
+}
+
+/// A text without the escapes that Spark has in it. `\%` and `\_` are left to patterns.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '\\' {
+            out.push(letter);
+            continue;
+        }
+        match letters.next() {
+            Some('n') => out.push('\n'),
+            Some('t') => out.push('\t'),
+            Some('r') => out.push('\r'),
+            Some('b') => out.push('\u{8}'),
+            Some('0') => out.push('\0'),
+            Some('Z') => out.push('\u{1a}'),
+            Some(mark @ ('%' | '_')) => out.extend(['\\', mark]),
+            Some(other) => out.push(other),
+            None => out.push('\\'),
+        }
+    }
+    out
 }
 
 /// Digits are an int, a bigint or a decimal; with an exponent they are a double.

@@ -9,7 +9,7 @@ use firesteel_proto::spark::connect::set_operation::SetOpType;
 
 use super::super::error::{Kind, Result, SparkError};
 use super::super::frame::{Frame, Output, Visible, same_name};
-use super::Translator;
+use super::{Translator, backticked};
 
 impl Translator<'_> {
     /// Translates a join.
@@ -109,10 +109,6 @@ impl Translator<'_> {
         let columns = named.map(|(column, visible)| Visible { column, ..visible }).collect();
         Ok(Frame { plan, columns })
     }
-}
-
-fn backticked(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 /// The same columns under names of their own alone.

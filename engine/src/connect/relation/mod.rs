@@ -13,7 +13,7 @@ use firesteel_proto::spark::connect as proto;
 use firesteel_proto::spark::connect::relation::RelType;
 use futures::future::BoxFuture;
 
-pub(super) use self::read::{FileOptions, quoted_table, table_exists};
+pub(super) use self::read::{FileOptions, backticked, quoted_table, table_exists, text_literal};
 use super::error::{Result, SparkError};
 use super::frame::{Frame, Output};
 use super::scope::Scope;

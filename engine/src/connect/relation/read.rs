@@ -34,8 +34,18 @@ pub(in super::super) fn quoted_table(name: &str) -> Result<String> {
     {
         parts.remove(0);
     }
-    let quoted = parts.iter().map(|part| format!("\"{}\"", part.replace('"', "\"\"")));
+    let quoted = parts.iter().map(|part| backticked(part.as_str()));
     Ok(quoted.collect::<Vec<_>>().join("."))
+}
+
+/// A name as the session's dialect of SQL quotes it. Double quotes are around texts in it.
+pub(in super::super) fn backticked(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A text as SQL writes it.
+pub(in super::super) fn text_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// The name under which a table is known: its own, or that in lower case.
@@ -153,24 +163,20 @@ impl Translator<'_> {
         options: &FileOptions,
     ) -> Result<Frame> {
         let name = format!("#files{}", FILES.fetch_add(1, Ordering::Relaxed));
-        let mut sql = format!("CREATE EXTERNAL TABLE \"{name}\" ");
+        let mut sql = format!("CREATE EXTERNAL TABLE {} ", backticked(&name));
         if let Some(columns) = columns {
             let columns = columns.fields().iter().map(|field| {
                 let data_type = sql_type(field.data_type())?;
-                Ok(format!("\"{}\" {data_type}", field.name().replace('"', "\"\"")))
+                Ok(format!("{} {data_type}", backticked(field.name())))
             });
             let columns = columns.collect::<Result<Vec<_>>>()?.join(", ");
             let _ = write!(sql, "({columns}) ");
         }
-        let _ = write!(sql, "STORED AS {stored_as} LOCATION '{}'", path.replace('\'', "''"));
-        if !options.engine.is_empty() {
-            let pairs =
-                options.engine.iter().map(|(key, value)| format!("'{key}' '{}'", value.replace('\'', "''")));
-            let _ = write!(sql, " OPTIONS ({})", pairs.collect::<Vec<_>>().join(", "));
-        }
+        let _ = write!(sql, "STORED AS {stored_as} LOCATION {}", text_literal(path));
+        sql.push_str(&options.clause());
         // Only says whether there is a table: the rows are read when the plan runs.
         let _ = self.session.execute(&sql).await?;
-        let rows = self.session.table(&format!("\"{name}\"")).await;
+        let rows = self.session.table(&backticked(&name)).await;
         let _ = self.session.context().deregister_table(TableReference::bare(name))?;
         let mut frame = Frame::new(rows?.into_frame().into_parts().1);
         for column in &mut frame.columns {
@@ -281,12 +287,21 @@ fn sql_type(data_type: &DataType) -> Result<String> {
 /// How files are read or written.
 pub(in super::super) struct FileOptions {
     /// The engine's options, as in `OPTIONS`.
-    pub(in super::super) engine: Vec<(&'static str, String)>,
+    engine: Vec<(&'static str, String)>,
     infer: bool,
     numbered: bool,
 }
 
 impl FileOptions {
+    /// The clause of a statement.
+    pub(in super::super) fn clause(&self) -> String {
+        if self.engine.is_empty() {
+            return String::new();
+        }
+        let pairs = self.engine.iter().map(|(key, value)| format!("'{key}' {}", text_literal(value)));
+        format!(" OPTIONS ({})", pairs.collect::<Vec<_>>().join(", "))
+    }
+
     /// Reads Spark's options; one that is not known is an error, as it would change what is read.
     pub(in super::super) fn read(format: &str, options: &HashMap<String, String>) -> Result<Self> {
         let csv = format == "csv";
@@ -329,11 +344,11 @@ mod tests {
     #[test]
     fn a_table_s_name_is_quoted_part_by_part() {
         for (name, quoted) in [
-            ("predictions", "\"predictions\""),
-            ("default.t", "\"t\""),
-            ("spark_catalog.default.t", "\"t\""),
-            ("`a.b`", "\"a.b\""),
-            ("a.`b\"c`", "\"a\".\"b\"\"c\""),
+            ("predictions", "`predictions`"),
+            ("default.t", "`t`"),
+            ("spark_catalog.default.t", "`t`"),
+            ("`a.b`", "`a.b`"),
+            ("a.`b``c`", "`a`.`b``c`"),
         ] {
             assert_eq!(quoted_table(name).unwrap(), quoted, "{name}");
         }
