@@ -119,7 +119,7 @@ impl<'a> Translator<'a> {
     }
 
     async fn sample(&self, sample: &proto::Sample) -> Result<Frame> {
-        if sample.with_replacement {
+        if sample.with_replacement.unwrap_or(false) {
             return Err(SparkError::unsupported("a sample with replacement"));
         }
         let frame = self.input(sample.input.as_deref()).await?;

@@ -79,7 +79,7 @@ impl Translator<'_> {
     }
 
     /// The rows of a query in SQL.
-    pub(super) async fn sql(&self, sql: &proto::Sql) -> Result<Frame> {
+    pub(in super::super) async fn sql(&self, sql: &proto::Sql) -> Result<Frame> {
         let text = statement::with_arguments(sql)?;
         let parsed = statement::parse(&self.state, &text)?;
         if parsed.role > Role::Reader || !parsed.is_query {
