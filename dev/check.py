@@ -30,7 +30,7 @@ EDGES = {
 # planned in `plan`, which asks `connectors`. What a configuration names (the trait of a connector, functions) lies below
 # it. An arrow back up, and a circle of files, is refused; the decoder recurs because documents do.
 ENGINE = [
-    "lib", "fuzz", "report", "prelude", "query", "cluster", "dataflow", "plan", "documents", "connectors", "jobs", "config",
+    "lib", "fuzz", "connect", "report", "prelude", "query", "cluster", "dataflow", "plan", "documents", "connectors", "jobs", "config",
     "connectors/connector functions", "limits", "peers", "value wire", "suggestions", "slots lease", "error",
 ]
 ENGINE_CIRCLES = [{"connectors/mongodb/read/decode/record.rs", "connectors/mongodb/read/decode/values.rs"}]

@@ -13,5 +13,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .compile_fds_with_config(descriptors.clone(), config)?;
     // The descriptor set serves gRPC reflection.
     std::fs::write(out.join("firesteel_descriptor.bin"), prost::Message::encode_to_vec(&descriptors))?;
+
+    let mut config = tonic_prost_build::Config::new();
+    config.bytes(["."]);
+    let spark = protox::compile(["spark/connect/base.proto"], ["proto"])?;
+    tonic_prost_build::configure().build_client(false).compile_fds_with_config(spark, config)?;
     Ok(())
 }

@@ -26,6 +26,7 @@ use crate::commands::produce::{self, ProduceArgs};
 use crate::commands::report::{self, ReportArgs};
 use crate::commands::scheduler::{self, SchedulerArgs};
 use crate::commands::seed::{self, SeedArgs};
+use crate::commands::spark_connect::{self, SparkConnectArgs};
 use crate::commands::sql::{self, SqlArgs};
 use crate::context::{Context, Outcome};
 use crate::telemetry::{self, LogFormat};
@@ -176,6 +177,11 @@ pub(crate) enum Command {
     MakeCredentials(MakeCredentialsArgs),
     /// Makes a certificate for a server, signed by an authority of one's own
     MakeCertificate(MakeCertificateArgs),
+    /// Serves PySpark's programs as they are: Spark Connect, on an engine in this process
+    ///
+    /// A client sets SPARK_REMOTE=sc://HOST:PORT and runs unchanged. What does not work yet is an error that says so; docs/spark.md
+    /// lists what does.
+    SparkConnect(SparkConnectArgs),
     /// A shell for SQL, on an engine in this process or on a cluster
     ///
     /// Runs -c or -f or standard input, or asks at a terminal. Rows go to standard output, everything about them to
@@ -206,6 +212,7 @@ impl Command {
             Self::Health(args) => health::run(args, context).await,
             Self::MakeCredentials(args) => make_credentials::run(args, context).await,
             Self::MakeCertificate(args) => make_certificate::run(&args),
+            Self::SparkConnect(args) => Box::pin(spark_connect::run(args, context)).await,
             Self::Sql(args) => Box::pin(sql::run(args, context)).await,
         }
     }
@@ -230,6 +237,7 @@ impl Command {
             | Self::ConsumeImages(_)
             | Self::ConsumePredictions(_)
             | Self::Scheduler(_)
+            | Self::SparkConnect(_)
             | Self::Executor(_) => "info",
         }
     }

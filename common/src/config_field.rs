@@ -54,6 +54,8 @@ fields! {
     InferenceListen => "inference.listen",
     /// The address that images are taken at.
     IngestListen => "ingest.listen",
+    /// The address that Spark's clients are served at.
+    SparkConnectListen => "spark_connect.listen",
     /// The device that a model computes on.
     InferenceDevice => "inference.device",
     /// The precision that a model computes in.

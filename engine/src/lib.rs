@@ -18,6 +18,7 @@
 
 pub mod cluster;
 mod config;
+pub mod connect;
 pub mod connectors;
 pub mod dataflow;
 pub mod documents;

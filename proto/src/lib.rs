@@ -12,6 +12,7 @@ mod image;
 pub mod inference;
 mod label;
 mod prediction;
+pub mod spark;
 mod time;
 
 pub use document::FieldType;

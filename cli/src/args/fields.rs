@@ -38,6 +38,7 @@ fn places(field: ConfigField) -> Vec<Place> {
         ConfigField::InferenceUrl => vec![of("consume-images", "inference_url")],
         ConfigField::InferenceListen => vec![of("inference-server", "listen")],
         ConfigField::IngestListen => vec![of("ingest", "listen")],
+        ConfigField::SparkConnectListen => vec![of("spark-connect", "listen")],
         ConfigField::InferenceDevice => vec![shared("device")],
         ConfigField::InferencePrecision => vec![shared("precision")],
         ConfigField::InferenceModel => vec![shared("models")],

@@ -202,6 +202,11 @@ async fn roles() -> anyhow::Result<Vec<Role>> {
                 watched(&door),
             ],
         },
+        Role {
+            command: "spark-connect",
+            bind: None,
+            ports: vec![Port { address: true, ..number("FIRESTEEL_SPARK_CONNECT_LISTEN") }],
+        },
         Role { command: "report", bind: None, ports: Vec::new() },
         Role { command: "make-credentials", bind: None, ports: Vec::new() },
         Role { command: "make-certificate", bind: None, ports: Vec::new() },

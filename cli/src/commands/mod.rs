@@ -18,4 +18,5 @@ pub(crate) mod produce;
 pub(crate) mod report;
 pub(crate) mod scheduler;
 pub(crate) mod seed;
+pub(crate) mod spark_connect;
 pub(crate) mod sql;

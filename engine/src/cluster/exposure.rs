@@ -8,7 +8,7 @@ use crate::{ConfigField, Error, Result};
 
 /// Checks that `role` may listen on `address`: on this machine alone, with authentication, or where the configuration says
 /// `insecure`. An error names `host`, the field that holds the host.
-pub(super) fn check(
+pub(crate) fn check(
     role: &'static str,
     address: SocketAddr,
     host: ConfigField,

@@ -40,6 +40,9 @@ pub(super) struct Inner {
     embedded: tokio::sync::Mutex<Option<Embedded>>,
     /// Whether tables are read by this process, so that it can tell whether their server answers.
     pub(super) reads_here: bool,
+    /// What further sessions on the same engine are made of.
+    config: Config,
+    scheduler_url: String,
     cached: Registry,
     pub(super) jobs: JobClient,
     pub(super) job_names: JobNames,
@@ -64,7 +67,7 @@ impl Session {
             let (embedded, connectors) = Embedded::start(&config).await?;
             let url = embedded.scheduler_url().to_owned();
             let config = Config { dialer: embedded.dialer().clone(), ..config };
-            Self::open(config, connectors, &url, Some(embedded))
+            Self::open(config, connectors, &url, Some(embedded), true)
         })
     }
 
@@ -97,7 +100,7 @@ impl Session {
             let connectors = Arc::new(Connectors::new(&config, Handle::current()));
             // An IPv6 address needs its brackets back.
             let host = if host.contains(':') { format!("[{host}]") } else { host };
-            Self::open(config, connectors, &format!("{scheme}://{host}:{port}"), None)
+            Self::open(config, connectors, &format!("{scheme}://{host}:{port}"), None, false)
         })
     }
 
@@ -106,6 +109,7 @@ impl Session {
         connectors: Arc<Connectors>,
         scheduler_url: &str,
         embedded: Option<Embedded>,
+        reads_here: bool,
     ) -> Result<Self> {
         let jobs = JobClient::new(scheduler_url, &config.dialer)?;
         let submitter = Submitter::new(jobs.clone(), config.dialer.clone(), &connectors);
@@ -118,24 +122,33 @@ impl Session {
             .with_ballista_job_name(&job_names.common())
             .with_ballista_use_tls(config.dialer.uses_tls())
             .with_ballista_override_create_grpc_client_endpoint(customize(config.dialer.clone(), patient));
-        if embedded.is_none() {
+        if !reads_here {
             // A scheduler in this process does not come back.
             named = named.with_extension(Arc::new(Reconnect::new(jobs.clone(), config.reconnect)));
         }
         *state.config_mut() = named;
         let context = SessionContext::new_with_state(state);
-        let reads_here = embedded.is_some();
         let inner = Inner {
             context: Context(context),
             connectors,
             embedded: tokio::sync::Mutex::new(embedded),
             reads_here,
+            config,
+            scheduler_url: scheduler_url.to_owned(),
             cached: Registry::default(),
             jobs,
             job_names,
         };
         tables::register(&inner.context.0.state(), &inner.connectors)?;
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Another session on the same engine, with a catalog and settings of its own. The engine ends with the session that it was
+    /// started for.
+    pub(crate) fn beside(&self) -> Result<Self> {
+        let inner = &self.inner;
+        let connectors = Arc::clone(&inner.connectors);
+        Self::open(inner.config.clone(), connectors, &inner.scheduler_url, None, inner.reads_here)
     }
 
     /// Registers `collection` of the configured database as the table `name`, read with `schema`.

@@ -48,6 +48,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
+pub(crate) use self::door::role_of_plan;
 use self::event_log::{Folder, event_log};
 use self::jobs::Limits;
 use self::metrics::SchedulerMetrics;

@@ -29,6 +29,7 @@ use tonic::{Request, Status};
 pub(super) use self::flight::FlightDoor;
 pub(super) use self::grpc::GrpcDoor;
 pub(super) use self::owners::Owners;
+pub(crate) use self::plan::role_of as role_of_plan;
 pub(super) use self::rest::guard;
 use super::Server;
 use super::failed;

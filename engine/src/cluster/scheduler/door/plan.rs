@@ -16,7 +16,7 @@ const CACHE_NODE: &str = "BallistaCacheNode";
 ///
 /// # Errors
 /// A plan that cannot be walked.
-pub(super) fn role_of(plan: &LogicalPlan) -> Result<Role> {
+pub(crate) fn role_of(plan: &LogicalPlan) -> Result<Role> {
     let mut role = Role::Reader;
     plan.apply_with_subqueries(|node| {
         if role_of_node(node)? > role {
