@@ -79,7 +79,8 @@ impl Translator<'_> {
     }
 
     async fn planned(&self, plan: Option<&proto::Plan>) -> Result<Frame> {
-        self.relation(root(plan)?).await
+        let Frame { plan, columns } = self.relation(root(plan)?).await?;
+        Ok(Frame { plan: self.within_limits(plan)?, columns })
     }
 
     async fn explain(&self, frame: Frame, mode: ExplainMode) -> Result<String> {

@@ -72,7 +72,7 @@ impl Execution {
         };
         let text = statement::with_arguments(&sql)?;
         let state = self.session.engine.context().state();
-        let parsed = statement::parse(&state, &text)?;
+        let parsed = statement::parse(&state, &text, self.session.engine.connectors().limits())?;
         self.caller.needs(parsed.role)?;
         let kind = if parsed.is_query {
             // What is wrong with it is told now, and not when its rows are asked for.
@@ -104,7 +104,8 @@ impl Execution {
 
     async fn view(&self, view: &proto::CreateDataFrameViewCommand) -> Result<()> {
         let input = view.input.as_ref().ok_or_else(|| SparkError::incomplete("the plan of a view"))?;
-        let plan = self.translator().relation(input).await?.into_plan()?;
+        let translator = self.translator();
+        let plan = translator.within_limits(translator.relation(input).await?.into_plan()?)?;
         let context = self.session.engine.context();
         let name = quoted_table(&view.name)?;
         if let Some(known) = table_exists(&self.session.engine, &view.name)? {

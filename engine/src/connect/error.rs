@@ -241,7 +241,10 @@ impl From<Error> for SparkError {
     fn from(error: Error) -> Self {
         match error {
             Error::Query(error) => error.into(),
-            error @ (Error::UnsupportedStatement { .. } | Error::FileRefused { .. }) => {
+            error @ (Error::UnsupportedStatement { .. }
+            | Error::FileRefused { .. }
+            | Error::OverLimit { .. }
+            | Error::SessionSetting { .. }) => {
                 Self::new(Kind::Unsupported, "UNSUPPORTED_FEATURE", "0A000", error.to_string())
             }
             error @ Error::UnknownFunction { .. } => {

@@ -21,6 +21,7 @@ use super::{output, types};
 use crate::cluster::role_of_plan;
 use crate::dataflow::Dataset;
 use crate::limits::Deep;
+use crate::plan::guard;
 
 /// One run of a plan.
 pub(super) struct Execution {
@@ -204,8 +205,9 @@ impl Execution {
 
     /// Starts the job of a plan that the caller may run.
     pub(super) async fn run_plan(&self, plan: datafusion::logical_expr::LogicalPlan) -> Result<crate::Query> {
-        self.caller.needs(role_of_plan(&plan)?.max(Role::Reader))?;
         let engine = &self.session.engine;
+        guard::check(&plan, engine.connectors().limits())?;
+        self.caller.needs(role_of_plan(&plan)?.max(Role::Reader))?;
         engine.check_sources(&plan).await?;
         let frame = datafusion::dataframe::DataFrame::new(engine.context().state(), plan);
         Ok(engine.start(Dataset::new(frame), "Spark Connect").await?)

@@ -16,6 +16,7 @@ use firesteel_proto::spark::connect::expression::{ExprType, Literal};
 use super::error::{Result, SparkError};
 use super::expression::{name_of, parse_sql};
 use super::frame::Frame;
+use crate::limits::{SqlLimits, check_sql};
 use crate::query::sql::cache_statement;
 
 /// What is known of a statement.
@@ -44,8 +45,9 @@ impl Parsed {
     }
 }
 
-/// Parses a statement. Nothing runs.
-pub(super) fn parse(state: &SessionState, text: &str) -> Result<Parsed> {
+/// Parses a statement that is within the limits. Nothing runs.
+pub(super) fn parse(state: &SessionState, text: &str, limits: &SqlLimits) -> Result<Parsed> {
+    check_sql(text, limits)?;
     if cache_statement(text)?.is_some() {
         return Ok(Parsed { role: Role::Writer, is_query: false, tables: Vec::new(), names: Vec::new() });
     }
@@ -204,16 +206,19 @@ mod tests {
             ("CACHE TABLE t", Role::Writer, false),
             ("COPY t TO '/tmp/x' STORED AS CSV", Role::Writer, false),
         ] {
-            let parsed = parse(&state, text).unwrap();
+            let parsed = parse(&state, text, &SqlLimits::default()).unwrap();
             assert_eq!((parsed.role, parsed.is_query), (role, is_query), "{text}");
         }
-        assert_eq!(parse(&state, "SELEC 1").unwrap_err().class, "PARSE_SYNTAX_ERROR");
+        let refused = |text: &str| parse(&state, text, &SqlLimits::default()).unwrap_err();
+        assert_eq!(refused("SELEC 1").class, "PARSE_SYNTAX_ERROR");
+        // No tree is made of it, which would be as deep as it is long.
+        assert_eq!(refused(&format!("SELECT 1{}", " + 1".repeat(20_000))).class, "UNSUPPORTED_FEATURE");
     }
 
     #[test]
     fn columns_are_called_as_spark_calls_them() {
         let state = SessionContext::new().state();
-        let names = |text: &str| parse(&state, text).unwrap().names;
+        let names = |text: &str| parse(&state, text, &SqlLimits::default()).unwrap().names;
         let named = |names: &[&str]| names.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>();
         assert_eq!(names("SELECT count(*), sum(a) AS s, t.b FROM t"), named(&["count(1)", "s", "b"]));
         assert!(names("SELECT *, 1 FROM t").is_empty());

@@ -51,7 +51,7 @@ pub(super) fn batch_message(bytes: &[u8]) -> Option<Message<'_>> {
 }
 
 /// Whether the rows of a message are compressed.
-pub(super) fn is_compressed(message: Message<'_>) -> bool {
+pub(crate) fn is_compressed(message: Message<'_>) -> bool {
     batch(message).is_some_and(|batch| batch.compression().is_some())
 }
 

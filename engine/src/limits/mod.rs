@@ -21,7 +21,7 @@ mod sql;
 mod stack;
 mod tokens;
 
-pub(crate) use self::ipc::check_buffers;
+pub(crate) use self::ipc::{check_buffers, is_compressed};
 pub(crate) use self::plan::check_plan;
 pub(crate) use self::sql::{check_sql, check_sql_and};
 pub(crate) use self::stack::Deep;

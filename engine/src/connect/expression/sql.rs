@@ -18,6 +18,7 @@ use firesteel_proto::spark::connect::expression::{
 };
 
 use super::super::error::{Result, SparkError};
+use crate::limits::{SqlLimits, check_sql};
 
 /// The longest text of an expression, in bytes.
 const LONGEST: usize = 64 << 10;
@@ -30,6 +31,8 @@ pub(in super::super) fn parse(text: &str) -> Result<proto::Expression> {
             text.len()
         )));
     }
+    // A chain of operators is a tree as deep as it is long, of which the parser's own limit knows nothing.
+    check_sql(&format!("SELECT {text}"), &SqlLimits::default())?;
     let syntax = |error: ParserError| SparkError::syntax(error.to_string());
     let dialect = SparkSqlDialect {};
     let mut parser = Parser::new(&dialect).with_recursion_limit(40).try_with_sql(text).map_err(syntax)?;
@@ -372,6 +375,8 @@ mod tests {
             assert_eq!(error.kind, super::super::super::error::Kind::Parse, "{text}: {error}");
         }
         assert!(parse("(SELECT 1)").is_err());
+        let long = format!("a{}", " + a".repeat(10_000));
+        assert_eq!(parse(&long).unwrap_err().class, "UNSUPPORTED_FEATURE");
     }
 
     proptest! {

@@ -7,8 +7,10 @@ mod missing;
 mod read;
 mod shape;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, lit};
 use firesteel_proto::spark::connect as proto;
 use firesteel_proto::spark::connect::relation::RelType;
 use futures::future::BoxFuture;
@@ -17,7 +19,8 @@ pub(super) use self::read::{FileOptions, backticked, quoted_table, table_exists,
 use super::error::{Result, SparkError};
 use super::frame::{Frame, Output};
 use super::scope::Scope;
-use crate::Session;
+use crate::plan::guard;
+use crate::{ConfigField, Error, Session};
 
 /// Translates relations for a session.
 pub(super) struct Translator<'a> {
@@ -25,12 +28,15 @@ pub(super) struct Translator<'a> {
     pub(super) state: SessionState,
     pub(super) zone: String,
     pub(super) registered: Vec<String>,
+    /// How many relations are translated so far.
+    relations: AtomicUsize,
 }
 
 impl<'a> Translator<'a> {
     pub(super) fn new(session: &'a Session, zone: &str) -> Self {
         let registered = session.connectors().functions().names().map(str::to_owned).collect();
-        Self { session, state: session.context().state(), zone: zone.to_owned(), registered }
+        let (state, zone) = (session.context().state(), zone.to_owned());
+        Self { session, state, zone, registered, relations: AtomicUsize::new(0) }
     }
 
     /// What expressions over `frame` mean.
@@ -41,9 +47,26 @@ impl<'a> Translator<'a> {
     /// Translates a relation.
     pub(super) fn relation<'f>(&'f self, relation: &'f proto::Relation) -> BoxFuture<'f, Result<Frame>> {
         Box::pin(async move {
+            self.count_one()?;
             let frame = self.operator(relation).await?;
             Ok(frame.belongs_to(relation.common.as_ref().and_then(|common| common.plan_id)))
         })
+    }
+
+    /// Counts a relation: a plan of more than the engine's limit has nodes costs nothing further.
+    fn count_one(&self) -> Result<()> {
+        let most = self.session.connectors().limits().plan_nodes;
+        if self.relations.fetch_add(1, Ordering::Relaxed) < most {
+            return Ok(());
+        }
+        let (what, setting) = ("the relations of the plan".to_owned(), ConfigField::LimitsPlanNodes);
+        Err(Error::OverLimit { what, most: most as u64, setting }.into())
+    }
+
+    /// A plan that is within the limits, the views that it reads and what they read among it.
+    pub(super) fn within_limits(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        guard::check(&plan, self.session.connectors().limits())?;
+        Ok(plan)
     }
 
     /// An input that must be there.

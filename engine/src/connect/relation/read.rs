@@ -75,20 +75,20 @@ impl Translator<'_> {
         let known = table_exists(self.session, name)?.ok_or_else(|| SparkError::table(name))?;
         let rows = self.session.table(&known).await?;
         let last = parts(name)?.pop().unwrap_or_default();
-        Ok(Frame::new(rows.into_frame().into_parts().1).named(&last))
+        Ok(Frame::new(self.within_limits(rows.into_frame().into_parts().1)?).named(&last))
     }
 
     /// The rows of a query in SQL.
     pub(in super::super) async fn sql(&self, sql: &proto::Sql) -> Result<Frame> {
         let text = statement::with_arguments(sql)?;
-        let parsed = statement::parse(&self.state, &text)?;
+        let parsed = statement::parse(&self.state, &text, self.session.connectors().limits())?;
         if parsed.role > Role::Reader || !parsed.is_query {
             return Err(SparkError::unsupported("a statement that is no query as a part of another plan"));
         }
         self.state_has_tables(&parsed)?;
         match self.session.execute(&text).await? {
             Outcome::Rows(rows) => {
-                let mut frame = Frame::new(rows.into_frame().into_parts().1);
+                let mut frame = Frame::new(self.within_limits(rows.into_frame().into_parts().1)?);
                 parsed.name_columns(&mut frame);
                 // The tables of a query are not seen from outside of it.
                 for column in &mut frame.columns {
