@@ -43,6 +43,10 @@ impl Execution {
             Err(error) => Err(self.session.failed(error)),
         };
         self.operation.finish(end);
+        if !self.operation.reattachable {
+            // Its stream has what is left of the answer, and nobody can come back for it.
+            self.session.forget(&self.operation.id);
+        }
     }
 
     async fn answer(&self, plan: &proto::Plan) -> Result<()> {

@@ -125,7 +125,13 @@ impl SparkConnect {
             tracing::info!(address = %self.address, "Spark Connect is ready");
             let server =
                 http::Server::new(self.listener, router).with_tls(self.config.tls).with_limits(limits);
-            server.run(shutdown).await;
+            // An answer that is being made would keep its connection open.
+            let sessions = Arc::clone(&self.sessions);
+            let interrupt = async {
+                shutdown.cancelled().await;
+                sessions.interrupt();
+            };
+            tokio::join!(server.run(shutdown.clone()), interrupt);
             self.sessions.shutdown().await;
             Ok(())
         })

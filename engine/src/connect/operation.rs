@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firesteel_proto::spark::connect::ExecutePlanResponse;
@@ -34,6 +35,8 @@ pub(super) struct Operation {
     pub(super) reattachable: bool,
     state: Mutex<State>,
     changed: Notify,
+    /// How many streams of the answer are open.
+    readers: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -47,12 +50,23 @@ struct State {
 
 impl Operation {
     pub(super) fn new(id: String, tags: Vec<String>, reattachable: bool) -> Arc<Self> {
-        let cancel = CancellationToken::new();
-        Arc::new(Self { id, tags, cancel, reattachable, state: Mutex::default(), changed: Notify::new() })
+        let (cancel, state) = (CancellationToken::new(), Mutex::default());
+        let (changed, readers) = (Notify::new(), AtomicUsize::new(0));
+        Arc::new(Self { id, tags, cancel, reattachable, state, changed, readers })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its answer has no end yet.
+    pub(super) fn is_running(&self) -> bool {
+        self.lock().end.is_none()
+    }
+
+    /// Whether somebody receives its answer.
+    pub(super) fn is_watched(&self) -> bool {
+        self.readers.load(Ordering::Relaxed) > 0
     }
 
     /// Adds a response, once there is room for it.
@@ -143,6 +157,7 @@ impl Operation {
         }
         // Nobody can come back for the answer of an operation that is not reattachable: it ends with its stream.
         let guard = (!self.reattachable).then(|| self.cancel.clone().drop_guard());
+        self.readers.fetch_add(1, Ordering::Relaxed);
         let reader = Reader { operation: Arc::clone(self), next, ended: false, _guard: guard };
         Ok(unfold(reader, Reader::read))
     }
@@ -154,6 +169,12 @@ struct Reader {
     next: usize,
     ended: bool,
     _guard: Option<DropGuard>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.operation.readers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Reader {
@@ -227,12 +248,14 @@ mod tests {
         let operation = Operation::new("op".to_owned(), Vec::new(), false);
         operation.push(part()).await;
         operation.finish(Err(Status::internal("failed")));
+        assert!(!operation.is_running() && !operation.is_watched());
         let mut stream = Box::pin(operation.stream(None).unwrap());
+        assert!(operation.is_watched());
         assert!(stream.next().await.unwrap().is_ok());
         assert_eq!(operation.lock().responses.len(), 0);
         assert!(stream.next().await.unwrap().is_err());
         assert!(stream.next().await.is_none());
         drop(stream);
-        assert!(operation.cancel.is_cancelled());
+        assert!(operation.cancel.is_cancelled() && !operation.is_watched());
     }
 }

@@ -16,7 +16,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 use super::error::{Result, SparkError};
 use super::execute::Execution;
 use super::relation::Translator;
-use super::session::{ClientSession, Sessions};
+use super::session::{self, ClientSession, Sessions};
 use super::settings::Settings;
 use crate::limits::Deep;
 
@@ -56,7 +56,8 @@ impl SparkConnectService for Service {
 
     async fn execute_plan(&self, request: Request<proto::ExecutePlanRequest>) -> Answered<Parts> {
         let (_, extensions, request) = request.into_parts();
-        let (session, caller) = self.session(&extensions, &request.session_id, None)?;
+        let observed = request.client_observed_server_side_session_id.as_deref();
+        let (session, caller) = self.session(&extensions, &request.session_id, observed)?;
         let reattachable = request.request_options.iter().any(|option| {
             matches!(&option.request_option, Some(RequestOption::ReattachOptions(options)) if options.reattachable)
         });
@@ -75,7 +76,8 @@ impl SparkConnectService for Service {
         request: Request<proto::AnalyzePlanRequest>,
     ) -> Answered<proto::AnalyzePlanResponse> {
         let (_, extensions, request) = request.into_parts();
-        let (session, _) = self.session(&extensions, &request.session_id, None)?;
+        let observed = request.client_observed_server_side_session_id.as_deref();
+        let (session, _) = self.session(&extensions, &request.session_id, observed)?;
         let missing =
             || session.failed(SparkError::unsupported("a question about a plan of an unknown kind"));
         let question = request.analyze.as_ref().ok_or_else(missing)?;
@@ -90,7 +92,8 @@ impl SparkConnectService for Service {
 
     async fn config(&self, request: Request<proto::ConfigRequest>) -> Answered<proto::ConfigResponse> {
         let (_, extensions, request) = request.into_parts();
-        let (session, _) = self.session(&extensions, &request.session_id, None)?;
+        let observed = request.client_observed_server_side_session_id.as_deref();
+        let (session, _) = self.session(&extensions, &request.session_id, observed)?;
         let operation = request.operation.and_then(|operation| operation.op_type);
         let pairs = match operation {
             Some(operation) => settings(&mut session.settings(), operation),
@@ -119,7 +122,8 @@ impl SparkConnectService for Service {
         request: Request<proto::ArtifactStatusesRequest>,
     ) -> Answered<proto::ArtifactStatusesResponse> {
         let (_, extensions, request) = request.into_parts();
-        let (session, _) = self.session(&extensions, &request.session_id, None)?;
+        let observed = request.client_observed_server_side_session_id.as_deref();
+        let (session, _) = self.session(&extensions, &request.session_id, observed)?;
         let none = proto::artifact_statuses_response::ArtifactStatus { exists: false };
         Ok(Response::new(proto::ArtifactStatusesResponse {
             session_id: session.id.clone(),
@@ -133,7 +137,8 @@ impl SparkConnectService for Service {
         request: Request<proto::InterruptRequest>,
     ) -> Answered<proto::InterruptResponse> {
         let (_, extensions, request) = request.into_parts();
-        let (session, _) = self.session(&extensions, &request.session_id, None)?;
+        let observed = request.client_observed_server_side_session_id.as_deref();
+        let (session, _) = self.session(&extensions, &request.session_id, observed)?;
         let interrupted_ids = match (request.interrupt_type(), &request.interrupt) {
             (InterruptType::All, _) => session.interrupt(|_| true),
             (InterruptType::Tag, Some(Interrupt::OperationTag(tag))) => {
@@ -153,7 +158,8 @@ impl SparkConnectService for Service {
 
     async fn reattach_execute(&self, request: Request<proto::ReattachExecuteRequest>) -> Answered<Parts> {
         let (_, extensions, request) = request.into_parts();
-        let (session, _) = self.session(&extensions, &request.session_id, None)?;
+        let observed = request.client_observed_server_side_session_id.as_deref();
+        let (session, _) = self.session(&extensions, &request.session_id, observed)?;
         let parts = session.operation(&request.operation_id).and_then(|operation| {
             if !operation.reattachable {
                 let message = format!("Reattach not supported for operation {}.", operation.id);
@@ -170,7 +176,8 @@ impl SparkConnectService for Service {
         request: Request<proto::ReleaseExecuteRequest>,
     ) -> Answered<proto::ReleaseExecuteResponse> {
         let (_, extensions, request) = request.into_parts();
-        let (session, _) = self.session(&extensions, &request.session_id, None)?;
+        let observed = request.client_observed_server_side_session_id.as_deref();
+        let (session, _) = self.session(&extensions, &request.session_id, observed)?;
         // What is not there any more has been released before.
         let operation = session.operation(&request.operation_id).ok();
         if let Some(operation) = &operation {
@@ -197,9 +204,7 @@ impl SparkConnectService for Service {
         let released = self.sessions.release(&caller, &request.session_id);
         let server_side_session_id =
             released.as_ref().map(|session| session.server_id.clone()).unwrap_or_default();
-        if let Some(session) = released {
-            tokio::spawn(async move { session.engine.shutdown().await });
-        }
+        session::end(released.into_iter().collect());
         Ok(Response::new(proto::ReleaseSessionResponse {
             session_id: request.session_id,
             server_side_session_id,
@@ -211,7 +216,8 @@ impl SparkConnectService for Service {
         request: Request<proto::FetchErrorDetailsRequest>,
     ) -> Answered<proto::FetchErrorDetailsResponse> {
         let (_, extensions, request) = request.into_parts();
-        let (session, _) = self.session(&extensions, &request.session_id, None)?;
+        let observed = request.client_observed_server_side_session_id.as_deref();
+        let (session, _) = self.session(&extensions, &request.session_id, observed)?;
         let error = session.error(&request.error_id);
         Ok(Response::new(proto::FetchErrorDetailsResponse {
             session_id: session.id.clone(),
@@ -226,7 +232,8 @@ impl SparkConnectService for Service {
         request: Request<proto::CloneSessionRequest>,
     ) -> Answered<proto::CloneSessionResponse> {
         let (_, extensions, request) = request.into_parts();
-        let (session, _) = self.session(&extensions, &request.session_id, None)?;
+        let observed = request.client_observed_server_side_session_id.as_deref();
+        let (session, _) = self.session(&extensions, &request.session_id, observed)?;
         Err(session.failed(SparkError::unsupported("copying a session")))
     }
 }

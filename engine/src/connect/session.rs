@@ -24,6 +24,9 @@ const IDLE: Duration = Duration::from_secs(30 * 60);
 /// The most operations of a session whose answers are kept.
 const MOST_OPERATIONS: usize = 64;
 
+/// The longest id of a session or an operation, in bytes; that of Spark's clients is a UUID.
+const LONGEST_ID: usize = 128;
+
 /// How many errors of a session can be asked for.
 const ERRORS: usize = 32;
 
@@ -73,8 +76,20 @@ impl ClientSession {
         errors.iter().find(|(known, _)| known == id).map(|(_, error)| error.clone())
     }
 
+    /// Whether somebody receives an answer, however long it takes.
+    fn is_watched(&self) -> bool {
+        lock(&self.operations).values().any(|operation| operation.is_watched())
+    }
+
     /// Begins an operation.
+    ///
+    /// # Errors
+    /// An id that is too long or taken, and too many operations.
     pub(super) fn begin(&self, id: &str, tags: Vec<String>, reattachable: bool) -> Result<Arc<Operation>> {
+        if id.len() > LONGEST_ID {
+            let message = "The handle is invalid. An operation has a UUID.";
+            return Err(SparkError::handle("INVALID_HANDLE.FORMAT", message));
+        }
         let id = if id.is_empty() { new_instance_id() } else { id.to_owned() };
         let mut operations = lock(&self.operations);
         if operations.contains_key(&id) {
@@ -106,10 +121,10 @@ impl ClientSession {
         }
     }
 
-    /// Ends the operations that are meant, and returns their ids.
+    /// Ends the operations that are meant and still run, and returns their ids.
     pub(super) fn interrupt(&self, is_meant: impl Fn(&Operation) -> bool) -> Vec<String> {
         let operations = lock(&self.operations);
-        let meant = operations.values().filter(|operation| is_meant(operation));
+        let meant = operations.values().filter(|operation| operation.is_running() && is_meant(operation));
         meant
             .map(|operation| {
                 operation.cancel.cancel();
@@ -137,19 +152,22 @@ impl Sessions {
     /// # Errors
     /// Too many sessions, and one that the server has replaced since the client saw it.
     pub(super) fn of(&self, caller: &Caller, id: &str, observed: Option<&str>) -> Result<Arc<ClientSession>> {
-        if id.is_empty() || id.len() > 128 {
+        if id.is_empty() || id.len() > LONGEST_ID {
             let message = format!("The handle {id:?} is invalid. A session has a UUID.");
             return Err(SparkError::handle("INVALID_HANDLE.FORMAT", message));
         }
         let key = (caller.user().unwrap_or_default().to_owned(), id.to_owned());
+        let mut ended = Vec::new();
         let mut sessions = lock(&self.by_key);
         sessions.retain(|_, session| {
-            let keep = lock(&session.used).elapsed() < IDLE;
+            let keep = lock(&session.used).elapsed() < IDLE || session.is_watched();
             if !keep {
                 session.interrupt(|_| true);
+                ended.push(Arc::clone(session));
             }
             keep
         });
+        end(ended);
         if let Some(session) = sessions.get(&key) {
             *lock(&session.used) = Instant::now();
             if observed.is_some_and(|observed| !observed.is_empty() && observed != session.server_id) {
@@ -196,13 +214,32 @@ impl Sessions {
         Some(session)
     }
 
-    /// Ends all operations, and the engine.
+    /// Ends all operations, so that their answers end.
+    pub(super) fn interrupt(&self) {
+        for session in lock(&self.by_key).values() {
+            session.interrupt(|_| true);
+        }
+    }
+
+    /// Ends all operations and sessions, and the engine.
     pub(super) async fn shutdown(&self) {
         let sessions: Vec<_> = lock(&self.by_key).drain().map(|(_, session)| session).collect();
         for session in sessions {
             session.interrupt(|_| true);
+            session.engine.shutdown().await;
         }
         self.engine.shutdown().await;
+    }
+}
+
+/// Lets go of what sessions keep outside of this process, such as cached tables.
+pub(super) fn end(sessions: Vec<Arc<ClientSession>>) {
+    if !sessions.is_empty() {
+        tokio::spawn(async move {
+            for session in sessions {
+                session.engine.shutdown().await;
+            }
+        });
     }
 }
 
