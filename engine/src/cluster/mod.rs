@@ -27,6 +27,6 @@ pub use scheduler::Scheduler;
 pub use served::Served;
 
 pub(crate) use embedded::Embedded;
+pub(crate) use executor::decoded_shuffle;
 pub(crate) use exposure::check as check_exposure;
 pub(crate) use scheduler::role_of_plan;
-pub(crate) use executor::decoded_shuffle;
