@@ -1,5 +1,6 @@
 //! Runs a plan: rows and commands become the parts of an answer.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -10,6 +11,7 @@ use firesteel_proto::spark::connect as proto;
 use firesteel_proto::spark::connect::execute_plan_response::{ArrowBatch, ResponseType, ResultComplete};
 use firesteel_proto::spark::connect::plan::OpType;
 use firesteel_proto::spark::connect::relation::RelType;
+use futures::FutureExt as _;
 
 use super::error::{Kind, Result, SparkError};
 use super::frame::Frame;
@@ -33,7 +35,9 @@ pub(super) struct Execution {
 impl Execution {
     /// Runs a plan to its end, and ends the answer.
     pub(super) async fn run(self, plan: proto::Plan) {
-        let end = match Deep::new(self.answer(&plan)).await {
+        let answered = AssertUnwindSafe(Deep::new(self.answer(&plan))).catch_unwind().await;
+        // A client would wait without end for the answer of a plan that nobody makes any more.
+        let end = match answered.unwrap_or_else(|_| Err(panicked())) {
             Ok(()) => {
                 if self.operation.reattachable {
                     self.send(ResponseType::ResultComplete(ResultComplete {}), None).await;
@@ -221,6 +225,15 @@ impl Execution {
 /// What an operation that was ended before time says.
 fn cancelled() -> SparkError {
     SparkError::new(Kind::Runtime, "OPERATION_CANCELED", "HY008", "Operation has been canceled.")
+}
+
+fn panicked() -> SparkError {
+    SparkError::new(
+        Kind::Runtime,
+        "INTERNAL_ERROR",
+        "XX000",
+        "The plan made the server fail; its log says how.",
+    )
 }
 
 fn layout(rows: i32, truncate: i32, vertical: bool) -> Result<Layout> {

@@ -178,8 +178,15 @@ impl Sessions {
         if observed.is_some_and(|observed| !observed.is_empty()) {
             return Err(changed(id));
         }
+        if sessions.len() >= MOST
+            && let Some(oldest) = longest_unused(&sessions)
+            && let Some(session) = sessions.remove(&oldest)
+        {
+            session.interrupt(|_| true);
+            end(vec![session]);
+        }
         if sessions.len() >= MOST {
-            let message = format!("The server has {MOST} sessions, which are the most.");
+            let message = format!("The server has {MOST} sessions that receive answers, which are the most.");
             return Err(SparkError::new(Kind::Runtime, "TOO_MANY_SESSIONS", "HY000", message));
         }
         let session = Arc::new(self.open(id, Settings::default())?);
@@ -230,6 +237,12 @@ impl Sessions {
         }
         self.engine.shutdown().await;
     }
+}
+
+/// The session that was not used for longest, of those whose answers nobody receives: it makes room for another.
+fn longest_unused(sessions: &HashMap<(String, String), Arc<ClientSession>>) -> Option<(String, String)> {
+    let unused = sessions.iter().filter(|(_, session)| !session.is_watched());
+    unused.min_by_key(|(_, session)| *lock(&session.used)).map(|(key, _)| key.clone())
 }
 
 /// Lets go of what sessions keep outside of this process, such as cached tables.

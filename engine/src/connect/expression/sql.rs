@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::SparkSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use firesteel_proto::spark::connect as proto;
 use firesteel_proto::spark::connect::expression::literal::{self, LiteralType};
 use firesteel_proto::spark::connect::expression::sort_order::{NullOrdering, SortDirection};
@@ -35,7 +35,8 @@ pub(in super::super) fn parse(text: &str) -> Result<proto::Expression> {
     check_sql(&format!("SELECT {text}"), &SqlLimits::default())?;
     let syntax = |error: ParserError| SparkError::syntax(error.to_string());
     let dialect = SparkSqlDialect {};
-    let mut parser = Parser::new(&dialect).with_recursion_limit(40).try_with_sql(text).map_err(syntax)?;
+    let tokens = tokens(text).map_err(|error| SparkError::syntax(error.to_string()))?;
+    let mut parser = Parser::new(&dialect).with_recursion_limit(40).with_tokens_with_locations(tokens);
     let item = parser.parse_select_item().map_err(syntax)?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
@@ -56,6 +57,20 @@ pub(in super::super) fn parse(text: &str) -> Result<proto::Expression> {
         }
         other => Err(SparkError::unsupported(format!("{other} as an expression"))),
     }
+}
+
+/// The tokens of a text. The `D` behind a number belongs to it; to the tokenizer it is a name.
+fn tokens(text: &str) -> std::result::Result<Vec<TokenWithSpan>, TokenizerError> {
+    let mut tokens: Vec<TokenWithSpan> = Vec::new();
+    for token in Tokenizer::new(&SparkSqlDialect {}, text).tokenize_with_location()? {
+        let is_suffix = matches!(&token.token, Token::Word(word)
+            if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("d"));
+        match tokens.last_mut().map(|last| &mut last.token) {
+            Some(Token::Number(digits, false)) if is_suffix => digits.push('d'),
+            _ => tokens.push(token),
+        }
+    }
+    Ok(tokens)
 }
 
 fn of(kind: ExprType) -> proto::Expression {
@@ -140,6 +155,15 @@ fn translate(expr: &Expr) -> Result<proto::Expression> {
         Expr::RLike { negated: not, expr, pattern, .. } => {
             Ok(negated(*not, call("rlike", vec![translate(expr)?, translate(pattern)?])))
         }
+        // The parser takes all that follows for the divisor, whatever binds closer.
+        Expr::BinaryOp { op: BinaryOperator::MyIntegerDivide, right, .. }
+            if matches!(
+                right.as_ref(),
+                Expr::BinaryOp { .. } | Expr::Between { .. } | Expr::InList { .. }
+            ) =>
+        {
+            Err(SparkError::unsupported(format!("`{expr}` without parentheses around what div divides")))
+        }
         Expr::BinaryOp { left, op, right } => {
             let name = operator(op).ok_or_else(unsupported)?;
             Ok(call(name, vec![translate(left)?, translate(right)?]))
@@ -147,7 +171,7 @@ fn translate(expr: &Expr) -> Result<proto::Expression> {
         Expr::UnaryOp { op: UnaryOperator::Not, expr } => unary("not", expr),
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match expr.as_ref() {
             Expr::Value(value) => match &value.value {
-                Value::Number(digits, _) => number(&format!("-{digits}")).ok_or_else(unsupported),
+                Value::Number(digits, long) => number(&format!("-{digits}"), *long).ok_or_else(unsupported),
                 _ => unary("negative", expr),
             },
             _ => unary("negative", expr),
@@ -248,7 +272,7 @@ fn cast_of(expr: proto::Expression, data_type: &str) -> Result<proto::Expression
 
 fn constant_of(value: &Value) -> Option<proto::Expression> {
     Some(match value {
-        Value::Number(digits, _) => return number(digits),
+        Value::Number(digits, long) => return number(digits, *long),
         Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => {
             constant(LiteralType::String(unescaped(text)))
         }
@@ -285,8 +309,9 @@ fn unescaped(text: &str) -> String {
     out
 }
 
-/// Digits are an int, a bigint or a decimal; with an exponent they are a double.
-fn number(digits: &str) -> Option<proto::Expression> {
+/// Digits are an int, a bigint (where they are too many, or `L` is behind them) or a decimal; with an exponent or `D` they are a
+/// double.
+fn number(digits: &str, long: bool) -> Option<proto::Expression> {
     let lower = digits.to_lowercase();
     if let Some(digits) = lower.strip_suffix('d')
         && let Ok(value) = digits.parse()
@@ -296,10 +321,10 @@ fn number(digits: &str) -> Option<proto::Expression> {
     if lower.contains('e') {
         return Some(constant(LiteralType::Double(lower.parse().ok()?)));
     }
-    if let Ok(value) = lower.parse() {
+    if !long && let Ok(value) = lower.parse() {
         return Some(constant(LiteralType::Integer(value)));
     }
-    if let Ok(value) = lower.strip_suffix('l').unwrap_or(&lower).parse() {
+    if let Ok(value) = lower.parse() {
         return Some(constant(LiteralType::Long(value)));
     }
     Some(constant(LiteralType::Decimal(literal::Decimal { value: lower, precision: None, scale: None })))
@@ -377,6 +402,23 @@ mod tests {
         assert!(parse("(SELECT 1)").is_err());
         let long = format!("a{}", " + a".repeat(10_000));
         assert_eq!(parse(&long).unwrap_err().class, "UNSUPPORTED_FEATURE");
+    }
+
+    #[test]
+    fn numbers_have_the_types_of_their_suffixes() {
+        for (text, expected) in [
+            ("7", LiteralType::Integer(7)),
+            ("7L", LiteralType::Long(7)),
+            ("-7L", LiteralType::Long(-7)),
+            ("3000000000", LiteralType::Long(3_000_000_000)),
+            ("2.5D", LiteralType::Double(2.5)),
+            ("1e3", LiteralType::Double(1000.0)),
+        ] {
+            assert_eq!(parse(text).unwrap(), constant(expected), "{text}");
+        }
+        // With a blank before it, it is the name of the column.
+        assert!(matches!(parse("7 d").unwrap().expr_type, Some(ExprType::Alias(_))));
+        assert!(parse("a div 2 + 1").is_err() && parse("(a div 2) + 1").is_ok());
     }
 
     proptest! {
