@@ -22,12 +22,17 @@ def frame(spark):
     return spark.createDataFrame(ROWS, "k STRING, n INT, x DOUBLE")
 
 
+def condition(error):
+    """The class of an error, which clients of Spark 3 have under another name."""
+    return error.getCondition() if hasattr(error, "getCondition") else error.getErrorClass()
+
+
 def told(*programs):
     for program in programs:
         try:
             print("no error:", program())
         except PySparkException as error:
-            print(type(error).__name__, error.getCondition(), error.getSqlState())
+            print(type(error).__name__, condition(error), error.getSqlState())
 
 
 def hello(spark):
@@ -183,7 +188,6 @@ def errors(spark):
     ParseException PARSE_SYNTAX_ERROR 42601
     """
     told(
-
         lambda: frame(spark).select("nope").collect(),
         lambda: spark.table("nope").collect(),
         lambda: frame(spark).select(F.expr("nope(n)")).collect(),
@@ -217,7 +221,7 @@ def files(spark):
         try:
             frame(spark).write.parquet(path)
         except AnalysisException as error:
-            print(type(error).__name__, error.getCondition())
+            print(type(error).__name__, condition(error))
         frame(spark).select("k", "n").write.mode("append").parquet(path)
         print(spark.read.parquet(path).count())
         frame(spark).select("k", "n").write.mode("overwrite").parquet(path)

@@ -70,9 +70,10 @@ impl Execution {
                 pos_arguments: command.pos_arguments.clone(),
             },
         };
-        let text = statement::with_arguments(&sql)?;
-        let state = self.session.engine.context().state();
-        let parsed = statement::parse(&state, &text, self.session.engine.connectors().limits())?;
+        let (state, limits) =
+            (self.session.engine.context().state(), self.session.engine.connectors().limits());
+        let text = statement::with_arguments(&sql, limits)?;
+        let parsed = statement::parse(&state, &text, limits)?;
         self.caller.needs(parsed.role)?;
         let kind = if parsed.is_query {
             // What is wrong with it is told now, and not when its rows are asked for.

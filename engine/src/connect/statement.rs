@@ -118,7 +118,8 @@ fn names(statement: &Statement) -> Vec<Option<String>> {
 }
 
 /// The text of a query with its arguments in it.
-pub(super) fn with_arguments(sql: &proto::Sql) -> Result<String> {
+pub(super) fn with_arguments(sql: &proto::Sql, limits: &SqlLimits) -> Result<String> {
+    check_sql(&sql.query, limits)?;
     let literal = |expr: &proto::Expression| match &expr.expr_type {
         Some(ExprType::Literal(value)) => Ok(value.clone()),
         _ => Err(SparkError::unsupported("an argument of SQL that is no literal")),
@@ -226,6 +227,7 @@ mod tests {
 
     #[test]
     fn arguments_are_written_into_the_text() {
+        let limits = SqlLimits::default();
         let value = |kind| Literal { literal_type: Some(kind), data_type: None };
         let text = value(LiteralType::String("it's :x ?".to_owned()));
         let sql = proto::Sql {
@@ -234,12 +236,12 @@ mod tests {
             ..proto::Sql::default()
         };
         let expected = "SELECT 'it''s :x ?', '?' FROM t WHERE a = 'it''s :x ?'";
-        assert_eq!(with_arguments(&sql).unwrap(), expected);
+        assert_eq!(with_arguments(&sql, &limits).unwrap(), expected);
         let sql = proto::Sql {
             query: "SELECT ? + ?".to_owned(),
             pos_args: vec![value(LiteralType::Integer(1))],
             ..proto::Sql::default()
         };
-        assert_eq!(with_arguments(&sql).unwrap_err().class, "UNBOUND_SQL_PARAMETER");
+        assert_eq!(with_arguments(&sql, &limits).unwrap_err().class, "UNBOUND_SQL_PARAMETER");
     }
 }

@@ -80,8 +80,9 @@ impl Translator<'_> {
 
     /// The rows of a query in SQL.
     pub(in super::super) async fn sql(&self, sql: &proto::Sql) -> Result<Frame> {
-        let text = statement::with_arguments(sql)?;
-        let parsed = statement::parse(&self.state, &text, self.session.connectors().limits())?;
+        let limits = self.session.connectors().limits();
+        let text = statement::with_arguments(sql, limits)?;
+        let parsed = statement::parse(&self.state, &text, limits)?;
         if parsed.role > Role::Reader || !parsed.is_query {
             return Err(SparkError::unsupported("a statement that is no query as a part of another plan"));
         }
