@@ -84,9 +84,10 @@ pub(super) fn class_probabilities(classifier: &Classifier, images: &Images<'_>) 
     // The bytes of the texts have offsets, too.
     offsets_of(classes.clone().map(str::len).sum())?;
     let offsets = offsets_of(classes.len())?;
-    let keys = StringArray::from_iter_values(rows.iter().flatten().flat_map(|_| classes.clone()));
+    let keys: Vec<&str> = rows.iter().flatten().flat_map(|_| classes.clone()).collect();
     let shares = rows.iter().flatten().flat_map(|logits| probabilities(logits));
-    let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(Float32Array::from_iter_values(shares))];
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(StringArray::from(keys)), Arc::new(Float32Array::from_iter_values(shares))];
     let entries = StructArray::try_new(entry_fields(), columns, None)?;
     Ok(Arc::new(MapArray::try_new(entries_field(), offsets, entries, Some(there(&rows)), false)?))
 }

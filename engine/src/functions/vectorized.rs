@@ -166,8 +166,12 @@ impl ScalarUDFImpl for Function {
         Ok(self.gives.clone())
     }
 
-    /// Looks at the literals: what is folded into one has been by now.
+    /// Looks at the literals. What may still be folded into one is left to a later pass, or to the task.
     fn simplify(&self, args: Vec<Expr>, _: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        let is_open = |arg: &Expr| !matches!(arg, Expr::Literal(..)) && !arg.any_column_refs();
+        if args.iter().skip(1).any(is_open) {
+            return Ok(ExprSimplifyResult::Original(args));
+        }
         let literals = args.iter().skip(1).map(|arg| match arg {
             Expr::Literal(value, _) => Some(value),
             _ => None,

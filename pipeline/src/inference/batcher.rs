@@ -163,6 +163,9 @@ impl<T> Job<T> {
     }
 }
 
+/// One model, once for each of its threads.
+type Alike = Vec<Box<dyn Model>>;
+
 impl Batcher {
     /// Starts one thread for each of `models` (at least one; all alike) and the decode threads.
     ///
@@ -172,11 +175,11 @@ impl Batcher {
         Self::start_all(vec![(models, stats)], options)
     }
 
-    /// Starts several models, each as [`Batcher::start`] does one, and the decode threads for all of them.
+    /// Starts several models with their counters, each as [`Batcher::start`] does one, and the decode threads for all of them.
     ///
     /// # Errors
     /// As [`Batcher::start`].
-    pub fn start_all(all: Vec<(Vec<Box<dyn Model>>, Arc<Stats>)>, options: Options) -> Result<Self> {
+    pub fn start_all(all: Vec<(Alike, Arc<Stats>)>, options: Options) -> Result<Self> {
         let Options { max_batch, queue, decode_threads, queue_bytes, max_image_bytes, max_image_pixels } =
             options;
         for (setting, value) in [

@@ -213,7 +213,9 @@ async fn models_of_the_settings_are_loaded_and_those_that_cannot_be_are_named() 
         ..config()
     };
     let server =
-        Server::bind(config(&["shipped,share=1", "small=shipped,precision=int8,share=1"])).await.unwrap();
+        Server::bind(config(&["shipped,precision=f32,share=1", "small=shipped,precision=int8,share=1"]))
+            .await
+            .unwrap();
     let ready = server.ready();
     let server = run(server);
     assert!(ready.wait().await);

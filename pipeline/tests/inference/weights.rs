@@ -210,7 +210,10 @@ fn a_file_that_is_none_is_named_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("not weights.txt");
     let error = Weights::load(Some(&file)).unwrap_err().to_string();
-    assert!(error.starts_with(&format!("cannot read the weights {}: ", file.display())), "{error}");
+    assert!(
+        error.starts_with(&format!("cannot read the weights {} (inference.model): ", file.display())),
+        "{error}"
+    );
     let shipped = File::shipped().bytes();
     for bytes in [&b""[..], b"hello", &[0xff; 64], &shipped[..shipped.len() / 2]] {
         std::fs::write(&file, bytes).unwrap();

@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn more_images_than_there_are_is_an_error() {
-        let error = load(&ModelSpec::default(), None, NonZeroUsize::new(10_001)).expect_err("too many").to_string();
+        let error =
+            load(&ModelSpec::default(), None, NonZeroUsize::new(10_001)).expect_err("too many").to_string();
         assert!(error.contains("10001") && error.contains("10000"), "{error}");
     }
 }
