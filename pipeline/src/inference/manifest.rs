@@ -286,11 +286,11 @@ fn aliases(places: &Places<'_>, classes: &[Label]) -> Result<BTreeMap<Label, Lab
     for (alias, class) in &found.value {
         let (alias, class) = (label(alias)?, label(class)?);
         if known.contains(&alias) {
-            let (alias, class) = (alias.name(), class.name());
+            let (alias, class) = (alias.as_str(), class.as_str());
             return Err(found.bad(format!("has {alias:?} mean {class:?}, and it is a class itself")));
         }
         if !known.contains(&class) {
-            let (alias, class) = (alias.name(), class.name());
+            let (alias, class) = (alias.as_str(), class.as_str());
             return Err(found.bad(format!("has {alias:?} mean {class:?}, which is none of the classes")));
         }
         aliases.insert(alias, class);

@@ -149,7 +149,7 @@ impl State {
         } else if is_rejected(&request.data, self.reject) {
             Outcome::Rejection(Rejection { reason: "told to reject".to_owned() })
         } else {
-            let label = label_of(&request.data).name().to_owned();
+            let label = label_of(&request.data).as_str().to_owned();
             Outcome::Classification(Classification { label, confidence: 0.75, model: "fake".to_owned() })
         };
         Ok(ClassifyResponse { id: request.id, outcome: Some(outcome) })
