@@ -78,7 +78,10 @@ fn parse(arguments: Vec<OsString>) -> anyhow::Result<(Cli, Settings, Option<Path
         layer = settings::read(path, &known)?;
         layer = settings::without_twins(layer, |name| std::env::var_os(name).is_some());
     }
-    let layer = settings::with_former_names(layer, |name| std::env::var(name).ok());
+    let layer = settings::with_former_names(layer, |name| {
+        // What is no text is named in the error that the value gets.
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    });
     command = settings::underlay(command, &layer);
     let matches = command.try_get_matches_from(arguments)?;
     settings::check_environment(

@@ -441,7 +441,7 @@ class CommandLine(unittest.TestCase):
             said = log.read_text().splitlines()
             self.assertIn("kafka:9092  --check produce --producers=4 --images=1000 --rate=0", said)
             self.assertTrue(any(line.startswith("kafka:9092 10.0.0.1 --check executor --bind-host=0.0.0.0 ") for line in said))
-            self.assertEqual(len(said), 11)
+            self.assertEqual(len(said), 13)
 
     def test_the_binary_is_looked_for_where_cargo_puts_it(self):
         with TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"CARGO_TARGET_DIR": folder}):

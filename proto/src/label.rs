@@ -42,16 +42,10 @@ impl Label {
         if value.is_empty() { Ok(None) } else { Self::parse(field, value).map(Some) }
     }
 
-    /// The text.
+    /// The name, as it is on the wire and in MongoDB.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The name on the wire and in MongoDB: [`as_str`](Self::as_str) in the words of the records.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.as_str()
     }
 }
 
@@ -69,7 +63,7 @@ impl AsRef<str> for Label {
 
 /// The text of an optional label on the wire.
 pub(crate) fn to_wire(label: Option<&Label>) -> String {
-    label.map(Label::name).unwrap_or_default().to_owned()
+    label.map(Label::as_str).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -84,7 +78,7 @@ mod tests {
         for name in ["cat", "Cat", "n02123045 tabby, tabby cat", "голубь", "猫", "a", longest.as_str()]
         {
             let label = Label::parse("label", name).expect(name);
-            assert_eq!((label.as_str(), label.name(), label.to_string().as_str()), (name, name, name));
+            assert_eq!((label.as_str(), label.to_string().as_str()), (name, name));
             assert_eq!(Label::optional("label", name), Ok(Some(label)));
         }
         assert_eq!(Label::optional("label", ""), Ok(None));

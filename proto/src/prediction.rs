@@ -40,7 +40,7 @@ impl PredictionRecord {
     #[must_use]
     pub fn replaces(&self, other: &Self) -> bool {
         fn version(record: &PredictionRecord) -> (Timestamp, &str, &str, f32) {
-            (record.inferred_at, &record.model, record.predicted.name(), record.confidence)
+            (record.inferred_at, &record.model, record.predicted.as_str(), record.confidence)
         }
         version(self) >= version(other)
     }
@@ -52,7 +52,7 @@ impl PredictionRecord {
             producer_id: self.id.producer.to_string(),
             sequence: self.id.sequence.0,
             label: to_wire(self.label.as_ref()),
-            predicted: self.predicted.name().to_owned(),
+            predicted: self.predicted.as_str().to_owned(),
             confidence: self.confidence,
             model: self.model.clone(),
             produced_at: Some(self.produced_at.to_wire()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use firesteel_pipeline::dataset::{Dataset, LabelsFrom, Options};
 
-use super::size::size;
+use super::size::image_size;
 
 /// Which images.
 #[derive(Debug, Args)]
@@ -28,8 +28,9 @@ pub(crate) struct DatasetArgs {
     /// Where labels come from
     #[arg(long, value_name = "WHERE", value_enum, default_value = "usual", requires = "dataset")]
     label_from: LabelFrom,
-    /// The most bytes of an image. A topic that is created takes as much; one that exists has a limit of its own, max.message.bytes
-    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
+    /// The most bytes of an image, up to 63MiB. A topic that is created takes as much; one that exists has a limit of its own,
+    /// max.message.bytes
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = image_size)]
     pub(crate) max_image_size: usize,
     /// Pass over images that cannot be read or are too large, and count them. Else the first one ends the run. A file that is found
     /// to be so when the data set is opened is left out of it and told, and has no number; one that is found later keeps its number

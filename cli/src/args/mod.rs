@@ -30,4 +30,4 @@ pub(crate) use self::model::{DeviceArgs, InferenceArgs, OneModelArgs, precision}
 pub(crate) use self::mongodb::MongoArgs;
 pub(crate) use self::security::{ClientSecurityArgs, ServerSecurityArgs, UsersArgs};
 pub(crate) use self::session::SessionArgs;
-pub(crate) use self::size::size;
+pub(crate) use self::size::{image_size, size};

@@ -26,9 +26,28 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Bytes of the largest image that Kafka's client sends: it takes a record of 64 MiB, and 1 MiB is for what is beside the image.
+const LARGEST_IMAGE: usize = 63 << 20;
+
+/// Bytes of an image that is sent to Kafka.
+pub(crate) fn image_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        bytes if bytes <= LARGEST_IMAGE => Ok(bytes),
+        _ => Err(format!("an image in Kafka has {} MiB at most", LARGEST_IMAGE >> 20)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::{image_size, size};
+
+    #[test]
+    fn an_image_has_to_fit_into_a_record() {
+        assert_eq!(image_size("16MiB"), Ok(16 << 20));
+        assert_eq!(image_size("63MiB"), Ok(63 << 20));
+        assert_eq!(image_size("64MiB"), Err("an image in Kafka has 63 MiB at most".to_owned()));
+        assert!(image_size("4 apples").is_err());
+    }
 
     #[test]
     fn a_size_has_a_unit_or_is_in_bytes() {

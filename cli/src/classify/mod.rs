@@ -190,6 +190,7 @@ mod tests {
                     1.0,
                 ),
                 ("CAST(class_probabilities(data{model})['no such class'] IS NULL AS DOUBLE)", 1.0),
+                ("CAST(class_probabilities(data{model})['airplane'] IS NOT NULL AS DOUBLE)", 1.0),
             ] {
                 let what = what.replace("{best}", &best).replace("{model}", model);
                 let query = format!("SELECT {what} FROM {ROWS} WHERE id > 2");

@@ -1,5 +1,6 @@
 //! The models of a process: which there are, which one a query means, and that each is loaded once, when it is first asked.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,7 +10,9 @@ use firesteel_common::ConfigField;
 use firesteel_engine::functions::Memory;
 use firesteel_pipeline::chain;
 use firesteel_pipeline::inference::spec::answers_to;
-use firesteel_pipeline::inference::{self, Classifier, Device, Limits, ModelSpec, PrecisionSetting, Weights};
+use firesteel_pipeline::inference::{
+    self, Classifier, Device, Limits, ModelFile, ModelSpec, Precision, PrecisionSetting, Weights,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::args::fields::Settings;
@@ -47,8 +50,10 @@ struct Lazy {
     spec: ModelSpec,
     precision: PrecisionSetting,
     device: Device,
-    /// NAME/PRECISION, or NAME@VERSION/PRECISION, once it was read.
-    name: OnceLock<String>,
+    /// NAME or NAME@VERSION, and the precision that it is computed in, once it was read.
+    known: OnceLock<(String, Precision)>,
+    /// Held by whoever reads the file for that.
+    reading: Mutex<()>,
     loaded: OnceLock<Classifier>,
 }
 
@@ -61,7 +66,8 @@ impl Models {
         }
         let lazy = |spec: ModelSpec| {
             let precision = spec.precision.unwrap_or(precision);
-            Lazy { spec, precision, device, name: OnceLock::new(), loaded: OnceLock::new() }
+            let (known, reading, loaded) = (OnceLock::new(), Mutex::new(()), OnceLock::new());
+            Lazy { spec, precision, device, known, reading, loaded }
         };
         Self {
             models: models.into_iter().map(lazy).collect(),
@@ -120,8 +126,8 @@ impl Models {
     fn load(&self, model: &Lazy) -> anyhow::Result<Classifier> {
         let file = model.spec.open();
         let file = file.map_err(said).with_context(|| self.settings.words(ConfigField::InferenceModel))?;
-        let compiled = file.resolve(model.precision, self.device);
-        let compiled = compiled.and_then(|precision| file.compile(precision, self.device));
+        let known = model.resolve(&file);
+        let compiled = known.and_then(|(_, precision)| file.compile(*precision, self.device));
         let compiled = compiled.map_err(|error| {
             let field = match error {
                 inference::Error::Device { .. } => ConfigField::InferenceDevice,
@@ -176,12 +182,25 @@ impl Lazy {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded.info().name.clone());
         }
-        if let Some(name) = self.name.get() {
-            return Ok(name.clone());
+        let whole = |(name, precision): &(String, Precision)| format!("{name}/{precision}");
+        if let Some(known) = self.known.get() {
+            return Ok(whole(known));
         }
-        let file = self.spec.open()?;
+        // Tasks ask concurrently, and one of them reads the file, which may be large.
+        let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.known.get() {
+            Some(known) => Ok(whole(known)),
+            None => self.resolve(&self.spec.open()?).map(whole),
+        }
+    }
+
+    /// The name without the precision, and the precision: those that were known first, whatever is measured later.
+    fn resolve(&self, file: &ModelFile) -> inference::Result<&(String, Precision)> {
+        if let Some(known) = self.known.get() {
+            return Ok(known);
+        }
         let precision = file.resolve(self.precision, self.device)?;
-        Ok(self.name.get_or_init(|| format!("{}/{precision}", file.info().name)).clone())
+        Ok(self.known.get_or_init(|| (file.info().name.clone(), precision)))
     }
 
     /// The model's name for people, who did not find it.
@@ -190,18 +209,40 @@ impl Lazy {
     }
 
     fn fingerprint(&self) -> String {
-        let of = |file: &Path| match std::fs::read(file) {
-            Ok(bytes) => Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
-            // The first call says so, unless it is a manifest that is not needed.
-            Err(error) => format!("unreadable: {}", error.kind()),
+        let (name, precision) = (self.spec.name.clone(), self.precision);
+        let Some(file) = &self.spec.file else {
+            return format!("{} shipped {precision}", name.unwrap_or_default());
         };
-        let ModelSpec { name, file, .. } = &self.spec;
-        let (weights, stem) = match file {
-            None => ("shipped".to_owned(), None),
-            Some(file) => (format!("{} {}", of(file), of(&Weights::manifest_path(file))), file.file_stem()),
+        let mut files = ModelFile::files(file);
+        files.push(Weights::manifest_path(file));
+        let contents: Vec<String> = files.iter().map(|file| fingerprint_of(file)).collect();
+        // What the file itself says counts, and how it is called only where that says nothing.
+        let said = || match self.known.get() {
+            Some((name, _)) => Some(name.clone()),
+            None => self.spec.open().ok().map(|file| file.info().name.clone()),
         };
-        let name = name.clone().or_else(|| stem.map(|stem| stem.to_string_lossy().into_owned()));
-        format!("{} {weights} {}", name.unwrap_or_default(), self.precision)
+        let stem = || file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let name = name.or_else(said).or_else(stem);
+        format!("{} {} {precision}", name.unwrap_or_default(), contents.join(" "))
+    }
+}
+
+/// What a file's content is told by.
+fn fingerprint_of(file: &Path) -> String {
+    /// Bytes that are in memory at once: a file of tensors may be larger than that.
+    const PART: u64 = 1 << 20;
+    let digest = || -> std::io::Result<_> {
+        let (mut file, mut part, mut digest) = (std::fs::File::open(file)?, Vec::new(), Sha256::new());
+        while file.by_ref().take(PART).read_to_end(&mut part)? > 0 {
+            digest.update(&part);
+            part.clear();
+        }
+        Ok(digest.finalize())
+    };
+    match digest() {
+        Ok(digest) => digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        // The first call says so, unless it is a manifest that is not needed.
+        Err(error) => format!("unreadable: {}", error.kind()),
     }
 }
 
@@ -215,7 +256,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use clap::CommandFactory as _;
-    use firesteel_pipeline::inference::Precision;
     use firesteel_pipeline::inference::compiled::Isa;
 
     use super::*;
@@ -264,6 +304,41 @@ mod tests {
         std::fs::write(&manifest, "{}").expect("written");
         assert!(!distinct.contains(&fingerprint(&configs[4])), "its manifest counts, too");
         std::fs::remove_file(manifest).expect("removed");
+    }
+
+    /// An ONNX file of one tensor, whose numbers are in `m.data` beside it.
+    const ONNX: &[u8] = b"\x08\x09\x3a\x18\x2a\x16\x6a\x12\x0a\x08location\x12\x06m.data\x70\x01";
+
+    #[test]
+    fn files_beside_an_onnx_file_are_in_its_fingerprint() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fingerprint = |name: &str, weights: &str| {
+            let folder = folder.path().join(name);
+            std::fs::create_dir(&folder).expect("made");
+            std::fs::write(folder.join("m.onnx"), ONNX).expect("written");
+            std::fs::write(folder.join("m.data"), weights).expect("written");
+            models(config(&[&folder.join("m.onnx").to_string_lossy()])).fingerprint()
+        };
+        let first = fingerprint("first", "weights");
+        assert_eq!(first, fingerprint("same", "weights"));
+        assert_ne!(first, fingerprint("other", "others!"));
+    }
+
+    #[test]
+    fn a_file_that_says_its_name_may_be_called_anything() {
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipeline/assets/resnet18-cifar10.safetensors");
+        let mut bytes = std::fs::read(shipped).expect("weights");
+        let folder = tempfile::tempdir().expect("a folder");
+        let fingerprint = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).expect("written");
+            models(config(&[&path.to_string_lossy()])).fingerprint()
+        };
+        assert_ne!(fingerprint("a.safetensors", &bytes), fingerprint("b.safetensors", &bytes));
+        let (key, name) = (br#""format":"pt""#, br#""name":"mine""#);
+        let at = bytes.windows(key.len()).position(|part| part == key).expect("a key of the same length");
+        bytes[at..at + name.len()].copy_from_slice(name);
+        assert_eq!(fingerprint("a.safetensors", &bytes), fingerprint("b.safetensors", &bytes));
     }
 
     #[test]

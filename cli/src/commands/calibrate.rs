@@ -72,7 +72,8 @@ pub(crate) async fn run(args: CalibrateArgs, context: Context) -> anyhow::Result
     let shutdown = context.signals.shutdown.clone();
     tokio::select! {
         outcome = calibrate(args, context) => outcome,
-        // What runs on another thread stops after its images, or with the process. Nothing has been written.
+        // What runs on another thread stops after its images, or with the process. Ranges that are
+        // written already stay: they are whole, and the accuracies beside them are those from before.
         () = shutdown.cancelled() => Ok(Outcome::Interrupted),
     }
 }

@@ -46,7 +46,8 @@ pub(crate) struct ConsumeImagesArgs {
     pub(crate) max_image_size: usize,
     #[command(flatten)]
     pub(crate) consumer: ConsumerArgs,
-    /// How often an image that has the inference server fail, while others are answered, is tried before it becomes a dead letter
+    /// How often an image that has the inference server fail, while others are answered, or whose header names a model that there is
+    /// not, is tried before it becomes a dead letter
     #[arg(long, value_name = "N", env = "FIRESTEEL_IMAGES_MAX_ATTEMPTS", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(1..), help_heading = "Consumer")]
     pub(crate) max_attempts: u32,

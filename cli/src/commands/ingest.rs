@@ -10,7 +10,7 @@ use firesteel_common::ConfigField;
 use firesteel_engine::Error;
 use firesteel_pipeline::ingest::{Config, Server};
 
-use crate::args::{HealthListenArgs, KafkaArgs, ServerSecurityArgs, UsersArgs, size};
+use crate::args::{HealthListenArgs, KafkaArgs, ServerSecurityArgs, UsersArgs, image_size, size};
 use crate::context::{Context, Outcome};
 
 /// The examples at the end of `--help`.
@@ -35,10 +35,10 @@ pub(crate) struct IngestArgs {
         help_heading = "Server"
     )]
     pub(crate) listen: SocketAddr,
-    /// The most bytes of an image; a larger one is told 413. A topic that is created takes as much; one that exists has a limit
-    /// of its own, max.message.bytes
-    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INGEST_MAX_IMAGE_SIZE", default_value = "16MiB", value_parser = size,
-          help_heading = "Server")]
+    /// The most bytes of an image, up to 63MiB; a larger one is told 413. A topic that is created takes as much; one that exists
+    /// has a limit of its own, max.message.bytes
+    #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INGEST_MAX_IMAGE_SIZE", default_value = "16MiB",
+          value_parser = image_size, help_heading = "Server")]
     pub(crate) max_image_size: usize,
     /// The most bytes of a request with several images
     #[arg(long, value_name = "SIZE", env = "FIRESTEEL_INGEST_MAX_REQUEST_SIZE", default_value = "32MiB", value_parser = size,

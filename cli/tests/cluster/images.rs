@@ -62,14 +62,16 @@ async fn two_executors_classify_a_folder() -> anyhow::Result<()> {
     let addresses: Vec<_> = numbers.into_iter().map(|number| cluster.health_address(number)).collect();
     // A task is counted when it has ended, which may be after its rows have arrived.
     let counted = async || {
-        let mut read = 0.0;
+        let (mut read, mut busy) = (0.0, 0);
         for address in &addresses {
             let Ok(metrics) = http(*address, "GET", "/metrics").await else { return false };
-            read += metrics.metric("firesteel_scan_rows_total{source=\"images\"}").unwrap_or_default();
+            let rows = metrics.metric("firesteel_scan_rows_total{source=\"images\"}").unwrap_or_default();
+            read += rows;
+            busy += usize::from(rows > 0.0);
         }
-        read >= IMAGES as f64
+        read >= IMAGES as f64 && busy == addresses.len()
     };
-    wait_until("all rows are counted", SOON, counted).await;
+    wait_until("all rows are counted, and both executors have read some", SOON, counted).await;
 
     // What the scheduler may not have, nobody lists.
     let outside = tempfile::tempdir()?;

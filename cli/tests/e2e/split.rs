@@ -56,7 +56,7 @@ async fn an_image_has_the_same_model_again_when_it_is_delivered_again() {
     let url = format!("http://{}", fields["address"].as_str().expect("an address"));
     let consume = |arguments: &[&str]| {
         let mut command = world.firesteel(arguments);
-        command.env("FIRESTEEL_INFERENCE_URL", &url);
+        command.env("FIRESTEEL_INFERENCE_URL", &url).env("FIRESTEEL_IMAGES_MAX_ATTEMPTS", "2");
         command
     };
     let mut consumers = ["consume-images", "consume-predictions"].map(|role| Role::start(consume(&[role])));

@@ -2,8 +2,9 @@
 //! anything the server chooses.
 //!
 //! A model that the setting names and the server does not have is misuse, which ends the consumer at its start; later the server
-//! is being replaced, and is waited for as if it were down. A model that a record names and the server does not have is that
-//! record's fault: a dead letter of class `unknown-model`.
+//! is being replaced, and is waited for as if it were down. A model that a record names and the server does not have is asked for a
+//! few times, because a server that is being replaced may get it; then it is that record's fault: a dead letter of class
+//! `unknown-model`.
 
 use super::dead_letter::Reason;
 use super::retry::Retry;

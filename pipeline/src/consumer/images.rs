@@ -56,7 +56,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// Bytes of records received and not yet complete, at most; one record always fits.
     pub max_in_flight_bytes: usize,
-    /// How often an image that has the inference server fail, while others are answered, is tried before it is a dead letter.
+    /// How often an image that has the inference server fail, while others are answered, or whose header names a model that there is
+    /// not, is tried before it is a dead letter.
     pub max_attempts: u32,
     /// How long the inference server may take for one image while it answers others.
     pub deadline: Duration,
@@ -109,6 +110,7 @@ impl Default for Config {
 pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken) -> Result<()> {
     let client = connect(&config).await?;
     let inference = OutageLog::new(ROLE, "inference server", Arc::clone(&stats));
+    let model = OutageLog::new(ROLE, "model", Arc::clone(&stats));
     if let Some(model) = &config.model {
         let retry = Retry { policy: &config.retry, outage: &inference, stats: &stats, shutdown: &shutdown };
         if !asked::check(&client, model, retry, config.fail_fast).await? {
@@ -135,7 +137,7 @@ pub async fn run(config: Config, stats: Arc<Stats>, shutdown: CancellationToken)
         return Ok(());
     };
     let Consumer { mut source, delivery } = consumer;
-    let worker = Arc::new(Worker { config, client, inference, delivery, unknown: Unknown::default() });
+    let worker = Arc::new(Worker { config, client, inference, model, delivery, unknown: Unknown::default() });
     let mut tasks = JoinSet::new();
     let result = loop {
         tokio::select! {
@@ -198,6 +200,9 @@ struct Worker {
     config: Config,
     client: Client,
     inference: OutageLog,
+    /// Whether the server has the model of the setting. Apart from the server's own outages, or images for other models, which it
+    /// answers meanwhile, would end what lasts.
+    model: OutageLog,
     delivery: Delivery,
     unknown: Unknown,
 }
@@ -261,7 +266,12 @@ impl Worker {
                 Err(error) => Err(error),
             };
             let error = match said {
-                Ok(said) => return Ok(Ok(said)),
+                Ok(said) => {
+                    if !asked.by_record && !asked.model.is_empty() {
+                        self.model.succeeded();
+                    }
+                    return Ok(Ok(said));
+                }
                 Err(error) => error,
             };
             match &error {
@@ -269,7 +279,16 @@ impl Worker {
                     return Ok(Err(Reason::new("unreadable-answer", error.to_string())));
                 }
                 ClientError::UnknownModel { problem, .. } if asked.by_record => {
-                    return Ok(Err(asked::unknown(problem)));
+                    // While servers are replaced, one may answer that does not have it yet, or any more.
+                    let attempts = tries.unknown.fetch_add(1, Ordering::Relaxed) + 1;
+                    if attempts >= self.config.max_attempts {
+                        return Ok(Err(Reason { attempts: Some(attempts), ..asked::unknown(problem) }));
+                    }
+                }
+                ClientError::UnknownModel { .. } => {
+                    // The server is there: only the model is waited for.
+                    self.inference.succeeded();
+                    self.model.failed(&chain(&error));
                 }
                 ClientError::Image { .. } => {
                     let attempts = tries.alone.fetch_add(1, Ordering::Relaxed) + 1;
@@ -344,6 +363,8 @@ struct Tries {
     in_company: AtomicU32,
     /// Alone, while the server answered for another image.
     alone: AtomicU32,
+    /// With a model that the server does not have.
+    unknown: AtomicU32,
 }
 
 /// Reads an image to classify, or the reason for a dead letter: the bytes alone decide.

@@ -126,16 +126,16 @@ impl Predictions {
     fn name<'a>(&self, label: &'a Label) -> &'a str {
         let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
         if labels.contains(label) {
-            return label.name();
+            return label.as_str();
         }
         if labels.len() >= LABELS {
             return OTHERS;
         }
         labels.insert(label.clone());
         for correct in ["false", "true"] {
-            self.counts.with_label_values(&[label.name(), correct]);
+            self.counts.with_label_values(&[label.as_str(), correct]);
         }
-        label.name()
+        label.as_str()
     }
 }
 

@@ -35,11 +35,25 @@ pub(super) fn gather(
     (batch, None)
 }
 
-/// The images of messages, one by one.
+/// The images of messages, one by one. A message of too many ends the call.
 pub(super) fn apart(
     messages: impl Stream<Item = Result<ClassifyRequests, Status>> + Send + 'static,
 ) -> BoxStream<'static, Result<ClassifyRequest, Status>> {
-    messages.map_ok(|message| stream::iter(message.requests.into_iter().map(Ok))).try_flatten().boxed()
+    let batches = messages.map(|message| message.and_then(few));
+    batches.map_ok(|requests| stream::iter(requests.into_iter().map(Ok))).try_flatten().boxed()
+}
+
+/// The images of a message, unless they are more than it may hold.
+fn few(message: ClassifyRequests) -> Result<Vec<ClassifyRequest>, Status> {
+    let ClassifyRequests { requests, beyond } = message;
+    match beyond {
+        0 => Ok(requests),
+        _ => Err(Status::invalid_argument(format!(
+            "a message has {} requests, {} are allowed",
+            requests.len().saturating_add(beyond),
+            ClassifyRequests::MOST
+        ))),
+    }
 }
 
 /// Messages of the answers, each with those that are there when the client has room for it.
@@ -101,12 +115,19 @@ mod tests {
 
     #[tokio::test]
     async fn images_are_taken_out_of_their_messages_until_the_call_breaks() {
-        let message =
-            |ids: &[u64]| Ok(ClassifyRequests { requests: ids.iter().map(|id| request(*id, 1)).collect() });
+        let message = |ids: &[u64]| Ok(ClassifyRequests::of(ids.iter().map(|id| request(*id, 1)).collect()));
         let messages = [message(&[1, 2]), message(&[]), message(&[3]), Err(Status::cancelled("gone"))];
         let images: Vec<_> = apart(stream::iter(messages)).collect().await;
         let ids: Vec<_> = images.iter().map(|image| image.as_ref().map(|image| image.id).ok()).collect();
         assert_eq!(ids, [Some(1), Some(2), Some(3), None]);
+    }
+
+    #[tokio::test]
+    async fn a_message_of_too_many_images_ends_the_call() {
+        let message = ClassifyRequests { beyond: 1, ..ClassifyRequests::of(vec![request(1, 1)]) };
+        let images: Vec<_> = apart(stream::iter([Ok(message)])).collect().await;
+        let codes: Vec<_> = images.iter().map(|image| image.as_ref().err().map(Status::code)).collect();
+        assert_eq!(codes, [Some(tonic::Code::InvalidArgument)]);
     }
 
     #[tokio::test]

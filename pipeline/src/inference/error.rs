@@ -82,7 +82,8 @@ pub enum Error {
     },
     /// Two models that no request could tell apart.
     #[error(
-        "two models are called {name}: give one of them another name, as in NAME=FILE ({})",
+        "two models are called {name}: give one of them another name, as in NAME=FILE ({}), or name their \
+         precisions (--precision auto may take the same for both)",
         InferenceModel
     )]
     SameName {

@@ -286,11 +286,11 @@ fn aliases(places: &Places<'_>, classes: &[Label]) -> Result<BTreeMap<Label, Lab
     for (alias, class) in &found.value {
         let (alias, class) = (label(alias)?, label(class)?);
         if known.contains(&alias) {
-            let (alias, class) = (alias.name(), class.name());
+            let (alias, class) = (alias.as_str(), class.as_str());
             return Err(found.bad(format!("has {alias:?} mean {class:?}, and it is a class itself")));
         }
         if !known.contains(&class) {
-            let (alias, class) = (alias.name(), class.name());
+            let (alias, class) = (alias.as_str(), class.as_str());
             return Err(found.bad(format!("has {alias:?} mean {class:?}, which is none of the classes")));
         }
         aliases.insert(alias, class);
@@ -332,6 +332,14 @@ fn accuracy(places: &Places<'_>) -> Result<Accuracy> {
     let mut accuracy = Accuracy::default();
     if let Some(found) = places.find("tolerance", |keys| keys.tolerance, read)? {
         accuracy = Accuracy::new(BTreeMap::new(), found.value).map_err(|problem| found.bad(problem))?;
+    }
+    // Other programs have this key as well, for words or a number of their own.
+    let is_beside = places.beside.is_some_and(|beside| beside.keys.accuracy.is_some());
+    let said = places.weights.metadata("accuracy").filter(|_| !is_beside);
+    if let Some(said) = said.filter(|text| !text.trim_start().starts_with('{')) {
+        let weights = places.weights.origin();
+        tracing::info!(weights, said, "the metadata's accuracy has no precisions, so none is known");
+        return Ok(accuracy);
     }
     let read = |text: &str| {
         serde_json::from_str(text).map_err(|e| format!("is not an object of precisions and shares: {e}"))

@@ -156,6 +156,23 @@ fn what_a_manifest_may_not_say_is_told_with_its_file() {
 }
 
 #[test]
+fn words_of_other_programs_about_the_accuracy_are_no_figures() {
+    for text in ["0.931", "93.1 % top-1", "", "[0.9]"] {
+        let metadata = [&METADATA[..], &[("accuracy", text), ("tolerance", "0.25")]].concat();
+        let manifest = read(&metadata, None).expect("a manifest");
+        assert!(manifest.accuracy.figures().is_empty(), "{text}");
+        assert_eq!(manifest.accuracy.tolerance(), 0.25, "{text}");
+        let manifest = read(&metadata, Some(r#"{"accuracy": {"f32": 0.5}}"#)).expect("a manifest");
+        assert_eq!(manifest.accuracy.of(Precision::F32), Some(0.5), "{text}");
+    }
+    fails(
+        &[&METADATA[..], &[("accuracy", "{0.9}")]].concat(),
+        None,
+        "not an object of precisions and shares",
+    );
+}
+
+#[test]
 fn the_file_beside_the_weights_has_their_name_and_json_behind_it() {
     let path = Beside::path(Path::new("/models/mine.v2.safetensors"));
     assert_eq!(path, Path::new("/models/mine.v2.safetensors.json"));

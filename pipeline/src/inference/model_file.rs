@@ -11,7 +11,8 @@ use super::network::Network;
 use super::onnx;
 use super::precision::{Precision, PrecisionSetting};
 use super::weights::Weights;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// A model that has been read and checked, and is not compiled yet.
 #[derive(Debug)]
@@ -38,6 +39,15 @@ impl ModelFile {
             _ => Kind::Network(Network::read(Weights::load(path)?)?),
         };
         Ok(Self(kind))
+    }
+
+    /// The files that the model in the file `path` is read from: that one, and those that hold tensors of an ONNX file. Which they
+    /// are is not known where it cannot be read, so it is then that one alone. The manifest is not among them.
+    #[must_use]
+    pub fn files(path: &Path) -> Vec<PathBuf> {
+        let others = onnx::is_onnx(path)
+            .and_then(|is_onnx| if is_onnx { onnx::files(path) } else { Ok(BTreeSet::new()) });
+        std::iter::once(path.to_owned()).chain(others.unwrap_or_default()).collect()
     }
 
     /// Its description; `name` has no precision yet.

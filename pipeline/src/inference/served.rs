@@ -5,6 +5,7 @@ use super::error::{Error, Result};
 use super::spec::answers_to;
 use super::split::Split;
 use super::stats::ServerStats;
+use firesteel_proto::PredictionRecord;
 use firesteel_proto::inference::{ClassifyRequest, UnknownModel};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,7 +42,9 @@ impl Served {
         self.handles.iter().find(|handle| answers_to(&handle.info().name, asked)).ok_or_else(|| {
             self.stats.unknown_models.inc();
             let models = self.handles.iter().map(|handle| handle.info().name.clone()).collect();
-            UnknownModel { asked: asked.clone(), models }
+            // The answer waits for its client, and no permit counts it: what is longer than any name is cut off.
+            let asked = asked.chars().take(PredictionRecord::MAX_MODEL).collect();
+            UnknownModel { asked, models }
         })
     }
 }

@@ -4,14 +4,15 @@
 //! most one request that has no place yet and reads no further, so HTTP/2 flow control stops the sender; and it
 //! holds at most `queue` answers that the client has not taken, so a slow reader stops only itself. `ClassifyBatches` is the same
 //! with messages of several images (`batches`): it holds one message more, of requests and of answers. On shutdown all
-//! take nothing more and answer what they have read. `Describe` says which models there are, and which classes they have.
-//! Which model answers is decided when a request has come ([`Served::choose`]).
+//! take nothing more and answer what they have accepted; what is left of a message of several is not. `Describe` says which
+//! models there are, and which classes they have. Which model answers is decided when a request has come ([`Served::choose`]).
 
 use super::batcher::ClassifyError;
 use super::batches::{TOGETHER, apart, together};
 use super::decode::Rejection;
 use super::model::{Classification, ModelInfo};
 use super::served::Served;
+use bytes::Bytes;
 use firesteel_proto::Label;
 use firesteel_proto::inference::{
     self as rpc, ClassifyRequest, ClassifyRequests, ClassifyResponse, ClassifyResponses, DescribeRequest,
@@ -73,6 +74,7 @@ impl Inference for Service {
             }
         };
         let permit = handle.try_acquire(data.len()).map_err(status)?;
+        let data = apart_from_its_message(data);
         let said = handle.classify_with(permit, encoding, data).await.map_err(status)?;
         Ok(Response::new(response(id, classified(handle.info(), said))))
     }
@@ -194,6 +196,7 @@ impl Call {
                     }
                     Err(error) => return Err(status(error)),
                 };
+                let data = apart_from_its_message(data);
                 self.tasks.spawn(async move {
                     let outcome = match handle.classify_with(permit, encoding, data).await {
                         Ok(said) => classified(handle.info(), said),
@@ -211,6 +214,14 @@ impl Call {
         }
         Ok(())
     }
+}
+
+/// The image in memory of its own. What was decoded is a slice of its whole message, which would stay in memory with it, however
+/// long its key and its neighbours are, while a permit counts the image alone.
+fn apart_from_its_message(data: Bytes) -> Bytes {
+    let image = Bytes::copy_from_slice(&data);
+    drop(data);
+    image
 }
 
 async fn send(

@@ -147,13 +147,14 @@ impl fmt::Display for ModelSpec {
     }
 }
 
-/// What stands in front of the last option, and that option: a comma, a word, '=' and a value.
+/// What stands in front of the last option, and that option: a comma, a word, '=' and a value, which has no '/': so a folder may be
+/// called `lr=0.1,wd=0.01`.
 fn last_option(text: &str) -> Option<(&str, (&str, &str))> {
     let (before, option) = text.rsplit_once(',')?;
     let (key, value) = option.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
     let is_word = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase());
-    is_word.then_some((before, (key, value)))
+    (is_word && !value.contains('/')).then_some((before, (key, value)))
 }
 
 /// Whether a text can be the name of a model, without version and precision.
@@ -205,6 +206,11 @@ mod tests {
             ("m,precision=auto", spec(None, Some("m"), Some(PrecisionSetting::Auto), None)),
             ("/models/x=1/m.onnx", spec(None, Some("/models/x=1/m.onnx"), None, None)),
             ("./x=1.safetensors", spec(None, Some("x=1.safetensors"), None, None)),
+            ("/runs/lr=0.1,wd=0.01/m", spec(None, Some("/runs/lr=0.1,wd=0.01/m"), None, None)),
+            (
+                "a=/runs/lr=0.1,wd=0.01/m,share=2",
+                spec(Some("a"), Some("/runs/lr=0.1,wd=0.01/m"), None, Some(2)),
+            ),
             ("old,new.safetensors", spec(None, Some("old,new.safetensors"), None, None)),
             (".//m", spec(None, Some(".//m"), None, None)),
         ] {

@@ -2,7 +2,7 @@
 
 use super::refused::Refused;
 use super::{Config, ROLE};
-use crate::error::{Error, ErrorKind, Result, chain, is_too_large};
+use crate::error::{Error, ErrorKind, Result, chain, is_denied, is_too_large};
 use crate::kafka::{Message, Publisher, check, watermarks};
 use crate::producer::make_topics;
 use async_trait::async_trait;
@@ -163,8 +163,8 @@ fn is_unknown_partition(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(UnknownPartition | UnknownTopicOrPartition))
 }
 
-/// Sees that the topics exist, and then, whenever Kafka is missed, looks for it until it answers. Ends with an error that no
-/// waiting mends.
+/// Sees that the topics exist, or waits for them where others have to make them, and then, whenever Kafka is missed, looks for
+/// it until it answers. Ends with an error that no waiting mends.
 pub(super) async fn watch(config: &Config, standing: &Standing) -> Error {
     let failed = until_there(|| {
         let Config { kafka, topic, partitions, replication, max_image_bytes, .. } = config;
@@ -200,25 +200,29 @@ async fn ask_partitions(config: &Config, standing: &Standing) -> Result<()> {
     Ok(())
 }
 
+/// What waiting may mend; `None` where the next attempt has the same error.
+fn waits_for(error: &Error) -> Option<&'static str> {
+    match error {
+        // Who may write images and not create their topic is early: the consumers, which may, make it when they start.
+        Error::Topic { action: "create", source, .. } if is_denied(source) => {
+            Some("the topic is not there, and this user may not create it: a consumer of images has to")
+        }
+        error if error.kind() == ErrorKind::Transient => Some("Kafka is not there, and is asked again"),
+        _ => None,
+    }
+}
+
 /// Asks until there is an answer, or an error that the next attempt has, too.
 async fn until_there<F: Future<Output = Result<()>>>(ask: impl Fn() -> F) -> Option<Error> {
     let policy = RetryPolicy::default();
-    let mut told = false;
+    let mut told = None;
     for attempt in 0.. {
-        match ask().await {
-            Ok(()) => return None,
-            Err(error) if error.kind() != ErrorKind::Transient => return Some(error),
-            Err(error) => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(
-                        role = ROLE,
-                        error = chain(&error),
-                        "Kafka is not there, and is asked again"
-                    );
-                }
-                tokio::time::sleep(policy.delay(attempt, rand::random())).await;
-            }
+        let Err(error) = ask().await else { return None };
+        let Some(reason) = waits_for(&error) else { return Some(error) };
+        if told.replace(reason) != Some(reason) {
+            tracing::warn!(role = ROLE, error = chain(&error), "{reason}");
         }
+        tokio::time::sleep(policy.delay(attempt, rand::random())).await;
     }
     None
 }
@@ -237,6 +241,28 @@ mod tests {
         assert_eq!([0, 1, 2, 3, u64::MAX].map(|n| standing.partition(id(n))), [0, 1, 2, 0, 0].map(Some));
         standing.unknown_partition();
         assert_eq!(standing.partition(id(5)), None, "they are asked for again");
+    }
+
+    #[test]
+    fn who_may_not_create_the_topic_waits_for_it() {
+        use RDKafkaErrorCode as Code;
+
+        for (action, code, expected) in [
+            ("create", Code::TopicAuthorizationFailed, Some("may not create it")),
+            ("create", Code::ClusterAuthorizationFailed, Some("may not create it")),
+            ("create", Code::RequestTimedOut, Some("Kafka is not there")),
+            ("create", Code::InvalidReplicationFactor, None),
+            ("describe", Code::TopicAuthorizationFailed, None),
+        ] {
+            let source = Box::new(KafkaError::AdminOp(code));
+            let (topic, address) = ("images".to_owned(), "kafka:9092".to_owned());
+            let told = waits_for(&Error::Topic { topic, action, address, source });
+            let is_expected = match (told, expected) {
+                (Some(told), Some(words)) => told.contains(words),
+                (told, words) => told == words,
+            };
+            assert!(is_expected, "{action}, {code:?}: {told:?}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

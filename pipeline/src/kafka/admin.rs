@@ -82,6 +82,18 @@ impl TopicSpec {
         Self { replication, ..self }
     }
 
+    /// This topic without its own limit of the size of records, where there is one and `code` says that the cluster may not allow
+    /// it; and that limit.
+    fn without_limit(&self, code: RDKafkaErrorCode) -> Option<(Self, &str)> {
+        if !matches!(code, RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::PolicyViolation) {
+            return None;
+        }
+        let (_, limit) = self.settings.iter().find(|(name, _)| *name == LARGEST_RECORD)?;
+        let mut plain = self.clone();
+        plain.settings.retain(|(name, _)| *name != LARGEST_RECORD);
+        Some((plain, limit.as_str()))
+    }
+
     fn new_topic(&self) -> NewTopic<'_> {
         let topic = NewTopic::new(&self.name, self.partitions, TopicReplication::Fixed(self.replication));
         self.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
@@ -115,7 +127,8 @@ pub async fn check(config: &KafkaConfig, role: &str) -> Result<()> {
     topic_names(config, role).await.map(drop)
 }
 
-/// Creates the topics that do not exist yet. Two processes may do so at the same time.
+/// Creates the topics that do not exist yet. Two processes may do so at the same time. Where the cluster refuses the limit of
+/// [`TopicSpec::for_images`], as managed ones may, the topic is created without it, and a warning says so.
 ///
 /// # Errors
 /// As [`check`], or [`Error::Topic`] with what the broker said.
@@ -125,22 +138,41 @@ pub async fn ensure_topics(config: &KafkaConfig, role: &str, topics: &[TopicSpec
     if missing.is_empty() {
         return Ok(());
     }
-    let new: Vec<NewTopic<'_>> = missing.iter().map(|spec| spec.new_topic()).collect();
     let failed = |topic: &str, source| Error::Topic {
         topic: topic.to_owned(),
         action: "create",
         address: config.bootstrap.clone(),
         source: Box::new(source),
     };
-    let names = missing.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
     let admin = admin(config, role)?;
-    let create = settled(|| admin.create_topics(&new, &options()));
-    for result in create.await.map_err(|source| failed(&names, source))? {
-        match result {
-            Ok(topic) => tracing::info!(topic, "topic created"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => return Err(failed(&topic, KafkaError::AdminOp(code))),
+    let mut left: Vec<TopicSpec> = missing.iter().map(|spec| (*spec).clone()).collect();
+    while !left.is_empty() {
+        let results = {
+            let names = left.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+            let new: Vec<NewTopic<'_>> = left.iter().map(TopicSpec::new_topic).collect();
+            let create = settled(|| admin.create_topics(&new, &options()));
+            create.await.map_err(|source| failed(&names, source))?
+        };
+        let mut again = Vec::new();
+        for result in results {
+            match result {
+                Ok(topic) => tracing::info!(topic, "topic created"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => {
+                    let refused = left.iter().find(|spec| spec.name == topic);
+                    let Some((plain, limit)) = refused.and_then(|spec| spec.without_limit(code)) else {
+                        return Err(failed(&topic, KafkaError::AdminOp(code)));
+                    };
+                    tracing::warn!(
+                        topic,
+                        "the cluster does not allow {LARGEST_RECORD}={limit} for the topic: it has the brokers' limit \
+                         (--max-image-size)"
+                    );
+                    again.push(plain);
+                }
+            }
         }
+        left = again;
     }
     // The controller has decided; wait until the broker that we asked knows it too.
     let deadline = Instant::now() + REACHABLE_WITHIN;
@@ -378,4 +410,21 @@ fn options() -> AdminOptions {
 
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     firesteel_common::kafka::blocking(work).await.map_err(|_| Error::Stopped { task: "a Kafka request" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_the_cluster_refuses_is_left_out_and_nothing_else() {
+        let topic = TopicSpec::new("letters").for_images(16 << 20).kept_for_ever();
+        for code in [RDKafkaErrorCode::InvalidConfig, RDKafkaErrorCode::PolicyViolation] {
+            let (plain, limit) = topic.without_limit(code).expect("it has a limit");
+            assert_eq!(limit, "17825792");
+            assert_eq!(plain, TopicSpec::new("letters").kept_for_ever());
+            assert_eq!(plain.without_limit(code), None, "it is tried once");
+        }
+        assert_eq!(topic.without_limit(RDKafkaErrorCode::TopicAuthorizationFailed), None);
+    }
 }

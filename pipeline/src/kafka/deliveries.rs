@@ -21,6 +21,8 @@ use tokio::sync::oneshot;
 const LOOK: Duration = Duration::from_millis(500);
 /// How often events are handled while no record is under way: what the client has to log.
 const IDLE: Duration = Duration::from_secs(1);
+/// Long enough to handle all that has gathered.
+const DRAIN: Duration = Duration::from_millis(1);
 
 type Reply = oneshot::Sender<Result<Acknowledged, KafkaError>>;
 /// What becomes of a record; an error without a sender when the client is given up.
@@ -80,7 +82,7 @@ impl UnderWay {
         }
         match *state {
             State { stopped: true, .. } => None,
-            State { records: 0, .. } => Some(Duration::ZERO),
+            State { records: 0, .. } => Some(DRAIN),
             State { .. } => Some(LOOK),
         }
     }

@@ -137,14 +137,19 @@ impl Publisher {
         let shared = &self.shared;
         let fatal = || shared.client.read().unwrap_or_else(PoisonError::into_inner).fatal_error();
         if let Some((code, reason)) = fatal() {
+            let mut old = None;
             let mut client = shared.client.write().unwrap_or_else(PoisonError::into_inner);
             // Another task may have replaced it while this one waited for the lock.
             if client.fatal_error().is_some() {
                 tracing::warn!(?code, reason, "Kafka client met a fatal error, replacing it");
                 match make(&shared.config, &shared.role, shared.delivery_timeout) {
-                    Ok(new) => *client = new,
+                    Ok(new) => old = Some(std::mem::replace(&mut *client, new)),
                     Err(error) => tracing::warn!(%error, "cannot replace the Kafka client"),
                 }
+            }
+            drop(client);
+            if let Some(old) = old {
+                give_up(old);
             }
         }
         Error::Publish {
@@ -152,6 +157,14 @@ impl Publisher {
             topic: topic.to_owned(),
             source: Box::new(source),
         }
+    }
+}
+
+/// Drops a client on a thread of its own: its threads are waited for, which would hold up the tasks of this one.
+fn give_up(client: Producer) {
+    let thread = std::thread::Builder::new().name("old-producer".to_owned());
+    if let Err(error) = thread.spawn(move || drop(client)) {
+        tracing::debug!(%error, "no thread for an old Kafka client, which was dropped at once");
     }
 }
 

@@ -153,7 +153,7 @@ mod tests {
         assert_ne!(Generator::new(43, 4).prediction(10), record);
     }
     fn named(record: &PredictionRecord) -> &str {
-        record.label.as_ref().map_or("(none)", firesteel_proto::Label::name)
+        record.label.as_ref().map_or("(none)", firesteel_proto::Label::as_str)
     }
 
     const PINNED: &str = "7ff8c9c1:2 dog dog 0.9300";
@@ -190,7 +190,7 @@ mod tests {
         let (mut sure, mut right) = (0.0, 0_u32);
         for record in (0..u64::from(draws)).map(|index| generator.prediction(index)) {
             let class = |name: &str| CLASSES.iter().position(|class| *class == name).expect("a class");
-            counts[class(named(&record))][class(record.predicted.name())] += 1;
+            counts[class(named(&record))][class(record.predicted.as_str())] += 1;
             if record.correct() == Some(true) {
                 right += 1;
                 sure += f64::from(record.confidence);

@@ -13,7 +13,7 @@ pub(super) fn document(record: &PredictionRecord) -> Result<RawDocumentBuf, Stri
 /// finds nothing, inserts, and fails by the key that is taken. See [`PredictionRecord::replaces`].
 pub(super) fn upsert(record: &PredictionRecord) -> Result<RawDocumentBuf, String> {
     let at = DateTime::from_millis(record.inferred_at.0);
-    let (model, predicted) = (record.model.as_str(), record.predicted.name());
+    let (model, predicted) = (record.model.as_str(), record.predicted.as_str());
     let filter = rawdoc! {
         "_id": record.id.to_string(),
         "$or": [

@@ -313,7 +313,7 @@ impl MongoSink {
         let wtimeout = i32::try_from(CONFIRM_WITHIN.as_millis()).unwrap_or(i32::MAX);
         let concern = rawdoc! { "w": "majority", "j": true, "wtimeout": wtimeout };
         let reply = self.send(operation.command(batch, &self.config.collection, concern)).await?;
-        let Settled { mut refused, mut taken } = match verdict(&reply) {
+        let Settled { mut refused, mut taken } = match verdict(&reply, operation == Operation::Insert) {
             Verdict::Settled(settled) => settled,
             Verdict::Again { code, message } => return Err(self.unconfirmed(code, message)),
         };
@@ -322,7 +322,7 @@ impl MongoSink {
             Operation::Upsert => reply.upserted,
         };
         if operation == Operation::Insert {
-            // Such as by a unique index that holds the key of this very document: an upsert decides.
+            // Whatever the reason: an upsert decides.
             taken.extend(refused.drain(..).map(|refusal| refusal.index));
         }
         // The server counts the operations that it was sent.

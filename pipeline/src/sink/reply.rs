@@ -34,13 +34,16 @@ pub(super) enum Verdict {
     },
 }
 
-/// Decides what to do after the reply to an `update` or an `insert` command that itself succeeded.
-pub(super) fn verdict(reply: &Reply) -> Verdict {
+/// Decides what to do after the reply to an `update` or, where it is `inserting`, an `insert` command that itself succeeded.
+///
+/// A server may not say which key a duplicate is of. Inserted again the document would be refused again, so any duplicate of an
+/// insert counts as taken: the upsert that follows decides.
+pub(super) fn verdict(reply: &Reply, inserting: bool) -> Verdict {
     let again = |code, message: &str| Verdict::Again { code, message: message.to_owned() };
     let (mut refused, mut taken) = (Vec::new(), Vec::new());
     for error in &reply.write_errors {
         match error.index {
-            Some(index) if is_taken(error) => taken.push(index),
+            Some(index) if is_taken(error) || (inserting && is_duplicate(error)) => taken.push(index),
             Some(index) if refuses_the_document(error) => {
                 let message = format!("code {}: {}", error.said.code, error.said.message);
                 refused.push(Refused { index, message });
@@ -89,7 +92,12 @@ pub(super) fn inserted(reply: &Reply) -> Inserted {
 /// Whether there is a document under the key already.
 fn is_taken(error: &WriteError) -> bool {
     let names_id = error.key_pattern.as_ref().is_some_and(|keys| keys.iter().any(|key| key == "_id"));
-    Code::of(error.said.code) == Some(Code::DuplicateKey) && names_id
+    is_duplicate(error) && names_id
+}
+
+/// Whether there is a document under some key already.
+fn is_duplicate(error: &WriteError) -> bool {
+    Code::of(error.said.code) == Some(Code::DuplicateKey)
 }
 
 /// Whether the document itself is at fault, whenever it is written. A duplicate of a key that is not `_id` is a unique
@@ -112,8 +120,9 @@ mod tests {
 
     #[test]
     fn replies_and_their_verdicts() {
-        let check =
-            |reply: Document, expected: Verdict| assert_eq!(verdict(&Reply::of(&reply)), expected, "{reply}");
+        let check = |reply: Document, expected: Verdict| {
+            assert_eq!(verdict(&Reply::of(&reply), false), expected, "{reply}")
+        };
         let again = |code, message: &str| Verdict::Again { code, message: message.to_owned() };
 
         let settled = |refused: &[(usize, &str)], taken: &[usize]| {
@@ -160,6 +169,19 @@ mod tests {
             doc! { "ok": 1, "writeConcernError": { "code": 64, "errmsg": "timeout" } },
             again(64, "timeout"),
         );
+    }
+
+    #[test]
+    fn any_duplicate_of_an_insert_is_left_to_the_upsert() {
+        for pattern in [None, Some(doc! { "_id": 1 }), Some(doc! { "model": 1 })] {
+            let mut error = doc! { "index": 1, "code": 11_000, "errmsg": "duplicate" };
+            if let Some(pattern) = pattern {
+                error.insert("keyPattern", pattern);
+            }
+            let reply = Reply::of(&doc! { "ok": 1, "writeErrors": [error] });
+            let taken = Verdict::Settled(Settled { refused: vec![], taken: vec![1] });
+            assert_eq!(verdict(&reply, true), taken, "{reply:?}");
+        }
     }
 
     #[test]

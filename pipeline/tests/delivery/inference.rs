@@ -29,6 +29,7 @@ struct State {
     fault: Mutex<Option<(Vec<u8>, Fault)>>,
     faults: AtomicU64,
     undescribed: AtomicBool,
+    lacks: AtomicU64,
     descriptions: AtomicU64,
     asked: Mutex<Vec<(String, String)>>,
 }
@@ -97,6 +98,11 @@ impl FakeInference {
         self.state.undescribed.store(true, Ordering::SeqCst);
     }
 
+    /// Has none of the models that so many requests name.
+    pub(crate) fn lack_models(&self, requests: u64) {
+        self.state.lacks.store(requests, Ordering::SeqCst);
+    }
+
     /// How often it was asked for its model.
     pub(crate) fn descriptions(&self) -> u64 {
         self.state.descriptions.load(Ordering::SeqCst)
@@ -142,14 +148,17 @@ impl State {
         let ClassifyRequest { model, key, .. } = request;
         let key = String::from_utf8(key.to_vec()).expect("a key that is text");
         self.asked.lock().unwrap().push((model.clone(), key));
+        let one_less = |left: u64| left.checked_sub(1);
+        let lacks = !model.is_empty()
+            && self.lacks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
         let is_known = self.undescribed.load(Ordering::SeqCst) || matches!(model.as_str(), "" | "fake");
-        let outcome = if !is_known {
+        let outcome = if lacks || !is_known {
             let models = vec!["fake".to_owned()];
             Outcome::UnknownModel(UnknownModel { asked: model.clone(), models })
         } else if is_rejected(&request.data, self.reject) {
             Outcome::Rejection(Rejection { reason: "told to reject".to_owned() })
         } else {
-            let label = label_of(&request.data).name().to_owned();
+            let label = label_of(&request.data).as_str().to_owned();
             Outcome::Classification(Classification { label, confidence: 0.75, model: "fake".to_owned() })
         };
         Ok(ClassifyResponse { id: request.id, outcome: Some(outcome) })

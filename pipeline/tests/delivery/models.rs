@@ -47,7 +47,8 @@ async fn an_image_is_for_the_model_that_its_header_names_or_the_consumers_settin
         if is_old {
             server.be_old();
         }
-        let config = Config { model: setting.map(str::to_owned), ..world.image_consumer(&server.url) };
+        let model = setting.map(str::to_owned);
+        let config = Config { model, max_attempts: 3, ..world.image_consumer(&server.url) };
         let consumer = Running::images(config);
         publish(&world, &["", "fake", "nobody", ""]).await;
         wait_until("all four are done", SOON, async || done(&consumer) == 4).await;
@@ -56,6 +57,8 @@ async fn an_image_is_for_the_model_that_its_header_names_or_the_consumers_settin
         assert_eq!((stats.succeeded, stats.dead_lettered), (3, 1), "{setting:?}, an old server: {is_old}");
         let mut asked = server.asked();
         asked.sort_by(|a, b| a.1.cmp(&b.1));
+        assert_eq!(asked.iter().filter(|(model, _)| model == "nobody").count(), 3, "it is tried so often");
+        asked.dedup();
         let default = setting.unwrap_or_default();
         let expected = [
             (default, "00000001:0"),
@@ -70,10 +73,30 @@ async fn an_image_is_for_the_model_that_its_header_names_or_the_consumers_settin
         let record = ImageRecord::decode(letter.payload().expect("a value")).expect("an image");
         assert_eq!(record.id.sequence, Sequence(2));
         assert_eq!(header(letter, "error.class"), "unknown-model");
+        assert_eq!(header(letter, "error.attempts"), "3");
         assert_eq!(header(letter, MODEL), "nobody", "it is replayed for the same model");
         for part in ["header firesteel-model", "\"nobody\"", "fake"] {
             assert!(header(letter, "error.message").contains(part), "{part}");
         }
+    }
+}
+
+/// As while servers are replaced: for a record's header it is asked for a few times, for the setting as often as it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_the_server_gets_soon_is_waited_for() {
+    for (setting, named, lacks) in [(None, "fake", 2), (Some("fake"), "", 5)] {
+        let Some(world) = World::new("soon") else { return };
+        let server = FakeInference::start(0).await;
+        server.lack_models(lacks);
+        let model = setting.map(str::to_owned);
+        let consumer =
+            Running::images(Config { model, max_attempts: 3, ..world.image_consumer(&server.url) });
+        publish(&world, &[named]).await;
+        wait_until("the image is done", SOON, async || done(&consumer) == 1).await;
+        let stats = consumer.stats.snapshot();
+        consumer.stop().await;
+        assert_eq!(stats.succeeded, 1, "{setting:?}");
+        assert!(stats.retries >= lacks, "{setting:?}: {}", stats.retries);
     }
 }
 

@@ -21,7 +21,7 @@ async fn open(server: &Running) -> (mpsc::Sender<ClassifyRequests>, Streaming<Cl
 }
 
 fn message(requests: impl IntoIterator<Item = ClassifyRequest>) -> ClassifyRequests {
-    ClassifyRequests { requests: requests.into_iter().collect() }
+    ClassifyRequests::of(requests.into_iter().collect())
 }
 
 #[tokio::test]

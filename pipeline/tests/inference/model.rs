@@ -37,7 +37,8 @@ fn the_description_is_that_of_the_card() {
     assert_eq!(info.name, "resnet18-cifar10/f32");
     assert_eq!((info.height, info.width, info.image_len()), (32, 32, 3_072));
     assert_eq!(info.classes, cifar::classes());
-    let aliases: Vec<_> = info.aliases.iter().map(|(alias, class)| (alias.name(), class.name())).collect();
+    let aliases: Vec<_> =
+        info.aliases.iter().map(|(alias, class)| (alias.as_str(), class.as_str())).collect();
     assert_eq!(aliases, [("car", "automobile"), ("plane", "airplane")]);
     assert_eq!(info.version, None);
     assert_eq!((info.mean, info.std), ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]));

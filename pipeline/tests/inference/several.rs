@@ -61,9 +61,11 @@ async fn a_request_gets_the_model_that_it_names() {
         let expected = format!("there is no model {asked:?} here: the models are a@1/u8, b/u8, a@2/u8");
         assert_eq!(refusal(&mut rpc, asking(1, asked)).await, (Code::NotFound, expected));
     }
+    let (code, said) = refusal(&mut rpc, asking(1, &"c".repeat(10_000))).await;
+    assert!(code == Code::NotFound && said.len() < 400, "a name is repeated as far as it can be one: {said}");
     let of = |name: &str| server.stats.of(name).unwrap().images();
     assert_eq!(["a@1/u8", "b/u8", "a@2/u8"].map(of), [2, 2, 2]);
-    assert_eq!((server.stats.images(), server.stats.unknown_models()), (6, 3));
+    assert_eq!((server.stats.images(), server.stats.unknown_models()), (6, 4));
 
     let told = rpc.describe(DescribeRequest {}).await.unwrap().into_inner().models;
     let told: Vec<_> = told.iter().map(|model| (model.name.as_str(), model.share)).collect();

@@ -173,7 +173,7 @@ fn the_manifest_beside_the_weights_goes_before_their_metadata() {
     let network = Network::read(Weights::load(Some(&path)).unwrap()).unwrap();
     let info = network.info_at("int8");
     assert_eq!(info.name, "mine@2.1-rc_3+x/int8");
-    assert_eq!(info.classes.iter().map(Label::name).collect::<Vec<_>>(), names);
+    assert_eq!(info.classes.iter().map(Label::as_str).collect::<Vec<_>>(), names);
     assert_eq!(info.aliases, BTreeMap::from([(label("first"), label("class, 0"))]));
     assert_eq!((info.mean, info.std), ([0.5, 0.25, 0.0], [0.2470, 0.2435, 0.2616]), "one key each");
 

@@ -172,7 +172,7 @@ fn record(letter: &Letter, value: &Value<'_>, which: Which) -> String {
                 "prediction {}: an image {} is taken for {} with {:.3} by {}, inferred {}; {size}",
                 prediction.id,
                 labelled(prediction.label.as_ref()),
-                printable(prediction.predicted.name()),
+                printable(prediction.predicted.as_str()),
                 prediction.confidence,
                 printable(&prediction.model),
                 time(Some(prediction.inferred_at)),
@@ -183,8 +183,10 @@ fn record(letter: &Letter, value: &Value<'_>, which: Which) -> String {
 }
 
 fn labelled(label: Option<&Label>) -> String {
-    label
-        .map_or_else(|| "without a label".to_owned(), |label| format!("labelled {}", printable(label.name())))
+    label.map_or_else(
+        || "without a label".to_owned(),
+        |label| format!("labelled {}", printable(label.as_str())),
+    )
 }
 
 fn write(path: &Path, value: &Value<'_>, args: &ShowArgs) -> anyhow::Result<()> {

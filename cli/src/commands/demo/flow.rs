@@ -148,7 +148,15 @@ impl Flow {
     /// The server's address, and the names of its models.
     async fn start_inference(&mut self, args: &DemoArgs) -> anyhow::Result<(SocketAddr, String)> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = Server::bind(inference::Config { listen, ..args.model.config() }).await?;
+        let most = self.load.max_image_bytes;
+        let config = inference::Config {
+            listen,
+            max_image_bytes: most,
+            // So that an image that is somewhat too large is rejected by itself, and does not end its call.
+            max_message_bytes: most.saturating_add(4 << 20),
+            ..args.model.config()
+        };
+        let server = Server::bind(config).await?;
         let (address, ready, models) = (server.address(), server.ready(), server.models());
         let serve = self.serve.clone();
         self.tasks.spawn(async move {
@@ -171,6 +179,7 @@ impl Flow {
         let config = images::Config {
             inference_url: format!("http://{inference}"),
             group: images_group,
+            max_image_bytes: self.load.max_image_bytes,
             fail_fast: true,
             ..args.kafka.images_consumer()?
         };

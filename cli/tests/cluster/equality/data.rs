@@ -93,7 +93,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
             true,
         ),
         ("label", texts(rows, |row| row.record.label.as_ref().map(Label::to_string)), true),
-        ("predicted", texts(rows, |row| Some(row.record.predicted.name().to_owned())), true),
+        ("predicted", texts(rows, |row| Some(row.record.predicted.as_str().to_owned())), true),
         ("correct", Arc::new(rows.iter().map(|row| row.record.correct()).collect::<BooleanArray>()), true),
         (
             "confidence",
@@ -108,9 +108,9 @@ fn batch(rows: &[Row]) -> RecordBatch {
 }
 
 fn classes() -> RecordBatch {
-    let animal = |label: &Label| !matches!(label.name(), "airplane" | "automobile" | "ship" | "truck");
+    let animal = |label: &Label| !matches!(label.as_str(), "airplane" | "automobile" | "ship" | "truck");
     let classes = cifar::classes();
-    let labels: StringArray = classes.iter().map(|label| Some(label.name())).collect();
+    let labels: StringArray = classes.iter().map(|label| Some(label.as_str())).collect();
     let ids: Int32Array = (0..10).map(Some).collect();
     let animals: BooleanArray = classes.iter().map(|label| Some(animal(label))).collect();
     RecordBatch::try_from_iter([

@@ -209,7 +209,7 @@ fn differs(
     let text = |field: &str| document.get_str(field).unwrap_or("(none)").to_owned();
     let produced = document.get_datetime("produced_at").map(|time| time.timestamp_millis()).ok();
     let confidence = document.get_f64("confidence").unwrap_or(f64::NAN);
-    let label = image.label.as_ref().map(Label::name);
+    let label = image.label.as_ref().map(Label::as_str);
     let correct = label.map(|label| label == expected.predicted);
     let pairs = [
         ("producer_id", text("producer_id"), image.id.producer.to_string()),

@@ -6,7 +6,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::physical_plan::ExecutionPlan;
 use prost::Message as _;
 
-use super::config::{Reading, TableOptions};
+use super::config::{MOST_MAX_BYTES, Reading, TableOptions};
 use super::context::Context;
 use super::folder::Folder;
 use super::pattern::FileOptions;
@@ -71,14 +71,19 @@ impl From<Reading> for wire::Reading {
     }
 }
 
-impl From<Option<wire::Reading>> for Reading {
-    fn from(reading: Option<wire::Reading>) -> Self {
+impl TryFrom<Option<wire::Reading>> for Reading {
+    type Error = Error;
+
+    fn try_from(reading: Option<wire::Reading>) -> Result<Self> {
         let reading = reading.unwrap_or_default();
-        Self {
+        if reading.max_bytes > MOST_MAX_BYTES {
+            return Err(damaged(format!("a file of images may have {MOST_MAX_BYTES} bytes at most")));
+        }
+        Ok(Self {
             labels: !reading.unlabelled,
             mode: if reading.permissive { ReadMode::Permissive } else { ReadMode::FailFast },
             max_bytes: reading.max_bytes,
-        }
+        })
     }
 }
 
@@ -102,7 +107,7 @@ impl TryFrom<wire::Table> for TableOptions {
         Ok(Self {
             folder: Folder::parse(&table.location)?,
             files: FileOptions { pattern, recursive: !table.flat },
-            reading: table.reading.into(),
+            reading: table.reading.try_into()?,
         })
     }
 }
@@ -124,7 +129,7 @@ impl TryFrom<wire::Scan> for ScanSpec {
     fn try_from(scan: wire::Scan) -> Result<Self> {
         Ok(Self {
             folder: Folder::parse(&scan.location)?,
-            reading: scan.reading.into(),
+            reading: scan.reading.try_into()?,
             columns: scan
                 .columns
                 .into_iter()
@@ -162,7 +167,7 @@ mod tests {
     fn options() -> impl Strategy<Value = TableOptions> {
         let pattern = prop::option::of("[a-z*?/.]{1,4}[a-z]");
         let location = prop_oneof!["/[a-z é%#?]{1,8}", "s3://bucket/[a-z]{0,5}"];
-        (location, pattern, any::<[bool; 3]>(), any::<u64>()).prop_filter_map(
+        (location, pattern, any::<[bool; 3]>(), 0..=MOST_MAX_BYTES).prop_filter_map(
             "the pattern is one",
             |(location, pattern, flags, max_bytes)| {
                 let pattern = pattern.map(|pattern| pattern.parse()).transpose().ok()?;
@@ -233,6 +238,15 @@ mod tests {
         for (location, pattern) in [("", None), ("/data", Some("a[".to_owned()))] {
             let table = wire::Table { location: location.to_owned(), pattern, ..wire::Table::default() };
             assert!(decode_table(&context, &table.encode_to_vec()).is_err(), "{location}");
+        }
+        for (max_bytes, expected) in [(MOST_MAX_BYTES, true), (MOST_MAX_BYTES + 1, false), (u64::MAX, false)]
+        {
+            let reading = Some(wire::Reading { max_bytes, ..wire::Reading::default() });
+            let table = wire::Table { location: "/data".to_owned(), reading, ..wire::Table::default() };
+            assert_eq!(TableOptions::try_from(table).is_ok(), expected, "a table of {max_bytes}");
+            let scan =
+                wire::Scan { location: "/data".to_owned(), reading, batch_rows: 1, ..wire::Scan::default() };
+            assert_eq!(ScanSpec::try_from(scan).is_ok(), expected, "a scan of {max_bytes}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const DEFAULT_MAX_BYTES: u64 = 16 << 20;
 
 /// The most that a table may allow: a column's offsets end at 2 GiB, and a message of the cluster at 128 MiB.
-const MOST_MAX_BYTES: u64 = 1 << 30;
+pub(crate) const MOST_MAX_BYTES: u64 = 1 << 30;
 
 /// Everything about a table but its files.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -73,6 +73,11 @@ pub(crate) fn register(state: &mut SessionState, most: usize, planning: bool) ->
     Ok(())
 }
 
+/// Whether the function of this name has a bound.
+pub(crate) fn is_bounded(name: &str) -> bool {
+    FUNCTIONS.iter().any(|(bounded, _)| *bounded == name)
+}
+
 /// How large a result may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Growth {

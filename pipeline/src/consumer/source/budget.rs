@@ -186,12 +186,16 @@ mod tests {
         std::thread::scope(|scope| {
             let waiting = scope.spawn(wait);
             shares.pop();
-            let (let_in, _) = waiting.join().unwrap();
-            assert!(let_in, "room for one is room, if nothing more comes");
+            let (let_in, after) = waiting.join().unwrap();
+            assert!(
+                let_in && after < Duration::from_secs(20),
+                "{after:?}: room for one is room, if nothing more comes"
+            );
             shares.push(budget.take(1));
             let waiting = scope.spawn(wait);
             shares.truncate(14);
-            assert!(waiting.join().unwrap().0);
+            let (let_in, after) = waiting.join().unwrap();
+            assert!(let_in && after < Duration::from_secs(20), "{after:?}: it was told");
         });
         assert!(budget.wait(NOW, || true), "who finds room does not wait");
         shares.push(budget.take(1));

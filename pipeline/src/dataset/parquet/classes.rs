@@ -19,7 +19,7 @@ impl Classes {
             _ => return Err("one of label and class is null, and the other is not".to_owned()),
         };
         if let Some(known) = self.names.get(&number) {
-            return match known.name() == name {
+            return match known.as_str() == name {
                 true => Ok(Some(known.clone())),
                 false => Err(format!("label {number} is the number of class {known}, and here of {name:?}")),
             };

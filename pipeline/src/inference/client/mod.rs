@@ -307,7 +307,7 @@ impl Shared {
 
     async fn open(&self) -> Result<Stream, ClientError> {
         let (ends, messages) = Ends::new(TOGETHER);
-        let messages = messages.map(|requests| ClassifyRequests { requests });
+        let messages = messages.map(ClassifyRequests::of);
         let mut rpc = self.rpc.clone();
         let answers = match self.opened(rpc.classify_batches(messages)).await {
             Ok(answers) => answers.map_ok(|message| message.responses).boxed(),

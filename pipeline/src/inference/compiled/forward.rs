@@ -28,7 +28,8 @@ pub struct Options {
     /// With which instructions, if they are not to be chosen by what each layer costs with those that this processor has.
     /// bf16 and int8 are kept in f32 where they have none.
     pub isa: Option<Isa>,
-    /// Edge of Winograd's input tiles for the 3×3 convolutions with stride 1: 6, 4, or 0 for none. Not in int8.
+    /// Edge of Winograd's input tiles for the 3×3 convolutions with stride 1: 6, 4, or 0 for none. What is kept in int8
+    /// has none anyway.
     pub edge: usize,
     /// Images of 32×32 that go through the layers together; of larger ones so many fewer, but a few if memory allows.
     pub piece: usize,
@@ -40,7 +41,8 @@ impl Options {
     pub fn new(precision: Precision) -> Self {
         let (edge, piece) = match precision {
             Precision::F32 | Precision::Bf16 => (6, 16),
-            Precision::Int8 => (0, 8),
+            // Winograd is for the f32 that it may be kept in.
+            Precision::Int8 => (6, 8),
         };
         Self { precision, isa: None, edge, piece }
     }

@@ -7,8 +7,8 @@
 //! What the header says is compared with the limits *before* anything is allocated for pixels, so a file that claims
 //! a billion of them costs nothing. A damaged file is refused rather than guessed at: a JPEG decoder would happily
 //! paint the missing half grey, and the model would happily name it. (A JPEG file that lacks whole scans is seen, too; bits that lack in
-//! a scan are seen in sequential files alone, where one scan has all components, so the last scan of a progressive file may be
-//! cut.) How an image of another size becomes the model's
+//! a scan are seen in sequential files alone, where one scan has all components: within a progressive file they may be filled
+//! in.) How an image of another size becomes the model's
 //! is the model's rule, [`Resize`]; one that has the size already, and was not turned, keeps its bytes.
 
 mod jpeg;

@@ -85,10 +85,9 @@ impl Interface {
                 );
             }
         };
-        let last = graph.node.iter().rfind(|node| node.output.contains(&output.name));
-        let ending = match last.map_or("", |node| node.op_type.as_str()) {
-            "Softmax" => Ending::Probabilities,
-            op @ ("Sigmoid" | "ArgMax" | "TopK") => {
+        let ending = match last(graph, &output.name) {
+            "Softmax" | "QLinearSoftmax" => Ending::Probabilities,
+            op @ ("Sigmoid" | "QLinearSigmoid" | "ArgMax" | "TopK") => {
                 return Err(place.bad(format!(
                     "ends in {op}, expected a number for each class, of which one is right: logits or a softmax"
                 )));
@@ -98,6 +97,41 @@ impl Interface {
         let (input, output) = (input.name.clone(), output.name.clone());
         Ok(Self { input, batch, height, width, output, classes, ending })
     }
+}
+
+/// The operation that makes the numbers of `output`: the last one but for those that pass numbers on, in another type or shape.
+/// Empty where there is none.
+fn last<'a>(graph: &'a proto::Graph, output: &str) -> &'a str {
+    const PASSING: [&str; 9] = [
+        "Cast",
+        "Dropout",
+        "Flatten",
+        "Identity",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+    ];
+    /// No exporter writes more of them in a row; a damaged file may have a circle of them.
+    const MOST: usize = 16;
+    let (mut value, mut found) = (output, "");
+    for _ in 0..MOST {
+        let Some(node) = graph.node.iter().rfind(|node| node.output.iter().any(|made| made == value)) else {
+            break;
+        };
+        found = &node.op_type;
+        match node.input.first() {
+            Some(input) if PASSING.contains(&found) => value = input,
+            _ => break,
+        }
+    }
+    found
+}
+
+/// Whether `domain` is that of ONNX's own operations.
+pub(super) fn is_standard(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
 }
 
 fn element(value: &proto::ValueInfo) -> Option<i32> {
@@ -135,7 +169,8 @@ impl<'a> Nodes<'a> {
         let mut same: HashMap<&str, &str> = HashMap::new();
         let mut nodes = Vec::with_capacity(graph.node.len());
         for node in &graph.node {
-            match (node.op_type.as_str(), node.input.as_slice(), node.output.as_slice()) {
+            let operation = if is_standard(&node.domain) { node.op_type.as_str() } else { "" };
+            match (operation, node.input.as_slice(), node.output.as_slice()) {
                 ("Identity", [input], [output]) => {
                     // Nodes stand in the order in which they are computed, so there is no circle.
                     let source = same.get(input.as_str()).copied().unwrap_or(input);
@@ -216,5 +251,67 @@ impl<'a> Attributes<'a> {
             None => Ok(()),
             Some(name) => Err(format!("has {} with the attribute {name:?}", self.node.op_type)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of a graph of these operations, one behind the other.
+    fn ending(operations: &[&str]) -> Result<Ending> {
+        let named = |name: String| proto::ValueInfo { name, ..proto::ValueInfo::default() };
+        let value = |index: usize| format!("v{index}");
+        let node = |(index, operation): (usize, &&str)| proto::Node {
+            input: vec![value(index)],
+            output: vec![value(index + 1)],
+            op_type: (*operation).to_owned(),
+            ..proto::Node::default()
+        };
+        let graph = proto::Graph {
+            node: operations.iter().enumerate().map(node).collect(),
+            input: vec![named(value(0))],
+            output: vec![named(value(operations.len()))],
+            ..proto::Graph::default()
+        };
+        let place = Place { origin: "m".into(), paths: vec![] };
+        Interface::of(&graph, &place).map(|interface| interface.ending)
+    }
+
+    #[test]
+    fn a_softmax_is_seen_behind_what_passes_numbers_on() {
+        for operations in [
+            &["Gemm", "Softmax"][..],
+            &["Gemm", "Softmax", "Cast"],
+            &["Softmax", "Identity", "Reshape"],
+            &["Softmax", "QuantizeLinear", "DequantizeLinear"],
+            &["QLinearSoftmax", "DequantizeLinear"],
+        ] {
+            assert_eq!(ending(operations).expect("classes"), Ending::Probabilities, "{operations:?}");
+        }
+        for operations in
+            [&[][..], &["Cast"], &["Softmax", "Gemm"], &["Softmax", "Log", "Cast"], &["LogSoftmax", "Cast"]]
+        {
+            assert_eq!(ending(operations).expect("classes"), Ending::Logits, "{operations:?}");
+        }
+        for operations in
+            [&["Sigmoid", "Cast"][..], &["QLinearSigmoid", "DequantizeLinear"], &["ArgMax", "Cast"]]
+        {
+            let error = ending(operations).expect_err("no classes").to_string();
+            assert!(error.contains(&format!("ends in {}", operations[0])), "{error}");
+        }
+    }
+
+    #[test]
+    fn operations_that_make_themselves_end() {
+        let values = || vec!["v".to_owned()];
+        let node = proto::Node {
+            input: values(),
+            output: values(),
+            op_type: "Cast".to_owned(),
+            ..proto::Node::default()
+        };
+        let graph = proto::Graph { node: vec![node], ..proto::Graph::default() };
+        assert_eq!(last(&graph, "v"), "Cast");
     }
 }

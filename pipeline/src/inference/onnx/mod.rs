@@ -7,8 +7,8 @@
 //!
 //! A graph that is a ResNet, operation by operation and attribute by attribute, becomes a [`Network`], with every precision and
 //! device that one from safetensors has. Anything else is computed in f32 by ONNX Runtime, whose library is opened then.
-//! Tensors may be in other files of the model's own folder, as exporters put those of large models. What a file says is checked
-//! before anything is allocated for it.
+//! Tensors may be in other files of the model's own folder, as exporters put those of large models: [`files`] names them. What a file
+//! says is checked before anything is allocated for it.
 
 mod graph;
 mod proto;
@@ -28,13 +28,16 @@ use super::weights::Weights;
 use bytes::Bytes;
 use graph::Interface;
 use prost::Message as _;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use tensor::Place;
+use tensor::{External, Place};
 
 /// The most bytes of a file: as many as protobuf can have.
 const MAX_BYTES: u64 = (1 << 31) - 1;
+
+/// The most bytes of a batch for a graph that wants so many images at once.
+const MAX_INPUT: usize = 1 << 30;
 
 /// The domains of operations that ONNX Runtime has.
 const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
@@ -93,6 +96,22 @@ pub(super) fn is_onnx(path: &Path) -> Result<bool> {
 /// # Errors
 /// A file that cannot be read or is no ONNX, a graph that takes no images or gives no classes, a manifest that does not fit.
 pub(super) fn read(path: &Path) -> Result<Opened> {
+    let (place, bytes) = load(path)?;
+    let stem = path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
+    parse(&place, &stem, bytes, Beside::load(path)?)
+}
+
+/// The files that hold tensors of the ONNX file at `path`, besides that one itself. None of them is read.
+///
+/// # Errors
+/// A file that cannot be read or is no ONNX, tensors in a file that is not there or may not be read.
+pub(super) fn files(path: &Path) -> Result<BTreeSet<PathBuf>> {
+    let (place, bytes) = load(path)?;
+    Ok(outside(&decode(&place, bytes)?, &place)?.into_keys().collect())
+}
+
+/// The bytes of an ONNX file, and where its other files may be.
+fn load(path: &Path) -> Result<(Place, Bytes)> {
     let cannot = |source| Error::ReadWeights { path: path.to_owned(), source };
     let length = std::fs::metadata(path).map_err(cannot)?.len();
     let origin = path.display().to_string();
@@ -104,31 +123,34 @@ pub(super) fn read(path: &Path) -> Result<Opened> {
     }
     let bytes = std::fs::read(path).map_err(cannot)?;
     let target = path.canonicalize().map_err(cannot)?;
-    let place = Place { origin, folder: target.parent().map(Path::to_owned) };
-    let stem = path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
-    parse(place, Some(&target), &stem, bytes.into(), Beside::load(path)?)
+    let mut paths = Vec::new();
+    if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        paths.push(folder.canonicalize().map_err(cannot)?.join(name));
+    }
+    if !paths.contains(&target) {
+        paths.push(target);
+    }
+    Ok((Place { origin, paths }, bytes.into()))
 }
 
-fn parse(
-    place: Place,
-    path: Option<&Path>,
-    name: &str,
-    bytes: Bytes,
-    beside: Option<Beside>,
-) -> Result<Opened> {
+fn decode(place: &Place, bytes: Bytes) -> Result<proto::Model> {
+    proto::Model::decode(bytes).map_err(|source| Error::NotOnnx { origin: place.origin.clone(), source })
+}
+
+fn parse(place: &Place, name: &str, bytes: Bytes, beside: Option<Beside>) -> Result<Opened> {
     let origin = &place.origin;
-    let model = proto::Model::decode(bytes.clone())
-        .map_err(|source| Error::NotOnnx { origin: origin.clone(), source })?;
+    let model = decode(place, bytes.clone())?;
     let Some(graph) = &model.graph else { return Err(place.bad("has no graph".to_owned())) };
-    let interface = Interface::of(graph, &place)?;
-    foreign(&model, graph, &place)?;
+    let interface = Interface::of(graph, place)?;
+    foreign(&model, graph, place)?;
     let mut metadata: HashMap<String, String> =
         model.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
     if let (Some(height), Some(width)) = (interface.height, interface.width) {
         metadata.entry("input".to_owned()).or_insert_with(|| format!("3x{height}x{width}"));
     }
     let weights = Weights::described(origin, name, metadata, beside);
-    let recognised = resnet::recognise(&model, &interface, &place)?;
+    let recognised = resnet::recognise(&model, &interface, place)?;
     let assumed: &[_] = if matches!(&recognised, Ok(parts) if parts.pool) { &IMAGENET } else { &[] };
     let manifest = Manifest::read(&weights, assumed)?;
     let size = (manifest.height, manifest.width);
@@ -161,25 +183,61 @@ fn parse(
         }
         Err(why) => {
             tracing::info!(weights = weights.origin(), %why, "no network of our kernels, so ONNX Runtime computes it");
-            // The files beside it are checked as well, which ONNX Runtime will open.
-            let (mut outside, mut bytes_outside) = (false, 0);
-            for tensor in &graph.initializer {
-                if let Some(file) = place.external(tensor)? {
-                    let length = std::fs::metadata(&file)
-                        .map_err(|source| Error::ReadWeights { path: file, source })?
-                        .len();
-                    (outside, bytes_outside) = (true, usize::try_from(length).unwrap_or(usize::MAX));
-                }
+            let input = interface.batch.unwrap_or(1) * 3 * size.0 * size.1 * size_of::<f32>();
+            if input > MAX_INPUT {
+                return Err(place.bad(format!(
+                    "takes {} images of 3x{}x{} at once, {input} bytes: export it for fewer, or for any number",
+                    interface.batch.unwrap_or(1),
+                    size.0,
+                    size.1
+                )));
             }
-            let bytes_here = bytes.len();
-            let model = match path {
-                Some(path) if outside => Contents::File(path.to_owned()),
-                _ => Contents::Memory(bytes),
+            // The files beside it are checked as well, which ONNX Runtime will open.
+            let outside = outside(&model, place)?;
+            let mut all = bytes.len();
+            for file in outside.keys() {
+                let there = std::fs::metadata(file)
+                    .map_err(|source| Error::ReadWeights { path: file.clone(), source })?;
+                all = all.saturating_add(usize::try_from(there.len()).unwrap_or(usize::MAX));
+            }
+            let model = match outside.into_values().next() {
+                Some(path) => Contents::File(path.to_owned()),
+                None => Contents::Memory(bytes),
             };
             let info = manifest.info(weights.name(), "onnx".to_owned());
-            let bytes = bytes_here.saturating_add(bytes_outside);
-            Ok(Opened::Graph(Graph { info, origin: origin.clone(), interface, model, bytes, why }))
+            Ok(Opened::Graph(Graph { info, origin: origin.clone(), interface, model, bytes: all, why }))
         }
+    }
+}
+
+/// The files that hold tensors of `model` besides its own, each with the path of the model beside which it was found.
+fn outside<'a>(model: &proto::Model, place: &'a Place) -> Result<BTreeMap<PathBuf, &'a Path>> {
+    let mut tensors = Vec::new();
+    model.graph.iter().for_each(|graph| of_graph(graph, &mut tensors));
+    model.functions.iter().flat_map(|function| &function.node).for_each(|node| of_node(node, &mut tensors));
+    let mut files = BTreeMap::new();
+    for tensor in tensors {
+        if let Some(External { file, model }) = place.external(tensor)? {
+            files.insert(file, model);
+        }
+    }
+    Ok(files)
+}
+
+/// Puts all tensors of a graph into the list, those of the bodies in it as well. How deep it goes, the reader of the file has bounded.
+fn of_graph<'a>(graph: &'a proto::Graph, tensors: &mut Vec<&'a proto::Tensor>) {
+    tensors.extend(&graph.initializer);
+    for sparse in &graph.sparse_initializer {
+        tensors.extend(sparse.values.iter().chain(&sparse.indices));
+    }
+    graph.node.iter().for_each(|node| of_node(node, tensors));
+}
+
+/// As [`of_graph`], of the attributes of a node.
+fn of_node<'a>(node: &'a proto::Node, tensors: &mut Vec<&'a proto::Tensor>) {
+    for attribute in &node.attribute {
+        tensors.extend(attribute.t.iter().chain(&attribute.tensors));
+        attribute.g.iter().chain(&attribute.graphs).for_each(|graph| of_graph(graph, tensors));
     }
 }
 

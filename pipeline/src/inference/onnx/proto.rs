@@ -1,7 +1,7 @@
 //! The messages of the ONNX format, as far as they are read here; the numbers are those of its specification (`onnx.proto`).
 //!
-//! What is left out is skipped when a file is read: documentation, training, the bodies of control flow. A tensor's raw bytes are
-//! a slice of the file's, so that reading a model does not hold its weights twice.
+//! What is left out is skipped when a file is read: documentation, training. The bodies of control flow and of functions are read
+//! for the tensors in them. A tensor's raw bytes are a slice of the file's, so that reading a model does not hold its weights twice.
 
 use bytes::Bytes;
 
@@ -52,6 +52,8 @@ pub(super) struct Entry {
 pub(super) struct Function {
     #[prost(string, tag = "1")]
     pub(super) name: String,
+    #[prost(message, repeated, tag = "7")]
+    pub(super) node: Vec<Node>,
     #[prost(string, tag = "10")]
     pub(super) domain: String,
 }
@@ -66,6 +68,8 @@ pub(super) struct Graph {
     pub(super) input: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "12")]
     pub(super) output: Vec<ValueInfo>,
+    #[prost(message, repeated, tag = "15")]
+    pub(super) sparse_initializer: Vec<SparseTensor>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -96,8 +100,15 @@ pub(super) struct Attribute {
     pub(super) s: Bytes,
     #[prost(message, optional, tag = "5")]
     pub(super) t: Option<Tensor>,
+    /// The body of a loop or a branch.
+    #[prost(message, optional, tag = "6")]
+    pub(super) g: Option<Graph>,
     #[prost(int64, repeated, tag = "8")]
     pub(super) ints: Vec<i64>,
+    #[prost(message, repeated, tag = "10")]
+    pub(super) tensors: Vec<Tensor>,
+    #[prost(message, repeated, tag = "11")]
+    pub(super) graphs: Vec<Graph>,
     /// Which of the values it has: 1 is `f`, 2 is `i`, 7 is `ints`.
     #[prost(int32, tag = "20")]
     pub(super) r#type: i32,
@@ -123,6 +134,15 @@ pub(super) struct Tensor {
     pub(super) external_data: Vec<Entry>,
     #[prost(int32, tag = "14")]
     pub(super) data_location: i32,
+}
+
+/// A tensor of mostly zeros, as its other numbers and where they are.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct SparseTensor {
+    #[prost(message, optional, tag = "1")]
+    pub(super) values: Option<Tensor>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) indices: Option<Tensor>,
 }
 
 /// A name with a type: an input or an output of the graph.

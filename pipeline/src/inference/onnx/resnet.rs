@@ -5,7 +5,7 @@
 //! not known leaves the graph to ONNX Runtime. So what exporters leave as it is (names, batch norms of their own or folded, the
 //! stride of a bottleneck on one convolution or the other) makes no difference, and what changes the result is never passed over.
 
-use super::graph::{Attributes, Interface, Nodes};
+use super::graph::{Attributes, Interface, Nodes, is_standard};
 use super::proto;
 use super::tensor::Place;
 use crate::inference::architecture::{Architecture, Kind};
@@ -99,16 +99,21 @@ pub(super) fn recognise(
 }
 
 fn walk(model: &proto::Model, interface: &Interface, place: &Place) -> Result<Parts, Stop> {
-    let ours = |domain: &str| matches!(domain, "" | "ai.onnx");
-    let opset = model.opset_import.iter().find(|opset| ours(&opset.domain)).map_or(0, |opset| opset.version);
+    let opset =
+        model.opset_import.iter().find(|opset| is_standard(&opset.domain)).map_or(0, |opset| opset.version);
     if !OPSETS.contains(&opset) {
         return unknown(format!("has version {opset} of ONNX's operations"));
+    }
+    if let Some(function) = model.functions.iter().find(|function| is_standard(&function.domain)) {
+        return unknown(format!("has an operation {} of its own under ONNX's name", function.name));
     }
     let Some(graph) = &model.graph else { return unknown("has no graph") };
     let nodes = Nodes::of(graph);
     // Before any tensor is read: most of what is no ResNet shows here.
-    let strange =
-        nodes.all().iter().find(|node| !ours(&node.domain) || !OPERATIONS.contains(&node.op_type.as_str()));
+    let strange = nodes
+        .all()
+        .iter()
+        .find(|node| !is_standard(&node.domain) || !OPERATIONS.contains(&node.op_type.as_str()));
     if let Some(node) = strange {
         return unknown(format!("has the operation {}", node.op_type));
     }
@@ -219,10 +224,10 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    /// A tensor of shape `[count]`.
+    /// A tensor of shape `[count]`, or one that is added to `[images, count]` as such.
     fn vector(&self, node: &'a proto::Node, index: usize, count: usize) -> Result<Vec<f32>, Stop> {
         let (shape, values) = self.floats(node, index)?;
-        let flat = shape.iter().filter(|edge| **edge != 1).count() <= 1;
+        let flat = count == 1 || shape.last() == Some(&count);
         if flat && values.len() == count {
             Ok(values)
         } else {

@@ -19,8 +19,9 @@ use std::sync::{Mutex, PoisonError};
 /// The oldest version whose library is opened; `api-17` in the manifest of this workspace.
 const OLDEST: &str = "1.17";
 
-/// Images that are computed at once, where the graph leaves their number open.
+/// The most images that are computed at once, and of them the most bytes, where the graph leaves their number open.
 const BATCH: usize = 64;
+const BATCH_BYTES: usize = 64 << 20;
 
 /// A session of ONNX Runtime.
 pub(super) struct OnnxModel {
@@ -44,7 +45,9 @@ impl OnnxModel {
         let environment = environment().map_err(|problem| Error::OnnxRuntime { model: model(), problem })?;
         let session = || -> ort::Result<Session> {
             let builder = Session::builder(&environment)?;
-            let mut builder = builder.with_intra_threads(rayon::current_num_threads())?;
+            let builder = builder.with_intra_threads(rayon::current_num_threads())?;
+            // Threads that wait for the next batch leave the processor to those that decode images.
+            let mut builder = builder.with_intra_op_spinning(false)?;
             match &graph.model {
                 Contents::Memory(bytes) => builder.commit_from_memory(bytes),
                 Contents::File(path) => builder.commit_from_file(path),
@@ -92,10 +95,20 @@ impl OnnxModel {
         let values = &values[..images * classes];
         Ok(match interface.ending {
             Ending::Logits => values.to_vec(),
-            // The softmax of these is what the graph said. A probability that was rounded to nothing is as good as the least.
-            Ending::Probabilities => values.iter().map(|p| p.max(f32::MIN_POSITIVE).ln()).collect(),
+            Ending::Probabilities => values.iter().copied().map(logit).collect(),
         })
     }
+}
+
+/// The logit of a probability: the softmax of these is what the graph said. A probability that was rounded to nothing is as good as
+/// the least, and what is no number stays none.
+fn logit(probability: f32) -> f32 {
+    if probability < f32::MIN_POSITIVE { f32::MIN_POSITIVE.ln() } else { probability.ln() }
+}
+
+/// Images of so many numbers each that are computed at once.
+fn together(numbers: usize) -> usize {
+    (BATCH_BYTES / (numbers * size_of::<f32>()).max(1)).clamp(1, BATCH)
 }
 
 impl Model for OnnxModel {
@@ -105,7 +118,7 @@ impl Model for OnnxModel {
 
     fn forward(&mut self, pixels: &[u8]) -> Result<Vec<f32>> {
         let each = self.info.whole_images(pixels)?;
-        let most = self.interface.batch.unwrap_or(BATCH);
+        let most = self.interface.batch.unwrap_or_else(|| together(each));
         let mut logits = Vec::with_capacity(pixels.len() / each * self.info.classes.len());
         for part in pixels.chunks(most * each) {
             let images = part.len() / each;
@@ -152,4 +165,23 @@ fn environment() -> Result<Environment, String> {
         "{OLDEST} or later is needed for a network that is none of our kernels', and its library cannot be opened: {problem}. \
          Put it beside this program, or where LD_LIBRARY_PATH says"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        assert!(logit(f32::NAN).is_nan());
+        assert_eq!([0.0, -1.0, 1.0].map(logit), [f32::MIN_POSITIVE.ln(), f32::MIN_POSITIVE.ln(), 0.0]);
+        assert!((logit(0.5) + std::f32::consts::LN_2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn larger_images_are_fewer_at_once() {
+        assert_eq!(together(3 * 32 * 32), 64);
+        assert_eq!(together(3 * 1_024 * 1_024), 5);
+        assert_eq!(together(usize::MAX / 8), 1);
+    }
 }

@@ -14,8 +14,18 @@ use std::path::{Component, Path, PathBuf};
 pub(super) struct Place {
     /// The model's file, or words for it, for errors.
     pub(super) origin: String,
-    /// The folder that other files of the model may lie in; none where the model is in memory.
-    pub(super) folder: Option<PathBuf>,
+    /// The paths of the model's file, beside which its other files may lie: the one that it was asked for by, and where that is a
+    /// link the one that it leads to. Their folders are no links. None where the model is in memory.
+    pub(super) paths: Vec<PathBuf>,
+}
+
+/// A file beside the model's own that holds numbers of it.
+#[derive(Debug, PartialEq)]
+pub(super) struct External<'a> {
+    /// The file; no link.
+    pub(super) file: PathBuf,
+    /// The path of the model beside which it was found.
+    pub(super) model: &'a Path,
 }
 
 impl Place {
@@ -24,11 +34,12 @@ impl Place {
         Error::Architecture { origin: self.origin.clone(), problem }
     }
 
-    /// The file that holds the numbers of `tensor`, where they are not in the model's own: one in the same folder.
+    /// The file that holds the numbers of `tensor`, where they are not in the model's own: one in the same folder, or in the one that
+    /// the model is a link into.
     ///
     /// # Errors
-    /// [`Error::Architecture`] for a location that is no name of a file in that folder, a link that leads out of it included.
-    pub(super) fn external(&self, tensor: &proto::Tensor) -> Result<Option<PathBuf>> {
+    /// [`Error::Architecture`] for a location that is no name of a file in such a folder, a link that leads out of them included.
+    pub(super) fn external(&self, tensor: &proto::Tensor) -> Result<Option<External<'_>>> {
         if tensor.data_location != proto::EXTERNAL {
             return Ok(None);
         }
@@ -36,7 +47,7 @@ impl Place {
         let Some(location) = entry(tensor, "location") else {
             return Err(self.bad(format!("tensor {name:?} is in another file, and nothing says in which")));
         };
-        let Some(folder) = &self.folder else {
+        let Some(first) = self.paths.first() else {
             return Err(self.bad(format!(
                 "tensor {name:?} is in another file, {location:?}, and the model has no folder"
             )));
@@ -48,22 +59,23 @@ impl Place {
                 "tensor {name:?} is in another file, {location:?}, which is not in the folder of the model"
             )));
         }
-        let read = |path: &Path| {
-            path.canonicalize().map_err(|source| Error::ReadWeights { path: path.to_owned(), source })
-        };
-        // Where a volume of Kubernetes is mounted, model and tensors are links into one folder.
-        let (target, folder) = (read(&folder.join(path))?, folder.clone());
-        if target.parent() != Some(&folder) {
+        // In a mounted volume of Kubernetes model and tensors are links into one folder, with names of their own in Hugging Face's cache.
+        let model = self.paths.iter().find(|model| model.with_file_name(path).exists()).unwrap_or(first);
+        let there = model.with_file_name(path);
+        let file = there.canonicalize().map_err(|source| Error::ReadWeights { path: there, source })?;
+        if !self.paths.iter().any(|model| model.parent() == file.parent()) {
             return Err(self.bad(format!(
                 "tensor {name:?} is in another file, {location:?}, which is a link out of the folder of the model"
             )));
         }
-        Ok(Some(target))
+        Ok(Some(External { file, model }))
     }
 
     /// The bytes of `tensor`, as many as `expected`.
     fn raw(&self, tensor: &proto::Tensor, expected: usize) -> Result<Bytes> {
-        let Some(path) = self.external(tensor)? else { return Ok(tensor.raw_data.clone()) };
+        let Some(External { file: path, .. }) = self.external(tensor)? else {
+            return Ok(tensor.raw_data.clone());
+        };
         let name = &tensor.name;
         let number = |key: &str| match entry(tensor, key) {
             None => Ok(None),
@@ -181,7 +193,7 @@ mod tests {
 
     #[test]
     fn halves_are_read_from_bytes_and_from_numbers() {
-        let place = Place { origin: "m".into(), folder: None };
+        let place = Place { origin: "m".into(), paths: vec![] };
         for (data_type, bits) in
             [(data_type::FLOAT16, [0x3c00, 0xc000]), (data_type::BFLOAT16, [0x3f80, 0xc000])]
         {
@@ -217,7 +229,7 @@ mod tests {
         let bytes: Vec<u8> = [9.0_f32, 1.5, -2.0].into_iter().flat_map(f32::to_le_bytes).collect();
         std::fs::write(inside.join("data"), &bytes).expect("written");
         std::fs::write(folder.path().join("secret"), &bytes).expect("written");
-        let place = Place { origin: "m".into(), folder: Some(inside.clone()) };
+        let place = Place { origin: "m".into(), paths: vec![inside.join("m.onnx")] };
         let (shape, values) = place.floats(&external("data", "4")).expect("read");
         assert_eq!((shape, values), (vec![2], vec![1.5, -2.0]));
         let secret = folder.path().join("secret");
@@ -240,14 +252,71 @@ mod tests {
             let error = place.floats(&external(location, offset)).expect_err(location).to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let nowhere = Place { folder: None, ..place };
+        let nowhere = Place { paths: vec![], ..place };
         let error = nowhere.floats(&external("data", "0")).expect_err("in memory").to_string();
         assert!(error.contains("has no folder"), "{error}");
     }
 
+    /// As in Hugging Face's cache, where each file is a link to one with another name.
+    #[test]
+    #[cfg(unix)]
+    fn a_model_that_is_a_link_has_tensors_in_either_folder() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("there");
+        let [named, blobs] = ["named", "blobs"].map(|name| root.join(name));
+        for folder in [&named, &blobs] {
+            std::fs::create_dir(folder).expect("made");
+        }
+        let bytes = |number: f32| [number; 2].into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+        for (name, number) in [("blobs/a1", 1.0), ("blobs/b2", 2.0), ("blobs/data", 3.0), ("secret", 4.0)] {
+            std::fs::write(root.join(name), bytes(number)).expect("written");
+        }
+        for (name, target) in [("m.onnx", "../blobs/a1"), ("m.data", "../blobs/b2"), ("out", "../secret")] {
+            symlink(target, named.join(name)).expect("linked");
+        }
+        let paths = vec![named.join("m.onnx"), blobs.join("a1")];
+        let place = Place { origin: "m".into(), paths: paths.clone() };
+        for (location, number, target, model) in [("m.data", 2.0_f32, "b2", 0), ("data", 3.0, "data", 1)] {
+            let tensor = external(location, "0");
+            assert_eq!(place.floats(&tensor).expect("read").1, [number; 2], "{location}");
+            let expected = External { file: blobs.join(target), model: &paths[model] };
+            assert_eq!(place.external(&tensor).expect("there"), Some(expected));
+        }
+        let error = place.floats(&external("out", "0")).expect_err("a link").to_string();
+        assert!(error.contains("a link out of"), "{error}");
+    }
+
+    #[test]
+    fn files_are_found_wherever_their_tensors_are() {
+        use crate::inference::ModelFile;
+        use prost::Message as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("there");
+        for name in ["a", "b", "c"] {
+            std::fs::write(root.join(name), [0; 8]).expect("written");
+        }
+        let node =
+            |attribute: proto::Attribute| proto::Node { attribute: vec![attribute], ..Default::default() };
+        let constant = node(proto::Attribute { t: Some(external("b", "0")), ..Default::default() });
+        let initializer = vec![external("c", "0"), external("c", "0")];
+        let body = proto::Graph { node: vec![constant], initializer, ..Default::default() };
+        let branch = node(proto::Attribute { g: Some(body), ..Default::default() });
+        let initializer = vec![external("a", "0")];
+        let graph = proto::Graph { node: vec![branch], initializer, ..Default::default() };
+        let model = proto::Model { ir_version: 9, graph: Some(graph), ..Default::default() };
+        let path = root.join("m.onnx");
+        std::fs::write(&path, model.encode_to_vec()).expect("written");
+        let all = ["m.onnx", "a", "b", "c"].map(|name| root.join(name));
+        assert_eq!(ModelFile::files(&path), all);
+        std::fs::remove_file(&all[2]).expect("removed");
+        assert_eq!(ModelFile::files(&path), all[..1], "nobody knows them all");
+        assert_eq!(ModelFile::files(&all[1]), all[1..2], "it is no ONNX");
+    }
+
     #[test]
     fn numbers_that_do_not_fit_their_shape_are_an_error() {
-        let place = Place { origin: "m".into(), folder: None };
+        let place = Place { origin: "m".into(), paths: vec![] };
         let floats = |dims: &[i64], raw: usize| {
             let raw_data = vec![0; raw].into();
             let (dims, data_type) = (dims.to_vec(), data_type::FLOAT);

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::proto::{
-    Attribute, Dimension, Entry, Graph, Model, Node, Opset, Shape, Tensor, Type, ValueInfo, data_type,
+    Attribute, Dimension, Entry, Function, Graph, Model, Node, Opset, Shape, Tensor, Type, ValueInfo,
+    data_type,
 };
 use super::tensor::Place;
 use super::{Opened, is_onnx, parse};
@@ -210,9 +211,9 @@ fn written(network: &Network, style: Style) -> Model {
 }
 
 fn opened(model: &Model) -> Result<Opened, Error> {
-    let place = Place { origin: "m.onnx".into(), folder: None };
+    let place = Place { origin: "m.onnx".into(), paths: vec![] };
     let beside = Beside::parse("m.onnx.json", MANIFEST).unwrap();
-    parse(place, None, "m", model.encode_to_vec().into(), Some(beside))
+    parse(&place, "m", model.encode_to_vec().into(), Some(beside))
 }
 
 fn recognised(model: &Model) -> Network {
@@ -294,6 +295,16 @@ fn what_computes_something_else_is_left_to_onnx_runtime() {
     left("version 6", &|model| model.opset_import[0].version = 6);
     left("version 0", &|model| model.opset_import.clear());
     left("operation Clip", &|model| graph(model).node[1].op_type = "Clip".into());
+    left("operation Identity", &|model| {
+        let node = &mut graph(model).node[1];
+        (node.op_type, node.domain) = ("Identity".into(), "com.microsoft".into());
+    });
+    left("operation Relu of its own", &|model| {
+        model.functions.push(Function { name: "Relu".into(), ..Function::default() });
+    });
+    left("Gemm with a tensor of shape [3, 1]", &|model| {
+        graph(model).initializer.last_mut().unwrap().dims = vec![3, 1];
+    });
     left("operation Gelu", &|model| graph(model).node[1].op_type = "Gelu".into());
     left("a ResNet", &|model| {
         // A block's inner ReLU is skipped by the sum.
@@ -355,6 +366,10 @@ fn what_takes_no_images_or_gives_no_classes_is_refused() {
         (node.op_type, node.domain) = ("Magic".into(), "acme".into());
     });
     refused("ends in Sigmoid", &|model| graph(model).node.last_mut().unwrap().op_type = "Sigmoid".into());
+    refused("1024 images of 3x1024x1024 at once", &|model| {
+        graph(model).node[1].op_type = "Clip".into();
+        graph(model).input[0] = value("pixels", &[1_024, 3, 1_024, 1_024]);
+    });
     refused("holds NaN at element 1", &|model| {
         let raw: Vec<u8> = [0.0, f32::NAN].into_iter().chain([0.0; 106]).flat_map(f32::to_le_bytes).collect();
         graph(model).initializer[0].raw_data = raw.into();
@@ -458,8 +473,8 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        let place = Place { origin: "m".into(), folder: None };
+        let place = Place { origin: "m".into(), paths: vec![] };
         let beside = Beside::parse("m.json", MANIFEST).unwrap();
-        let _ = parse(place, None, "m", bytes.into(), Some(beside));
+        let _ = parse(&place, "m", bytes.into(), Some(beside));
     }
 }

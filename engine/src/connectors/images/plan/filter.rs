@@ -2,7 +2,8 @@
 //!
 //! A filter over `path`, `label`, `size` and `modified` alone is evaluated over the listing by DataFusion itself, so its rows
 //! are exactly those that it would have let through above the scan. One that calls a function of the program is left to the
-//! tasks: what such a function costs is not for the planner to pay.
+//! tasks, and so is one whose values may become large: what those cost is not for the planner to pay, and where a query is
+//! planned the limit of a value is a small one, which thousands of names together exceed.
 
 use std::sync::Arc;
 
@@ -13,19 +14,23 @@ use datafusion::common::tree_node::TreeNode as _;
 use datafusion::common::{DFSchema, Result};
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::connectors::images::folder::{Folder, ImageFile};
 use crate::connectors::images::schema::{FILE_COLUMNS, listing, listing_schema};
 use crate::functions::Functions;
+use crate::functions::bounded::is_bounded;
 
 /// How well a listing answers a filter.
 pub(crate) fn support(filter: &Expr, functions: &Functions) -> TableProviderFilterPushDown {
     let asks_more = filter.exists(|part| {
         Ok(match part {
-            Expr::ScalarFunction(call) => functions.names().any(|name| name == call.name()),
-            Expr::Exists(_)
+            Expr::ScalarFunction(call) => {
+                is_bounded(call.name()) || functions.names().any(|name| name == call.name())
+            }
+            Expr::BinaryExpr(BinaryExpr { op: Operator::StringConcat, .. })
+            | Expr::Exists(_)
             | Expr::InSubquery(_)
             | Expr::ScalarSubquery(_)
             | Expr::SetComparison(_)
@@ -72,7 +77,8 @@ impl Chosen {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::functions::expr_fn::{lower, random};
+    use datafusion::functions::expr_fn::{concat, levenshtein, lower, random, replace};
+    use datafusion::logical_expr::binary_expr;
     use datafusion::prelude::{SessionContext, col, lit};
     use proptest::prelude::*;
 
@@ -142,6 +148,11 @@ mod tests {
             col("label").eq(lit("cat")).or(col("image").is_null()),
             is_good.call(vec![col("path")]),
             random().lt(lit(0.5)),
+            // Their values may be many times as large as the names.
+            concat(vec![col("path"), lit("x")]).eq(lit("ax")),
+            lower(replace(col("path"), lit("a"), lit("aa"))).eq(lit("aa")),
+            levenshtein(col("label"), lit("cat")).lt(lit(2)),
+            binary_expr(col("path"), Operator::StringConcat, col("label")).like(lit("%cat")),
         ] {
             assert_eq!(support(&filter, &functions), TableProviderFilterPushDown::Unsupported, "{filter}");
         }

@@ -13,20 +13,23 @@ use crate::connectors::images::folder::ImageFile;
 /// What opening a file, and what becomes of its image, costs beside its bytes: as much as so many of them.
 const FILE_COST: u64 = 64 << 10;
 
-/// There are so many partitions that each has about as many bytes at most: a task that is tried again begins anew.
-const PART_BYTES: u64 = 1 << 30;
+/// There are so many partitions that each has about as many bytes at most. A task that is tried again begins anew, and a filter
+/// over images gathers those that pass by their number alone: in the worst case all of a partition.
+const PART_BYTES: u64 = 128 << 20;
 
 /// The same for files, whose names travel with their task.
 const PART_FILES: usize = 20_000;
 
-/// The partitions for a cluster that runs `slots` tasks at a time, none of them empty. `reads` is whether files are opened.
-pub(crate) fn spread(files: Vec<ImageFile>, slots: usize, reads: bool) -> Vec<Vec<ImageFile>> {
-    let cost = |file: &ImageFile| if reads { file.size.saturating_add(FILE_COST) } else { 1 };
-    let parts = parts(&files, slots, reads);
+/// The partitions for a cluster that runs `slots` tasks at a time, none of them empty. Files of up to `opened` bytes are opened;
+/// `None` where none is.
+pub(crate) fn spread(files: Vec<ImageFile>, slots: usize, opened: Option<u64>) -> Vec<Vec<ImageFile>> {
+    let cost =
+        |file: &ImageFile| if is_opened(file, opened) { file.size.saturating_add(FILE_COST) } else { 1 };
+    let parts = parts(&files, slots, opened);
     let mut loads: BinaryHeap<Reverse<(u64, usize)>> = (0..parts).map(|part| Reverse((0, part))).collect();
     let mut spread: Vec<Vec<ImageFile>> = vec![Vec::new(); parts];
     let mut files = files;
-    files.sort_unstable_by(|a, b| (Reverse(a.size), &a.relative).cmp(&(Reverse(b.size), &b.relative)));
+    files.sort_unstable_by(|a, b| (Reverse(cost(a)), &a.relative).cmp(&(Reverse(cost(b)), &b.relative)));
     for file in files {
         let Some(mut least) = loads.peek_mut() else { break };
         let Reverse((load, part)) = &mut *least;
@@ -40,14 +43,19 @@ pub(crate) fn spread(files: Vec<ImageFile>, slots: usize, reads: bool) -> Vec<Ve
     spread
 }
 
+fn is_opened(file: &ImageFile, opened: Option<u64>) -> bool {
+    opened.is_some_and(|most| file.size <= most)
+}
+
 /// How many partitions there are.
-fn parts(files: &[ImageFile], slots: usize, reads: bool) -> usize {
+fn parts(files: &[ImageFile], slots: usize, opened: Option<u64>) -> usize {
     let most = usize::try_from(MOST_PARTS).unwrap_or(usize::MAX);
     let least = files.len().div_ceil(PART_FILES);
-    if !reads {
+    if opened.is_none() {
         return least.min(most);
     }
-    let bytes = files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size));
+    let read = files.iter().filter(|file| is_opened(file, opened));
+    let bytes = read.fold(0_u64, |sum, file| sum.saturating_add(file.size));
     let by_bytes = usize::try_from(bytes.div_ceil(PART_BYTES)).unwrap_or(usize::MAX);
     slots.max(by_bytes).max(least).min(files.len()).min(most)
 }
@@ -85,15 +93,24 @@ mod tests {
             // Files without bytes are work, too.
             (vec![0; 4], 4, vec![vec![0]; 4]),
         ] {
-            assert_eq!(sizes(&spread(files(&found), slots, true)), expected, "{found:?} over {slots}");
+            let spread = spread(files(&found), slots, Some(u64::MAX));
+            assert_eq!(sizes(&spread), expected, "{found:?} over {slots}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_to_be_read_is_no_work() {
+        // The first is 3 partitions' worth of bytes that nobody reads.
+        let found = files(&[3 * PART_BYTES, 100, 100]);
+        assert_eq!(sizes(&spread(found.clone(), 1, Some(100))), [[3 * PART_BYTES, 100, 100]]);
+        assert_eq!(sizes(&spread(found, 2, Some(100))), [vec![3 * PART_BYTES, 100], vec![100]]);
     }
 
     #[test]
     fn files_that_are_not_opened_need_one_task() {
         let many = files(&vec![1 << 30; PART_FILES + 1]);
-        assert_eq!(spread(many[1..].to_vec(), 8, false).len(), 1);
-        let two = spread(many, 8, false);
+        assert_eq!(spread(many[1..].to_vec(), 8, None).len(), 1);
+        let two = spread(many, 8, None);
         assert_eq!(two.len(), 2);
         assert!(two.iter().all(|part| part.len() <= PART_FILES));
     }
@@ -103,19 +120,22 @@ mod tests {
         fn every_file_is_in_one_partition_and_none_has_much_more_than_another(
             found in prop::collection::vec(0..5_000_000_u64, 0..200),
             slots in 0..20_usize,
-            reads in any::<bool>(),
+            opened in prop::option::of(0..6_000_000_u64),
         ) {
             let all = files(&found);
-            let spread = spread(all.clone(), slots, reads);
-            prop_assert!(spread.len() <= slots.max(1).min(found.len()));
+            let spread = spread(all.clone(), slots, opened);
+            let read = found.iter().filter(|size| opened.is_some_and(|most| **size <= most));
+            let by_bytes = usize::try_from(read.sum::<u64>().div_ceil(PART_BYTES)).unwrap();
+            prop_assert!(spread.len() <= slots.max(1).max(by_bytes).min(found.len()));
             prop_assert!(spread.iter().all(|part| !part.is_empty() && part.is_sorted()));
             let mut together = spread.concat();
             together.sort();
-            prop_assert_eq!(together, all);
-            let load = |part: &Vec<ImageFile>| part.iter().map(|file| file.size + FILE_COST).sum::<u64>();
+            prop_assert_eq!(&together, &all);
+            let cost = |file: &ImageFile| if is_opened(file, opened) { file.size + FILE_COST } else { 1 };
+            let load = |part: &Vec<ImageFile>| part.iter().map(cost).sum::<u64>();
             let (most, least) = (spread.iter().map(load).max(), spread.iter().map(load).min());
-            if let (true, Some(most), Some(least)) = (reads, most, least) {
-                let largest = found.iter().max().copied().unwrap_or(0) + FILE_COST;
+            if let (Some(most), Some(least)) = (most, least) {
+                let largest = all.iter().map(cost).max().unwrap_or(0);
                 prop_assert!(most - least <= largest, "{most} and {least}");
             }
         }

@@ -101,7 +101,7 @@ impl TableProvider for ImageTable {
             }
         }
         let slots = self.context.slots.scan_partitions(None, state.config().target_partitions());
-        let parts = spread(files, slots, reads);
+        let parts = spread(files, slots, reads.then_some(options.reading.max_bytes));
         Ok(Arc::new(ImageScanExec::try_new(spec, Arc::clone(&self.context.files), &parts)?))
     }
 

@@ -31,7 +31,7 @@ async fn read(
     let files: Vec<ImageFile> = folder.list(&stores, &FileOptions::default()).await?.try_collect().await?;
     change();
     let spec = ScanSpec { folder, reading, columns, batch_rows: 100 };
-    let scan = ImageScanExec::try_new(spec, stores, &spread(files, 1, true))?;
+    let scan = ImageScanExec::try_new(spec, stores, &spread(files, 1, Some(reading.max_bytes)))?;
     Ok(collect(Arc::new(scan), Arc::new(TaskContext::default())).await?)
 }
 

@@ -196,15 +196,15 @@ impl Record {
 
     fn text(&self, part: Part) -> Option<&str> {
         Some(match (self, part) {
-            (Self::Image(image), Part::Label) => image.label.as_ref()?.name(),
+            (Self::Image(image), Part::Label) => image.label.as_ref()?.as_str(),
             (Self::Image(image), Part::Encoding) => match image.encoding {
                 Encoding::Jpeg => "jpeg",
                 Encoding::Png => "png",
                 Encoding::Rgb8 => "rgb8",
                 Encoding::WebP => "webp",
             },
-            (Self::Prediction(prediction), Part::Label) => prediction.label.as_ref()?.name(),
-            (Self::Prediction(prediction), Part::Predicted) => prediction.predicted.name(),
+            (Self::Prediction(prediction), Part::Label) => prediction.label.as_ref()?.as_str(),
+            (Self::Prediction(prediction), Part::Predicted) => prediction.predicted.as_str(),
             (Self::Prediction(prediction), Part::Model) => &prediction.model,
             (Self::Letter(letter), Part::SourceTopic) => letter.topic.as_deref()?,
             (Self::Letter(letter), Part::Class) => letter.class.as_deref()?,
