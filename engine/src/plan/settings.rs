@@ -106,6 +106,9 @@ fn listed(name: &str) -> Option<Values> {
 /// Settings that the scheduler sets itself, whatever a client sends.
 const OVERRIDDEN: [&str; 2] = ["ballista.client.use_tls", "ballista.planner.adaptive.enabled"];
 
+/// What sessions of Spark's clients have besides. Their texts are parsed before a plan is sent, so that it means nothing for a plan.
+const SPARK: (&str, &str) = ("datafusion.sql_parser.dialect", "spark");
+
 /// Checks a setting that a user chooses.
 pub(crate) fn check_one(name: &str, value: &str) -> Result<()> {
     let refused = |message: String| Err(Error::SessionSetting { name: name.to_owned(), message });
@@ -136,7 +139,10 @@ pub(crate) fn check(session: &SessionConfig, own: &SessionConfig) -> Result<()> 
     };
     let defaults = [own, &SessionConfig::new_with_ballista(), &SessionConfig::new()].map(values);
     for entry in session.options().entries() {
-        let is_default = OVERRIDDEN.contains(&entry.key.as_str())
+        let is_spark = entry.key == SPARK.0
+            && entry.value.as_deref().is_some_and(|dialect| dialect.eq_ignore_ascii_case(SPARK.1));
+        let is_default = is_spark
+            || OVERRIDDEN.contains(&entry.key.as_str())
             || defaults.iter().any(|values| values.get(&entry.key) == Some(&entry.value));
         match &entry.value {
             _ if is_default => {}
@@ -243,10 +249,12 @@ mod tests {
         let with = |name: &str, value: &str| own().set_str(name, value);
         check(&with("ballista.client.use_tls", "true"), &own()).unwrap();
         check(&with("datafusion.execution.target_partitions", "32"), &own()).unwrap();
+        check(&with(SPARK.0, SPARK.1), &own()).unwrap();
         for (name, value) in [
             ("datafusion.execution.target_partitions", "1000000000"),
             ("datafusion.catalog.location", "/etc"),
             ("datafusion.sql_parser.recursion_limit", "1000000"),
+            ("datafusion.sql_parser.dialect", "mysql"),
             ("ballista.testing.chaos_execution.enabled", "true"),
         ] {
             let error = check(&with(name, value), &own()).unwrap_err();
