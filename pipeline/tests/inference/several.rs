@@ -234,7 +234,10 @@ async fn models_of_the_settings_are_loaded_and_those_that_cannot_be_are_named() 
     server.stop().await;
 
     for (models, words) in [
-        (&["shipped", "shipped"][..], "two models are called resnet18-cifar10/f32"),
+        (
+            &["shipped,precision=f32", "shipped,precision=f32"][..],
+            "two models are called resnet18-cifar10/f32",
+        ),
         (&["shipped", "b=/nowhere/b.safetensors"], "/nowhere/b.safetensors"),
         (&["a=shipped,share=0", "b=shipped,share=0"], "share"),
     ] {

@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_a_syntax_error() {
-        for text in ["", "a +", "a b c", "(", "SELECT"] {
+        for text in ["", "a +", "a b c", "("] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.kind, super::super::super::error::Kind::Parse, "{text}: {error}");
         }

@@ -297,6 +297,6 @@ mod tests {
             assert_eq!(found, expected, "{sql}");
         }
         assert_eq!(value("nope(1)").await.unwrap_err().class, "UNRESOLVED_ROUTINE");
-        assert_eq!(value("substring(s)").await.unwrap_err().class, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION");
+        assert_eq!(value("instr(s)").await.unwrap_err().class, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION");
     }
 }
