@@ -415,7 +415,7 @@ class Reads(unittest.TestCase):
         need_binary()
         found = program.described()
         ports = [found.setting(port["setting"], role)["default"] for role, what in found.roles.items() for port in what["ports"]]
-        self.assertEqual(ports, ["50050", None, "50051", "50052", "50053", "127.0.0.1:50060", None, None, None, "127.0.0.1:8090", None])
+        self.assertEqual(ports, ["50050", None, "50051", "50052", "50053", "127.0.0.1:50060", None, None, None, "127.0.0.1:8090", None, "127.0.0.1:15002"])
         for name in ("firesteel_pending_tasks", "firesteel_consumer_lag_records", "firesteel_inference_batch_images_bucket"):
             self.assertIn(name, found.metrics())
 

@@ -128,7 +128,7 @@ impl SparkConnectService for Service {
         Ok(Response::new(proto::ArtifactStatusesResponse {
             session_id: session.id.clone(),
             server_side_session_id: session.server_id.clone(),
-            statuses: request.names.into_iter().map(|name| (name, none.clone())).collect(),
+            statuses: request.names.into_iter().map(|name| (name, none)).collect(),
         }))
     }
 

@@ -73,7 +73,7 @@ fn text(expr: &proto::Expression) -> String {
         Some(ExprType::Window(window)) => {
             let function = child(window.window_function.as_deref());
             let partition: Vec<String> = window.partition_spec.iter().map(text).collect();
-            let order = window.order_spec.iter().map(|key| order(key)).collect::<Vec<_>>();
+            let order = window.order_spec.iter().map(order).collect::<Vec<_>>();
             let mut parts = Vec::new();
             if !partition.is_empty() {
                 parts.push(format!("PARTITION BY {}", partition.join(", ")));
