@@ -111,8 +111,8 @@ mod tests {
             0: 0100007F:1F90 00000000:0000 0A 00:00 00:0 0 0 0 4711 1 0\n\
             1: 0100007F:1F90 0100007F:9999 01 00:00 00:0 0 0 0 4712 1 0\n\
             2: 00000000:1F91 00000000:0000 0A 00:00 00:0 0 0 0 4713 1 0\n";
-        assert_eq!(inodes(&table, 8080), ["socket:[4711]"]);
-        assert_eq!(inodes(&table, 1), Vec::<String>::new());
+        assert_eq!(inodes(table, 8080), ["socket:[4711]"]);
+        assert_eq!(inodes(table, 1), Vec::<String>::new());
         let here = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(listener(here.local_addr().unwrap().port()), Some(std::process::id()));
     }
