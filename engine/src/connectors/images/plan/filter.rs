@@ -114,7 +114,7 @@ mod tests {
             (lit(false), vec![]),
         ] {
             assert_eq!(support(&filter, &Functions::new()), TableProviderFilterPushDown::Exact, "{filter}");
-            assert_eq!(left(&[filter.clone()], true), expected, "{filter}");
+            assert_eq!(left(std::slice::from_ref(&filter), true), expected, "{filter}");
         }
         assert_eq!(left(&[], true).len(), 3);
         let both = [col("size").gt(lit(10_i64)), col("label").eq(lit("dog"))];
@@ -176,7 +176,7 @@ mod tests {
                 [found == value, found < value, found <= value, found > value, found >= value][op]
             };
             let expected: Vec<ImageFile> = files.iter().filter(holds).cloned().collect();
-            let chosen = Chosen::by(&[filter.clone()], &SessionContext::new().state()).unwrap();
+            let chosen = Chosen::by(std::slice::from_ref(&filter), &SessionContext::new().state()).unwrap();
             chosen.retain(&Folder::parse("/data").unwrap(), true, &mut files).unwrap();
             prop_assert_eq!(files, expected, "{}", filter);
         }
