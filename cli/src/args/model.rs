@@ -29,7 +29,7 @@ impl FromStr for Models {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// A model: [NAME=]FILE[,precision=PRECISION][,share=N]. FILE is a ResNet as safetensors, or an ONNX file, with its manifest in
+    /// A model: `[NAME=]FILE[,precision=PRECISION][,share=N]`. FILE is a ResNet as safetensors, or an ONNX file, with its manifest in
     /// the metadata or in FILE.json; `shipped` is the CIFAR-10 model inside this binary. May be given several times (in the environment one a line):
     /// the first model answers where none is asked for, unless shares split the images between them [default: shipped]
     #[arg(long = "model", visible_alias = "weights", value_name = "MODEL", env = "FIRESTEEL_MODEL")]
